@@ -1,0 +1,203 @@
+"""What an ONNX file must hold to be a sedkit model: names, shapes and metadata.
+
+==============  ========  ====================================================
+input           float32   ``waveform`` [batch, samples], 16 kHz mono in [-1, 1]
+output          float32   ``segments`` [batch, K, classes], probabilities
+output          float32   ``clip`` [batch, classes], probabilities
+output          float32   ``embedding`` [batch, K, 1024]
+==============  ========  ====================================================
+
+``batch``, ``samples`` and ``K`` are dynamic; K follows from ``samples`` (sedkit.geometry).
+The log-mel front end is inside the graph.
+
+``metadata_props`` (text, JSON where structured):
+
+===========================  ==================================================================
+``sedkit.contract``          version of this contract: ``1``
+``sedkit.name``              name of the model
+``sedkit.labels``            JSON list, one entry a class in output order: ``{"index", "mid",
+                             "name"}``; index and MID are AudioSet's, both null for a class of
+                             one's own
+``sedkit.sample_rate``       Hz: ``16000``
+``sedkit.segment_hop``       samples between segments: ``5120``
+``sedkit.segment_span``      samples a segment nominally spans: ``15360``
+``sedkit.receptive_field``   samples a segment's scores depend on: ``34016``
+``sedkit.thresholds``        JSON list, one number in (0, 1) a class
+``sedkit.calibration``       JSON object; ``{"kind": "none"}``: scores are not calibrated
+``sedkit.lineage``           JSON object: how the weights came to be (dataset hash, stages, alpha
+                             of each stage, git revision, seed, metrics)
+``sedkit.license``           licence of the weights
+===========================  ==================================================================
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sedkit import geometry
+from sedkit.errors import ContractError
+
+VERSION = "1"
+PREFIX = "sedkit."
+INPUT = "waveform"
+OUTPUTS = ("segments", "clip", "embedding")
+EMBEDDING = 1024
+NUMBERS = {
+    "sample_rate": geometry.SAMPLE_RATE,
+    "segment_hop": geometry.SEGMENT_HOP,
+    "segment_span": geometry.SEGMENT_SPAN,
+    "receptive_field": geometry.RECEPTIVE_FIELD,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One class. ``index`` (0-526) and ``mid`` are AudioSet's, or None for a class of one's own."""
+
+    name: str
+    mid: str | None = None
+    index: int | None = None
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The metadata of a sedkit model.
+
+    Attributes
+    ----------
+    name : name of the model.
+    labels : one a class, in the order of the outputs.
+    thresholds : the score above which each class counts as present, in (0, 1).
+    calibration : how scores were calibrated; ``{"kind": "none"}`` where they were not.
+    lineage : how the weights came to be.
+    license : licence of the weights.
+    """
+
+    name: str
+    labels: tuple[Label, ...]
+    thresholds: tuple[float, ...]
+    calibration: Mapping[str, Any]
+    lineage: Mapping[str, Any]
+    license: str
+
+    def to_metadata(self) -> dict[str, str]:
+        """The ``metadata_props`` of the ONNX file; equal contracts give equal text."""
+        fields = {
+            "contract": VERSION,
+            "name": self.name,
+            "labels": _json([asdict(label) for label in self.labels]),
+            "thresholds": _json([round(t, 6) for t in self.thresholds]),
+            "calibration": _json(self.calibration),
+            "lineage": _json(self.lineage),
+            "license": self.license,
+        }
+        fields |= {key: str(value) for key, value in NUMBERS.items()}
+        return {PREFIX + key: fields[key] for key in sorted(fields)}
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Contract:
+        """Read and check ``metadata_props``.
+
+        Raises
+        ------
+        ContractError
+            If a field is missing, unreadable or contradicts this version of the contract.
+        """
+        version = _text(metadata, "contract")
+        if version != VERSION:
+            raise ContractError(PREFIX + "contract", f"version {version!r}; this sedkit reads version {VERSION}")
+        for key, expected in NUMBERS.items():
+            found = _text(metadata, key)
+            if found != str(expected):
+                raise ContractError(PREFIX + key, f"{found!r}; it must be {expected}")
+        labels = _labels(_parsed(metadata, "labels", list))
+        return cls(
+            name=_text(metadata, "name"),
+            labels=labels,
+            thresholds=_thresholds(_parsed(metadata, "thresholds", list), len(labels)),
+            calibration=_parsed(metadata, "calibration", dict),
+            lineage=_parsed(metadata, "lineage", dict),
+            license=_text(metadata, "license"),
+        )
+
+
+def check_tensors(inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Sequence[Any]], classes: int) -> None:
+    """Check names and shapes of a graph, a dynamic axis being anything but an int.
+
+    Raises
+    ------
+    ContractError
+        If the input or an output is missing, has another rank, or fixes an axis it must not.
+    """
+    wanted: dict[str, tuple[int | None, ...]] = {
+        INPUT: (None, None),
+        "segments": (None, None, classes),
+        "clip": (None, classes),
+        "embedding": (None, None, EMBEDDING),
+    }
+    if list(inputs) != [INPUT]:
+        raise ContractError(INPUT, f"it must be the only input; the file has {', '.join(inputs) or 'none'}")
+    for name, shape in wanted.items():
+        found = inputs.get(name, outputs.get(name))
+        if found is None:
+            raise ContractError(name, "this output is missing")
+        matches = len(found) == len(shape) and all(
+            (isinstance(axis, int) and axis == size) if size is not None else not isinstance(axis, int)
+            for axis, size in zip(found, shape, strict=True)
+        )
+        if not matches:
+            text = ", ".join("dynamic" if size is None else str(size) for size in shape)
+            raise ContractError(name, f"shape {list(found)}; it must be [{text}]")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _text(metadata: Mapping[str, str], key: str) -> str:
+    value = metadata.get(PREFIX + key, "").strip()
+    if not value:
+        raise ContractError(PREFIX + key, "missing")
+    return value
+
+
+def _parsed(metadata: Mapping[str, str], key: str, kind: type) -> Any:
+    try:
+        value = json.loads(_text(metadata, key))
+    except json.JSONDecodeError as error:
+        raise ContractError(PREFIX + key, f"not JSON ({error})") from None
+    if not isinstance(value, kind):
+        raise ContractError(PREFIX + key, f"must be a JSON {'object' if kind is dict else 'list'}")
+    return value
+
+
+def _labels(entries: list[Any]) -> tuple[Label, ...]:
+    field = PREFIX + "labels"
+    if not entries:
+        raise ContractError(field, "empty")
+    labels = []
+    for position, entry in enumerate(entries):
+        if not isinstance(entry, dict) or set(entry) != {"index", "mid", "name"}:
+            raise ContractError(field, f"entry {position} must have index, mid and name")
+        index, mid, name = entry["index"], entry["mid"], entry["name"]
+        if not isinstance(name, str) or not name:
+            raise ContractError(field, f"entry {position} has no name")
+        if not (mid is None or isinstance(mid, str)) or not (index is None or type(index) is int):
+            raise ContractError(field, f"entry {position} ({name}): mid must be text or null, index a number or null")
+        labels.append(Label(name, mid, index))
+    for what, values in (("name", [x.name for x in labels]), ("mid", [x.mid for x in labels if x.mid])):
+        if len(set(values)) != len(values):
+            raise ContractError(field, f"a {what} stands there twice")
+    return tuple(labels)
+
+
+def _thresholds(values: list[Any], classes: int) -> tuple[float, ...]:
+    field = PREFIX + "thresholds"
+    if len(values) != classes:
+        raise ContractError(field, f"{len(values)} numbers for {classes} classes")
+    if not all(isinstance(value, int | float) and 0 < value < 1 for value in values):
+        raise ContractError(field, "every threshold must lie between 0 and 1")
+    return tuple(float(value) for value in values)

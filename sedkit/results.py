@@ -1,0 +1,127 @@
+"""What sedkit finds in a recording: typed results that turn into dictionaries and DataFrames."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas
+
+    from sedkit.contract import Label
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A class and its score, in [0, 1]. ``mid`` is AudioSet's, or None for a class of one's own."""
+
+    label: str
+    mid: str | None
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A stretch of time, in seconds from the start of the recording, in which a class is present.
+
+    ``score`` is the highest segment score within it.
+    """
+
+    onset: float
+    offset: float
+    label: str
+    mid: str | None
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Second:
+    """One cell of the timeline's grid, [start, end) in seconds, with the classes at or above the threshold."""
+
+    start: float
+    end: float
+    tags: tuple[Tag, ...]
+
+
+@dataclass(frozen=True)
+class Tagging:
+    """The tags of one recording, best first.
+
+    Attributes
+    ----------
+    file : path as given, ``-`` for standard input, or ``<array>``.
+    duration : seconds.
+    """
+
+    file: str
+    duration: float
+    tags: tuple[Tag, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"file", "duration", "tags": [{"label", "mid", "score"}]}``; times to 1 ms, scores to 1e-4."""
+        return {"file": self.file, "duration": round(self.duration, 3), "tags": [_tag(tag) for tag in self.tags]}
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row a tag: file, label, mid, score. Needs pandas."""
+        import pandas
+
+        rows = [{"file": self.file, **asdict(tag)} for tag in self.tags]
+        return pandas.DataFrame(rows, columns=["file", "label", "mid", "score"])
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What is in one recording, and when.
+
+    Attributes
+    ----------
+    file : path as given, ``-`` for standard input, or ``<array>``.
+    duration : seconds.
+    resolution : seconds a cell, or ``"native"``.
+    seconds : the grid, without gaps from 0 to ``duration``.
+    events : by onset, then by label.
+    scores : [cells, classes], the score of every class in every cell, thresholds or not.
+    labels : one a class, in the order of ``scores``.
+    """
+
+    file: str
+    duration: float
+    resolution: float | str
+    seconds: tuple[Second, ...]
+    events: tuple[Event, ...]
+    scores: NDArray[np.float32] = field(repr=False, compare=False)
+    labels: tuple[Label, ...] = field(repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"file", "duration", "resolution", "seconds", "events"}``; times to 1 ms, scores to 1e-4."""
+        return {
+            "file": self.file,
+            "duration": round(self.duration, 3),
+            "resolution": self.resolution,
+            "seconds": [
+                {
+                    "start": round(second.start, 3),
+                    "end": round(second.end, 3),
+                    "tags": [_tag(tag) for tag in second.tags],
+                }
+                for second in self.seconds
+            ],
+            "events": [
+                {"onset": round(event.onset, 3), "offset": round(event.offset, 3), **_tag(event)}
+                for event in self.events
+            ],
+        }
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row an event: file, onset, offset, label, mid, score. Needs pandas."""
+        import pandas
+
+        rows = [{"file": self.file, **asdict(event)} for event in self.events]
+        return pandas.DataFrame(rows, columns=["file", "onset", "offset", "label", "mid", "score"])
+
+
+def _tag(tag: Tag | Event) -> dict[str, Any]:
+    return {"label": tag.label, "mid": tag.mid, "score": round(tag.score, 4)}

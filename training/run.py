@@ -1,0 +1,159 @@
+"""A run directory: what decides a run's result, written once when it begins and read again when it resumes."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sedkit.contract import Label
+from sedkit.errors import SedkitError
+from training.data import AudioStore, Manifest
+from training.data.augmentation import Augmentation, without_padding
+from training.data.problems import OnError
+from training.files import write_json
+from training.fit import Clips, Settings
+from training.supervision import LABELS, Supervision
+
+
+class RunError(SedkitError):
+    """A run directory cannot be begun or resumed."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run: its directory, its settings and its data.
+
+    Attributes
+    ----------
+    supervision : one a generation, Teacher-0's (the labels alone) first.
+    """
+
+    directory: Path
+    settings: Settings
+    supervision: list[Supervision]
+    seed: int
+    manifest: Manifest
+    store: AudioStore
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        return self.manifest.vocabulary.labels
+
+    def generation(self, number: int) -> Path:
+        """Directory of a generation, made if need be."""
+        path = self.directory / f"generation-{number}"
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def clips(self, split: str) -> Clips:
+        """The clips of a split; those of the training split without padding at their ends."""
+        rows = self.manifest.indices(split)
+        waveforms = [self.store[row] for row in rows]
+        if split == "train":
+            waveforms = [without_padding(waveform) for waveform in waveforms]
+        return Clips(waveforms, self.manifest.targets(rows), self.labels)
+
+    @classmethod
+    def begin(
+        cls,
+        directory: Path,
+        manifest: Path,
+        vocabulary: Path | None,
+        settings: Settings,
+        supervision: list[Supervision],
+        seed: int,
+        on_error: OnError,
+    ) -> Run:
+        """Make the run directory and write ``config.json``.
+
+        Raises
+        ------
+        RunError
+            If the directory already holds a run.
+        ManifestError
+            If the data cannot be used as it is.
+        """
+        if (directory / "config.json").exists():
+            raise RunError(f"{directory}: holds a run already; go on with --resume {directory}, or name another --run")
+        data, store = load(manifest, vocabulary, on_error)
+        config = {
+            "manifest": str(manifest.absolute()),
+            "vocabulary": str(vocabulary.absolute()) if vocabulary else None,
+            "on_error": on_error,
+            "manifest_sha256": data.sha256(),
+            "clips": {split: len(data.indices(split)) for split in ("train", "validation", "test")},
+            "dropped": data.dropped.counts,
+            "settings": asdict(settings),
+            "supervision": [{str(key): weight for key, weight in stage.items()} for stage in supervision],
+            "seed": seed,
+            "labels": [asdict(label) for label in data.vocabulary.labels],
+            "licenses": sorted({data.licenses[row] for row in data.indices("train")}),
+            "git_revision": git_revision(),
+            "versions": {"python": platform.python_version(), "torch": torch.__version__},
+            "command": shlex.join(["python", "-m", "training.secost", *sys.argv[1:]]),
+        }
+        write_json(directory / "config.json", config)
+        return cls(directory, settings, supervision, seed, data, store)
+
+    @classmethod
+    def resume(cls, directory: Path) -> Run:
+        """Open a run that was begun.
+
+        Raises
+        ------
+        RunError
+            If there is none, or its data changed since.
+        """
+        config = read_config(directory)
+        manifest = Path(config["manifest"])
+        vocabulary = Path(config["vocabulary"]) if config["vocabulary"] else None
+        data, store = load(manifest, vocabulary, config["on_error"])
+        if data.sha256() != config["manifest_sha256"]:
+            raise RunError(f"{directory}: {manifest} changed since the run began; begin a new run")
+        settings = Settings(**config["settings"] | {"augmentation": Augmentation(**config["settings"]["augmentation"])})
+        return cls(directory, settings, read_supervision(config), config["seed"], data, store)
+
+
+def load(manifest: Path, vocabulary: Path | None, on_error: OnError) -> tuple[Manifest, AudioStore]:
+    """The data of a run: its manifest, and every clip decoded once into ``decoded`` beside the manifest."""
+    store = AudioStore.open_or_build(
+        Manifest.load(manifest, vocabulary, on_error), manifest.parent / "decoded", on_error
+    )
+    for split in ("train", "validation"):
+        if not len(store.manifest.indices(split)):
+            raise RunError(f"{manifest}: no clips of the split {split!r}; python -m training.data makes splits")
+    return store.manifest, store
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """``config.json`` of a run."""
+    try:
+        config: dict[str, Any] = json.loads((directory / "config.json").read_text("utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise RunError(f"{directory}: not a run directory: config.json: {error}") from None
+    return config
+
+
+def read_supervision(config: dict[str, Any]) -> list[Supervision]:
+    """The supervision of every generation, from ``config.json``."""
+    return [{key if key == LABELS else int(key): w for key, w in stage.items()} for stage in config["supervision"]]
+
+
+@cache
+def git_revision() -> str:
+    """Commit of the source tree, with ``-dirty`` where it has changes; ``unknown`` outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()

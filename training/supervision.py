@@ -1,0 +1,88 @@
+"""What a network is trained towards: Eq. 2 and Eq. 6, a convex combination of labels and teachers.
+
+The *supervision* of a stage maps ``LABELS`` and earlier generations (0 is Teacher-0) to their weights
+alpha_k, which sum to one. Eq. 2 is the case of one teacher, the generation before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sedkit.errors import SedkitError
+
+LABELS = "labels"
+Supervision = dict[str | int, float]  # {"labels": 0.3, 0: 0.7}
+
+
+class SupervisionError(SedkitError):
+    """Weights that are no convex combination, or a teacher that does not exist yet."""
+
+
+def single_teacher(stages: int, alpha: Sequence[float]) -> list[Supervision]:
+    """Algorithm 1: stage ``s`` learns from the labels (alpha) and from generation ``s - 1`` (1 - alpha).
+
+    ``alpha`` is one number for all stages or one a stage, each in [0, 1]; 0 leaves the teacher alone.
+    """
+    if stages < 0:
+        raise SupervisionError(f"there cannot be {stages} stages")
+    if len(alpha) not in (1, stages):
+        raise SupervisionError(f"{len(alpha)} values of alpha for {stages} stages: give one, or one a stage")
+    schedule = list(alpha) * stages if len(alpha) == 1 else list(alpha)
+    return [checked({LABELS: a, stage - 1: 1 - a}, stage) for stage, a in enumerate(schedule, start=1)]
+
+
+def parse(text: str, stage: int) -> Supervision:
+    """Eq. 6 as text: ``labels=0.3,0=0.3,1=0.4``, weights of the labels and of generations 0 and 1."""
+    weights: Supervision = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        key: str | int = name.strip() if name.strip() == LABELS else _generation(name, text)
+        try:
+            weight = float(value)
+        except ValueError:
+            raise SupervisionError(f"{text!r}: {value!r} is not a weight") from None
+        if key in weights:
+            raise SupervisionError(f"{text!r}: {name.strip()} stands there twice")
+        weights[key] = weight
+    return checked(weights, stage)
+
+
+def checked(weights: Supervision, stage: int) -> Supervision:
+    """``weights`` without the zeros, if they are a supervision that ``stage`` can have.
+
+    Raises
+    ------
+    SupervisionError
+        If a weight lies outside [0, 1], they do not sum to one, or a teacher is not of an earlier generation.
+    """
+    if not all(0 <= weight <= 1 for weight in weights.values()):
+        raise SupervisionError(f"stage {stage}: every weight must lie in [0, 1]: {weights}")
+    if not math.isclose(sum(weights.values()), 1, abs_tol=1e-6):
+        raise SupervisionError(f"stage {stage}: the weights sum to {sum(weights.values()):g}, not to 1: {weights}")
+    for key in weights:
+        if isinstance(key, int) and not 0 <= key < stage:
+            raise SupervisionError(f"stage {stage}: generation {key} is not there yet; teachers are 0 to {stage - 1}")
+    return {key: weight for key, weight in weights.items() if weight > 0}
+
+
+def targets(
+    weights: Supervision, labels: NDArray[np.float32], predictions: Mapping[int, NDArray[np.floating]]
+) -> NDArray[np.float32]:
+    """Eq. 6: the targets [clips, classes] in [0, 1] from labels and teachers' clip probabilities of that shape."""
+    mixed = np.zeros(labels.shape, np.float64)
+    for key, weight in weights.items():
+        mixed += weight * np.asarray(labels if key == LABELS else predictions[int(key)], np.float64)
+    return mixed.astype(np.float32)
+
+
+def _generation(name: str, text: str) -> int:
+    try:
+        return int(name)
+    except ValueError:
+        raise SupervisionError(
+            f"{text!r}: {name.strip()!r} is neither '{LABELS}' nor the number of a generation"
+        ) from None

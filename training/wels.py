@@ -1,0 +1,85 @@
+"""WELS-Net, Table 1 of the SeCoST paper: log-mel in, K segment probabilities out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from sedkit.contract import EMBEDDING
+from training.logmel import LogMel
+
+
+class Scores(NamedTuple):
+    """What the network says of a batch of clips."""
+
+    segments: Tensor  # [batch, K, classes], probabilities
+    clip: Tensor  # [batch, classes], layer P: the mean over the K segments
+    embedding: Tensor  # [batch, K, 1024], layer L3
+
+
+def conv_bn_relu(inputs: int, filters: int, kernel: tuple[int, int], padding: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, filters, kernel, padding=padding, bias=False),
+        nn.BatchNorm2d(filters),
+        nn.ReLU(inplace=True),
+    )
+
+
+def block(inputs: int, filters: int, pool: int) -> nn.Sequential:
+    """One of B1-B4. Table 1 does not name the pooling; the authors' earlier networks take the maximum."""
+    return nn.Sequential(
+        conv_bn_relu(inputs, filters, (3, 3), 1),
+        conv_bn_relu(filters, filters, (3, 3), 1),
+        nn.MaxPool2d(pool),
+    )
+
+
+class WelsNet(nn.Module):
+    """Log-mel [batch, 1, frames, 64] -> :class:`Scores`; ``frames`` is a multiple of 32, at least 96.
+
+    Parameters
+    ----------
+    classes : number of classes |C|.
+    width : factor on the filters of B1 to L2 (1 is Table 1: 14,671,695 parameters for 527 classes).
+        L3 keeps its 1024 filters at every width, so that the embeddings of all models have one size.
+    dropout : probability of dropping a unit of L1, L2 and L3 while training (Table 1 has none).
+    """
+
+    def __init__(self, classes: int, width: float = 1.0, dropout: float = 0.0) -> None:
+        super().__init__()
+        b1, b2, b3, b4, l1, l2 = (max(1, round(width * f)) for f in (64, 128, 256, 512, 2048, 1024))
+        self.B1 = block(1, b1, 4)
+        self.B2 = block(b1, b2, 2)
+        self.B3 = block(b2, b3, 2)
+        self.B4 = block(b3, b4, 2)
+        self.L1 = conv_bn_relu(b4, l1, (3, 2), 0)
+        self.L2 = conv_bn_relu(l1, l2, (1, 1), 0)
+        self.L3 = conv_bn_relu(l2, EMBEDDING, (1, 1), 0)
+        # Table 1 prints BN -> ReLU here too. Eq. 1 needs probabilities: a biased convolution, then a sigmoid.
+        self.L4 = nn.Conv2d(EMBEDDING, classes, (1, 1))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, logmel: Tensor) -> Scores:
+        x = self.B4(self.B3(self.B2(self.B1(logmel))))
+        x = self.dropout(self.L2(self.dropout(self.L1(x))))
+        x = self.L3(x)
+        logits = self.L4(self.dropout(x))
+        segments = torch.sigmoid(logits.float()).squeeze(-1).transpose(1, 2)
+        return Scores(segments, segments.mean(1), x.squeeze(-1).transpose(1, 2))
+
+
+class Network(nn.Module):
+    """Waveform [batch, samples], 16 kHz in [-1, 1] -> :class:`Scores`: the front end and WELS-Net.
+
+    K follows from ``samples`` (sedkit.geometry): 10 s give 30 segments, anything gives at least one.
+    """
+
+    def __init__(self, classes: int, width: float = 1.0, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.frontend = LogMel()
+        self.wels = WelsNet(classes, width, dropout)
+
+    def forward(self, waveform: Tensor) -> Scores:
+        return self.wels(self.frontend(waveform))
