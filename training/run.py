@@ -72,8 +72,9 @@ class Run:
         supervision: list[Supervision],
         seed: int,
         on_error: OnError,
+        model: dict[str, str],
     ) -> Run:
-        """Make the run directory and write ``config.json``.
+        """Make the run directory and write ``config.json``. ``model``: ``name`` and ``license`` of the export.
 
         Raises
         ------
@@ -95,6 +96,7 @@ class Run:
             "settings": asdict(settings),
             "supervision": [{str(key): weight for key, weight in stage.items()} for stage in supervision],
             "seed": seed,
+            "model": model,
             "labels": [asdict(label) for label in data.vocabulary.labels],
             "licenses": sorted({data.licenses[row] for row in data.indices("train")}),
             "git_revision": git_revision(),

@@ -113,20 +113,20 @@ def report_generation(run: Run, generation: int, network: Network) -> None:
     write_json(run.generation(generation) / "report.json", report)
 
 
-def finish(run: Run, network: Network, name: str, license: str) -> tuple[str, float]:
+def finish(run: Run, network: Network) -> tuple[str, float]:
     """Write the run's report and ``model.onnx``; returns the table and the parity difference."""
     rows = [read_generation(run.generation(number)) for number in range(len(run.supervision))]
     table = write_report(run.directory, rows)
     difference = export(
         network,
-        description(run, rows, name, license),
+        description(run, rows),
         run.directory / "model.onnx",
         [clip / np.float32(FULL_SCALE) for clip in run.clips("validation").waveforms[:3]],
     )
     return table, difference
 
 
-def description(run: Run, rows: list[dict[str, Any]], name: str, license: str) -> Contract:
+def description(run: Run, rows: list[dict[str, Any]]) -> Contract:
     """The contract of the last student: what the run knows of it."""
     config, last = read_config(run.directory), rows[-1]
     metrics = {
@@ -145,7 +145,8 @@ def description(run: Run, rows: list[dict[str, Any]], name: str, license: str) -
         "metrics": metrics,
     }
     thresholds = (last["threshold"],) * len(run.labels)
-    return Contract(name, run.labels, thresholds, {"kind": "none"}, lineage, license)
+    model = config["model"]
+    return Contract(model["name"], run.labels, thresholds, {"kind": "none"}, lineage, model["license"])
 
 
 def stages_of(stages: int | None, alpha: str, stage: tuple[str, ...]) -> list[Supervision]:
@@ -190,7 +191,7 @@ def stages_of(stages: int | None, alpha: str, stage: tuple[str, ...]) -> list[Su
 @click.option("--name", default="wels-secost", help="Name of the exported model.")
 @click.option("--license", default="unknown", help="Licence of the exported weights.")
 @click.option("--stop-after", help="End in good time before this, resumable: 540s, 9m, 2h.")
-def main(resume: Path | None, device: str, stop_after: str | None, name: str, license: str, **options: Any) -> None:
+def main(resume: Path | None, device: str, stop_after: str | None, **options: Any) -> None:
     """Train the SeCoST cascade on a manifest and export the last student to ONNX.
 
     \b
@@ -211,7 +212,7 @@ def main(resume: Path | None, device: str, stop_after: str | None, name: str, li
                 f"{run.directory}: {len(run.supervision) - 1} stages on {chosen}, commit {git_revision()[:12]}"
             )
             network = secost(run, chosen, progress, deadline)
-        table, difference = finish(run, network, name, license)
+        table, difference = finish(run, network)
     except SedkitError as error:
         raise click.ClickException(str(error)) from None
     except Stopped:
@@ -238,6 +239,7 @@ def begin(options: Mapping[str, Any]) -> Run:
         stages_of(options["stages"], options["alpha"], options["stage"]),
         options["seed"],
         options["on_error"],
+        {"name": options["name"], "license": options["license"]},
     )
 
 

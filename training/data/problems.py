@@ -1,0 +1,64 @@
+"""What is wrong with a data set: counted by kind, with a few examples, then stopped at or skipped."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sedkit.errors import SedkitError
+
+OnError = Literal["stop", "skip"]
+EXAMPLES = 3  # examples kept of each kind
+
+
+class ManifestError(SedkitError):
+    """A manifest, its vocabulary or its audio cannot be used as it is."""
+
+
+class Tally:
+    """Kinds of things, how often each was met, and the first few examples of each.
+
+    ``str(tally)`` is one line: ``2 missing files (a.wav, b.wav); 1 unknown label (...)``.
+    """
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.examples: dict[str, list[str]] = {}
+
+    def add(self, kind: str, example: str) -> None:
+        """Count one more of ``kind``."""
+        self.counts[kind] = self.counts.get(kind, 0) + 1
+        examples = self.examples.setdefault(kind, [])
+        if len(examples) < EXAMPLES:
+            examples.append(example)
+
+    def update(self, other: Tally) -> None:
+        """Add the counts and examples of ``other``."""
+        for kind, count in other.counts.items():
+            self.counts[kind] = self.counts.get(kind, 0) + count
+            self.examples[kind] = (self.examples.get(kind, []) + other.examples[kind])[:EXAMPLES]
+
+    def lines(self) -> list[str]:
+        """One line a kind, commonest first."""
+        order = sorted(self.counts, key=lambda kind: (-self.counts[kind], kind))
+        return [
+            f"{self.counts[kind]} x {kind} ({', '.join(self.examples[kind])}"
+            f"{', ...' if self.counts[kind] > len(self.examples[kind]) else ''})"
+            for kind in order
+        ]
+
+    def settle(self, on_error: OnError, where: str) -> None:
+        """Raise if there is anything here and ``on_error`` is ``stop``.
+
+        Raises
+        ------
+        ManifestError
+            One line: ``where``, then each kind with its count and examples, then the remedy.
+        """
+        if self and on_error == "stop":
+            raise ManifestError(f"{where}: {self}. Mend these, or leave the clips out with --on-error skip")
+
+    def __bool__(self) -> bool:
+        return bool(self.counts)
+
+    def __str__(self) -> str:
+        return "; ".join(self.lines())

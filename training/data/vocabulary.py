@@ -1,0 +1,107 @@
+"""The classes a model tells apart, in order, under their AudioSet numbers, MIDs and names.
+
+A vocabulary file is a CSV ``index,mid,display_name``, the form in which AudioSet publishes its 527
+classes (``class_labels_indices.csv``). A class of one's own leaves ``index`` and ``mid`` empty.
+The order of the rows is the order of the classes.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from sedkit.contract import Label
+from training.data.problems import ManifestError
+from training.files import replacing
+
+HEADER = ("index", "mid", "display_name")
+MID = re.compile(r"/[mtg]/\w+")
+
+
+class Vocabulary:
+    """An ordered list of classes in which MIDs and names can be looked up.
+
+    Raises
+    ------
+    ManifestError
+        If it is empty, or a MID, name or index stands in it twice.
+    """
+
+    def __init__(self, labels: Iterable[Label], where: str = "vocabulary") -> None:
+        self.labels: tuple[Label, ...] = tuple(labels)
+        if not self.labels:
+            raise ManifestError(f"{where}: no classes in it; it needs one row a class")
+        self._class: dict[str, int] = {}
+        for kind in ("name", "mid", "index"):
+            values = [(getattr(label, kind), place) for place, label in enumerate(self.labels)]
+            held = [(value, place) for value, place in values if value is not None]
+            if len({value for value, _ in held}) != len(held):
+                raise ManifestError(f"{where}: a class's {kind} stands there twice; each must be unique")
+            if kind != "index":
+                self._class.update(held)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self.labels == other.labels
+
+    def __hash__(self) -> int:
+        return hash(self.labels)
+
+    def find(self, text: str) -> int | None:
+        """The class (0 to len - 1) whose MID or name is ``text``, or None."""
+        return self._class.get(text)
+
+    def key(self, position: int) -> str:
+        """What stands for a class in a manifest: its MID, or its name where it has none."""
+        label = self.labels[position]
+        return label.mid or label.name
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Vocabulary:
+        """The vocabulary of the labels that occur in a data set: in alphabetical order, without AudioSet's numbers."""
+        return cls(Label(text, text if MID.fullmatch(text) else None) for text in sorted(set(texts)))
+
+    @classmethod
+    def union(cls, vocabularies: Sequence[Vocabulary]) -> Vocabulary:
+        """Every class of ``vocabularies`` once: by AudioSet index, then those without one as they come."""
+        labels = {label.mid or label.name: label for vocabulary in vocabularies for label in vocabulary.labels}
+        return cls(sorted(labels.values(), key=lambda label: 1 << 30 if label.index is None else label.index))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Vocabulary:
+        """Read a vocabulary file.
+
+        Raises
+        ------
+        ManifestError
+            If it cannot be read, is not such a file, or names a class twice.
+        """
+        try:
+            with open(path, encoding="utf-8-sig", newline="") as file:
+                reader = csv.DictReader(file, skipinitialspace=True)
+                missing = set(HEADER) - set(reader.fieldnames or ())
+                if missing:
+                    raise ManifestError(f"{path}: no column {sorted(missing)[0]!r}; it must have {', '.join(HEADER)}")
+                labels = [_label(row) for row in reader]
+        except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+            raise ManifestError(f"{path}: cannot be read as a CSV of classes: {error}") from None
+        return cls(labels, str(path))
+
+    def save(self, path: str | Path) -> None:
+        """Write a vocabulary file, atomically."""
+        with replacing(Path(path)) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(HEADER)
+            for label in self.labels:
+                writer.writerow(("" if label.index is None else label.index, label.mid or "", label.name))
+
+
+def _label(row: dict[str, str | None]) -> Label:
+    index, mid, name = ((row[column] or "").strip() for column in HEADER)
+    if not name:
+        raise ValueError(f"a class without display_name ({mid or index or 'empty row'})")
+    return Label(name, mid or None, int(index) if index else None)
