@@ -1,0 +1,67 @@
+"""Sound event detection: what is in a recording, and when.
+
+>>> from sedkit import Tagger
+>>> tagger = Tagger()
+>>> tagger.tag("street.wav").tags[0]
+Tag(label='Siren', mid='/m/03kmc9', score=0.87)
+>>> tagger.timeline("street.wav").events[0]
+Event(onset=3.2, offset=5.44, label='Siren', mid='/m/03kmc9', score=0.93)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sedkit.errors import ArgumentError as ArgumentError
+    from sedkit.errors import AudioError as AudioError
+    from sedkit.errors import ContractError as ContractError
+    from sedkit.errors import DeviceError as DeviceError
+    from sedkit.errors import ModelError as ModelError
+    from sedkit.errors import OutputError as OutputError
+    from sedkit.errors import SedkitError as SedkitError
+    from sedkit.results import Event as Event
+    from sedkit.results import Second as Second
+    from sedkit.results import Tag as Tag
+    from sedkit.results import Tagging as Tagging
+    from sedkit.results import Timeline as Timeline
+    from sedkit.tagger import Tagger as Tagger
+
+    __version__: str
+
+_HOMES = {
+    "sedkit.errors": (
+        "ArgumentError",
+        "AudioError",
+        "ContractError",
+        "DeviceError",
+        "ModelError",
+        "OutputError",
+        "SedkitError",
+    ),
+    "sedkit.results": ("Event", "Second", "Tag", "Tagging", "Timeline"),
+    "sedkit.tagger": ("Tagger",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+__all__ = sorted([*_HOME, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for (PEP 562), so that ``import sedkit`` costs nothing."""
+    if name == "__version__":
+        return _version()
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'sedkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("sedkit")
+    except PackageNotFoundError:
+        return "0+uninstalled"

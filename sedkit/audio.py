@@ -1,0 +1,352 @@
+"""Any recording, of any length, as a stream of float32 mono 16 kHz blocks.
+
+wav, flac, ogg, opus, mp3 and everything else that libsndfile knows are decoded by soundfile; the
+rest (m4a, aac, mp4, webm, ...), and whatever comes through a pipe, by PyAV. Channels are averaged,
+the rate is converted by soxr ("HQ"), whose state runs on from block to block: no seams.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sedkit.errors import ArgumentError, AudioError
+from sedkit.geometry import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    import av
+    import av.container
+    import soundfile
+
+Source: TypeAlias = "str | os.PathLike[str] | BinaryIO | NDArray[Any]"
+Samples: TypeAlias = NDArray[np.float32]
+Decoder: TypeAlias = Generator[tuple[float, Samples], None, None]  # (rate in Hz, mono samples at that rate)
+
+BLOCK_SECONDS = 10
+RATES = (1_000, 1_000_000)  # Hz; what lies outside is a broken header, not a recording
+LOUDEST = 100.0  # 40 dB above full scale: what goes beyond was never scaled to [-1, 1]
+BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 64}
+
+
+class AudioStream:
+    """A recording that is being decoded: iterate once for float32 mono 16 kHz blocks [samples].
+
+    A context manager; leaving it closes the file.
+
+    Attributes
+    ----------
+    name : path as given, ``-`` for standard input, ``<array>`` for an array.
+    sample_rate : the recording's own, in Hz.
+    samples : 16 kHz samples handed out so far.
+    duration : seconds decoded so far, by the recording's own clock.
+    """
+
+    def __init__(self, name: str, decoder: Decoder) -> None:
+        first = next(decoder, None)
+        if first is None:
+            raise AudioError(f"{name}: no samples in it; record or export it again")
+        self.name = name
+        self.sample_rate = first[0]
+        self.samples = 0
+        self._frames = 0
+        self._decoder = decoder
+        self._blocks = (block for _, block in chain([first], decoder))
+        if not RATES[0] <= self.sample_rate <= RATES[1]:
+            self.close()
+            raise AudioError(f"{name}: a sample rate of {self.sample_rate:g} Hz; sedkit takes 1 kHz to 1 MHz")
+
+    @property
+    def duration(self) -> float:
+        return self._frames / self.sample_rate
+
+    def __iter__(self) -> Iterator[Samples]:
+        """Blocks of about 10 s.
+
+        Raises
+        ------
+        AudioError
+            If the recording is damaged, or holds samples that are not numbers or not in [-1, 1].
+        """
+        checked = (self._check(block) for block in self._blocks)
+        for block in checked if self.sample_rate == SAMPLE_RATE else self._resample(checked):
+            self.samples += len(block)
+            yield block
+
+    def _check(self, block: Samples) -> Samples:
+        if not np.abs(block).max() <= LOUDEST:  # "not <=": NaN, too
+            at = np.argmin(np.abs(block) <= LOUDEST)
+            raise AudioError(
+                f"{self.name}: sample {block[at]:g} at {(self._frames + at) / self.sample_rate:.3f} s; "
+                "samples must be numbers in [-1, 1], so repair or rescale the recording"
+            )
+        self._frames += len(block)
+        return block
+
+    def _resample(self, blocks: Iterator[Samples]) -> Iterator[Samples]:
+        import soxr
+
+        resampler = soxr.ResampleStream(self.sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+        nothing = np.zeros(0, np.float32)
+        for block, last in chain(((block, False) for block in blocks), [(nothing, True)]):
+            resampled = resampler.resample_chunk(block, last=last)
+            if len(resampled):
+                yield resampled
+
+    def close(self) -> None:
+        self._decoder.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_audio(source: Source, sample_rate: float | None = None) -> AudioStream:
+    """Open a recording for decoding.
+
+    Parameters
+    ----------
+    source : a path; a file object open for reading bytes, which need not be seekable; or an array,
+        [samples] or [samples, channels], floats in [-1, 1] or integers, which are scaled by their type's range.
+    sample_rate : Hz; for an array, and only there.
+
+    Raises
+    ------
+    AudioError
+        If there is no such file, or no sound in it that can be decoded.
+    ArgumentError
+        If `source` is none of these, or `sample_rate` is missing or out of place.
+    """
+    if isinstance(source, np.ndarray):
+        return AudioStream("<array>", _decode_array(source, sample_rate))
+    if sample_rate is not None:
+        raise ArgumentError("sample_rate goes with an array; a file has its own")
+    if isinstance(source, str | os.PathLike):
+        name = os.fspath(source)
+        return AudioStream(name, _decode_file(name) if _is_regular(name) else _decode_pipe(name))
+    if hasattr(source, "read"):
+        name = getattr(source, "name", "-")
+        name = "-" if not isinstance(name, str) or name == "<stdin>" else name
+        return AudioStream(name, _decode_object(source, name))
+    raise ArgumentError(f"audio is a path, a binary file object or a NumPy array, not {type(source).__name__}")
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """What an audio file says of itself, before anything is decoded.
+
+    Attributes
+    ----------
+    container, codec : names as libsndfile or FFmpeg spell them, in lower case.
+    sample_rate : Hz.
+    bits : of a sample, or None where the codec has no such thing.
+    duration : seconds, or None where the file does not tell.
+    """
+
+    file: str
+    container: str
+    codec: str
+    sample_rate: int
+    channels: int
+    bits: int | None
+    duration: float | None
+
+
+def probe(path: str | os.PathLike[str]) -> AudioInfo:
+    """Read the header of an audio file.
+
+    Raises
+    ------
+    AudioError
+        If there is no such file, or no sound in it that sedkit can decode.
+    """
+    name = os.fspath(path)
+    if not _is_regular(name):
+        raise AudioError(f"{name}: not a regular file; save the stream to one first")
+    if opened := _open_soundfile(name):
+        with opened as sound:
+            duration = sound.frames / sound.samplerate if sound.samplerate else None
+            bits = BITS.get(sound.subtype)
+            codec = sound.subtype.lower()
+            return AudioInfo(name, sound.format.lower(), codec, sound.samplerate, sound.channels, bits, duration)
+    with open(name, "rb") as file, _open_libav(file, name) as container:
+        stream = _audio_track(container, name)
+        codec = stream.codec_context
+        if stream.duration is not None and stream.time_base is not None:
+            duration = float(stream.duration * stream.time_base)
+        else:
+            duration = container.duration / 1e6 if container.duration else None
+        kind = container.format.name
+        return AudioInfo(name, kind, codec.name, codec.sample_rate, codec.layout.nb_channels, None, duration)
+
+
+def _is_regular(name: str) -> bool:
+    """Whether the path is a regular file, that is, neither a pipe nor a device; an error if it cannot be read."""
+    try:
+        status = os.stat(name)
+        if stat.S_ISDIR(status.st_mode):
+            raise AudioError(f"{name}: a folder, not a recording; give the files in it")
+        regular = stat.S_ISREG(status.st_mode)
+        if regular:
+            with open(name, "rb"):  # the plainest test of permission
+                pass
+    except FileNotFoundError:
+        raise AudioError(f"{name}: no such file; check the path") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise AudioError(f"{name}: cannot be opened ({reason}); check the path and its permissions") from None
+    if regular and not status.st_size:
+        raise AudioError(f"{name}: empty (0 bytes); record or copy it again")
+    return regular
+
+
+def _decode_file(name: str) -> Decoder:
+    if sound := _open_soundfile(name):
+        yield from _decode_soundfile(sound, name)
+    else:
+        with open(name, "rb") as file:
+            yield from _decode_libav(file, name)
+
+
+def _decode_pipe(name: str) -> Decoder:
+    with open(name, "rb") as file:
+        yield from _decode_libav(file, name)
+
+
+def _decode_object(file: BinaryIO, name: str) -> Decoder:
+    if file.seekable():
+        start = file.tell()
+        if sound := _open_soundfile(file):
+            yield from _decode_soundfile(sound, name)
+            return
+        file.seek(start)
+    yield from _decode_libav(file, name)
+
+
+def _decode_array(array: NDArray[Any], sample_rate: float | None) -> Decoder:
+    if not isinstance(sample_rate, int | float | np.number) or not RATES[0] <= sample_rate <= RATES[1]:
+        raise ArgumentError(f"an array needs its sample_rate, from 1 kHz to 1 MHz, not {sample_rate}")
+    if array.dtype.kind not in "fiu" or array.dtype.itemsize > (8 if array.dtype.kind == "f" else 4):
+        raise ArgumentError(f"samples are floats, or integers of up to 32 bits, not {array.dtype}")
+    if array.ndim not in (1, 2):
+        raise ArgumentError(f"an array is [samples] or [samples, channels], not {list(array.shape)}")
+    samples = array.reshape(len(array), -1) if array.size else array.reshape(0, 1)
+    if samples.shape[1] > max(1, len(samples)):
+        raise ArgumentError(f"an array is [samples, channels]; {list(array.shape)} looks transposed")
+    block = int(BLOCK_SECONDS * sample_rate)
+    for start in range(0, len(samples), block):
+        yield float(sample_rate), _to_float(samples[start : start + block]).mean(axis=1)
+
+
+def _open_soundfile(source: str | BinaryIO) -> soundfile.SoundFile | None:
+    """The file opened by libsndfile, or None if libsndfile cannot."""
+    import soundfile
+
+    is_name = isinstance(source, str) and sys.platform != "win32"
+    try:
+        return soundfile.SoundFile(os.fsencode(source) if is_name else source)  # names need not be UTF-8
+    except (soundfile.LibsndfileError, TypeError):  # TypeError: the name ends in .raw, which means "no header"
+        return None
+
+
+def _decode_soundfile(sound: soundfile.SoundFile, name: str) -> Decoder:
+    import soundfile
+
+    done = 0
+    with sound:
+        rate = sound.samplerate
+        while True:
+            try:
+                block = sound.read(BLOCK_SECONDS * rate, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError as error:
+                raise _damaged(name, done / rate, error.error_string) from None
+            if not len(block):
+                return
+            done += len(block)
+            yield rate, block.mean(axis=1)
+
+
+def _open_libav(file: BinaryIO, name: str) -> av.container.InputContainer:
+    import av
+
+    try:
+        # No protocols: a playlist that is called audio must not fetch what it names.
+        return av.open(file, "r", metadata_errors="ignore", options={"protocol_whitelist": "none"})
+    except av.FFmpegError as error:
+        raise AudioError(
+            f"{name}: not audio that sedkit can decode ({error.strerror}); convert it to wav or flac first"
+        ) from None
+
+
+def _audio_track(container: av.container.InputContainer, name: str) -> av.AudioStream:
+    if not container.streams.audio:
+        raise AudioError(f"{name}: no audio track in it; give a file with sound")
+    return container.streams.audio[0]
+
+
+def _decode_libav(file: BinaryIO, name: str) -> Decoder:
+    """Decode the first audio track.
+
+    What cannot be decoded is passed over before the first sound and at the very end, where a
+    truncated file breaks off; with sound on either side it is an error, since times would shift.
+    """
+    import av
+
+    rate, done, pending = 0, 0, list[Samples]()
+    damage: av.FFmpegError | None = None
+    with _open_libav(file, name) as container:
+        packets = container.demux(_audio_track(container, name))
+        while True:
+            try:
+                packet = next(packets, None)
+                frames = packet.decode() if packet else []
+            except av.FFmpegError as error:
+                damage = error
+                continue
+            if packet is None:
+                break
+            for frame in frames:
+                rate = rate or frame.sample_rate
+                if frame.sample_rate != rate:
+                    raise _damaged(name, done / rate, f"the sample rate changes from {rate} to {frame.sample_rate} Hz")
+                if damage and done and packet.size:  # the last packet has no size: it drains the decoder
+                    raise _damaged(name, done / rate, str(damage.strerror))
+                pending.append(_frame_to_mono(frame))
+                done += len(pending[-1])
+            damage = None if frames else damage
+            if pending and sum(map(len, pending)) >= BLOCK_SECONDS * rate:
+                yield rate, np.concatenate(pending)
+                pending = []
+        if damage and not done:
+            raise _damaged(name, 0, str(damage.strerror))
+        if pending:
+            yield rate, np.concatenate(pending)
+
+
+def _frame_to_mono(frame: av.AudioFrame) -> Samples:
+    samples = frame.to_ndarray()  # planar [channels, samples], packed [1, samples * channels]
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, frame.layout.nb_channels).T
+    mono: Samples = _to_float(samples).mean(axis=0)
+    return mono
+
+
+def _to_float(samples: NDArray[Any]) -> Samples:
+    """Integers scaled to [-1, 1) by the range of their type; floats as they are."""
+    if samples.dtype.kind == "f":
+        return samples.astype(np.float32)
+    half = 2.0 ** (8 * samples.dtype.itemsize - 1)
+    return (samples / half - (samples.dtype.kind == "u")).astype(np.float32)
+
+
+def _damaged(name: str, seconds: float, cause: str) -> AudioError:
+    return AudioError(f"{name}: damaged at {seconds:.1f} s ({cause.strip()}); repair it or convert what plays to wav")
