@@ -25,7 +25,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from sedkit.contract import Label
 from sedkit.errors import SedkitError
@@ -186,7 +185,7 @@ def _epoch(
 def _loss(
     network: Network, waveform: Tensor, targets: Tensor, augmentation: Augmentation, random: np.random.Generator
 ) -> Tensor:
-    """Eq. 1 on an augmented batch: binary cross-entropy of the clip probabilities, averaged over classes and clips."""
+    """The loss on a batch of training crops, augmented: waveform [clips, samples], targets [clips, classes]."""
     if augmentation.gain:
         waveform = gain(waveform, augmentation.gain, random)
     if augmentation.mixup and random.random() < augmentation.mixed:
@@ -195,7 +194,16 @@ def _loss(
         logmel = network.frontend(waveform)
         logmel = spec_augment(logmel, augmentation.time_mask, augmentation.band_mask, random)
     probabilities = network.wels(logmel.contiguous(memory_format=torch.channels_last)).clip
-    return F.binary_cross_entropy(probabilities.float(), targets)
+    return cross_entropy(probabilities, targets)
+
+
+def cross_entropy(probabilities: Tensor, targets: Tensor) -> Tensor:
+    """Eq. 1 in float32, averaged over clips and classes; both are [clips, classes] in [0, 1].
+
+    Probabilities count as at least 1e-7 away from 0 and 1. NaN stays NaN, on every device.
+    """
+    p = probabilities.float().clamp(1e-7, 1 - 1e-7)
+    return -(targets * p.log() + (1 - targets) * (1 - p).log()).mean()
 
 
 def learning_rate_factor(progress: float) -> float:

@@ -116,6 +116,8 @@ class Run:
             If there is none, or its data changed since.
         """
         config = read_config(directory)
+        for leftover in directory.rglob(".*.tmp"):  # of a writer that was killed
+            leftover.unlink()
         manifest = Path(config["manifest"])
         vocabulary = Path(config["vocabulary"]) if config["vocabulary"] else None
         data, store = load(manifest, vocabulary, config["on_error"])

@@ -120,7 +120,7 @@ def plain_csv(
 
     Columns: path, labels and, if present, start, duration, split, fold, group, license, attribution.
     """
-    write(readers.plain_csv(table, splitting, labels and Vocabulary.load(labels), audio, on_error), output)
+    write(readers.plain_csv(table, splitting, vocabulary(labels), audio, on_error), output)
 
 
 @main.command()
@@ -140,9 +140,12 @@ def folders(
     validation_share: float,
     seed: int,
 ) -> None:
-    """A folder of folders, each named after the class of the audio in it."""
+    """A folder of folders, one a class.
+
+    The name of each folder directly in FOLDER is the class of all audio in it, at any depth.
+    """
     splitting = readers.Splitting(None, test_share, validation_share, seed)
-    write(readers.folders(folder, splitting, labels and Vocabulary.load(labels), on_error), output)
+    write(readers.folders(folder, splitting, vocabulary(labels), on_error), output)
 
 
 @main.command()
@@ -171,7 +174,10 @@ def check(manifest: Path, labels: Path | None) -> None:
 @labels_option
 @on_error_option
 def decode(manifest: Path, directory: Path, labels: Path | None, on_error: Any) -> None:
-    """Decode every clip, so that a machine that gets the directory trains without the audio files."""
+    """Decode every clip of a manifest once.
+
+    A machine that gets a copy of the directory trains without the audio files.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
@@ -186,6 +192,11 @@ def decode(manifest: Path, directory: Path, labels: Path | None, on_error: Any) 
     click.echo(f"{store.folder}: {len(store)} clips, {store.lengths.sum() / 16_000 / 3600:.2f} hours")
     for line in store.manifest.dropped.lines():
         click.echo(f"left out: {line}", err=True)
+
+
+def vocabulary(labels: Path | None) -> Vocabulary | None:
+    """The classes that ``--labels`` names, if it was given."""
+    return Vocabulary.load(labels) if labels else None
 
 
 def write(manifest: Manifest, output: Path) -> None:

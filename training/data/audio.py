@@ -17,13 +17,15 @@ FULL_SCALE = 32768  # int16 of a sample of 1.0
 
 
 def fault(path: str) -> str | None:
-    """What is wrong with an audio file, from its header alone: a kind of problem, or None."""
+    """What is wrong with an audio file, from its header: a kind of problem, or None."""
     if not os.path.isfile(path):
         return "missing file"
     try:
-        return "audio without samples" if probe(path).duration == 0 else None
+        if not probe(path).duration:
+            open_audio(path).close()  # the header does not tell: is there any sound?
     except AudioError:
         return "unreadable audio"
+    return None
 
 
 def decode(path: str, start: float = 0.0, duration: float = math.nan) -> NDArray[np.int16]:

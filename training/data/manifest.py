@@ -26,33 +26,19 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.errors import OutputError
 from training.data.problems import ManifestError, OnError, Tally
+from training.data.rows import HEADER, Row, read_rows, read_times
 from training.data.vocabulary import Vocabulary
 from training.files import replacing
 
 SPLITS = ("train", "validation", "test")
-
-
-class Row(NamedTuple):
-    """One row of a manifest, as text."""
-
-    path: str
-    start: str = ""
-    duration: str = ""
-    labels: str = ""
-    split: str = ""
-    group: str = ""
-    license: str = ""
-    attribution: str = ""
-
-
-HEADER = Row._fields
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,10 +96,13 @@ class Manifest:
         paths: list[str] = []
         starts, durations = array("d"), array("d")
         labels: list[tuple[int, ...]] = []
-        texts: tuple[list[str], ...] = ([], [], [], [])
+        splits: list[str] = []
+        groups: list[str] = []
+        licenses: list[str] = []
+        attributions: list[str] = []
         seen: set[str | tuple[str, float, float]] = set()
         for number, row in enumerate(rows, 1):
-            wrong, start, duration = _numbers(row)
+            wrong, start, duration = read_times(row)
             found, unknown = classes[row.labels]
             path = os.path.normpath(os.path.join(folder, row.path))
             clip = (path, start, -1.0 if math.isnan(duration) else duration) if start or row.duration else path
@@ -135,12 +124,15 @@ class Manifest:
             starts.append(start)
             durations.append(duration)
             labels.append(found)
-            for column, text in zip(texts, (row.split, row.group, row.license, row.attribution), strict=True):
-                column.append(sys.intern(text))
+            splits.append(sys.intern(row.split))
+            groups.append(sys.intern(row.group))
+            licenses.append(sys.intern(row.license))
+            attributions.append(sys.intern(row.attribution))
         problems.settle(on_error, where)
         if not paths:
             raise ManifestError(f"{where}: no clips in it" + (f" but {problems}" if problems else ""))
-        return cls(vocabulary, paths, np.array(starts), np.array(durations), labels, *texts, dropped=problems)
+        times = np.array(starts), np.array(durations)
+        return cls(vocabulary, paths, *times, labels, splits, groups, licenses, attributions, problems)
 
     @classmethod
     def load(
@@ -166,7 +158,7 @@ class Manifest:
                     f"{path}: its classes are missing: no {beside.name} beside it; name a file of classes"
                 )
             vocabulary = Vocabulary.load(vocabulary or beside)
-        manifest = cls.from_rows(_read(path), vocabulary, path.parent, on_error, str(path))
+        manifest = cls.from_rows(read_rows(path), vocabulary, path.parent, on_error, str(path))
         return manifest.parted(on_error, str(path))
 
     def save(self, path: str | Path) -> None:
@@ -239,7 +231,7 @@ class Manifest:
             if other is not None:
                 tally.update(other)
 
-        def column(values: list) -> list:
+        def column(values: list[T]) -> list[T]:
             return [values[row] for row in chosen.tolist()]
 
         return Manifest(
@@ -290,10 +282,10 @@ class Manifest:
             If one does and ``on_error`` is ``stop``.
         """
         faults: dict[int, tuple[str, str]] = {}
+        rank = [SPLITS.index(split) if split else -1 for split in self.splits]
         keys = (("file in two splits", self.paths), ("group that crosses splits", self.groups))
         for kind, keyed in keys:
             best: dict[str, int] = {}
-            rank = [SPLITS.index(split) if split else -1 for split in self.splits]
             for key, place in zip(keyed, rank, strict=True):
                 if key and place > best.get(key, -1):
                     best[key] = place
@@ -342,46 +334,6 @@ class _Classes(dict[str, tuple[tuple[int, ...], str]]):
         unknown = next((label for label, place in found.items() if place is None), "")
         self[text] = tuple(sorted({place for place in found.values() if place is not None})), unknown
         return self[text]
-
-
-def _numbers(row: Row) -> tuple[tuple[str, str] | None, float, float]:
-    """A fault (kind, example) or None, and start and duration in seconds."""
-    if not row.start and not row.duration:
-        return None, 0.0, math.nan
-    try:
-        start = float(row.start or 0)
-        duration = float(row.duration) if row.duration else math.nan
-        fine = 0 <= start < math.inf and (not row.duration or 0 < duration < math.inf)
-    except ValueError:
-        fine = False
-    if not fine:
-        return ("bad number", f"start {row.start!r}, duration {row.duration!r} of {row.path}"), 0.0, 0.0
-    return None, start, duration
-
-
-def _read(path: Path) -> Iterator[Row]:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            header = [name.strip() for name in next(reader, [])]
-            for name in header:
-                if name not in HEADER:
-                    raise ManifestError(f"{path}: unknown column {name!r}; a manifest has {','.join(HEADER)}")
-            for name in ("path", "labels"):
-                if name not in header:
-                    raise ManifestError(
-                        f"{path}: no column {name!r}; a manifest has {','.join(HEADER)} "
-                        "(python -m training.data csv makes one of other tables)"
-                    )
-            for fields in reader:
-                if fields:
-                    if len(fields) > len(header):
-                        raise ManifestError(f"{path}: line {reader.line_num}: more fields than columns; quote commas")
-                    yield Row(**dict(zip(header, map(str.strip, fields), strict=False)))
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{path}: not a CSV in UTF-8: {error}") from None
 
 
 def _text(seconds: float) -> str:

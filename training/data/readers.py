@@ -18,8 +18,9 @@ import numpy as np
 
 from sedkit.contract import Label
 from training.data.audio import SUFFIXES
-from training.data.manifest import SPLITS, Manifest, Row
+from training.data.manifest import SPLITS, Manifest
 from training.data.problems import ManifestError, OnError, Tally
+from training.data.rows import Row
 from training.data.splits import hold_out
 from training.data.vocabulary import Vocabulary
 

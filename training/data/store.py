@@ -177,7 +177,7 @@ def _clip(manifest: Manifest, row: int) -> NDArray[np.int16] | str:
         samples = decode(path, float(manifest.starts[row]), float(manifest.durations[row]))
     except AudioError:
         return fault(path) or "audio that does not decode"
-    return samples if len(samples) else "audio without samples"
+    return samples if len(samples) else "clip beyond the end of its file"
 
 
 def _size(path: str) -> int | None:

@@ -1,0 +1,72 @@
+"""The readers on the real data sets, and ESC-50's table of classes against AudioSet's own."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from training.data import AudioStore, readers
+from training.data.readers import FREE, Splitting
+
+
+@pytest.fixture(scope="module")
+def shipped(data):
+    return readers.shipped(data, Splitting("5"), look=False)
+
+
+def test_table_of_classes_agrees_with_audioset(data):
+    with (data / "audioset" / "class_labels_indices.csv").open(newline="") as file:
+        audioset = {row["mid"]: (int(row["index"]), row["display_name"]) for row in csv.DictReader(file)}
+    with (data / "esc50" / "esc50.csv").open(newline="") as file:
+        order = {row["category"]: int(row["target"]) for row in csv.DictReader(file)}
+    labels = readers.esc50_labels()
+    assert list(labels) == sorted(order, key=order.__getitem__)
+    for label in (*labels.values(), readers.SPEECH, readers.MUSIC):
+        assert audioset[label.mid or ""] == (label.index, label.name)
+
+
+def test_shipped_set(shipped):
+    assert len(shipped.vocabulary) == 52
+    assert shipped.dropped.counts == {"group that crosses splits": 2}
+    counts = {split: len(shipped.select(split)) for split in ("train", "validation", "test")}
+    assert sum(counts.values()) == 2614
+    assert counts["test"] == 720
+    assert 180 <= counts["validation"] <= 220
+    for split in counts:
+        assert (shipped.select(split).targets().sum(axis=0) > 0).all(), split
+
+
+def test_shipped_set_learns_from_free_clips_alone(shipped):
+    for split in ("train", "validation"):
+        clips = shipped.select(split)
+        esc50 = {license for license, group in zip(clips.licenses, clips.groups, strict=True) if "esc50:" in group}
+        assert esc50 == set(FREE)
+        assert not [path for path in clips.paths if os.path.basename(path).startswith("5-")]
+
+
+def test_no_recording_speaker_or_track_is_on_two_sides(shipped):
+    sides = {(group, split) for group, split in zip(shipped.groups, shipped.splits, strict=True)}
+    assert max(Counter(group for group, _ in sides).values()) == 1
+    assert all(shipped.attributions)
+
+
+@pytest.mark.parametrize(("fold", "left_out"), [("1", 0), ("2", 2), ("3", 2), ("4", 3), ("5", 2)])
+def test_every_fold_can_be_held_out(data, fold, left_out):
+    """What is left out of training are the takes of sources that span the test fold and another."""
+    manifest = readers.esc50(data / "esc50", Splitting(fold), look=False)
+    tests = manifest.targets(manifest.indices("test")).sum(axis=0)
+    np.testing.assert_array_equal(tests, np.full(50, 8))
+    assert len(manifest) == 2000 - left_out
+
+
+def test_store_of_real_clips(shipped, tmp_path):
+    chosen = shipped.take(shipped.indices("test")[::40])
+    store = AudioStore.open_or_build(chosen.checked(), tmp_path)
+    assert len(store) == len(chosen) == 18
+    esc50 = [clip for clip, group in enumerate(chosen.groups) if "esc50:" in group]
+    assert (store.lengths[esc50] == 80_000).all()
+    assert all(np.abs(store[clip].astype(int)).max() > 100 for clip in range(len(store)))

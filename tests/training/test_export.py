@@ -1,0 +1,82 @@
+"""Export: the contract, the checker, parity, stable bytes, and the refusal to write what differs from torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from sedkit.contract import Contract, Label
+from training import export as exporting
+from training.export import ExportError, export
+from training.wels import Network
+
+DESCRIPTION = Contract("small", (Label("Dog", "/m/0bt9lr", 74), Label("Mine")), (0.5, 0.4), {"kind": "none"}, {}, "CC0")
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    torch.manual_seed(0)
+    return Network(2, width=1 / 16)
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[np.ndarray]:
+    random = np.random.default_rng(0)
+    return [(0.1 * random.standard_normal(length)).astype(np.float32) for length in (50_000, 7_000)]
+
+
+@pytest.fixture(scope="module")
+def exported(network: Network, clips: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("export") / "small.onnx"
+    assert export(network, DESCRIPTION, path, clips) <= 1e-4
+    return path
+
+
+def test_the_file_keeps_the_contract(exported: Path) -> None:
+    model = onnx.load(exported)
+    onnx.checker.check_model(model, full_check=True)
+    assert [value.name for value in model.graph.input] == ["waveform"]
+    assert [value.name for value in model.graph.output] == ["segments", "clip", "embedding"]
+    shapes = [[d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.output]
+    assert shapes == [["batch", "K", 2], ["batch", 2], ["batch", "K", 1024]]
+    assert Contract.from_metadata({entry.key: entry.value for entry in model.metadata_props}) == DESCRIPTION
+    assert model.opset_import[0].version == 18
+
+
+def test_the_same_network_gives_the_same_bytes(
+    network: Network, clips: list[np.ndarray], exported: Path, tmp_path: Path
+) -> None:
+    export(network, DESCRIPTION, tmp_path / "again.onnx", clips)
+    assert (tmp_path / "again.onnx").read_bytes() == exported.read_bytes()
+
+
+def test_the_file_does_not_tell_where_it_was_made(exported: Path) -> None:
+    content = exported.read_bytes()
+    assert b"site-packages" not in content
+    assert str(Path(__file__).parents[2]).encode() not in content
+
+
+def test_a_graph_that_differs_from_torch_is_not_written(
+    network: Network, clips: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph_of = exporting.to_onnx
+
+    def wrong(of: Network, description: Contract) -> onnx.ModelProto:
+        model = graph_of(of, description)
+        bias = next(tensor for tensor in model.graph.initializer if tensor.name.endswith("L4.bias"))
+        bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.01), bias.name))
+        return model
+
+    monkeypatch.setattr(exporting, "to_onnx", wrong)
+    with pytest.raises(ExportError, match="not written: ONNX Runtime and torch differ"):
+        export(network, DESCRIPTION, tmp_path / "wrong.onnx", clips)
+    assert not list(tmp_path.iterdir())
+
+
+def test_parity_needs_a_clip(network: Network, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="at least one real clip"):
+        export(network, DESCRIPTION, tmp_path / "none.onnx", [])

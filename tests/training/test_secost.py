@@ -1,0 +1,184 @@
+"""The cascade, run for real on a small set: what it writes, that it resumes, and that sedkit runs its export."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from click.testing import CliRunner
+
+from sedkit.tagger import Tagger
+from training.secost import main, seconds, stages_of
+from training.supervision import LABELS
+
+SMALL = ["--width", "0.0625", "--crop", "1", "--batch-size", "8", "--epochs", "3", "--device", "cpu", "--dropout", "0"]
+
+
+def train(*arguments: str | Path) -> str:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    return result.output
+
+
+def weights(run: Path, generation: int) -> dict[str, torch.Tensor]:
+    return torch.load(run / f"generation-{generation}" / "network.pt", weights_only=True)["network"]
+
+
+@pytest.fixture(scope="module")
+def run(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("runs") / "run"
+    train("--manifest", small_manifest, "--run", directory, "--stages", "2", *SMALL, "--license", "CC0-1.0")
+    return directory
+
+
+def test_a_run_directory_holds_what_decides_and_what_came_out(run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    assert config["clips"] == {"train": 24, "validation": 6, "test": 6}
+    assert config["supervision"] == [{"labels": 1.0}, {"labels": 0.3, "0": 0.7}, {"labels": 0.3, "1": 0.7}]
+    assert len(config["manifest_sha256"]) == 64
+    assert config["git_revision"]
+    for generation in range(3):
+        folder = run / f"generation-{generation}"
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        assert [row["epoch"] for row in rows] == [1, 2, 3]
+        assert set(rows[0]) >= {"loss", "validation_mAP", "clips_per_second", "seconds"}
+        report = json.loads((folder / "report.json").read_text())
+        assert [row["label"] for row in report["test"]["classes"]] == ["clicks", "noise", "tone"]
+        best = max(rows, key=lambda row: row["validation_mAP"])
+        assert report["best_epoch"] == best["epoch"]
+        assert report["validation"]["mAP"] == pytest.approx(best["validation_mAP"])
+        assert not (folder / "checkpoint.pt").exists()
+    assert (run / "report.md").read_text().count("\n") == 5
+
+
+def test_every_generation_starts_from_scratch(run: Path) -> None:
+    first, second = weights(run, 0)["wels.B1.0.0.weight"], weights(run, 1)["wels.B1.0.0.weight"]
+    assert not torch.allclose(first, second, atol=1e-3)
+
+
+def test_sedkit_runs_what_the_cascade_exports(run: Path, small_manifest: Path) -> None:
+    tagger = Tagger(run / "model.onnx", device="cpu")
+    assert [label.name for label in tagger.labels] == ["clicks", "noise", "tone"]
+    assert tagger.contract.license == "CC0-1.0"
+    assert tagger.contract.lineage["stages"] == 2
+    assert tagger.contract.lineage["dataset_sha256"] == json.loads((run / "config.json").read_text())["manifest_sha256"]
+    samples, rate = soundfile.read(small_manifest.parent / "tone-11.wav")
+    scores = {tag.label: tag.score for tag in tagger.tag(samples, rate).tags}
+    clip = torch.from_numpy(samples).float()[None]
+    from training.wels import Network
+
+    network = Network(3, 0.0625, 0.0).eval()
+    network.load_state_dict(weights(run, 2))
+    with torch.no_grad():
+        expected = network(clip).clip[0].numpy()
+    np.testing.assert_allclose([scores[name] for name in ("clicks", "noise", "tone")], expected, atol=1e-4)
+
+
+def test_the_same_seed_gives_the_same_networks(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+    again, other = tmp_path / "again", tmp_path / "other"
+    train("--manifest", small_manifest, "--run", again, "--stages", "0", *SMALL)
+    train("--manifest", small_manifest, "--run", other, "--stages", "0", *SMALL, "--seed", "1")
+    assert all(torch.equal(value, weights(again, 0)[name]) for name, value in weights(run, 0).items())
+    assert not torch.equal(weights(run, 0)["wels.L4.weight"], weights(other, 0)["wels.L4.weight"])
+
+
+def test_killed_at_any_moment_it_resumes_to_the_same_result(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "killed"
+    command = [sys.executable, "-m", "training.secost", "--manifest", small_manifest, "--run", directory]
+    command += ["--stages", "2", *SMALL, "--license", "CC0-1.0"]
+    moments = ["generation-0/checkpoint.pt", "generation-1/metrics.jsonl", "generation-2/network.pt"]
+    for moment in moments:
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},  # sums in another order differ in the last digit
+        )
+        until = time.monotonic() + 120
+        while not (directory / moment).exists() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.005)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert (directory / "config.json").exists()
+        (directory / "generation-0" / ".checkpoint.pt.1.tmp").write_bytes(b"half a checkpoint")
+        command = [sys.executable, "-m", "training.secost", "--resume", directory, "--device", "cpu"]
+    train("--resume", directory, "--device", "cpu")
+    for generation in range(3):
+        expected = weights(run, generation)
+        for name, value in weights(directory, generation).items():
+            torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-6)
+    assert not list(directory.rglob(".*.tmp")), "a killed writer's leftovers are swept up"
+    assert (directory / "model.onnx").exists()
+
+
+def test_it_stops_in_time_and_goes_on(small_manifest: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    said = train("--manifest", small_manifest, "--run", directory, "--stages", "0", *SMALL, "--stop-after", "0s")
+    assert "--resume" in said
+    assert len((directory / "generation-0" / "metrics.jsonl").read_text().splitlines()) == 1
+    train("--resume", directory, "--device", "cpu")
+    assert (directory / "model.onnx").exists()
+
+
+def test_several_teachers(small_manifest: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    stages = ["--stage", "labels=0.3,0=0.7", "--stage", "labels=0.2,0=0.4,1=0.4"]
+    train("--manifest", small_manifest, "--run", directory, *stages, *SMALL, "--epochs", "1")
+    assert "0.2 labels + 0.4 T0 + 0.4 T1" in (directory / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--manifest", "nowhere.csv"], "nowhere.csv"),
+        (["--resume", "nowhere"], "not a run directory"),
+        (["--stage", "labels=0.3,0=0.6"], "sum to 0.9"),
+        (["--alpha", "0.3,0.2", "--stages", "3"], "2 values of alpha for 3 stages"),
+        (["--alpha", "much"], "is not a number"),
+        (["--stop-after", "soon"], "is not a time"),
+        (["--learning-rate", "1e30", "--stages", "0"], "lower --learning-rate"),
+    ],
+)
+def test_bad_input_is_one_line(arguments: list[str], said: str, small_manifest: Path, tmp_path: Path) -> None:
+    if "--manifest" not in arguments and "--resume" not in arguments:
+        arguments = ["--manifest", str(small_manifest), "--run", str(tmp_path / "run"), *SMALL, *arguments]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code != 0
+    assert said in result.output
+    assert "Traceback" not in result.output
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_a_run_is_not_begun_twice_nor_resumed_on_other_data(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["--manifest", str(small_manifest), "--run", str(run), *SMALL])
+    assert result.exit_code == 1
+    assert "holds a run already" in result.output
+    folder = tmp_path / "data"
+    shutil.copytree(small_manifest.parent, folder)
+    directory = tmp_path / "run"
+    train("--manifest", folder / "manifest.csv", "--run", directory, "--stages", "0", *SMALL, "--stop-after", "0s")
+    lines = (folder / "manifest.csv").read_text().splitlines()
+    (folder / "manifest.csv").write_text("\n".join(lines[:-1]) + "\n")
+    result = CliRunner().invoke(main, ["--resume", str(directory)])
+    assert result.exit_code == 1
+    assert "changed since the run began" in result.output
+
+
+def test_the_stages_of_the_command_line() -> None:
+    assert len(stages_of(None, "0.3", ())) == 5
+    assert stages_of(None, "0.3,0.3,0.2,0.1,0.05", ())[5] == {LABELS: 0.05, 4: 0.95}
+    assert stages_of(2, "0", ())[1:] == [{0: 1.0}, {1: 1.0}]
+
+
+def test_times() -> None:
+    assert [seconds(text) for text in ("540s", "9m", "2h", "1.5")] == [540, 540, 7200, 1.5]
