@@ -7,13 +7,14 @@ the rate is converted by soxr ("HQ"), whose state runs on from block to block: n
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import sys
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ Decoder: TypeAlias = Generator[tuple[float, Samples], None, None]  # (rate in Hz
 BLOCK_SECONDS = 10
 RATES = (1_000, 1_000_000)  # Hz; what lies outside is a broken header, not a recording
 LOUDEST = 100.0  # 40 dB above full scale: what goes beyond was never scaled to [-1, 1]
+GENERIC_INDEX = 0x0100  # FFmpeg's AVFMT_GENERIC_INDEX: the format is a bare stream of packets
 BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 64}
 
 
@@ -79,6 +81,8 @@ class AudioStream:
         for block in checked if self.sample_rate == SAMPLE_RATE else self._resample(checked):
             self.samples += len(block)
             yield block
+        if not self.samples:
+            raise AudioError(f"{self.name}: too short, not one sample at 16 kHz; record or export it again")
 
     def _check(self, block: Samples) -> Samples:
         if not np.abs(block).max() <= LOUDEST:  # "not <=": NaN, too
@@ -132,8 +136,8 @@ def open_audio(source: Source, sample_rate: float | None = None) -> AudioStream:
         raise ArgumentError("sample_rate goes with an array; a file has its own")
     if isinstance(source, str | os.PathLike):
         name = os.fspath(source)
-        return AudioStream(name, _decode_file(name) if _is_regular(name) else _decode_pipe(name))
-    if hasattr(source, "read"):
+        return AudioStream(name, _decode_path(name, _is_regular(name)))
+    if hasattr(source, "read") and not isinstance(source, io.TextIOBase):
         name = getattr(source, "name", "-")
         name = "-" if not isinstance(name, str) or name == "<stdin>" else name
         return AudioStream(name, _decode_object(source, name))
@@ -174,19 +178,25 @@ def probe(path: str | os.PathLike[str]) -> AudioInfo:
         raise AudioError(f"{name}: not a regular file; save the stream to one first")
     if opened := _open_soundfile(name):
         with opened as sound:
-            duration = sound.frames / sound.samplerate if sound.samplerate else None
+            duration = sound.frames / sound.samplerate
             bits = BITS.get(sound.subtype)
             codec = sound.subtype.lower()
             return AudioInfo(name, sound.format.lower(), codec, sound.samplerate, sound.channels, bits, duration)
     with open(name, "rb") as file, _open_libav(file, name) as container:
-        stream = _audio_track(container, name)
-        codec = stream.codec_context
-        if stream.duration is not None and stream.time_base is not None:
-            duration = float(stream.duration * stream.time_base)
-        else:
-            duration = container.duration / 1e6 if container.duration else None
+        track = _audio_track(container, name)
+        codec = track.codec_context
+        duration = _libav_duration(container, track)
         kind = container.format.name
         return AudioInfo(name, kind, codec.name, codec.sample_rate, codec.layout.nb_channels, None, duration)
+
+
+def _libav_duration(container: av.container.InputContainer, track: av.AudioStream) -> float | None:
+    if container.format.flags & GENERIC_INDEX and track.time_base:
+        # A raw stream (aac, ac3) does not tell, and FFmpeg's guess can be far off: add up the packets, undecoded.
+        return float(sum(packet.duration or 0 for packet in container.demux(track)) * track.time_base)
+    if track.duration is not None and track.time_base:
+        return float(track.duration * track.time_base)
+    return container.duration / 1e6 if container.duration else None
 
 
 def _is_regular(name: str) -> bool:
@@ -209,17 +219,13 @@ def _is_regular(name: str) -> bool:
     return regular
 
 
-def _decode_file(name: str) -> Decoder:
-    if sound := _open_soundfile(name):
+def _decode_path(name: str, regular: bool) -> Decoder:
+    sound = _open_soundfile(name) if regular else None
+    if sound:
         yield from _decode_soundfile(sound, name)
     else:
         with open(name, "rb") as file:
-            yield from _decode_libav(file, name)
-
-
-def _decode_pipe(name: str) -> Decoder:
-    with open(name, "rb") as file:
-        yield from _decode_libav(file, name)
+            yield from (_decode_libav if regular else _decode_object)(file, name)
 
 
 def _decode_object(file: BinaryIO, name: str) -> Decoder:
@@ -229,6 +235,8 @@ def _decode_object(file: BinaryIO, name: str) -> Decoder:
             yield from _decode_soundfile(sound, name)
             return
         file.seek(start)
+    elif isinstance(file, io.BufferedReader) and not file.peek(1):
+        raise AudioError(f"{name}: nothing came through the pipe; see what the command before it says")
     yield from _decode_libav(file, name)
 
 
@@ -248,14 +256,22 @@ def _decode_array(array: NDArray[Any], sample_rate: float | None) -> Decoder:
 
 
 def _open_soundfile(source: str | BinaryIO) -> soundfile.SoundFile | None:
-    """The file opened by libsndfile, or None if libsndfile cannot."""
+    """The file opened by libsndfile; None if libsndfile cannot, or finds no samples.
+
+    A recorder that broke off leaves a length of 0 in the header: FFmpeg reads on to the end of such a file.
+    """
     import soundfile
 
-    is_name = isinstance(source, str) and sys.platform != "win32"
+    if isinstance(source, str):
+        source = cast("BinaryIO", os.fsencode(source) if sys.platform != "win32" else source)  # any name will do
     try:
-        return soundfile.SoundFile(os.fsencode(source) if is_name else source)  # names need not be UTF-8
+        sound = soundfile.SoundFile(source)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: the name ends in .raw, which means "no header"
         return None
+    if sound.frames:
+        return sound
+    sound.close()
+    return None
 
 
 def _decode_soundfile(sound: soundfile.SoundFile, name: str) -> Decoder:
@@ -268,7 +284,9 @@ def _decode_soundfile(sound: soundfile.SoundFile, name: str) -> Decoder:
             try:
                 block = sound.read(BLOCK_SECONDS * rate, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
-                raise _damaged(name, done / rate, error.error_string) from None
+                start = done // rate
+                where = f"between {start} and {start + BLOCK_SECONDS} s"
+                raise _damaged(name, where, error.error_string.removeprefix("Error :")) from None
             if not len(block):
                 return
             done += len(block)
@@ -282,9 +300,7 @@ def _open_libav(file: BinaryIO, name: str) -> av.container.InputContainer:
         # No protocols: a playlist that is called audio must not fetch what it names.
         return av.open(file, "r", metadata_errors="ignore", options={"protocol_whitelist": "none"})
     except av.FFmpegError as error:
-        raise AudioError(
-            f"{name}: not audio that sedkit can decode ({error.strerror}); convert it to wav or flac first"
-        ) from None
+        raise _not_audio(file, name, error) from None
 
 
 def _audio_track(container: av.container.InputContainer, name: str) -> av.AudioStream:
@@ -308,7 +324,7 @@ def _decode_libav(file: BinaryIO, name: str) -> Decoder:
         while True:
             try:
                 packet = next(packets, None)
-                frames = packet.decode() if packet else []
+                frames = [frame for frame in packet.decode() if frame.samples] if packet else []
             except av.FFmpegError as error:
                 damage = error
                 continue
@@ -316,10 +332,11 @@ def _decode_libav(file: BinaryIO, name: str) -> Decoder:
                 break
             for frame in frames:
                 rate = rate or frame.sample_rate
+                where = f"at {done / rate:.1f} s"
                 if frame.sample_rate != rate:
-                    raise _damaged(name, done / rate, f"the sample rate changes from {rate} to {frame.sample_rate} Hz")
+                    raise _damaged(name, where, f"the sample rate changes from {rate} to {frame.sample_rate} Hz")
                 if damage and done and packet.size:  # the last packet has no size: it drains the decoder
-                    raise _damaged(name, done / rate, str(damage.strerror))
+                    raise _damaged(name, where, damage.strerror)
                 pending.append(_frame_to_mono(frame))
                 done += len(pending[-1])
             damage = None if frames else damage
@@ -327,7 +344,7 @@ def _decode_libav(file: BinaryIO, name: str) -> Decoder:
                 yield rate, np.concatenate(pending)
                 pending = []
         if damage and not done:
-            raise _damaged(name, 0, str(damage.strerror))
+            raise _not_audio(file, name, damage)
         if pending:
             yield rate, np.concatenate(pending)
 
@@ -348,5 +365,12 @@ def _to_float(samples: NDArray[Any]) -> Samples:
     return (samples / half - (samples.dtype.kind == "u")).astype(np.float32)
 
 
-def _damaged(name: str, seconds: float, cause: str) -> AudioError:
-    return AudioError(f"{name}: damaged at {seconds:.1f} s ({cause.strip()}); repair it or convert what plays to wav")
+def _not_audio(file: BinaryIO, name: str, error: av.FFmpegError) -> AudioError:
+    remedy = "convert it to wav or flac first" if file.seekable() else "save it to a file first, or pipe wav"
+    where = "" if file.seekable() else "from a pipe "
+    return AudioError(f"{name}: not audio that sedkit can decode {where}({error.strerror}); {remedy}")
+
+
+def _damaged(name: str, where: str, cause: str | None) -> AudioError:
+    cause = (cause or "no reason given").strip(" .")
+    return AudioError(f"{name}: damaged {where} ({cause}); repair it, or convert what plays to wav")

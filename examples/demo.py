@@ -1,0 +1,160 @@
+"""Make a recording to try sedkit on: ``python examples/demo.py demo.wav``.
+
+Everyday sounds, synthesised from sines and noise with a fixed seed, with silence between them. Prints
+what was put where, as tab-separated strong labels: onset, offset, label.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+Sound = NDArray[np.float64]
+
+RATE = 16_000  # Hz
+GAP = 0.7  # seconds of silence between sounds
+PEAK = 0.5  # loudest sample of each sound
+ROOM = 2e-4  # level of the noise that is in every real recording
+RNG = np.random.default_rng(20)
+
+
+def clock(seconds: float) -> Sound:
+    """Time in seconds, one number a sample."""
+    return np.arange(round(seconds * RATE)) / RATE
+
+
+def noise(seconds: float, low: float, high: float) -> Sound:
+    """Noise between two frequencies, with a standard deviation of 1."""
+    samples = round(seconds * RATE)
+    spectrum = np.fft.rfft(RNG.standard_normal(samples))
+    hertz = np.fft.rfftfreq(samples, 1 / RATE)
+    spectrum *= 1 / np.sqrt(1 + (low / np.maximum(hertz, 1)) ** 8) / np.sqrt(1 + (hertz / high) ** 8)
+    sound = np.fft.irfft(spectrum, samples)
+    return sound / sound.std()
+
+
+def modes(seconds: float, partials: list[tuple[float, float, float]]) -> Sound:
+    """Something struck: partials of (Hz, level, seconds to decay by 60 dB), each with a phase of its own."""
+    t = clock(seconds)
+    return sum(
+        level * np.exp(-6.9 * t / decay) * np.sin(2 * np.pi * hertz * t + RNG.uniform(0, 2 * np.pi))
+        for hertz, level, decay in partials
+    )
+
+
+def tone(hertz: Sound, harmonics: int) -> Sound:
+    """A bright tone whose frequency is given for every sample; harmonics fall by 4.5 dB an octave."""
+    phase = 2 * np.pi * np.cumsum(hertz) / RATE
+    return sum(np.sin(k * phase) / k**0.75 * (k * hertz < 0.45 * RATE) for k in range(1, harmonics + 1))
+
+
+def place(seconds: float, hits: list[tuple[float, Sound]]) -> Sound:
+    """Sounds laid over each other, each from its own time on."""
+    out = np.zeros(round(seconds * RATE))
+    for start, sound in hits:
+        first = round(start * RATE)
+        sound = sound[: len(out) - first]
+        out[first : first + len(sound)] += sound
+    return out
+
+
+def siren(seconds: float = 4.0) -> Sound:
+    """Wails between 650 and 1450 Hz, once in two seconds, with an echo from a house front."""
+    sweep = 650 + 800 * (0.5 - 0.5 * np.cos(2 * np.pi * clock(seconds) / 2.0))
+    direct = tone(sweep, 6)
+    return place(seconds, [(0.0, direct), (0.09, 0.35 * direct), (0.17, 0.2 * direct)])
+
+
+def church_bell(seconds: float = 4.0) -> Sound:
+    """Two strokes; the partials of a minor-third bell: hum, prime, tierce, quint, nominal and above."""
+    ratios = [(0.5, 0.5, 9), (1.0, 0.8, 6), (1.2, 0.9, 5), (1.5, 0.4, 3), (2.0, 1.0, 3), (2.5, 0.4, 1.5)]
+    ratios += [(2.67, 0.35, 1.2), (3.01, 0.4, 1), (4.17, 0.3, 0.7), (5.43, 0.2, 0.5), (6.8, 0.1, 0.3)]
+    partials = [(330 * ratio * beat, level, decay) for ratio, level, decay in ratios for beat in (1, 1.0021)]
+    return place(seconds, [(start, modes(seconds, partials)) for start in (0.0, 1.9)])
+
+
+def door_knock(seconds: float = 1.7) -> Sound:
+    """Knuckles on a wooden door: damped modes of the panel under a short, dull click."""
+
+    def knock() -> Sound:
+        panel = [
+            (hertz * RNG.uniform(0.98, 1.02), level, 0.12) for hertz, level in ((105, 1.0), (190, 0.9), (330, 0.6))
+        ]
+        click = noise(0.3, 300, 2500) * np.exp(-clock(0.3) / 0.006)
+        return RNG.uniform(0.8, 1.0) * (modes(0.3, [*panel, (560, 0.35, 0.06), (920, 0.2, 0.04)]) + 0.5 * click)
+
+    return place(seconds, [(start, knock()) for start in (0.0, 0.22, 0.44, 0.95, 1.17, 1.39)])
+
+
+def alarm_clock(seconds: float = 3.0) -> Sound:
+    """Four quick beeps of a piezo buzzer, once a second."""
+    t = clock(0.075)
+    beep = tone(np.full(len(t), 2048.0), 3) * np.minimum(1, np.minimum(t, t[::-1]) / 0.003)
+    return place(seconds, [(second + 0.125 * k, beep) for second in range(int(seconds)) for k in range(4)])
+
+
+def clock_tick(seconds: float = 4.0) -> Sound:
+    """A mantel clock: tick and tock, each a click of the escapement that rings in the case."""
+
+    def tick(pitch: float) -> Sound:
+        case = [(hertz * pitch, level, 0.03) for hertz, level in ((1150, 0.4), (2300, 0.8), (3900, 1.0), (5600, 0.7))]
+        return modes(0.1, case) + 0.6 * noise(0.1, 2000, 7000) * np.exp(-clock(0.1) / 0.002)
+
+    beats = np.arange(0.0, seconds - 0.1, 0.5)
+    return place(seconds, [(beat, tick(1.0 if k % 2 else 0.88)) for k, beat in enumerate(beats.tolist())])
+
+
+def rain(seconds: float = 4.0) -> Sound:
+    """A hiss of far drops, and near ones that can be told apart."""
+
+    def drop() -> Sound:
+        return RNG.exponential(0.6) * noise(0.02, 1500, 6500) * np.exp(-clock(0.02) / 0.002)
+
+    drops = [(start, drop()) for start in RNG.uniform(0, seconds - 0.03, round(120 * seconds)).tolist()]
+    return place(seconds, [(0.0, noise(seconds, 400, 7000)), *drops])
+
+
+def clapping(seconds: float = 3.0) -> Sound:
+    """Thirty people, each with a rhythm and a pair of hands of their own."""
+    claps = []
+    for _ in range(30):
+        low, level, period = RNG.uniform(500, 1100), RNG.uniform(0.3, 1.0), RNG.uniform(0.2, 0.3)
+        for start in np.arange(RNG.uniform(0, period), seconds - 0.08, period):
+            clap = noise(0.06, low, 3.5 * low) * np.exp(-clock(0.06) / RNG.uniform(0.005, 0.01))
+            claps.append((float(start + RNG.normal(0, 0.01).clip(-0.02, 0.02) + 0.02), level * clap))
+    return place(seconds, claps)
+
+
+DEMO: list[tuple[str, Callable[[], Sound]]] = [  # AudioSet's names
+    ("Knock", door_knock),
+    ("Siren", siren),
+    ("Church bell", church_bell),
+    ("Alarm clock", alarm_clock),
+    ("Rain", rain),
+]
+
+
+def demo() -> tuple[Sound, list[tuple[float, float, str]]]:
+    """The recording, and (onset, offset, label) of each sound in it."""
+    pieces, labels, now = [np.zeros(round(GAP * RATE))], [], GAP
+    for label, make in DEMO:
+        sound = make()
+        fade = np.minimum(1, np.arange(len(sound))[::-1] / (0.05 * RATE))
+        pieces += [PEAK * fade * sound / np.abs(sound).max(), np.zeros(round(GAP * RATE))]
+        labels.append((now, now + len(sound) / RATE, label))
+        now = sum(map(len, pieces)) / RATE
+    recording = np.concatenate(pieces)
+    return recording + ROOM * RNG.standard_normal(len(recording)), labels
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python examples/demo.py demo.wav")
+    recording, labels = demo()
+    soundfile.write(sys.argv[1], recording, RATE, subtype="PCM_16")
+    for onset, offset, label in labels:
+        print(f"{onset:.2f}\t{offset:.2f}\t{label}")

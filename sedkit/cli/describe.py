@@ -1,0 +1,60 @@
+"""Facts about models, as records for machines and as blocks of lines for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+
+def model(path: Path) -> dict[str, Any]:
+    """What a model file says of itself.
+
+    Raises
+    ------
+    ModelError
+        If it is not a sedkit model.
+    """
+    from sedkit.contract import NUMBERS, VERSION
+    from sedkit.model import Model
+
+    contract = Model(path, "cpu").contract
+    return {
+        "file": str(path),
+        "name": contract.name,
+        "contract": VERSION,
+        **NUMBERS,
+        "license": contract.license,
+        "lineage": dict(contract.lineage),
+        "calibration": dict(contract.calibration),
+        "labels": [
+            {**asdict(label), "threshold": threshold}
+            for label, threshold in zip(contract.labels, contract.thresholds, strict=True)
+        ],
+    }
+
+
+def metrics(values: Mapping[str, Any]) -> dict[str, str]:
+    """A row a split: ``{"metrics, test": "mAP 0.81, mAUC 0.97"}``; metrics that belong to no split in one row."""
+    rows = {f"metrics, {split}": _numbers(inner) for split, inner in values.items() if isinstance(inner, Mapping)}
+    rest = _numbers({name: value for name, value in values.items() if not isinstance(value, Mapping)})
+    return {"metrics": rest, **rows} if rest else rows
+
+
+def block(title: str, rows: Mapping[str, Any]) -> str:
+    """A title, and under it a line a fact."""
+    width = max(map(len, rows), default=0)
+    lines = [f"  {name:<{width}}  {_plain(value)}" for name, value in rows.items() if value is not None]
+    return "\n".join([title, *lines])
+
+
+def _numbers(values: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
+    )
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

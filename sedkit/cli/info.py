@@ -1,0 +1,101 @@
+"""``sedkit info``: what a file is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from sedkit.audio import AudioInfo
+
+
+@click.command("info")
+@click.argument("files", nargs=-1, required=True, type=click.Path())
+@click.option("--format", "-f", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.pass_context
+def command(ctx: click.Context, files: tuple[str, ...], format_name: str) -> None:
+    """Describe recordings and models.
+
+    Of a recording: format, rate, channels, bits, duration. Of a model (an ONNX file, or the name of an installed one):
+    its classes with their thresholds, its licence, and how it came to be. --format json prints one object a line.
+
+    \b
+    Examples:
+      sedkit info clip.wav
+      sedkit info wels-secost
+      sedkit info model.onnx --format json | jq -r '.labels[].name'
+    """
+    from sedkit.cli import complain
+    from sedkit.errors import SedkitError
+
+    code = 0
+    for position, file in enumerate(files):
+        try:
+            record, text = describe_model(file) if is_model(file) else describe_audio(file)
+        except SedkitError as error:
+            code = complain(str(error), 1)
+            continue
+        if format_name == "json":
+            click.echo(json.dumps(record, ensure_ascii=False))
+        else:
+            click.echo(("\n" if position else "") + text)
+    ctx.exit(code)
+
+
+def is_model(file: str) -> bool:
+    """Whether this is an ONNX file or, where no file has that name, the name of an installed model."""
+    from sedkit.model import SUFFIX, installed_models
+
+    if Path(file).suffix.lower() == SUFFIX:
+        return True
+    return not Path(file).exists() and file in (path.stem for path in installed_models())
+
+
+def describe_audio(file: str) -> tuple[dict[str, Any], str]:
+    """A recording, as a record and as text."""
+    from sedkit.audio import probe
+    from sedkit.cli.describe import block
+
+    info: AudioInfo = probe(file)
+    rows = {
+        "format": f"{info.container}, {info.codec}",
+        "rate": f"{info.sample_rate} Hz",
+        "channels": info.channels,
+        "bits": info.bits,
+        "duration": None if info.duration is None else f"{info.duration:.3f} s",
+    }
+    record = asdict(info)
+    if info.duration is not None:
+        record["duration"] = round(info.duration, 3)
+    return record, block(file, rows)
+
+
+def describe_model(file: str) -> tuple[dict[str, Any], str]:
+    """A model, as a record and as text."""
+    from sedkit.cli import describe
+    from sedkit.model import find_model
+
+    model = describe.model(find_model(file))
+    rate = model["sample_rate"]
+    rows = {
+        "file": model["file"],
+        "contract": model["contract"],
+        "input": f"{rate} Hz, mono",
+        "segments": f"{model['segment_span'] / rate:.2f} s, one every {model['segment_hop'] / rate:.2f} s",
+        "licence": model["license"],
+        "calibration": model["calibration"].get("kind", model["calibration"]),
+        **describe.metrics(model["lineage"].get("metrics", {})),
+        **{name.replace("_", " "): value for name, value in model["lineage"].items() if name != "metrics"},
+    }
+    names = [label["name"] for label in model["labels"]]
+    width = max(map(len, names))
+    classes = [
+        f"  {x['name']:<{width}}  {x['mid'] or '-':<12}  threshold {x['threshold']:.3g}" for x in model["labels"]
+    ]
+    return model, "\n".join(
+        [describe.block(model["name"], rows), f"  {len(names)} classes:", *("  " + x for x in classes)]
+    )

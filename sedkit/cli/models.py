@@ -1,0 +1,53 @@
+"""``sedkit models``: what is installed."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.command("models")
+@click.option("--format", "-f", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.pass_context
+def command(ctx: click.Context, format_name: str) -> None:
+    """List the installed models.
+
+    Of each: its name, the number of its classes, its licence, its metrics, and where the file is. --format json prints
+    one object a line. sedkit info shows everything about one of them.
+
+    \b
+    Examples:
+      sedkit models
+      sedkit models --format json | jq -r .path
+    """
+    from sedkit.cli import complain, describe
+    from sedkit.errors import SedkitError
+    from sedkit.model import DEFAULT, installed_models
+
+    code = 0
+    paths = installed_models()
+    if not paths:
+        click.echo("sedkit: no model is installed; --model takes the path of an ONNX file", err=True)
+    for position, path in enumerate(paths):
+        try:
+            model = describe.model(path)
+        except SedkitError as error:
+            code = complain(str(error), 1)
+            continue
+        record = {
+            "name": path.stem,
+            "default": path.stem == DEFAULT,
+            "classes": len(model["labels"]),
+            "license": model["license"],
+            "metrics": model["lineage"].get("metrics", {}),
+            "path": str(path),
+        }
+        if format_name == "json":
+            click.echo(json.dumps(record, ensure_ascii=False))
+        else:
+            title = path.stem + (" (default)" if record["default"] else "")
+            rows = {"classes": record["classes"], "licence": record["license"]}
+            rows |= describe.metrics(record["metrics"]) | {"path": record["path"]}
+            click.echo(("\n" if position else "") + describe.block(title, rows))
+    ctx.exit(code)

@@ -1,0 +1,61 @@
+"""``sedkit tag``: what is in a recording."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from sedkit.cli import options
+from sedkit.cli.inputs import stdin_is_piped
+
+if TYPE_CHECKING:
+    from sedkit.results import Tagging
+    from sedkit.tagger import Tagger
+
+TOP_K = 5
+
+
+@click.command("tag")
+@options.files
+@click.option(
+    "--top-k",
+    "-k",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help=f"At most N tags a recording. Default: {TOP_K}; all with --threshold or --classes.",
+)
+@click.option(
+    "--threshold",
+    "-t",
+    type=click.FloatRange(0, 1),
+    metavar="SCORE",
+    help="Only tags that score SCORE (0 to 1) or more.",
+)
+@options.shared
+@click.pass_context
+def command(
+    ctx: click.Context, /, files: tuple[str, ...], top_k: int | None, threshold: float | None, **shared: Any
+) -> None:
+    """Name the sounds in recordings, best first.
+
+    FILES are recordings in any format, folders, globs, or - for standard input, which is also read if there are no
+    FILES and audio is piped in.
+
+    \b
+    Examples:
+      sedkit tag clip.wav
+      sedkit tag recordings/ --recursive --output tags.csv
+      sedkit tag "*.flac" --threshold 0.2 --format json
+      sedkit tag clip.wav --classes "Dog,Baby cry, infant cry,/m/03kmc9"
+      ffmpeg -i film.mkv -f wav - | sedkit tag
+    """
+    if not files and not stdin_is_piped():
+        raise options.explained(ctx)
+    from sedkit.cli.batch import run
+
+    def analyse(tagger: Tagger, source: str | BinaryIO, classes: list[str] | None) -> Tagging:
+        limit = top_k or (TOP_K if threshold is None and classes is None else None)
+        return tagger.tag(source, top_k=limit, threshold=threshold, classes=classes)
+
+    ctx.exit(run("tags", analyse, files, **shared))

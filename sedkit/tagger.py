@@ -1,0 +1,195 @@
+"""The Python API: what is in a recording, and when."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sedkit import timeline
+from sedkit.audio import Source, open_audio
+from sedkit.contract import Contract, Label
+from sedkit.errors import ArgumentError
+from sedkit.model import Device, Model, find_model
+from sedkit.results import Event, Second, Tag, Tagging, Timeline
+
+
+class Tagger:
+    """Tags recordings with one model.
+
+    Parameters
+    ----------
+    model : path of a sedkit model, or name of an installed one; None is the default model.
+    device : ``"auto"``, ``"cpu"`` or ``"cuda"``; see :class:`sedkit.model.Model`.
+
+    Raises
+    ------
+    ModelError, ContractError, DeviceError
+        If the model cannot be found, or loaded on the device.
+
+    Examples
+    --------
+    >>> tagger = Tagger()
+    >>> tagger.tag("street.wav", top_k=3).to_dict()
+    >>> tagger.timeline("street.wav", threshold=0.3).to_dataframe()
+    """
+
+    def __init__(self, model: str | os.PathLike[str] | None = None, device: Device = "auto") -> None:
+        self.model = Model(find_model(model), device)
+
+    @property
+    def contract(self) -> Contract:
+        """What the model says of itself."""
+        return self.model.contract
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The classes, in the order of the model's outputs."""
+        return self.contract.labels
+
+    @property
+    def device(self) -> str:
+        """``"cpu"`` or ``"cuda"``: what the model runs on."""
+        return self.model.device
+
+    def tag(
+        self,
+        source: Source,
+        sample_rate: float | None = None,
+        *,
+        top_k: int | None = 5,
+        threshold: float | None = None,
+        classes: Iterable[str] | None = None,
+    ) -> Tagging:
+        """What is in a recording.
+
+        A class's score is the mean of its segment scores (the model's layer P).
+
+        Parameters
+        ----------
+        source : path, binary file object, or array [samples] or [samples, channels].
+        sample_rate : Hz, of an array.
+        top_k : how many tags at most; None for all.
+        threshold : lowest score of a tag, in [0, 1]; None for any.
+        classes : names or MIDs of the classes to look for; None for all of the model's.
+
+        Returns
+        -------
+        Tags by score, the highest first; equal scores by label.
+
+        Raises
+        ------
+        AudioError
+            If the recording cannot be read.
+        ArgumentError
+            If an argument has a value that it cannot have, such as an unknown class.
+        """
+        if top_k is not None and (not isinstance(top_k, int | np.integer) or isinstance(top_k, bool) or top_k < 1):
+            raise ArgumentError(f"top_k is a whole number from 1 on, not {top_k!r}")
+        columns = self._columns(classes)
+        floor = 0.0 if threshold is None else _checked_threshold(threshold)
+        total, segments = np.zeros(len(self.labels)), 0
+        with open_audio(source, sample_rate) as stream:
+            for scores in self.model.segments(stream):
+                total += scores.sum(axis=0, dtype=np.float64)
+                segments += len(scores)
+        clip = total / segments
+        tags = _tags(clip[columns], [self.labels[column] for column in columns], floor)
+        return Tagging(stream.name, stream.duration, tags[:top_k])
+
+    def timeline(
+        self,
+        source: Source,
+        sample_rate: float | None = None,
+        *,
+        threshold: float | None = None,
+        resolution: float | Literal["native"] = 1.0,
+        classes: Iterable[str] | None = None,
+    ) -> Timeline:
+        """What is in a recording, and when.
+
+        Parameters
+        ----------
+        source : path, binary file object, or array [samples] or [samples, channels].
+        sample_rate : Hz, of an array.
+        threshold : the score, in [0, 1], at which a class counts as present; None takes the model's
+            own threshold of every class.
+        resolution : seconds a cell of the grid; ``"native"`` takes the segments themselves, one every
+            0.32 s. Events do not depend on it: they always come from the segments.
+        classes : names or MIDs of the classes to look for; None for all of the model's.
+
+        Raises
+        ------
+        AudioError
+            If the recording cannot be read.
+        ArgumentError
+            If an argument has a value that it cannot have, such as an unknown class.
+        """
+        columns = self._columns(classes)
+        labels = tuple(self.labels[column] for column in columns)
+        if threshold is None:
+            thresholds = np.array([self.contract.thresholds[column] for column in columns])
+        else:
+            thresholds = np.full(len(columns), _checked_threshold(threshold))
+        if resolution != "native":
+            timeline.cell_edges(1.0, resolution)  # a bad resolution is told before the work, not after
+            resolution = float(resolution)
+        with open_audio(source, sample_rate) as stream:
+            segments = np.concatenate([scores[:, columns] for scores in self.model.segments(stream)])
+        if resolution == "native":
+            edges, cells = timeline.tile_edges(len(segments), stream.duration), segments
+        else:
+            edges = timeline.cell_edges(stream.duration, resolution)
+            cells = timeline.pool(segments, edges)
+        seconds = tuple(
+            Second(float(start), float(end), _tags(row, labels, thresholds))
+            for start, end, row in zip(edges[:-1], edges[1:], cells, strict=True)
+        )
+        events = [
+            Event(run.onset, run.offset, labels[run.column].name, labels[run.column].mid, run.score)
+            for run in timeline.find_runs(segments, thresholds, stream.duration)
+        ]
+        events.sort(key=lambda event: (event.onset, event.label))
+        return Timeline(stream.name, stream.duration, resolution, seconds, tuple(events), cells, labels)
+
+    def _columns(self, classes: Iterable[str] | None) -> list[int]:
+        """Columns of the wanted classes, in the model's order."""
+        if classes is None:
+            return list(range(len(self.labels)))
+        if isinstance(classes, str):
+            classes = [classes]
+        known = {label.name.casefold(): column for column, label in enumerate(self.labels)}
+        known |= {label.mid.casefold(): column for column, label in enumerate(self.labels) if label.mid}
+        wanted = set()
+        for name in classes:
+            if name.strip().casefold() not in known:
+                raise ArgumentError(f"{name}: no such class in {self.contract.name}; {self._suggestion(name)}")
+            wanted.add(known[name.strip().casefold()])
+        if not wanted:
+            raise ArgumentError("classes is empty; leave it out for all classes of the model")
+        return sorted(wanted)
+
+    def _suggestion(self, name: str) -> str:
+        names = {label.name.casefold(): label.name for label in self.labels}
+        close = difflib.get_close_matches(name.strip().casefold(), names, n=3, cutoff=0.5)
+        close += [folded for folded in names if name.strip().casefold() in folded and folded not in close][:3]
+        return f"did you mean {', '.join(names[match] for match in close)}?" if close else "sedkit models lists them"
+
+
+def _checked_threshold(threshold: float) -> float:
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.number) or not 0 <= threshold <= 1:
+        raise ArgumentError(f"a threshold lies between 0 and 1, not {threshold!r}")
+    return float(threshold)
+
+
+def _tags(
+    scores: NDArray[np.floating], labels: Sequence[Label], thresholds: float | NDArray[np.float64]
+) -> tuple[Tag, ...]:
+    """Tags of the classes at or above their thresholds, by score, then by label."""
+    present = np.flatnonzero(scores >= thresholds).tolist()
+    tags = [Tag(labels[column].name, labels[column].mid, float(scores[column])) for column in present]
+    return tuple(sorted(tags, key=lambda tag: (-tag.score, tag.label)))

@@ -1,0 +1,79 @@
+"""What tests share: a tiny model with random weights, sounds made by code, and the real clips where there are some."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from sedkit.contract import Contract, Label
+from sedkit.geometry import SAMPLE_RATE
+from sedkit.tagger import Tagger
+
+LABELS = (
+    Label("Speech", "/m/09x0r", 0),
+    Label("Dog", "/m/0bt9lr", 74),
+    Label("Siren", "/m/03kmc9", 396),
+    Label("Church bell", "/m/03w41f", 201),
+    Label("Our kettle"),  # a class of one's own
+)
+THRESHOLDS = (0.5, 0.4, 0.6, 0.3, 0.5)
+
+
+def make_sound(seconds: float, rate: int = SAMPLE_RATE, seed: int = 0) -> NDArray[np.float32]:
+    """Bursts of noise and tones with silence between them, [samples] in [-1, 1]."""
+    rng = np.random.default_rng(seed)
+    samples = round(seconds * rate)
+    time = np.arange(samples) / rate
+    sound = 0.003 * rng.standard_normal(samples)
+    for start in np.arange(0, seconds, 0.7):
+        burst = (time >= start) & (time < start + rng.uniform(0.1, 0.6))
+        tone = np.sin(2 * np.pi * rng.uniform(150, 3000) * time[burst])
+        sound[burst] += rng.uniform(0.05, 0.4) * (tone if rng.random() < 0.5 else rng.standard_normal(burst.sum()))
+    return np.clip(sound, -1, 1).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def description() -> Contract:
+    """What the test model says of itself."""
+    return Contract("test", LABELS, THRESHOLDS, {"kind": "none"}, {"seed": 0}, "CC0-1.0")
+
+
+@pytest.fixture(scope="session")
+def model_path(tmp_path_factory: pytest.TempPathFactory, description: Contract) -> Path:
+    """A narrow WELS-Net with random weights, exported: scores mean nothing, but depend on what is heard."""
+    torch = pytest.importorskip("torch", reason="the test model is made with torch")
+    from training.export import export
+    from training.wels import Network
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Network(classes=len(LABELS), width=0.05)
+        network.frontend.mean.fill_(-30.0)
+        network.frontend.std.fill_(15.0)
+        sound = torch.from_numpy(np.stack([make_sound(5, seed=seed) for seed in range(2)]))
+        for norm in (module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+            norm.momentum = 1.0  # statistics of the one batch that follows, so that no layer saturates
+        with torch.no_grad():
+            network(sound)
+            network.wels.L4.weight.mul_(3)
+    path = tmp_path_factory.mktemp("model") / "test.onnx"
+    export(network, description, path, [make_sound(10, seed=3)])
+    return path
+
+
+@pytest.fixture(scope="session")
+def tagger(model_path: Path) -> Tagger:
+    return Tagger(model_path, "cpu")
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real recordings: $SEDKIT_DATA, or shared/data beside the checkout."""
+    folder = Path(os.environ.get("SEDKIT_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real recordings in {folder} (set SEDKIT_DATA)")
+    return folder

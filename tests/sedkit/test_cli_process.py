@@ -1,0 +1,168 @@
+"""The command as a process: pipes, terminals, signals, imports."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from tests.conftest import make_sound
+
+COMMAND = [sys.executable, "-m", "sedkit"]
+HEAVY = {"torch", "librosa", "scipy", "onnx", "onnxruntime", "av", "soundfile", "soxr", "pandas", "numpy", "rich"}
+posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and terminals")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clip") / "clip.wav"
+    soundfile.write(path, make_sound(4), 16000)
+    return path
+
+
+@pytest.fixture
+def many(clip: Path, tmp_path: Path) -> Path:
+    """A folder of so many recordings that there is time to interrupt."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(2000):
+        (folder / f"{number:04}.wav").symlink_to(clip)
+    return folder
+
+
+def on_terminal(arguments: list[str | Path], columns: int = 80, **environment: str) -> tuple[int, str]:
+    """Exit code and output of ``sedkit`` on a terminal of its own."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=plain | {"TERM": "xterm-256color"} | environment,
+    )
+    os.close(theirs)
+    output = b""
+    while select.select([ours], [], [], 60)[0]:
+        try:
+            output += os.read(ours, 65536)
+        except OSError:  # Linux says so where others say the end
+            break
+    os.close(ours)
+    return process.wait(60), output.decode()
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from sedkit.cli import main, COMMANDS\n"
+        "for command in COMMANDS:\n"
+        "    main([command, '--help'], standalone_mode=False)\n"
+        f"print('loaded:', sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.splitlines()[-1] == "loaded: []"
+
+
+def test_version():
+    import sedkit
+
+    assert subprocess.check_output([*COMMAND, "--version"], text=True) == f"sedkit {sedkit.__version__}\n"
+
+
+def test_audio_comes_through_a_pipe(clip: Path, model_path: Path):
+    arguments = ["timeline", "--threshold", "0.3", "--model", model_path, "--format", "json"]
+    with subprocess.Popen(["cat", clip], stdout=subprocess.PIPE) as cat:
+        result = subprocess.run([*COMMAND, *arguments], stdin=cat.stdout, capture_output=True, text=True, check=True)
+    found = json.loads(result.stdout)
+    assert (found["file"], found["duration"], len(found["seconds"])) == ("-", 4.0, 4)
+    assert result.stderr == ""
+
+
+@posix
+def test_on_a_terminal_without_files_it_explains_itself():
+    code, output = on_terminal(["timeline"])
+    assert code == 2
+    assert "no FILES" in output
+    assert "sedkit timeline clip.wav --threshold 0.3" in output
+    assert on_terminal(["tag", "-"])[0] == 2
+
+
+@posix
+def test_on_a_terminal_results_are_drawn(clip: Path, model_path: Path):
+    code, output = on_terminal(["timeline", clip, "--model", model_path, "--threshold", "0"], columns=100)
+    assert code == 0
+    assert "\x1b[36m" in output
+    assert "┬" in output
+    assert "■" in output
+    code, plain = on_terminal(["timeline", clip, "--model", model_path, "--threshold", "0"], NO_COLOR="1")
+    assert code == 0
+    assert "\x1b[3" not in plain
+    assert "┬" in plain
+
+
+@posix
+def test_a_reader_that_goes_away_is_no_error(many: Path, model_path: Path):
+    for output_format in ("tsv", "text"):
+        arguments = ["tag", many, "--model", model_path, "--format", output_format]
+        with subprocess.Popen(
+            [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.readline()
+            process.stdout.close()
+            assert process.stderr.read() == ""
+        assert process.returncode == 141
+
+
+@posix
+def test_ctrl_c_keeps_what_was_done_under_another_name(many: Path, model_path: Path, tmp_path: Path):
+    target, partial = tmp_path / "tags.json", tmp_path / "tags.json.partial"
+    target.write_text("from an earlier run")
+    arguments = ["tag", many, "--model", model_path, "--output", target]
+    with subprocess.Popen([*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not (partial.exists() and partial.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        message = process.stderr.read()
+    assert process.returncode == 130
+    assert target.read_text() == "from an earlier run"
+    done = [json.loads(line) for line in partial.read_text().splitlines()]
+    assert 0 < len(done) < 2000
+    assert message.splitlines() == [f"sedkit: {len(done)} of 2000 results are in {partial}", "sedkit: interrupted"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script(shell: str):
+    script = subprocess.check_output([*COMMAND, "completion", shell], text=True)
+    assert f"_SEDKIT_COMPLETE={shell}_complete" in script
+
+
+def test_completion_knows_commands_and_options():
+    def complete(words: str) -> str:
+        environment = os.environ | {
+            "_SEDKIT_COMPLETE": "bash_complete",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split()) - 1),
+        }
+        code = "from sedkit.cli import main; main(prog_name='sedkit')"
+        return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True).stdout
+
+    assert complete("sedkit ti") == "plain,timeline\n"
+    assert "plain,--threshold\n" in complete("sedkit tag --t")

@@ -1,0 +1,124 @@
+"""The writers: what they write reads back, whatever stands in it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+
+from sedkit.contract import Label
+from sedkit.formats import FORMATS, Kind, format_of
+from sedkit.results import Event, Second, Tag, Tagging, Timeline
+
+BABY = "Baby cry, infant cry"
+TAGGING = Tagging(
+    "a b.wav", 5.00049, (Tag("Dog", "/m/0bt9lr", 0.97314), Tag(BABY, "/t/dd00002", 0.1), Tag("Mine", None, 0))
+)
+SILENT = Tagging("silent.wav", 1.0, ())
+TIMELINE = Timeline(
+    "a b.wav",
+    1.5,
+    1.0,
+    (Second(0.0, 1.0, (Tag(BABY, "/t/dd00002", 0.5),)), Second(1.0, 1.5, ())),
+    (Event(0.0, 0.96, BABY, "/t/dd00002", 0.54321),),
+    np.zeros((2, 1), np.float32),
+    (Label(BABY, "/t/dd00002", 23),),
+)
+
+
+def written(name: str, kind: Kind, *results: Tagging | Timeline) -> str:
+    stream = io.StringIO()
+    writer = FORMATS[name](stream, kind, [result.file for result in results])
+    for result in results:
+        writer.write(result)
+    return stream.getvalue()
+
+
+def test_json_is_one_object_a_line():
+    first, second = written("json", "tags", TAGGING, SILENT).splitlines()
+    assert json.loads(first) == {
+        "file": "a b.wav",
+        "duration": 5.0,
+        "tags": [
+            {"label": "Dog", "mid": "/m/0bt9lr", "score": 0.9731},
+            {"label": BABY, "mid": "/t/dd00002", "score": 0.1},
+            {"label": "Mine", "mid": None, "score": 0},
+        ],
+    }
+    assert json.loads(second) == {"file": "silent.wav", "duration": 1.0, "tags": []}
+
+
+def test_json_of_a_timeline():
+    (line,) = written("json", "events", TIMELINE).splitlines()
+    tag = {"label": BABY, "mid": "/t/dd00002"}
+    assert json.loads(line) == {
+        "file": "a b.wav",
+        "duration": 1.5,
+        "resolution": 1.0,
+        "seconds": [
+            {"start": 0.0, "end": 1.0, "tags": [{**tag, "score": 0.5}]},
+            {"start": 1.0, "end": 1.5, "tags": []},
+        ],
+        "events": [{"onset": 0.0, "offset": 0.96, **tag, "score": 0.5432}],
+    }
+
+
+def test_csv_text():
+    assert written("csv", "tags", TAGGING, SILENT) == (
+        "file,label,mid,score\n"
+        "a b.wav,Dog,/m/0bt9lr,0.9731\n"
+        'a b.wav,"Baby cry, infant cry",/t/dd00002,0.1\n'
+        "a b.wav,Mine,,0\n"
+    )
+    assert written("csv", "events", TIMELINE) == (
+        'file,onset,offset,label,mid,score\na b.wav,0.0,0.96,"Baby cry, infant cry",/t/dd00002,0.5432\n'
+    )
+
+
+def test_tsv_text():
+    assert written("tsv", "events", TIMELINE) == (
+        "file\tonset\toffset\tlabel\tmid\tscore\na b.wav\t0.0\t0.96\tBaby cry, infant cry\t/t/dd00002\t0.5432\n"
+    )
+
+
+@pytest.mark.parametrize("file", ['odd "name".wav', "tab\there.wav", "line\nend.wav", "a,b.wav", "ünïcode 声.wav", ""])
+@pytest.mark.parametrize("name", ["csv", "tsv", "json"])
+def test_any_file_name_reads_back(name: str, file: str):
+    text = written(name, "tags", Tagging(file, 1.0, (Tag("Dog", None, 0.5),)))
+    if name == "json":
+        assert json.loads(text)["file"] == file
+        return
+    rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter={"csv": ",", "tsv": "\t"}[name]))
+    assert [row["file"] for row in rows] == [file]
+
+
+@pytest.mark.parametrize("name", ["csv", "tsv", "json", "text"])
+def test_a_file_name_that_is_not_utf8_can_be_written(name: str):
+    file = os.fsdecode(b"caf\xe9.wav")
+    text = written(name, "tags", Tagging(file, 1.0, (Tag("Dog", None, 0.5),)))
+    data = text.encode("utf-8", errors=FORMATS[name].errors)
+    if name == "json":
+        assert json.loads(data)["file"] == file
+    else:
+        assert {"text": b"caf?.wav"}.get(name, b"caf\xe9.wav") in data
+
+
+def test_an_ending_asks_for_a_format():
+    assert [format_of(x) for x in ("a.json", "b.JSONL", "c.csv", "d.tsv", "e.txt", "f")] == [
+        "json",
+        "json",
+        "csv",
+        "tsv",
+        "tsv",
+        None,
+    ]
+
+
+def test_text_draws_one_recording_as_bars_and_several_as_lines():
+    one, several = written("text", "tags", TAGGING), written("text", "tags", TAGGING, SILENT)
+    assert [line.split()[-1] for line in one.splitlines()] == ["s", "0.97", "0.10", "0.00"]
+    assert [line.split()[0] for line in several.splitlines()] == ["a", "silent.wav"]

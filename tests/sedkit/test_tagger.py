@@ -1,0 +1,157 @@
+"""The Python API, on a model whose scores mean nothing but must add up."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+import pytest
+import soundfile
+
+import sedkit
+from sedkit.errors import ArgumentError, AudioError, ModelError
+from sedkit.geometry import segment_count
+from tests.conftest import LABELS, THRESHOLDS, make_sound
+
+SOUND = make_sound(12.3, seed=8)
+
+
+@pytest.fixture(scope="module")
+def outputs(model_path) -> dict[str, np.ndarray]:
+    session = onnxruntime.InferenceSession(str(model_path), providers=["CPUExecutionProvider"])
+    names = ["segments", "clip"]
+    return dict(zip(names, (out[0] for out in session.run(names, {"waveform": SOUND[None]})), strict=True))
+
+
+def test_what_a_tagger_knows_of_itself(tagger):
+    assert tagger.labels == LABELS
+    assert tagger.device == "cpu"
+    assert tagger.contract.name == "test"
+
+
+def test_clip_scores_are_the_graphs_own(tagger, outputs):
+    tagging = tagger.tag(SOUND, 16_000, top_k=None)
+    assert (tagging.file, tagging.duration) == ("<array>", pytest.approx(12.3))
+    scores = {tag.label: tag.score for tag in tagging.tags}
+    np.testing.assert_allclose([scores[label.name] for label in LABELS], outputs["clip"], atol=1e-6)
+    assert [tag.score for tag in tagging.tags] == sorted(scores.values(), reverse=True)
+    assert {tag.label: tag.mid for tag in tagging.tags} == {label.name: label.mid for label in LABELS}
+
+
+def test_clip_scores_of_a_long_recording_are_the_mean_over_all_segments(tagger):
+    sound = make_sound(70, seed=9)
+    scores = np.concatenate(list(tagger.model.segments([sound])))
+    assert len(scores) == segment_count(len(sound))
+    tags = {tag.label: tag.score for tag in tagger.tag(sound, 16_000, top_k=None).tags}
+    np.testing.assert_allclose([tags[label.name] for label in LABELS], scores.mean(axis=0), atol=1e-6)
+
+
+def test_top_k_threshold_and_classes_narrow_the_tags(tagger):
+    everything = tagger.tag(SOUND, 16_000, top_k=None).tags
+    assert tagger.tag(SOUND, 16_000).tags == everything[:5]
+    assert tagger.tag(SOUND, 16_000, top_k=2).tags == everything[:2]
+    assert tagger.tag(SOUND, 16_000, threshold=everything[2].score).tags == everything[:3]
+    assert tagger.tag(SOUND, 16_000, threshold=1).tags == ()
+    chosen = tagger.tag(SOUND, 16_000, classes=["our KETTLE", "/m/0bt9lr"]).tags
+    assert chosen == tuple(tag for tag in everything if tag.label in ("Our kettle", "Dog"))
+    assert tagger.tag(SOUND, 16_000, classes="Dog").tags == tuple(tag for tag in everything if tag.label == "Dog")
+
+
+def test_timeline_uses_the_models_own_thresholds(tagger, outputs):
+    timeline = tagger.timeline(SOUND, 16_000, resolution="native")
+    np.testing.assert_allclose(timeline.scores, outputs["segments"], atol=1e-6)
+    active = outputs["segments"] >= np.array(THRESHOLDS)
+    assert active.any()
+    found = [{tag.label for tag in second.tags} for second in timeline.seconds]
+    assert found == [{LABELS[i].name for i in np.flatnonzero(row)} for row in active]
+    assert (
+        sum(event.label == "Dog" for event in timeline.events)
+        == (np.diff(active[:, 1].astype(int), prepend=0) == 1).sum()
+    )
+
+
+def test_timeline_in_seconds(tagger):
+    timeline = tagger.timeline(SOUND, 16_000, threshold=0.4)
+    assert len(timeline.seconds) == 13
+    assert timeline.scores.shape == (13, 5)
+    assert [second.start for second in timeline.seconds] == list(range(13))
+    assert timeline.seconds[-1].end == pytest.approx(12.3)
+    for second, row in zip(timeline.seconds, timeline.scores, strict=True):
+        assert [tag.score for tag in second.tags] == sorted(row[row >= 0.4].tolist(), reverse=True)
+
+
+def test_events_do_not_depend_on_the_grid(tagger):
+    coarse, native = (tagger.timeline(SOUND, 16_000, threshold=0.4, resolution=r) for r in (5, "native"))
+    assert coarse.events == native.events
+    assert len(coarse.events) > 3
+    assert list(coarse.events) == sorted(coarse.events, key=lambda event: (event.onset, event.label))
+    assert all(event.score >= 0.4 and 0 <= event.onset < event.offset <= 12.3 for event in coarse.events)
+
+
+def test_classes_narrow_the_timeline(tagger):
+    everything = tagger.timeline(SOUND, 16_000, threshold=0.3)
+    chosen = tagger.timeline(SOUND, 16_000, threshold=0.3, classes=["Siren", "speech"])
+    assert [label.name for label in chosen.labels] == ["Speech", "Siren"]
+    np.testing.assert_array_equal(chosen.scores, everything.scores[:, [0, 2]])
+    assert chosen.events == tuple(event for event in everything.events if event.label in ("Speech", "Siren"))
+
+
+@pytest.mark.parametrize("samples", [1, 400, 5_000, 15_359])
+def test_recordings_shorter_than_a_segment(tagger, samples):
+    duration = samples / 16_000
+    timeline = tagger.timeline(SOUND[:samples], 16_000, threshold=0)
+    assert [(second.start, second.end) for second in timeline.seconds] == [(0, duration)]
+    assert {(event.onset, event.offset) for event in timeline.events} == {(0, duration)}
+    assert len(tagger.tag(SOUND[:samples], 16_000).tags) == 5
+
+
+def test_a_recording_of_no_sample_at_16_khz(tagger):
+    for find in (tagger.tag, tagger.timeline):
+        with pytest.raises(AudioError, match="too short"):
+            find(np.zeros(1), 48_000)
+
+
+def test_results_turn_into_dictionaries_and_dataframes(tagger, tmp_path):
+    path = tmp_path / "sound.flac"
+    soundfile.write(path, SOUND, 16_000)
+    tagging, timeline = tagger.tag(path), tagger.timeline(str(path), threshold=0.4)
+    assert tagging.to_dict()["file"] == str(path)
+    assert list(tagging.to_dict()["tags"][0]) == ["label", "mid", "score"]
+    assert list(timeline.to_dict()) == ["file", "duration", "resolution", "seconds", "events"]
+    assert timeline.to_dict()["resolution"] == 1.0
+    assert list(timeline.to_dict()["events"][0]) == ["onset", "offset", "label", "mid", "score"]
+    assert tagging.to_dataframe().shape == (5, 4)
+    assert timeline.to_dataframe().shape == (len(timeline.events), 6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"top_k": 0}, "top_k"),
+        ({"top_k": 2.5}, "top_k"),
+        ({"top_k": True}, "top_k"),
+        ({"threshold": 1.5}, "between 0 and 1, not 1.5"),
+        ({"threshold": float("nan")}, "between 0 and 1"),
+        ({"threshold": "high"}, "between 0 and 1"),
+        ({"classes": ["Dgo"]}, "Dgo: no such class in test; did you mean Dog?"),
+        ({"classes": ["bell"]}, "did you mean Church bell?"),
+        ({"classes": ["/m/nonsense"]}, "sedkit models lists them"),
+        ({"classes": []}, "classes is empty"),
+    ],
+)
+def test_misuse_is_told_before_the_work(tagger, arguments, message):
+    with pytest.raises(ArgumentError) as caught:
+        tagger.tag("missing.wav", **arguments)
+    assert message in str(caught.value)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_a_bad_resolution_is_told_before_the_work(tagger):
+    with pytest.raises(ArgumentError, match="'native' or at least"):
+        tagger.timeline("missing.wav", resolution="coarse")
+
+
+def test_missing_things(tagger):
+    with pytest.raises(AudioError, match=r"missing\.wav: no such file"):
+        tagger.tag("missing.wav")
+    with pytest.raises(ModelError, match="nonesuch: no such model"):
+        sedkit.Tagger("nonesuch")
