@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ class Run:
         seed: int,
         on_error: OnError,
         model: dict[str, str],
+        device: torch.device,
     ) -> Run:
         """Make the run directory and write ``config.json``. ``model``: ``name`` and ``license`` of the export.
 
@@ -101,6 +103,8 @@ class Run:
             "licenses": sorted({data.licenses[row] for row in data.indices("train")}),
             "git_revision": git_revision(),
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
+            "date": datetime.now(UTC).date().isoformat(),
+            "device": describe_device(device),
             "command": shlex.join(["python", "-m", "training.secost", *sys.argv[1:]]),
         }
         write_json(directory / "config.json", config)
@@ -161,3 +165,15 @@ def git_revision() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return done.stdout.strip()
+
+
+def describe_device(device: torch.device) -> str:
+    """Name of the accelerator, or of the processor with the number of threads used."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        info = Path("/proc/cpuinfo").read_text("utf-8")
+        name = next(line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name"))
+    except (OSError, StopIteration):
+        name = platform.processor() or platform.machine()
+    return f"{name}, {torch.get_num_threads()} threads"

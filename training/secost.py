@@ -206,7 +206,7 @@ def main(resume: Path | None, device: str, stop_after: str | None, **options: An
     try:
         chosen = torch_device(device)
         deadline = math.inf if stop_after is None else started + seconds(stop_after)
-        run = Run.resume(resume) if resume else begin(options)
+        run = Run.resume(resume) if resume else begin(options, chosen)
         with CascadeProgress(len(run.supervision), run.settings.epochs) as progress:
             progress.say(
                 f"{run.directory}: {len(run.supervision) - 1} stages on {chosen}, commit {git_revision()[:12]}"
@@ -222,7 +222,7 @@ def main(resume: Path | None, device: str, stop_after: str | None, **options: An
     click.echo(f"{run.directory / 'model.onnx'}  (largest difference between torch and ONNX Runtime {difference:.1g})")
 
 
-def begin(options: Mapping[str, Any]) -> Run:
+def begin(options: Mapping[str, Any], device: torch.device) -> Run:
     """A new run from the options of the command line."""
     augmentation = Augmentation(
         **{key: options[key] for key in ("gain", "mixup", "mixed", "time_mask", "band_mask")},
@@ -240,6 +240,7 @@ def begin(options: Mapping[str, Any]) -> Run:
         options["seed"],
         options["on_error"],
         {"name": options["name"], "license": options["license"]},
+        device,
     )
 
 

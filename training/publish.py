@@ -1,0 +1,208 @@
+"""Put a finished run's model into ``models/`` with its card: ``python -m training.publish RUN``.
+
+Writes ``NAME.onnx``, ``README.md`` (the model card) and ``attribution.csv`` (every clip that the weights
+were fitted to or chosen on). Every number comes from the run directory or is computed here from it.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from sedkit.contract import Contract
+from sedkit.errors import SedkitError
+from sedkit.geometry import SAMPLE_RATE
+from training.evaluate import read_generation
+from training.files import replacing
+from training.fit import FULL_SCALE, predict
+from training.run import Run, read_config
+from training.secost import description, torch_device, trained_network
+from training.wels import Network
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), default="models", help="Folder of the models.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+def main(run: Path, output: Path, device: str) -> None:
+    """Copy the model of a finished RUN and write its card."""
+    try:
+        opened = Run.resume(run)
+        model = run / "model.onnx"
+        if not model.exists():
+            raise SedkitError(f"{run}: the run is not finished; go on with python -m training.secost --resume {run}")
+        generations = len(opened.supervision)
+        network = trained_network(opened, generations - 1, torch_device(device))
+        rows = [read_generation(opened.generation(number)) for number in range(generations)]
+        about = description(opened, rows)
+        with replacing(output / f"{about.name}.onnx") as temporary:
+            shutil.copyfile(model, temporary)
+        attribution(opened, output / "attribution.csv")
+        card = "\n".join(
+            [
+                *opening(about, model, network),
+                *data_section(opened),
+                *results_section(opened, rows),
+                *class_section(rows[-1]),
+                *behaviour_section(opened, network),
+                *rebuild_section(run),
+            ]
+        )
+        with replacing(output / "README.md") as temporary:
+            temporary.write_text(card + "\n", "utf-8")
+    except SedkitError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{output / about.name}.onnx, {output / 'README.md'}, {output / 'attribution.csv'}")
+
+
+def attribution(run: Run, path: Path) -> None:
+    """Who made the clips of the training and the validation split, and under which licence."""
+    manifest = run.manifest
+    names = manifest.names()
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("clip", "license", "attribution"))
+        for row, split in enumerate(manifest.splits):
+            if split in ("train", "validation"):
+                writer.writerow((names[row], manifest.licenses[row], manifest.attributions[row]))
+
+
+def opening(about: Contract, model: Path, network: Network) -> list[str]:
+    parameters = sum(parameter.numel() for parameter in network.wels.parameters())
+    width = about.lineage["width"]
+    size = model.stat().st_size / 1e6
+    return [
+        f"# {about.name}",
+        "",
+        f"WELS-Net (Kumar & Ithapu, SeCoST, Table 1) at {width:g} of its filters: {parameters:,} parameters, "
+        f"{size:.1f} MB, {len(about.labels)} classes. "
+        + ("This is a reduced width, as large as a CPU could train." if width < 1 else "This is the full width."),
+        f"The last student of a cascade of {about.lineage['stages']} stages after Teacher-0.",
+        f"Licence of the weights: {about.license}. `attribution.csv` names the author of every clip used.",
+        "",
+        "This card is written by `python -m training.publish`; no number in it is typed by hand.",
+        "",
+    ]
+
+
+def data_section(run: Run) -> list[str]:
+    manifest = run.manifest
+    source = [name.split("/")[0] for name in manifest.names()]
+    counts = Counter(zip(source, manifest.licenses, manifest.splits, strict=True))
+    lines = ["## Data", "", "| source | licence | train | validation | test |", "|---|---|---|---|---|"]
+    for name, license in sorted({key[:2] for key in counts}):
+        cells = [str(counts[name, license, split]) for split in ("train", "validation", "test")]
+        lines.append("| " + " | ".join([name, license, *cells]) + " |")
+    return [
+        *lines,
+        "",
+        "The network is fitted to the training split, its epoch and its thresholds are chosen on the validation "
+        "split, and the test split is used for nothing but the figures below. Clips of one recording, speaker or "
+        "track never lie in two splits. Training clips lose the digital silence that pads them; test clips are "
+        "scored whole.",
+        "",
+    ]
+
+
+def results_section(run: Run, rows: list[dict[str, Any]]) -> list[str]:
+    table = (run.directory / "report.md").read_text("utf-8").strip()
+    first, last = rows[0]["test"], rows[-1]["test"]
+    change = 100 * (last["mAP"] / first["mAP"] - 1)
+    return [
+        "## Results of every generation",
+        "",
+        table,
+        "",
+        f"{last['clips']} test clips, one seed ({run.seed}). From Teacher-0 to the last student the test mAP changes "
+        f"by {change:+.1f} % relative, the accuracy from {first['accuracy']:.3f} to {last['accuracy']:.3f}.",
+        "",
+    ]
+
+
+def class_section(row: dict[str, Any]) -> list[str]:
+    classes = sorted(row["test"]["classes"], key=lambda entry: -(entry["AP"] or 0))
+    lines = ["| class | MID | test clips | AP | AUC |", "|---|---|---|---|---|"]
+    for entry in classes:
+        ap, auc = (f"{entry[key]:.3f}" if entry[key] is not None else "-" for key in ("AP", "AUC"))
+        lines.append(f"| {entry['label']} | {entry['mid']} | {entry['positives']} | {ap} | {auc} |")
+    names = [entry["label"] for entry in classes]
+    return [
+        "## Classes",
+        "",
+        f"Best at {'; '.join(names[:6])}. Worst at {'; '.join(names[:-7:-1])}.",
+        "",
+        *lines,
+        "",
+    ]
+
+
+def behaviour_section(run: Run, network: Network) -> list[str]:
+    """Confusions on the test split, accuracy by source, and what is heard in silence and in noise."""
+    rows = run.manifest.indices("test")
+    clips = run.clips("test")
+    single = clips.labels.sum(1) == 1
+    truth = clips.labels.argmax(1)
+    guess = predict(network, clips.waveforms, run.settings.batch_size).argmax(1)
+    names = [label.name for label in run.labels]
+    wrong = Counter((names[t], names[g]) for t, g in zip(truth[single], guess[single], strict=True) if t != g)
+    lines = ["## What it gets wrong", "", "Commonest confusions on the test split:", ""]
+    lines += [f"- {true} heard as {heard}: {count}" for (true, heard), count in wrong.most_common(8)]
+    lines += ["", "| source | test clips | top-1 accuracy |", "|---|---|---|"]
+    source = np.array([name.split("/")[0] for name in run.manifest.names()])[rows]
+    for name in sorted(set(source)):
+        chosen = single & (source == name)
+        lines.append(f"| {name} | {chosen.sum()} | {(truth == guess)[chosen].mean():.3f} |")
+    lines += ["", "Highest score on sounds that hold none of the classes (10 s each):", ""]
+    for what, waveform in nothings().items():
+        scores = predict(network, [waveform], 1)[0]
+        lines.append(f"- {what}: {names[int(scores.argmax())]} {scores.max():.2f}")
+    return [
+        *lines,
+        "",
+        "Scores are not calibrated: 0.7 does not mean right 7 times in 10. They rank classes and recordings. A "
+        "clip's score is the mean over its segments, so a short event in a long clip scores low in `sedkit tag`; "
+        "`sedkit timeline` finds it. Sounds that are none of the classes still get scores.",
+        "",
+    ]
+
+
+def nothings() -> dict[str, NDArray[np.int16]]:
+    """Silence and noise, 10 s each."""
+    random = np.random.default_rng(0)
+    samples = 10 * SAMPLE_RATE
+    return {
+        "digital silence": np.zeros(samples, np.int16),
+        "white noise at -60 dBFS": (1e-3 * FULL_SCALE * random.standard_normal(samples)).astype(np.int16),
+        "white noise at -20 dBFS": (1e-1 * FULL_SCALE * random.standard_normal(samples)).astype(np.int16),
+    }
+
+
+def rebuild_section(run: Path) -> list[str]:
+    config = read_config(run)
+    return [
+        "## Rebuild it",
+        "",
+        "```",
+        config["command"],
+        f"python -m training.publish {config_run(config)}",
+        "```",
+        "",
+        f"Source revision {config['git_revision']}, torch {config['versions']['torch']}, "
+        f"manifest SHA-256 `{config['manifest_sha256']}`. docs/training.md says how the manifest is made.",
+    ]
+
+
+def config_run(config: dict[str, Any]) -> str:
+    words = config["command"].split()
+    return words[words.index("--run") + 1] if "--run" in words else "RUN"
+
+
+if __name__ == "__main__":
+    main()
