@@ -1,0 +1,40 @@
+"""Draw the README's picture: ``python docs/picture.py DATA``, DATA holding ESC-50 as ``esc50/``.
+
+Clips of the fold that the shipped model never saw, one after another, through ``sedkit timeline``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from rich.console import Console
+
+from sedkit import Tagger
+from sedkit.draw import Lanes
+
+FOLD = "5"
+SOUNDS = ("rooster", "siren", "crying_baby", "church_bells", "dog")
+
+
+def main(data: Path) -> None:
+    with (data / "esc50" / "esc50.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["fold"] == FOLD]
+    parts = []
+    for sound in SOUNDS:
+        row = next(row for row in rows if row["category"] == sound)  # the first, not the best
+        samples, rate = soundfile.read(data / "esc50" / "audio" / row["filename"], dtype="float32")
+        parts.append(samples)
+        print(f"{sound}: {row['filename']} ({row['license']}, {row['author']})")
+    timeline = Tagger(device="cpu").timeline(np.concatenate(parts), rate, threshold=0.3)
+    console = Console(record=True, width=110, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    console.print(Lanes(timeline))
+    console.save_svg(str(Path(__file__).parent / "timeline.svg"), title="sedkit timeline --threshold 0.3")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
