@@ -86,7 +86,8 @@ def main(run: Path) -> None:
         table = (run / "report.md").read_text("utf-8")
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}; is the run finished?") from None
-    epochs = [json.loads(line) for path in sorted(run.glob("generation-*/metrics.jsonl")) for line in path.open("rb")]
+    logs = sorted(run.glob("generation-*/metrics.jsonl"))
+    epochs = [json.loads(line) for log in logs for line in log.read_text("utf-8").splitlines()]
     clips = config["clips"]
     click.echo(
         f"## {config['date']}: {config['model']['name']}\n\n"

@@ -98,7 +98,9 @@ def _forget_origins(model: onnx.ModelProto) -> None:
 
 
 def parity(network: Network, serialized: bytes, clips: Sequence[NDArray[np.float32]]) -> float:
-    """Largest absolute difference of ``segments`` and ``clip`` between torch and ONNX Runtime.
+    """Largest difference of any output between torch and ONNX Runtime; NaN if either gives that.
+
+    Embeddings have no bound: their difference counts relative to their largest value where that is above 1.
 
     Raises
     ------
@@ -116,16 +118,17 @@ def parity(network: Network, serialized: bytes, clips: Sequence[NDArray[np.float
         {value.name: value.shape for value in session.get_outputs()},
         len(description.labels),
     )
-    worst = 0.0
+    differences = []
     for seconds in LENGTHS:
         cut = [np.resize(clip, round(seconds * SAMPLE_RATE)) for clip in clips]
         for size in BATCHES:
             batch = np.stack([cut[i % len(cut)] for i in range(size)])
-            segments, clip_scores, embedding = session.run(contract.OUTPUTS, {contract.INPUT: batch})
             with torch.no_grad():
                 expected = network(torch.from_numpy(batch))
-            if embedding.shape != tuple(expected.embedding.shape):
-                raise ExportError(f"embedding {embedding.shape}, in torch {tuple(expected.embedding.shape)}")
-            for found, wanted in ((segments, expected.segments), (clip_scores, expected.clip)):
-                worst = max(worst, float(np.abs(found - wanted.numpy()).max()))
-    return worst
+            outputs = session.run(contract.OUTPUTS, {contract.INPUT: batch})
+            for name, found in zip(contract.OUTPUTS, outputs, strict=True):
+                wanted = getattr(expected, name).numpy()
+                if found.shape != wanted.shape:
+                    raise ExportError(f"{name} {found.shape}, in torch {wanted.shape}")
+                differences.append(np.abs(found - wanted).max() / max(1.0, np.abs(wanted).max()))
+    return float(np.max(differences))

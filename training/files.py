@@ -9,19 +9,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sedkit.errors import OutputError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends without an exception."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A temporary path beside ``path`` that takes its place when the block ends without an exception.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written there: no permission, no room. ``path`` is as it was.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with temporary.open("r+b") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); make room, or choose another place") from None
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -3,8 +3,8 @@
 A generation's directory::
 
     generation-0/
-        checkpoint.pt   after every epoch: network, optimiser, history, best epoch so far; gone when done
         metrics.jsonl   one line an epoch
+        checkpoint.pt   after every epoch: network, optimiser, history, best epoch so far; gone when done
         network.pt      weights of the best epoch on the validation split; its presence says "done"
 
 Every epoch draws from a generator seeded by (seed, generation, epoch), so a run that was killed and
@@ -13,6 +13,7 @@ resumed goes through the same batches as one that was not.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import time
@@ -35,6 +36,7 @@ from training.files import replacing
 from training.wels import Network
 
 FULL_SCALE = 32768.0  # of int16
+LONG = 10 * SAMPLE_RATE  # samples of a clip; see predict
 
 
 class TrainingError(SedkitError):
@@ -104,40 +106,44 @@ def fit(
     Raises
     ------
     TrainingError
-        If the loss is not a finite number.
+        If the loss or a score is not a finite number, or ``checkpoint.pt`` cannot be read.
+    OutputError
+        If the directory cannot be written to.
     Stopped
         If the deadline came first.
     """
+    torch.backends.cudnn.deterministic = True  # else no two runs on CUDA are alike, nor a resumed one and its whole
     network.to(device=device, memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
     history: list[dict[str, Any]] = []
     best: dict[str, Any] = {"score": -1.0}
     checkpoint = directory / "checkpoint.pt"
     if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        state = load(checkpoint)
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         history, best = state["history"], state["best"]
     for epoch in range(len(history) + 1, settings.epochs + 1):
         if history and time.monotonic() + 1.2 * history[-1]["seconds"] > deadline:
             raise Stopped
+        started = time.monotonic()
         row = _epoch(network, optimizer, clips, targets, settings, (*seed, epoch), device, report)
         row |= _validate(network, validation, settings.batch_size)
+        row["seconds"] = round(time.monotonic() - started, 3)
         history.append(row)
         score = row["validation_mAP"] or 0.0  # None where no validation clip has a label
         if score > best["score"]:
             weights = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
             best = {"score": score, "epoch": epoch, "network": weights}
+        with replacing(directory / "metrics.jsonl") as temporary:  # first: no epoch with a checkpoint may lack here
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in history), "utf-8")
         save(
             {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "history": history, "best": best},
             checkpoint,
         )
-        with replacing(directory / "metrics.jsonl") as temporary:
-            temporary.write_text("".join(json.dumps(line) + "\n" for line in history), "utf-8")
         report(row)
     save(best, directory / "network.pt")
     checkpoint.unlink(missing_ok=True)
-    network.load_state_dict(best["network"])
 
 
 def _epoch(
@@ -154,10 +160,10 @@ def _epoch(
     torch.manual_seed(int(random.integers(2**31)))  # for dropout
     network.train()
     started, total = time.monotonic(), 0.0
-    order = random.permutation(len(clips))
-    batches = max(1, len(order) // settings.batch_size)  # a last, smaller batch would upset batch normalisation
+    batches = max(1, len(clips) // settings.batch_size)  # a last, smaller batch would upset batch normalisation
+    order = random.permutation(len(clips))[: batches * settings.batch_size]
     epoch = seed[-1]
-    for batch, chosen in enumerate(np.array_split(order[: max(batches * settings.batch_size, 1)], batches)):
+    for batch, chosen in enumerate(np.array_split(order, batches)):
         progress = ((epoch - 1) * batches + batch) / (settings.epochs * batches)
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * learning_rate_factor(progress)
@@ -173,12 +179,10 @@ def _epoch(
         if not math.isfinite(total):
             raise TrainingError(f"generation {seed[-2]}, epoch {epoch}: the loss is {total}; lower --learning-rate")
         report({"epoch": epoch, "batch": batch + 1, "batches": batches})
-    seconds = time.monotonic() - started
     return {
         "epoch": epoch,
         "loss": total / batches,
-        "seconds": round(seconds, 3),
-        "clips_per_second": round(len(order) / seconds, 2),
+        "clips_per_second": round(len(order) / (time.monotonic() - started), 2),
     }
 
 
@@ -218,6 +222,8 @@ def learning_rate_factor(progress: float) -> float:
 
 def _validate(network: Network, validation: Clips, batch_size: int) -> dict[str, float | None]:
     scores = predict(network, validation.waveforms, batch_size)
+    if not np.isfinite(scores).all():
+        raise TrainingError("the network's scores are no longer finite; lower --learning-rate")
     result = summary(validation.labels, scores, validation.classes).to_dict()
     return {"validation_mAP": result["mAP"], "validation_accuracy": result["accuracy"]}
 
@@ -226,26 +232,25 @@ def _validate(network: Network, validation: Clips, batch_size: int) -> dict[str,
 def predict(network: Network, waveforms: Sequence[NDArray[np.int16]], batch_size: int) -> NDArray[np.float32]:
     """Clip probabilities [clips, classes] of whole recordings, in eval mode.
 
-    Clips of the same padded length share a batch: the scores are those of each clip alone.
+    Clips of the same padded length share a batch: the scores are those of each clip alone. Of clips
+    longer than 10 s a batch takes fewer, so that it needs no more memory.
     """
+    if not len(waveforms):
+        raise TrainingError("there are no clips to score")
     network.eval()
     device = next(network.parameters()).device
     lengths = np.array([padded_samples(len(waveform)) for waveform in waveforms])
     order = np.argsort(lengths, kind="stable")
     edges = np.flatnonzero(np.diff(lengths[order])) + 1
-    scores: NDArray[np.float32] | None = None
+    scores = np.empty((len(waveforms), network.wels.L4.out_channels), np.float32)
     for group in np.split(order, edges):
-        for start in range(0, len(group), batch_size):
-            chosen = group[start : start + batch_size]
+        size = max(1, batch_size * LONG // max(LONG, lengths[group[0]]))
+        for start in range(0, len(group), size):
+            chosen = group[start : start + size]
             batch = np.zeros((len(chosen), lengths[chosen[0]]), np.float32)
             for row, index in enumerate(chosen):
                 batch[row, : len(waveforms[index])] = waveforms[index] / np.float32(FULL_SCALE)
-            clip = network(torch.from_numpy(batch).to(device)).clip.cpu().numpy()
-            if scores is None:
-                scores = np.empty((len(waveforms), clip.shape[1]), np.float32)
-            scores[chosen] = clip
-    if scores is None:
-        raise TrainingError("there are no clips to score")
+            scores[chosen] = network(torch.from_numpy(batch).to(device)).clip.cpu().numpy()
     return scores
 
 
@@ -269,5 +274,23 @@ def measure_normalisation(network: Network, waveforms: Sequence[NDArray[np.int16
 
 def save(state: dict[str, Any], path: Path) -> None:
     """``torch.save``, atomically."""
+    content = io.BytesIO()  # of a full disk, torch's own writer only says "unexpected pos"
+    torch.save(state, content)
     with replacing(path) as temporary:
-        torch.save(state, temporary)
+        temporary.write_bytes(content.getbuffer())
+
+
+def load(path: Path) -> dict[str, Any]:
+    """What ``save`` wrote, with its tensors on the CPU.
+
+    Raises
+    ------
+    TrainingError
+        If the file cannot be read.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch has no one class for a damaged file
+        what = error.strerror if isinstance(error, OSError) else "damaged"
+        raise TrainingError(f"{path}: cannot be read ({what}); remove it, and --resume makes it anew") from None
+    return state

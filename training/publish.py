@@ -7,6 +7,7 @@ were fitted to or chosen on). Every number comes from the run directory or is co
 from __future__ import annotations
 
 import csv
+import shlex
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -34,10 +35,12 @@ from training.wels import Network
 def main(run: Path, output: Path, device: str) -> None:
     """Copy the model of a finished RUN and write its card."""
     try:
-        opened = Run.resume(run)
         model = run / "model.onnx"
-        if not model.exists():
+        if not model.exists():  # before Run.resume, which sweeps up: the run may be going on
             raise SedkitError(f"{run}: the run is not finished; go on with python -m training.secost --resume {run}")
+        opened = Run.resume(run)
+        if not len(opened.manifest.indices("test")):
+            raise SedkitError(f"{run}: no clips of the split 'test', and a card needs its figures")
         generations = len(opened.supervision)
         network = trained_network(opened, generations - 1, torch_device(device))
         rows = [read_generation(opened.generation(number)) for number in range(generations)]
@@ -83,7 +86,7 @@ def opening(about: Contract, model: Path, network: Network) -> list[str]:
         "",
         f"WELS-Net (Kumar & Ithapu, SeCoST, Table 1) at {width:g} of its filters: {parameters:,} parameters, "
         f"{size:.1f} MB, {len(about.labels)} classes. "
-        + ("This is a reduced width, as large as a CPU could train." if width < 1 else "This is the full width."),
+        + ("This is a reduced width, as a CPU can train it." if width < 1 else "This is the full width."),
         f"The last student of a cascade of {about.lineage['stages']} stages after Teacher-0.",
         f"Licence of the weights: {about.license}. `attribution.csv` names the author of every clip used.",
         "",
@@ -92,10 +95,15 @@ def opening(about: Contract, model: Path, network: Network) -> list[str]:
     ]
 
 
+def sources(run: Run) -> list[str]:
+    """Where each clip is from: its folder directly below the clips' common one, or that one itself."""
+    names = [name.split("/") for name in run.manifest.names()]
+    return [parts[0] if len(parts) > 1 else Path(run.manifest.root()).name for parts in names]
+
+
 def data_section(run: Run) -> list[str]:
     manifest = run.manifest
-    source = [name.split("/")[0] for name in manifest.names()]
-    counts = Counter(zip(source, manifest.licenses, manifest.splits, strict=True))
+    counts = Counter(zip(sources(run), manifest.licenses, manifest.splits, strict=True))
     lines = ["## Data", "", "| source | licence | train | validation | test |", "|---|---|---|---|---|"]
     for name, license in sorted({key[:2] for key in counts}):
         cells = [str(counts[name, license, split]) for split in ("train", "validation", "test")]
@@ -114,14 +122,16 @@ def data_section(run: Run) -> list[str]:
 def results_section(run: Run, rows: list[dict[str, Any]]) -> list[str]:
     table = (run.directory / "report.md").read_text("utf-8").strip()
     first, last = rows[0]["test"], rows[-1]["test"]
-    change = 100 * (last["mAP"] / first["mAP"] - 1)
+    accuracy = ""
+    if last["accuracy"] is not None:  # there are clips with one label
+        accuracy = f", the accuracy from {first['accuracy']:.3f} to {last['accuracy']:.3f}"
     return [
         "## Results of every generation",
         "",
         table,
         "",
         f"{last['clips']} test clips, one seed ({run.seed}). From Teacher-0 to the last student the test mAP changes "
-        f"by {change:+.1f} % relative, the accuracy from {first['accuracy']:.3f} to {last['accuracy']:.3f}.",
+        f"from {first['mAP']:.3f} to {last['mAP']:.3f} ({last['mAP'] / first['mAP'] - 1:+.1%} relative){accuracy}.",
         "",
     ]
 
@@ -132,7 +142,7 @@ def class_section(row: dict[str, Any]) -> list[str]:
     for entry in classes:
         ap, auc = (f"{entry[key]:.3f}" if entry[key] is not None else "-" for key in ("AP", "AUC"))
         lines.append(f"| {entry['label']} | {entry['mid']} | {entry['positives']} | {ap} | {auc} |")
-    names = [entry["label"] for entry in classes]
+    names = [entry["label"] for entry in classes if entry["AP"] is not None]
     return [
         "## Classes",
         "",
@@ -155,8 +165,8 @@ def behaviour_section(run: Run, network: Network) -> list[str]:
     lines = ["## What it gets wrong", "", "Commonest confusions on the test split:", ""]
     lines += [f"- {true} heard as {heard}: {count}" for (true, heard), count in wrong.most_common(8)]
     lines += ["", "| source | test clips | top-1 accuracy |", "|---|---|---|"]
-    source = np.array([name.split("/")[0] for name in run.manifest.names()])[rows]
-    for name in sorted(set(source)):
+    source = np.array(sources(run))[rows]
+    for name in sorted(set(source[single])):
         chosen = single & (source == name)
         lines.append(f"| {name} | {chosen.sum()} | {(truth == guess)[chosen].mean():.3f} |")
     lines += ["", "Highest score on sounds that hold none of the classes (10 s each):", ""]
@@ -200,8 +210,8 @@ def rebuild_section(run: Path) -> list[str]:
 
 
 def config_run(config: dict[str, Any]) -> str:
-    words = config["command"].split()
-    return words[words.index("--run") + 1] if "--run" in words else "RUN"
+    words = shlex.split(config["command"])
+    return shlex.quote(words[words.index("--run") + 1]) if "--run" in words else "RUN"
 
 
 if __name__ == "__main__":

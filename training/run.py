@@ -22,6 +22,7 @@ from training.data.augmentation import Augmentation, without_padding
 from training.data.problems import OnError
 from training.files import write_json
 from training.fit import Clips, Settings
+from training.progress import decoding
 from training.supervision import LABELS, Supervision
 
 
@@ -50,10 +51,8 @@ class Run:
         return self.manifest.vocabulary.labels
 
     def generation(self, number: int) -> Path:
-        """Directory of a generation, made if need be."""
-        path = self.directory / f"generation-{number}"
-        path.mkdir(parents=True, exist_ok=True)
-        return path
+        """Directory of a generation."""
+        return self.directory / f"generation-{number}"
 
     def clips(self, split: str) -> Clips:
         """The clips of a split; those of the training split without padding at their ends."""
@@ -84,6 +83,8 @@ class Run:
             If the directory already holds a run.
         ManifestError
             If the data cannot be used as it is.
+        OutputError
+            If the directory cannot be written to.
         """
         if (directory / "config.json").exists():
             raise RunError(f"{directory}: holds a run already; go on with --resume {directory}, or name another --run")
@@ -112,7 +113,7 @@ class Run:
 
     @classmethod
     def resume(cls, directory: Path) -> Run:
-        """Open a run that was begun.
+        """Open a run that was begun, and sweep up what a writer that was killed left behind.
 
         Raises
         ------
@@ -120,22 +121,29 @@ class Run:
             If there is none, or its data changed since.
         """
         config = read_config(directory)
-        for leftover in directory.rglob(".*.tmp"):  # of a writer that was killed
-            leftover.unlink()
-        manifest = Path(config["manifest"])
-        vocabulary = Path(config["vocabulary"]) if config["vocabulary"] else None
-        data, store = load(manifest, vocabulary, config["on_error"])
-        if data.sha256() != config["manifest_sha256"]:
+        try:
+            augmentation = Augmentation(**config["settings"]["augmentation"])
+            settings = Settings(**config["settings"] | {"augmentation": augmentation})
+            supervision, seed = read_supervision(config), config["seed"]
+            manifest, on_error, digest = Path(config["manifest"]), config["on_error"], config["manifest_sha256"]
+            vocabulary = Path(config["vocabulary"]) if config["vocabulary"] else None
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RunError(f"{directory}: config.json is not that of a run ({error!r}); begin a new run") from None
+        data, store = load(manifest, vocabulary, on_error)
+        if data.sha256() != digest:
             raise RunError(f"{directory}: {manifest} changed since the run began; begin a new run")
-        settings = Settings(**config["settings"] | {"augmentation": Augmentation(**config["settings"]["augmentation"])})
-        return cls(directory, settings, read_supervision(config), config["seed"], data, store)
+        for leftover in directory.rglob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+        for done in directory.glob("generation-*/network.pt"):
+            done.with_name("checkpoint.pt").unlink(missing_ok=True)
+        return cls(directory, settings, supervision, seed, data, store)
 
 
 def load(manifest: Path, vocabulary: Path | None, on_error: OnError) -> tuple[Manifest, AudioStore]:
     """The data of a run: its manifest, and every clip decoded once into ``decoded`` beside the manifest."""
-    store = AudioStore.open_or_build(
-        Manifest.load(manifest, vocabulary, on_error), manifest.parent / "decoded", on_error
-    )
+    listed = Manifest.load(manifest, vocabulary, on_error)
+    with decoding() as progress:
+        store = AudioStore.open_or_build(listed, manifest.parent / "decoded", on_error, progress)
     for split in ("train", "validation"):
         if not len(store.manifest.indices(split)):
             raise RunError(f"{manifest}: no clips of the split {split!r}; python -m training.data makes splits")
@@ -146,8 +154,10 @@ def read_config(directory: Path) -> dict[str, Any]:
     """``config.json`` of a run."""
     try:
         config: dict[str, Any] = json.loads((directory / "config.json").read_text("utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise RunError(f"{directory}: not a run directory: config.json: {error}") from None
+    except OSError as error:
+        raise RunError(f"{directory}: not a run directory: config.json: {error.strerror}") from None
+    except ValueError as error:
+        raise RunError(f"{directory}: config.json is damaged ({error}); begin a new run") from None
     return config
 
 

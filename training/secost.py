@@ -18,7 +18,9 @@ networks as a run that was never interrupted.
 
 from __future__ import annotations
 
+import json
 import math
+import shlex
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -28,6 +30,7 @@ from typing import Any
 import click
 import numpy as np
 import torch
+from click.core import ParameterSource
 from numpy.typing import NDArray
 
 from sedkit.contract import Contract
@@ -36,7 +39,7 @@ from training.data.augmentation import Augmentation
 from training.evaluate import best_threshold, generation_report, read_generation, write_report
 from training.export import export
 from training.files import write_json
-from training.fit import FULL_SCALE, Settings, Stopped, fit, measure_normalisation, predict, save
+from training.fit import FULL_SCALE, Settings, Stopped, fit, load, measure_normalisation, predict, save
 from training.progress import CascadeProgress
 from training.run import Run, git_revision, read_config
 from training.supervision import LABELS, Supervision, parse, single_teacher, targets
@@ -49,10 +52,13 @@ def secost(run: Run, device: torch.device, progress: CascadeProgress, deadline: 
     """Algorithm 1 on the data of ``run``; returns the network of the last stage, in eval mode."""
     train, validation = run.clips("train"), run.clips("validation")
     predictions: dict[int, NDArray[np.float32]] = {}
+    pace = 0.0  # seconds of the last epoch trained in this call
     for generation, supervision in enumerate(run.supervision):  # generation 0 is line 1, the others lines 2-6
         progress.generation(generation)
         directory = run.generation(generation)
         if not (directory / "network.pt").exists():
+            if pace and time.monotonic() + 2 * pace > deadline:  # the teachers' predictions and an epoch
+                raise Stopped
             for teacher in set(supervision) - {LABELS} - set(predictions):
                 network = trained_network(run, int(teacher), device)
                 predictions[int(teacher)] = predict(network, train.waveforms, run.settings.batch_size)
@@ -68,6 +74,7 @@ def secost(run: Run, device: torch.device, progress: CascadeProgress, deadline: 
                 progress.report,
                 deadline,
             )
+            pace = json.loads((directory / "metrics.jsonl").read_text("utf-8").splitlines()[-1])["seconds"]
         if not (directory / "report.json").exists():
             report_generation(run, generation, trained_network(run, generation, device))
     return trained_network(run, len(run.supervision) - 1, device)
@@ -83,15 +90,14 @@ def new_network(run: Run, generation: int) -> Network:
         chosen = np.random.default_rng(run.seed).permutation(len(waveforms))[:NORMALISED_ON]
         measure_normalisation(network, [waveforms[i] for i in chosen])
         save(network.frontend.state_dict(), path)
-    network.frontend.load_state_dict(torch.load(path, weights_only=True))
+    network.frontend.load_state_dict(load(path))
     return network
 
 
 def trained_network(run: Run, generation: int, device: torch.device) -> Network:
     """The network of a finished generation, in eval mode."""
     network = Network(len(run.labels), run.settings.width, run.settings.dropout)
-    state = torch.load(run.generation(generation) / "network.pt", map_location="cpu", weights_only=True)
-    network.load_state_dict(state["network"])
+    network.load_state_dict(load(run.generation(generation) / "network.pt")["network"])
     return network.to(device).eval()
 
 
@@ -102,11 +108,10 @@ def report_generation(run: Run, generation: int, network: Network) -> None:
         clips = run.clips(split)
         if len(clips):
             splits[split] = (clips.labels, predict(network, clips.waveforms, run.settings.batch_size))
-    best = torch.load(run.generation(generation) / "network.pt", map_location="cpu", weights_only=True)
     report = {
         "generation": generation,
         "supervision": {str(key): weight for key, weight in run.supervision[generation].items()},
-        "best_epoch": best["epoch"],
+        "best_epoch": load(run.generation(generation) / "network.pt")["epoch"],
         "threshold": best_threshold(*splits["validation"]),
         **generation_report(run.labels, splits),
     }
@@ -152,6 +157,8 @@ def description(run: Run, rows: list[dict[str, Any]]) -> Contract:
 def stages_of(stages: int | None, alpha: str, stage: tuple[str, ...]) -> list[Supervision]:
     """The supervision of every generation, Teacher-0's first, from the command line."""
     if stage:
+        if stages not in (None, len(stage)):
+            raise click.BadParameter(f"{stages}, but {len(stage)} --stage; leave it out", param_hint="--stages")
         students = [parse(text, number) for number, text in enumerate(stage, start=1)]
     else:
         try:
@@ -185,13 +192,14 @@ def stages_of(stages: int | None, alpha: str, stage: tuple[str, ...]) -> list[Su
 @click.option("--mixed", type=click.FloatRange(0, 1), default=0.5, help="Share of the batches that are mixed.")
 @click.option("--time-mask", type=click.IntRange(0), default=24, help="SpecAugment, frames.")
 @click.option("--band-mask", type=click.IntRange(0, 63), default=8, help="SpecAugment, mel bands.")
-@click.option("--seed", type=int, default=0)
+@click.option("--seed", type=click.IntRange(0), default=0)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--on-error", type=click.Choice(["stop", "skip"]), default="stop", help="Clips that cannot be used.")
 @click.option("--name", default="wels-secost", help="Name of the exported model.")
 @click.option("--license", default="unknown", help="Licence of the exported weights.")
 @click.option("--stop-after", help="End in good time before this, resumable: 540s, 9m, 2h.")
-def main(resume: Path | None, device: str, stop_after: str | None, **options: Any) -> None:
+@click.pass_context
+def main(context: click.Context, resume: Path | None, device: str, stop_after: str | None, **options: Any) -> None:
     """Train the SeCoST cascade on a manifest and export the last student to ONNX.
 
     \b
@@ -203,6 +211,12 @@ def main(resume: Path | None, device: str, stop_after: str | None, **options: An
       python -m training.secost --resume runs/20260101-120000
     """
     started = time.monotonic()
+    if resume and (
+        given := [name for name in options if context.get_parameter_source(name) != ParameterSource.DEFAULT]
+    ):
+        names = ", ".join("--run" if name == "directory" else "--" + name.replace("_", "-") for name in given)
+        raise click.UsageError(f"--resume goes on with the run's own settings; leave out {names}")
+    run: Run | None = None
     try:
         chosen = torch_device(device)
         deadline = math.inf if stop_after is None else started + seconds(stop_after)
@@ -211,15 +225,31 @@ def main(resume: Path | None, device: str, stop_after: str | None, **options: An
             progress.say(
                 f"{run.directory}: {len(run.supervision) - 1} stages on {chosen}, commit {git_revision()[:12]}"
             )
+            for line in run.manifest.dropped.lines():
+                progress.say(f"left out: {line}")
             network = secost(run, chosen, progress, deadline)
         table, difference = finish(run, network)
     except SedkitError as error:
         raise click.ClickException(str(error)) from None
+    except torch.OutOfMemoryError:
+        raise click.ClickException(
+            "the device has too little memory; begin a new run with a smaller --batch-size, --crop or --width"
+        ) from None
     except Stopped:
-        click.echo(f"stopped in time; go on with: python -m training.secost --resume {run.directory}", err=True)
+        click.echo(f"stopped in time; {go_on(run)}", err=True)
         return
+    except KeyboardInterrupt:
+        click.echo(f"interrupted; {go_on(run)}", err=True)
+        raise SystemExit(130) from None
     click.echo(table)
     click.echo(f"{run.directory / 'model.onnx'}  (largest difference between torch and ONNX Runtime {difference:.1g})")
+
+
+def go_on(run: Run | None) -> str:
+    """How to go on with a run; None: one that was not begun yet."""
+    if run is None:
+        return "no epoch was trained; give the same command again"
+    return f"go on with: python -m training.secost --resume {shlex.quote(str(run.directory))}"
 
 
 def begin(options: Mapping[str, Any], device: torch.device) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 
 from sedkit.contract import Contract, Label
 from training import export as exporting
-from training.export import ExportError, export
+from training.export import ExportError, export, parity
 from training.wels import Network
 
 DESCRIPTION = Contract("small", (Label("Dog", "/m/0bt9lr", 74), Label("Mine")), (0.5, 0.4), {"kind": "none"}, {}, "CC0")
@@ -77,6 +78,17 @@ def test_a_graph_that_differs_from_torch_is_not_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_parity_needs_a_clip(network: Network, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("layer", "value"), [("L4", float("nan")), ("L3", 0.5)])
+def test_parity_sees_nan_and_embeddings(
+    layer: str, value: float, network: Network, clips: list[np.ndarray], exported: Path
+) -> None:
+    other = copy.deepcopy(network).eval()
+    with torch.no_grad():
+        bias = other.wels.L4.bias if layer == "L4" else other.wels.L3[1].bias
+        bias.fill_(value)
+    assert not parity(other, exported.read_bytes(), clips) <= exporting.TOLERANCE
+
+
+def test_parity_needs_a_clip(network: Network) -> None:
     with pytest.raises(ExportError, match="at least one real clip"):
-        export(network, DESCRIPTION, tmp_path / "none.onnx", [])
+        parity(network, b"", [])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from training.fit import cross_entropy, learning_rate_factor, measure_normalisation, predict
+from training.fit import TrainingError, cross_entropy, learning_rate_factor, load, measure_normalisation, predict, save
 from training.wels import Network
 
 
@@ -18,7 +20,7 @@ def clip(samples: int, seed: int = 0) -> np.ndarray:
 def test_the_loss_is_torchs_binary_cross_entropy_gradient_included() -> None:
     torch.manual_seed(0)
     targets = torch.rand(6, 5)
-    ours, theirs = (torch.rand(6, 5).sub(0.5).mul(8).requires_grad_() for _ in range(2))
+    ours = torch.rand(6, 5).sub(0.5).mul(8).requires_grad_()
     theirs = ours.detach().clone().requires_grad_()
     cross_entropy(torch.sigmoid(ours), targets).backward()
     F.binary_cross_entropy(torch.sigmoid(theirs), targets).backward()
@@ -77,3 +79,22 @@ def test_normalisation_of_silence_does_not_blow_up() -> None:
     network = Network(2, width=1 / 16)
     measure_normalisation(network, [np.zeros(16_000, np.int16)])
     torch.testing.assert_close(network.frontend.std, torch.ones(64))
+
+
+def test_nothing_to_score_is_an_error() -> None:
+    with pytest.raises(TrainingError, match="no clips to score"):
+        predict(Network(2, width=1 / 16), [], 8)
+
+
+def test_what_is_saved_reads_back_and_damage_is_one_line(tmp_path: Path) -> None:
+    state = {"network": {"weight": torch.arange(1000.0)}, "history": [{"epoch": 1, "validation_mAP": None}]}
+    path = tmp_path / "checkpoint.pt"
+    save(state, path)
+    assert torch.equal(load(path)["network"]["weight"], state["network"]["weight"])
+    assert load(path)["history"] == state["history"]
+    whole = path.read_bytes()
+    for damaged in (b"", b"half a checkpoint", whole[: len(whole) // 2]):
+        path.write_bytes(damaged)
+        with pytest.raises(TrainingError, match=r"checkpoint\.pt: cannot be read .* remove it") as error:
+            load(path)
+        assert "\n" not in str(error.value)

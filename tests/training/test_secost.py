@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -112,12 +113,15 @@ def test_killed_at_any_moment_it_resumes_to_the_same_result(run: Path, small_man
         assert (directory / "config.json").exists()
         (directory / "generation-0" / ".checkpoint.pt.1.tmp").write_bytes(b"half a checkpoint")
         command = [sys.executable, "-m", "training.secost", "--resume", directory, "--device", "cpu"]
+    (directory / "generation-0" / "checkpoint.pt").write_bytes(b"of a writer killed before it could remove it")
     train("--resume", directory, "--device", "cpu")
     for generation in range(3):
+        assert len((directory / f"generation-{generation}" / "metrics.jsonl").read_text().splitlines()) == 3
         expected = weights(run, generation)
         for name, value in weights(directory, generation).items():
             torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-6)
-    assert not list(directory.rglob(".*.tmp")), "a killed writer's leftovers are swept up"
+    leftovers = [*directory.rglob(".*.tmp"), *directory.rglob("checkpoint.pt")]
+    assert not leftovers, "a killed writer's leftovers are swept up"
     assert (directory / "model.onnx").exists()
 
 
@@ -128,6 +132,28 @@ def test_it_stops_in_time_and_goes_on(small_manifest: Path, tmp_path: Path) -> N
     assert len((directory / "generation-0" / "metrics.jsonl").read_text().splitlines()) == 1
     train("--resume", directory, "--device", "cpu")
     assert (directory / "model.onnx").exists()
+
+
+def test_ctrl_c_says_how_to_go_on(small_manifest: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+
+    def interrupt() -> None:
+        while not (directory / "generation-0" / "checkpoint.pt").exists():
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    arguments = ["--manifest", str(small_manifest), "--run", str(directory), *SMALL, "--epochs", "1000"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 130
+    assert result.output.splitlines()[-1] == (
+        f"interrupted; go on with: python -m training.secost --resume {directory}"
+    )
+    checkpoint = directory / "generation-0" / "checkpoint.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    result = CliRunner().invoke(main, ["--resume", str(directory), "--device", "cpu"])
+    assert result.exit_code == 1
+    assert f"Error: {checkpoint}: cannot be read" in result.output
 
 
 def test_several_teachers(small_manifest: Path, tmp_path: Path) -> None:
@@ -147,6 +173,11 @@ def test_several_teachers(small_manifest: Path, tmp_path: Path) -> None:
         (["--alpha", "much"], "is not a number"),
         (["--stop-after", "soon"], "is not a time"),
         (["--learning-rate", "1e30", "--stages", "0"], "lower --learning-rate"),
+        (["--learning-rate", "1e38", "--stages", "0", "--batch-size", "24"], "lower --learning-rate"),
+        (["--stage", "labels=1", "--stages", "3"], "but 1 --stage"),
+        (["--seed", "-1"], "--seed"),
+        (["--run", __file__], "cannot be written"),
+        (["--resume", "somewhere", "--epochs", "9", "--run", "r"], "leave out --epochs, --run"),
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], said: str, small_manifest: Path, tmp_path: Path) -> None:

@@ -178,17 +178,10 @@ def decode(manifest: Path, directory: Path, labels: Path | None, on_error: Any) 
 
     A machine that gets a copy of the directory trains without the audio files.
     """
-    from rich.console import Console
-    from rich.progress import Progress
+    from training.progress import decoding
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("decoding", total=None)
-
-        def show(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
-
-        store = AudioStore.open_or_build(Manifest.load(manifest, labels, on_error), directory, on_error, show)
+    with decoding() as progress:
+        store = AudioStore.open_or_build(Manifest.load(manifest, labels, on_error), directory, on_error, progress)
     click.echo(f"{store.folder}: {len(store)} clips, {store.lengths.sum() / 16_000 / 3600:.2f} hours")
     for line in store.manifest.dropped.lines():
         click.echo(f"left out: {line}", err=True)
