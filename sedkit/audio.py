@@ -229,14 +229,16 @@ def _decode_path(name: str, regular: bool) -> Decoder:
 
 
 def _decode_object(file: BinaryIO, name: str) -> Decoder:
+    if isinstance(file, io.BufferedReader) and not file.peek(1):
+        if file.seekable():
+            raise AudioError(f"{name}: nothing in it to read; give a recording")
+        raise AudioError(f"{name}: nothing came through the pipe; see what the command before it says")
     if file.seekable():
         start = file.tell()
         if sound := _open_soundfile(file):
             yield from _decode_soundfile(sound, name)
             return
         file.seek(start)
-    elif isinstance(file, io.BufferedReader) and not file.peek(1):
-        raise AudioError(f"{name}: nothing came through the pipe; see what the command before it says")
     yield from _decode_libav(file, name)
 
 

@@ -35,7 +35,8 @@ class ContractError(ModelError):
     """
 
     def __init__(self, field: str, problem: str, file: str | None = None) -> None:
-        super().__init__(f"{file + ': ' if file else ''}not a sedkit model: {field}: {problem}")
+        text = f"not a sedkit model: {field}: {problem}"
+        super().__init__(f"{file}: {text}; export it with python -m training.export" if file else text)
         self.field = field
         self.problem = problem
         self.file = file

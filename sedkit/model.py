@@ -190,7 +190,9 @@ def _session(path: Path, providers: list[Any]) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors have no base class of their own
-        raise ModelError(f"{path}: not an ONNX file that ONNX Runtime can load: {_one_line(error)}") from None
+        raise ModelError(
+            f"{path}: not an ONNX file that ONNX Runtime can load ({_one_line(error)}); export or copy it again"
+        ) from None
     finally:
         onnxruntime.set_default_logger_severity(USUAL)
 
@@ -251,4 +253,6 @@ def _missing_library() -> str:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    """What ONNX Runtime says, without its prefix ``[ONNXRuntimeError] : 7 : INVALID_PROTOBUF :``."""
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(str(error).split()))
+    return text[:300].strip(" .")

@@ -177,7 +177,9 @@ class Tagger:
         names = {label.name.casefold(): label.name for label in self.labels}
         close = difflib.get_close_matches(name.strip().casefold(), names, n=3, cutoff=0.5)
         close += [folded for folded in names if name.strip().casefold() in folded and folded not in close][:3]
-        return f"did you mean {', '.join(names[match] for match in close)}?" if close else "sedkit models lists them"
+        if close:
+            return f"did you mean {', '.join(names[match] for match in close)}?"
+        return f"sedkit info {self.model.path} lists them"
 
 
 def _checked_threshold(threshold: float) -> float:

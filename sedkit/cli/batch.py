@@ -6,6 +6,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
@@ -57,24 +58,24 @@ def run(
     failures = [str(problem) for problem in problems]
     if output is not None and any(os.path.realpath(name) == os.path.realpath(output) for name in names):
         raise click.UsageError(f"{output} is one of the recordings; choose another --output.")
+    chosen_format = format_name or default_format(output)
     try:
         if names:
-            with Output(output, format_name or default_format(output), kind, names) as out:
-                tagger = load(model, device)
-                wanted = split_classes(classes, tagger.model.contract.labels)
-                with Progress(len(names)) as progress:
-                    for name in names:
-                        progress.begin(name)
-                        try:
-                            result = attempt(analyse, tagger, name, wanted)
-                        except ArgumentError:
-                            raise
-                        except SedkitError as error:
-                            failures.append(str(error))
-                        else:
-                            with progress.hidden():
-                                out.write(result)
-                        progress.done()
+            tagger = load(model, device)  # first: a mistyped model must not cost the results of an earlier run
+            wanted = split_classes(classes, tagger.model.contract.labels)
+            with Output(output, chosen_format, kind, names) as out, Progress(len(names)) as progress:
+                for name in names:
+                    progress.begin(name)
+                    try:
+                        result = attempt(analyse, tagger, name, wanted)
+                    except ArgumentError:
+                        raise
+                    except SedkitError as error:
+                        failures.append(str(error))
+                    else:
+                        with progress.hidden():
+                            out.write(result)
+                    progress.done()
     finally:
         report(failures, total=len(names) + len(problems))
     return 1 if failures else 0
@@ -98,10 +99,20 @@ def attempt(analyse: Analyse, tagger: Tagger, name: str, classes: list[str] | No
 
 
 def default_format(output: str | None) -> str:
-    """What suits the place where results go: text for a person, what the ending says for a file, else tsv."""
+    """What suits the place where results go: text for a person, what the ending says for a file, tsv without one.
+
+    Raises
+    ------
+    click.UsageError
+        If the ending is none that sedkit knows.
+    """
     if output is None:
         return "text" if sys.stdout.isatty() else "tsv"
-    return format_of(output) or "tsv"
+    if not Path(output).suffix:
+        return "tsv"
+    if (known := format_of(output)) is None:
+        raise click.UsageError(f"{output}: no format has the ending {Path(output).suffix}; choose one with --format.")
+    return known
 
 
 def load(model: str | None, device: Device) -> Tagger:

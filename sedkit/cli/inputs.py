@@ -59,10 +59,10 @@ def recordings(argument: str, recursive: bool) -> Sequence[str]:
     if not os.path.exists(argument) and glob.has_magic(argument):
         names = sorted(name for name in glob.iglob(argument, recursive=True) if not os.path.isdir(name))
         if not names:
-            raise AudioError(f"{argument}: no file matches")
+            raise AudioError(f"{argument}: no file matches; check the pattern")
         return names
     if not os.path.exists(argument):
-        raise AudioError(f"{argument}: no such file or folder")
+        raise AudioError(f"{argument}: no such file or folder; check the path")
     return [argument]
 
 

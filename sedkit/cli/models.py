@@ -14,7 +14,7 @@ def command(ctx: click.Context, format_name: str) -> None:
     """List the installed models.
 
     Of each: its name, the number of its classes, its licence, its metrics, and where the file is. --format json prints
-    one object a line. sedkit info shows everything about one of them.
+    one object a line, with the names of the classes. sedkit info shows everything about one of them.
 
     \b
     Examples:
@@ -42,12 +42,14 @@ def command(ctx: click.Context, format_name: str) -> None:
             "license": model["license"],
             "metrics": model["lineage"].get("metrics", {}),
             "path": str(path),
+            "labels": [label["name"] for label in model["labels"]],
         }
         if format_name == "json":
             click.echo(json.dumps(record, ensure_ascii=False))
         else:
             title = path.stem + (" (default)" if record["default"] else "")
-            rows = {"classes": record["classes"], "licence": record["license"]}
+            classes = f"{record['classes']} (sedkit info {path.stem} lists them)"
+            rows = {"classes": classes, "licence": record["license"]}
             rows |= describe.metrics(record["metrics"]) | {"path": record["path"]}
             click.echo(("\n" if position else "") + describe.block(title, rows))
     ctx.exit(code)

@@ -108,7 +108,8 @@ def spelled_out(values: Iterable[str]) -> list[str]:
             try:
                 lines += Path(value[1:]).read_text(encoding="utf-8-sig").splitlines()
             except (OSError, UnicodeDecodeError) as error:
-                raise click.BadParameter(f"{value[1:]}: cannot be read: {error}", param_hint="'--classes'") from None
+                reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+                raise click.BadParameter(f"{value[1:]}: cannot be read: {reason}.", param_hint="'--classes'") from None
         else:
             lines.append(value)
     return lines

@@ -22,12 +22,14 @@ class Resolution(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
         if value == "native" or isinstance(value, float):
             return value  # type: ignore[no-any-return]
+        from sedkit.timeline import FINEST
+
         try:
             seconds = float(value)
         except ValueError:
             seconds = 0.0
-        if not 0 < seconds < float("inf"):
-            self.fail(f"{value!r} is neither a number of seconds above 0 nor 'native'.", param, ctx)
+        if not FINEST <= seconds < float("inf"):
+            self.fail(f"{value!r} is neither 'native' nor a number of seconds, {FINEST} or more.", param, ctx)
         return seconds
 
 

@@ -167,9 +167,11 @@ def test_a_named_pipe_is_a_pipe(tmp_path, wav):
     assert len(samples) == len(decode(wav)[0])
 
 
-def test_an_empty_pipe_points_at_the_command_before():
+def test_an_empty_input_says_so_and_an_empty_pipe_points_at_the_command_before():
     with pytest.raises(AudioError, match="-: nothing came through the pipe"):
         through_pipe("true")
+    with open(os.devnull, "rb") as nothing, pytest.raises(AudioError, match="nothing in it to read"):
+        decode(nothing)
 
 
 def test_what_a_pipe_cannot_carry_says_so(tmp_path, wav):

@@ -143,7 +143,7 @@ def test_a_failed_recording_does_not_stop_the_rest_and_is_listed_last(sedkit, cl
     assert result.exit_code == 1
     assert [Path(found["file"]).name for found in objects(result)] == ["a.wav"]
     first, second, third = result.stderr.splitlines()
-    assert first == "sedkit: error: nowhere.wav: no such file or folder"
+    assert first == "sedkit: error: nowhere.wav: no such file or folder; check the path"
     assert second.startswith(f"sedkit: error: {clips / 'broken.wav'}: ")
     assert third == "sedkit: 2 of 3 failed"
 
@@ -208,7 +208,7 @@ def test_a_model_that_cannot_be_used(sedkit, clips: Path, name: str):
 
 
 class TestOutput:
-    @pytest.mark.parametrize(("name", "delimiter"), [("x.csv", ","), ("x.tsv", "\t"), ("x.labels", "\t")])
+    @pytest.mark.parametrize(("name", "delimiter"), [("x.csv", ","), ("x.txt", "\t"), ("x", "\t")])
     def test_the_ending_chooses_the_format(self, sedkit, clips: Path, tmp_path: Path, name: str, delimiter: str):
         result = sedkit("tag", clips / "a.wav", "--output", tmp_path / name)
         assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
@@ -226,10 +226,22 @@ class TestOutput:
 
     def test_a_path_that_cannot_be_written_is_told_before_the_work(self, sedkit, clips: Path, tmp_path: Path):
         for path, cause in ((tmp_path / "none" / "x.csv", "does not exist"), (tmp_path, "folder")):
-            result = sedkit("tag", clips / "a.wav", "-o", path, model="no-such-model")
+            result = sedkit("tag", clips / "broken.wav", "-o", path)
             assert result.exit_code == 1
             assert cause in result.stderr
-            assert "no-such-model" not in result.stderr
+            assert "broken.wav" not in result.stderr
+
+    def test_an_ending_that_says_nothing_needs_a_format(self, sedkit, clips: Path, tmp_path: Path):
+        for name in ("x.xlsx", "x.csv.gz"):
+            result = sedkit("tag", clips / "a.wav", "-o", tmp_path / name)
+            assert result.exit_code == 2
+            assert "--format" in result.stderr
+        assert not os.listdir(tmp_path)
+
+    def test_a_mistyped_model_leaves_the_results_of_an_interrupted_run(self, sedkit, clips: Path, tmp_path: Path):
+        (tmp_path / "x.csv.partial").write_text("hours of work")
+        assert sedkit("tag", clips / "a.wav", "-o", tmp_path / "x.csv", model="no-such-model").exit_code == 1
+        assert (tmp_path / "x.csv.partial").read_text() == "hours of work"
 
     def test_a_recording_is_never_overwritten(self, sedkit, clips: Path):
         before = (clips / "a.wav").read_bytes()
@@ -298,6 +310,7 @@ def test_models(sedkit, model_path: Path, monkeypatch: pytest.MonkeyPatch):
         "license": "CC0-1.0",
         "metrics": {},
         "path": str(model_path),
+        "labels": [label.name for label in LABELS],
     }
     assert str(model_path) in sedkit("models", model=None).stdout
 

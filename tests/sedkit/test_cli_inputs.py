@@ -71,7 +71,7 @@ class TestExpand:
         found, problems = expand(["nowhere.wav", "clips/none", "clips/*.xyz", "clips/b.wav"])
         assert found == ["clips/b.wav"]
         assert [str(problem) for problem in problems] == [
-            "nowhere.wav: no such file or folder",
+            "nowhere.wav: no such file or folder; check the path",
             "clips/none: no audio files in this folder; --recursive looks in the folders below as well",
-            "clips/*.xyz: no file matches",
+            "clips/*.xyz: no file matches; check the pattern",
         ]

@@ -134,7 +134,7 @@ def test_results_turn_into_dictionaries_and_dataframes(tagger, tmp_path):
         ({"threshold": "high"}, "between 0 and 1"),
         ({"classes": ["Dgo"]}, "Dgo: no such class in test; did you mean Dog?"),
         ({"classes": ["bell"]}, "did you mean Church bell?"),
-        ({"classes": ["/m/nonsense"]}, "sedkit models lists them"),
+        ({"classes": ["/m/nonsense"]}, "test.onnx lists them"),
         ({"classes": []}, "classes is empty"),
     ],
 )
