@@ -141,7 +141,7 @@ def class_section(row: dict[str, Any]) -> list[str]:
     lines = ["| class | MID | test clips | AP | AUC |", "|---|---|---|---|---|"]
     for entry in classes:
         ap, auc = (f"{entry[key]:.3f}" if entry[key] is not None else "-" for key in ("AP", "AUC"))
-        lines.append(f"| {entry['label']} | {entry['mid']} | {entry['positives']} | {ap} | {auc} |")
+        lines.append(f"| {entry['label']} | {entry['mid'] or '-'} | {entry['positives']} | {ap} | {auc} |")
     names = [entry["label"] for entry in classes if entry["AP"] is not None]
     return [
         "## Classes",

@@ -112,8 +112,10 @@ class Run:
         return cls(directory, settings, supervision, seed, data, store)
 
     @classmethod
-    def resume(cls, directory: Path) -> Run:
+    def resume(cls, directory: Path, moved: Path | None = None) -> Run:
         """Open a run that was begun, and sweep up what a writer that was killed left behind.
+
+        ``moved``: where the manifest, with its classes beside it, lies now, if not where it did.
 
         Raises
         ------
@@ -127,6 +129,8 @@ class Run:
             supervision, seed = read_supervision(config), config["seed"]
             manifest, on_error, digest = Path(config["manifest"]), config["on_error"], config["manifest_sha256"]
             vocabulary = Path(config["vocabulary"]) if config["vocabulary"] else None
+            if moved:
+                manifest, vocabulary = moved, None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunError(f"{directory}: config.json is not that of a run ({error!r}); begin a new run") from None
         data, store = load(manifest, vocabulary, on_error)

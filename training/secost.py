@@ -177,7 +177,11 @@ def stages_of(stages: int | None, alpha: str, stage: tuple[str, ...]) -> list[Su
 @click.option("--manifest", type=click.Path(path_type=Path), default="manifest.csv", help="Clips, labels and splits.")
 @click.option("--vocabulary", type=click.Path(path_type=Path), help="Classes [default: beside the manifest].")
 @click.option("--run", "directory", type=click.Path(path_type=Path), help="Run directory [default: runs/DATE-TIME].")
-@click.option("--resume", type=click.Path(path_type=Path), help="Go on with this run; its own settings hold.")
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    help="Go on with this run; its own settings hold. --manifest: where its data lies now.",
+)
 @click.option("--stages", type=click.IntRange(0), help="Students after Teacher-0 [default: 4, or one an alpha].")
 @click.option("--alpha", default="0.3", help="Share of the labels (Eq. 2): one number, or one a stage: 0.3,0.3,0.2.")
 @click.option("--stage", multiple=True, help="Eq. 6, once a stage, instead of --stages: labels=0.3,0=0.3,1=0.4.")
@@ -211,16 +215,16 @@ def main(context: click.Context, resume: Path | None, device: str, stop_after: s
       python -m training.secost --resume runs/20260101-120000
     """
     started = time.monotonic()
-    if resume and (
-        given := [name for name in options if context.get_parameter_source(name) != ParameterSource.DEFAULT]
-    ):
-        names = ", ".join("--run" if name == "directory" else "--" + name.replace("_", "-") for name in given)
+    given = [name for name in options if context.get_parameter_source(name) != ParameterSource.DEFAULT]
+    moved = options["manifest"] if "manifest" in given else None
+    if resume and (refused := [name for name in given if name != "manifest"]):
+        names = ", ".join("--run" if name == "directory" else "--" + name.replace("_", "-") for name in refused)
         raise click.UsageError(f"--resume goes on with the run's own settings; leave out {names}")
     run: Run | None = None
     try:
         chosen = torch_device(device)
         deadline = math.inf if stop_after is None else started + seconds(stop_after)
-        run = Run.resume(resume) if resume else begin(options, chosen)
+        run = Run.resume(resume, moved) if resume else begin(options, chosen)
         with CascadeProgress(len(run.supervision), run.settings.epochs) as progress:
             progress.say(
                 f"{run.directory}: {len(run.supervision) - 1} stages on {chosen}, commit {git_revision()[:12]}"

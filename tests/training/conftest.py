@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from click.testing import CliRunner
 
 from sedkit.geometry import SAMPLE_RATE
 from training.data import Manifest, Vocabulary
 from training.data.rows import Row
+from training.secost import main
+
+SMALL = ["--width", "0.0625", "--crop", "1", "--batch-size", "8", "--epochs", "3", "--device", "cpu", "--dropout", "0"]
 
 torch.set_num_threads(1)  # networks this small lose time to more; results do not change with the machine
 
@@ -51,3 +55,18 @@ def small_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = folder / "manifest.csv"
     Manifest.from_rows(rows, Vocabulary.of(SOUNDS), folder).save(path)
     return path
+
+
+def train(*arguments: str | Path) -> str:
+    """``python -m training.secost`` with these arguments, in this process; what it said."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    return result.output
+
+
+@pytest.fixture(scope="session")
+def run(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two stages on the small data set."""
+    directory = tmp_path_factory.mktemp("runs") / "run"
+    train("--manifest", small_manifest, "--run", directory, "--stages", "2", *SMALL, "--license", "CC0-1.0")
+    return directory

@@ -19,27 +19,13 @@ import torch
 from click.testing import CliRunner
 
 from sedkit.tagger import Tagger
+from tests.training.conftest import SMALL, train
 from training.secost import main, seconds, stages_of
 from training.supervision import LABELS
-
-SMALL = ["--width", "0.0625", "--crop", "1", "--batch-size", "8", "--epochs", "3", "--device", "cpu", "--dropout", "0"]
-
-
-def train(*arguments: str | Path) -> str:
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    assert result.exit_code == 0, result.output + repr(result.exception)
-    return result.output
 
 
 def weights(run: Path, generation: int) -> dict[str, torch.Tensor]:
     return torch.load(run / f"generation-{generation}" / "network.pt", weights_only=True)["network"]
-
-
-@pytest.fixture(scope="module")
-def run(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("runs") / "run"
-    train("--manifest", small_manifest, "--run", directory, "--stages", "2", *SMALL, "--license", "CC0-1.0")
-    return directory
 
 
 def test_a_run_directory_holds_what_decides_and_what_came_out(run: Path) -> None:
@@ -203,6 +189,18 @@ def test_a_run_is_not_begun_twice_nor_resumed_on_other_data(run: Path, small_man
     result = CliRunner().invoke(main, ["--resume", str(directory)])
     assert result.exit_code == 1
     assert "changed since the run began" in result.output
+
+
+def test_a_run_goes_on_where_its_data_was_moved_to(small_manifest: Path, tmp_path: Path) -> None:
+    here, there, directory = tmp_path / "here", tmp_path / "there", tmp_path / "run"
+    shutil.copytree(small_manifest.parent, here)
+    train("--manifest", here / "manifest.csv", "--run", directory, "--stages", "0", *SMALL, "--stop-after", "0s")
+    here.rename(there)
+    result = CliRunner().invoke(main, ["--resume", str(directory), "--device", "cpu"])
+    assert result.exit_code == 1
+    assert "here" in result.output
+    train("--resume", directory, "--manifest", there / "manifest.csv", "--device", "cpu")
+    assert (directory / "model.onnx").exists()
 
 
 def test_the_stages_of_the_command_line() -> None:

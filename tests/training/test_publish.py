@@ -1,0 +1,45 @@
+"""What a finished run turns into: the model, its card, who made the clips, an entry for the log."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from sedkit.tagger import Tagger
+from training import evaluate, publish
+
+
+def test_publishing_writes_the_model_its_card_and_its_attribution(run: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(publish.main, [str(run), "--output", str(tmp_path), "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "wels-secost.onnx").read_bytes() == (run / "model.onnx").read_bytes()
+    assert len(Tagger(tmp_path / "wels-secost.onnx", "cpu").labels) == 3
+    with (tmp_path / "attribution.csv").open(encoding="utf-8") as file:
+        clips = list(csv.DictReader(file))
+    assert len(clips) == 30
+    assert {clip["license"] for clip in clips} == {"CC0"}
+    card = (tmp_path / "README.md").read_text("utf-8")
+    report = json.loads((run / "generation-2" / "report.json").read_text("utf-8"))
+    for entry in report["test"]["classes"]:
+        assert f"| {entry['label']} | {entry['mid'] or '-'} | 2 | {entry['AP']:.3f} |" in card
+    for text in ("CC0-1.0", "Teacher-0", "Student 2", "digital silence", "not calibrated"):
+        assert text in card
+
+
+def test_an_unfinished_run_is_not_published(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text((run / "config.json").read_text())
+    result = CliRunner().invoke(publish.main, [str(tmp_path / "run"), "--output", str(tmp_path / "models")])
+    assert result.exit_code == 1
+    assert "not finished" in result.output
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_run_as_an_entry_of_the_log(run: Path) -> None:
+    result = CliRunner().invoke(evaluate.main, [str(run)])
+    assert result.exit_code == 0, result.output
+    for text in ("- commit: ", "- device: ", "- seed: 0", "training clips/s", "| Teacher-0 |"):
+        assert text in result.output
