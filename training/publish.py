@@ -11,7 +11,7 @@ import shlex
 import shutil
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -31,8 +31,9 @@ from training.wels import Network
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), default="models", help="Folder of the models.")
+@click.option("--readme", type=click.Path(exists=True, path_type=Path), help="File to put the results into as well.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
-def main(run: Path, output: Path, device: str) -> None:
+def main(run: Path, output: Path, readme: Path | None, device: str) -> None:
     """Copy the model of a finished RUN and write its card."""
     try:
         model = run / "model.onnx"
@@ -44,7 +45,7 @@ def main(run: Path, output: Path, device: str) -> None:
         generations = len(opened.supervision)
         network = trained_network(opened, generations - 1, torch_device(device))
         rows = [read_generation(opened.generation(number)) for number in range(generations)]
-        about = description(opened, rows)
+        about, test = description(opened, rows), heard(opened, network)
         with replacing(output / f"{about.name}.onnx") as temporary:
             shutil.copyfile(model, temporary)
         attribution(opened, output / "attribution.csv")
@@ -54,15 +55,49 @@ def main(run: Path, output: Path, device: str) -> None:
                 *data_section(opened),
                 *results_section(opened, rows),
                 *class_section(rows[-1]),
-                *behaviour_section(opened, network),
+                *behaviour_section(opened, network, test),
                 *rebuild_section(run),
             ]
         )
         with replacing(output / "README.md") as temporary:
             temporary.write_text(card + "\n", "utf-8")
+        if readme:
+            insert(readme, summary_section(opened, rows, test))
     except SedkitError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{output / about.name}.onnx, {output / 'README.md'}, {output / 'attribution.csv'}")
+
+
+def insert(readme: Path, lines: list[str]) -> None:
+    """Put lines between the two marks of a Markdown file.
+
+    Raises
+    ------
+    SedkitError
+        If the marks are not there.
+    """
+    before, begin, rest = readme.read_text("utf-8").partition("<!-- results -->\n")
+    _, end, after = rest.partition("<!-- /results -->")
+    if not (begin and end):
+        raise SedkitError(
+            f"{readme}: no place for results; it needs <!-- results --> and <!-- /results -->, a line each"
+        )
+    with replacing(readme) as temporary:
+        temporary.write_text(before + begin + "\n".join(lines) + "\n" + end + after, "utf-8")
+
+
+def summary_section(run: Run, rows: list[dict[str, Any]], test: Heard) -> list[str]:
+    """The results in short: the network, its data, and the last student on the test split."""
+    clips = read_config(run.directory)["clips"]
+    last = rows[-1]["test"]
+    return [
+        f"WELS-Net at {run.settings.width:g} of its width, {len(run.labels)} classes, trained on {clips['train']} "
+        f"clips with {clips['validation']} more to choose the epoch; the last of {len(rows) - 1} students. "
+        f"On {clips['test']} clips that it never saw: accuracy {last['accuracy']:.3f}, mAP {last['mAP']:.3f} "
+        f"(Teacher-0: {rows[0]['test']['accuracy']:.3f}, {rows[0]['test']['mAP']:.3f}). One seed, one fold.",
+        "",
+        *source_accuracy(test),
+    ]
 
 
 def attribution(run: Run, path: Path) -> None:
@@ -153,22 +188,38 @@ def class_section(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def behaviour_section(run: Run, network: Network) -> list[str]:
-    """Confusions on the test split, accuracy by source, and what is heard in silence and in noise."""
-    rows = run.manifest.indices("test")
+class Heard(NamedTuple):
+    """Test clips with exactly one label: which class it is, which scored highest, and where the clip is from."""
+
+    truth: NDArray[np.int64]
+    guess: NDArray[np.int64]
+    source: NDArray[np.str_]
+
+
+def heard(run: Run, network: Network) -> Heard:
     clips = run.clips("test")
     single = clips.labels.sum(1) == 1
-    truth = clips.labels.argmax(1)
     guess = predict(network, clips.waveforms, run.settings.batch_size).argmax(1)
+    source = np.array(sources(run))[run.manifest.indices("test")]
+    return Heard(clips.labels.argmax(1)[single], guess[single], source[single])
+
+
+def source_accuracy(test: Heard) -> list[str]:
+    """A table: the share of the test clips of each source whose highest score is right."""
+    lines = ["| source | test clips | accuracy |", "|---|---|---|"]
+    for name in sorted(set(test.source)):
+        chosen = test.source == name
+        lines.append(f"| {name} | {chosen.sum()} | {(test.truth == test.guess)[chosen].mean():.3f} |")
+    return lines
+
+
+def behaviour_section(run: Run, network: Network, test: Heard) -> list[str]:
+    """Confusions on the test split, accuracy by source, and what is heard in silence and in noise."""
     names = [label.name for label in run.labels]
-    wrong = Counter((names[t], names[g]) for t, g in zip(truth[single], guess[single], strict=True) if t != g)
+    wrong = Counter((names[t], names[g]) for t, g in zip(test.truth, test.guess, strict=True) if t != g)
     lines = ["## What it gets wrong", "", "Commonest confusions on the test split:", ""]
-    lines += [f"- {true} heard as {heard}: {count}" for (true, heard), count in wrong.most_common(8)]
-    lines += ["", "| source | test clips | top-1 accuracy |", "|---|---|---|"]
-    source = np.array(sources(run))[rows]
-    for name in sorted(set(source[single])):
-        chosen = single & (source == name)
-        lines.append(f"| {name} | {chosen.sum()} | {(truth == guess)[chosen].mean():.3f} |")
+    lines += [f"- {true} heard as {other}: {count}" for (true, other), count in wrong.most_common(8)]
+    lines += ["", *source_accuracy(test)]
     lines += ["", "Highest score on sounds that hold none of the classes (10 s each):", ""]
     for what, waveform in nothings().items():
         scores = predict(network, [waveform], 1)[0]

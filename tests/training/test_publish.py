@@ -13,7 +13,10 @@ from training import evaluate, publish
 
 
 def test_publishing_writes_the_model_its_card_and_its_attribution(run: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(publish.main, [str(run), "--output", str(tmp_path), "--device", "cpu"])
+    readme = tmp_path / "front.md"
+    readme.write_text("# Ours\n<!-- results -->\nold\n<!-- /results -->\nend\n")
+    arguments = [run, "--output", tmp_path, "--readme", readme, "--device", "cpu"]
+    result = CliRunner().invoke(publish.main, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "wels-secost.onnx").read_bytes() == (run / "model.onnx").read_bytes()
     assert len(Tagger(tmp_path / "wels-secost.onnx", "cpu").labels) == 3
@@ -21,6 +24,10 @@ def test_publishing_writes_the_model_its_card_and_its_attribution(run: Path, tmp
         clips = list(csv.DictReader(file))
     assert len(clips) == 30
     assert {clip["license"] for clip in clips} == {"CC0"}
+    front = readme.read_text("utf-8")
+    assert front.startswith("# Ours\n<!-- results -->\nWELS-Net at 0.0625 of its width")
+    assert front.endswith("|\n<!-- /results -->\nend\n")
+    assert "old" not in front
     card = (tmp_path / "README.md").read_text("utf-8")
     report = json.loads((run / "generation-2" / "report.json").read_text("utf-8"))
     for entry in report["test"]["classes"]:
