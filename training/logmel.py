@@ -63,5 +63,9 @@ class LogMel(nn.Module):
         power = (real.square() + imaginary.square()) @ self.mel
         return 10 * torch.log10(power + FLOOR)
 
+    def normalise(self, decibels: Tensor) -> Tensor:
+        """Log-mel in dB [batch, frames, 64] -> what the network takes [batch, 1, frames, 64]."""
+        return ((decibels - self.mean) / self.std).unsqueeze(1)
+
     def forward(self, waveform: Tensor) -> Tensor:
-        return ((self.decibels(waveform) - self.mean) / self.std).unsqueeze(1)
+        return self.normalise(self.decibels(waveform))

@@ -147,6 +147,7 @@ def description(run: Run, rows: list[dict[str, Any]]) -> Contract:
         "seed": run.seed,
         "width": run.settings.width,
         "git_revision": config["git_revision"],
+        "export_revision": git_revision(),
         "metrics": metrics,
     }
     thresholds = (last["threshold"],) * len(run.labels)

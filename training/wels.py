@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sedkit.contract import EMBEDDING
-from training.logmel import LogMel
+from sedkit.geometry import SPAN_FRAMES, STEP_FRAMES
+from training.logmel import FLOOR, LogMel
+
+SILENCE = 10 * math.log10(FLOOR) + 1  # dB; white noise at -70 dBFS just reaches it
 
 
 class Scores(NamedTuple):
@@ -74,6 +79,9 @@ class Network(nn.Module):
     """Waveform [batch, samples], 16 kHz in [-1, 1] -> :class:`Scores`: the front end and WELS-Net.
 
     K follows from ``samples`` (sedkit.geometry): 10 s give 30 segments, anything gives at least one.
+
+    A segment in whose span no mel band rises above the front end's floor is silent, and scores 0: weak
+    labels cannot teach that, since silence lies in clips of every class.
     """
 
     def __init__(self, classes: int, width: float = 1.0, dropout: float = 0.0) -> None:
@@ -82,4 +90,8 @@ class Network(nn.Module):
         self.wels = WelsNet(classes, width, dropout)
 
     def forward(self, waveform: Tensor) -> Scores:
-        return self.wels(self.frontend(waveform))
+        decibels = self.frontend.decibels(waveform)
+        scores = self.wels(self.frontend.normalise(decibels))
+        loudest = F.max_pool1d(decibels.amax(-1), SPAN_FRAMES, STEP_FRAMES)  # [batch, K]
+        segments = scores.segments * (loudest > SILENCE).unsqueeze(-1)
+        return Scores(segments, segments.mean(1), scores.embedding)

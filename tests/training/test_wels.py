@@ -112,3 +112,26 @@ def test_any_length_gives_the_segments_that_the_geometry_promises(samples: int) 
 def test_ten_seconds_have_thirty_segments() -> None:
     assert geometry.segment_count(10 * geometry.SAMPLE_RATE) == 30
     assert geometry.segment_count(1024 * geometry.HOP) == 30
+
+
+def test_silence_scores_nothing_and_leaves_the_sound_beside_it_alone() -> None:
+    torch.manual_seed(0)
+    network = Network(3, width=1 / 16).eval()
+    sound = 0.1 * torch.randn(1, 5 * geometry.SEGMENT_SPAN)
+    sound[:, -geometry.HOP :] = 0  # windows reach a little beyond the hop they are centred on
+    mixed = torch.cat([sound, torch.zeros(1, 5 * geometry.SEGMENT_SPAN)], 1)
+    with torch.no_grad():
+        scores = network(mixed)
+        heard = (scores.segments > 0).all(-1)[0]
+        alone = network.wels(network.frontend(mixed)).segments
+    assert heard.tolist() == [True] * 15 + [False] * 13
+    torch.testing.assert_close(scores.segments[:, :15], alone[:, :15])
+    torch.testing.assert_close(scores.clip, scores.segments.mean(1))
+
+
+@pytest.mark.parametrize(("level", "heard"), [(-80, False), (-60, True)])
+def test_what_counts_as_silence(level: int, heard: bool) -> None:
+    torch.manual_seed(0)
+    noise = 10 ** (level / 20) * torch.randn(1, 32_000)
+    with torch.no_grad():
+        assert bool((Network(2, width=1 / 16).eval()(noise).segments > 0).all()) is heard
