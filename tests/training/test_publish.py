@@ -14,7 +14,7 @@ from training import evaluate, publish
 
 def test_publishing_writes_the_model_its_card_and_its_attribution(run: Path, tmp_path: Path) -> None:
     readme = tmp_path / "front.md"
-    readme.write_text("# Ours\n<!-- results -->\nold\n<!-- /results -->\nend\n")
+    readme.write_text("# Ours\n<!-- results -->\noutdated\n<!-- /results -->\nend\n")
     arguments = [run, "--output", tmp_path, "--readme", readme, "--device", "cpu"]
     result = CliRunner().invoke(publish.main, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
@@ -27,7 +27,7 @@ def test_publishing_writes_the_model_its_card_and_its_attribution(run: Path, tmp
     front = readme.read_text("utf-8")
     assert front.startswith("# Ours\n<!-- results -->\nWELS-Net at 0.0625 of its width")
     assert front.endswith("|\n<!-- /results -->\nend\n")
-    assert "old" not in front
+    assert "outdated" not in front
     card = (tmp_path / "README.md").read_text("utf-8")
     report = json.loads((run / "generation-2" / "report.json").read_text("utf-8"))
     for entry in report["test"]["classes"]:
