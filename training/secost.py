@@ -190,7 +190,11 @@ def stages_of(stages: int | None, alpha: str, stage: tuple[str, ...]) -> list[Su
 @click.option("--batch-size", type=click.IntRange(2), default=32)
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=1e-3, help="Peak, for Adam.")
 @click.option("--crop", type=click.FloatRange(0.96), default=5.12, help="Seconds of a training crop.")
-@click.option("--width", type=click.FloatRange(0, min_open=True), default=1.0, help="Factor on Table 1's filters.")
+@click.option(
+    "--width",
+    type=click.FloatRange(0, min_open=True),
+    help="Factor on Table 1's filters  [default: 1 on CUDA, 0.25 on the CPU].",
+)
 @click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.2, help="In L1, L2 and L3.")
 @click.option("--gain", type=click.FloatRange(0), default=6.0, help="Random level, +- dB.")
 @click.option("--mixup", type=click.FloatRange(0), default=0.4, help="Parameter of the Beta distribution; 0: off.")
@@ -228,7 +232,8 @@ def main(context: click.Context, resume: Path | None, device: str, stop_after: s
         run = Run.resume(resume, moved) if resume else begin(options, chosen)
         with CascadeProgress(len(run.supervision), run.settings.epochs) as progress:
             progress.say(
-                f"{run.directory}: {len(run.supervision) - 1} stages on {chosen}, commit {git_revision()[:12]}"
+                f"{run.directory}: {len(run.supervision) - 1} stages on {chosen}, width {run.settings.width:g}, "
+                f"commit {git_revision()[:12]}"
             )
             for line in run.manifest.dropped.lines():
                 progress.say(f"left out: {line}")
@@ -263,7 +268,8 @@ def begin(options: Mapping[str, Any], device: torch.device) -> Run:
         **{key: options[key] for key in ("gain", "mixup", "mixed", "time_mask", "band_mask")},
     )
     settings = Settings(
-        **{key: options[key] for key in ("epochs", "batch_size", "learning_rate", "crop", "width", "dropout")},
+        **{key: options[key] for key in ("epochs", "batch_size", "learning_rate", "crop", "dropout")},
+        width=options["width"] or (1.0 if device.type == "cuda" else 0.25),
         augmentation=augmentation,
     )
     return Run.begin(
