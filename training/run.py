@@ -148,9 +148,13 @@ def load(manifest: Path, vocabulary: Path | None, on_error: OnError) -> tuple[Ma
     listed = Manifest.load(manifest, vocabulary, on_error)
     with decoding() as progress:
         store = AudioStore.open_or_build(listed, manifest.parent / "decoded", on_error, progress)
-    for split in ("train", "validation"):
-        if not len(store.manifest.indices(split)):
-            raise RunError(f"{manifest}: no clips of the split {split!r}; python -m training.data makes splits")
+    for split, least in (("train", 2), ("validation", 1)):  # one clip alone cannot be batch-normalised
+        count = len(store.manifest.indices(split))
+        if count < least:
+            raise RunError(
+                f"{manifest}: {count} clips of the split {split!r}, at least {least} needed; "
+                "python -m training.data makes splits"
+            )
     return store.manifest, store
 
 

@@ -189,7 +189,7 @@ def stages_of(stages: int | None, alpha: str, stage: tuple[str, ...]) -> list[Su
 @click.option("--epochs", type=click.IntRange(1), default=60, help="Epochs of each network.")
 @click.option("--batch-size", type=click.IntRange(2), default=32)
 @click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=1e-3, help="Peak, for Adam.")
-@click.option("--crop", type=click.FloatRange(0.96), default=5.12, help="Seconds of a training crop.")
+@click.option("--crop", type=click.FloatRange(0.96, 60), default=5.12, help="Seconds of a training crop.")
 @click.option(
     "--width",
     type=click.FloatRange(0, min_open=True),

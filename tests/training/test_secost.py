@@ -20,6 +20,7 @@ from click.testing import CliRunner
 
 from sedkit.tagger import Tagger
 from tests.training.conftest import SMALL, train
+from training.data import Manifest
 from training.secost import main, seconds, stages_of
 from training.supervision import LABELS
 
@@ -201,6 +202,17 @@ def test_a_run_goes_on_where_its_data_was_moved_to(small_manifest: Path, tmp_pat
     assert "here" in result.output
     train("--resume", directory, "--manifest", there / "manifest.csv", "--device", "cpu")
     assert (directory / "model.onnx").exists()
+
+
+@pytest.mark.parametrize(("split", "left"), [("train", 1), ("train", 0), ("validation", 0)])
+def test_too_few_clips(split: str, left: int, small_manifest: Path, tmp_path: Path) -> None:
+    manifest = Manifest.load(small_manifest)
+    rows = manifest.indices(split)
+    keep = [row for row in range(len(manifest)) if row not in rows[left:]]
+    manifest.take(keep).save(tmp_path / "few.csv")
+    result = CliRunner().invoke(main, ["--manifest", str(tmp_path / "few.csv"), "--run", str(tmp_path / "run")])
+    assert result.exit_code == 1
+    assert f"{left} clips of the split '{split}'" in result.output
 
 
 def test_the_stages_of_the_command_line() -> None:
