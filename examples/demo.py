@@ -2,6 +2,8 @@
 
 Everyday sounds, synthesised from sines and noise with a fixed seed, with silence between them. Prints
 what was put where, as tab-separated strong labels: onset, offset, label.
+
+The sounds were chosen and shaped so that the default model knows them: a demonstration, not a test.
 """
 
 from __future__ import annotations

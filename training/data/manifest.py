@@ -31,7 +31,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit.errors import OutputError
 from training.data.problems import ManifestError, OnError, Tally
 from training.data.rows import HEADER, Row, read_rows, read_times
 from training.data.vocabulary import Vocabulary
@@ -172,14 +171,11 @@ class Manifest:
             If it cannot be written there.
         """
         path = Path(path)
-        try:
-            self.vocabulary.save(_labels_path(path))
-            with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerow(HEADER)
-                writer.writerows(self.rows(_from(os.path.abspath(path.parent))))
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
+        self.vocabulary.save(_labels_path(path))
+        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(HEADER)
+            writer.writerows(self.rows(_from(os.path.abspath(path.parent))))
 
     def rows(self, shorten: Callable[[str], str] = str) -> Iterator[Row]:
         """The clips as rows of text; ``shorten`` turns absolute paths into what is to be written."""
