@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import io
 import os
-import re
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sedkit import contract
 from sedkit.contract import Contract
-from sedkit.errors import ArgumentError, ContractError, DeviceError, ModelError
+from sedkit.errors import ContractError, ModelError
 from sedkit.geometry import REACH, SEGMENT_HOP, SPAN_FRAMES, STEP_FRAMES, segment_count
+from sedkit.session import Device, one_line, open_session
 
-if TYPE_CHECKING:
-    import onnxruntime
-
-Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 Scores: TypeAlias = NDArray[np.float32]
 
 DEFAULT = "wels-secost"
 SUFFIX = ".onnx"
-
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
-CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}  # the exhaustive default costs seconds for every new length
-SILENT, USUAL = 4, 2  # ONNX Runtime's log levels "fatal" and "warning"; what goes wrong is raised, so nothing is lost
 
 # In segments, that is, in hops of 0.32 s:
 BLOCK = 96  # computed at once: about 31 s of sound
@@ -68,26 +55,10 @@ class Model:
     """
 
     def __init__(self, path: str | os.PathLike[str], device: Device = "auto") -> None:
-        if device not in ("auto", "cpu", "cuda"):
-            raise ArgumentError(f"a device is auto, cpu or cuda, not {device!r}")
         self.path = Path(path)
         if not self.path.is_file():
             raise ModelError(f"{self.path}: no such model file; {_installed_text()}")
-        self.device: Literal["cpu", "cuda"] = "cpu"
-        self.notice: str | None = None
-        wants_cuda = device == "cuda" or (device == "auto" and _driver_problem() is None)
-        if wants_cuda:
-            session, problem = _cuda_session(self.path)
-            if session is not None:
-                self.device = "cuda"
-            elif device == "cuda":
-                raise DeviceError(f"device cuda does not work: {problem}")
-            else:
-                self.notice = f"running on the CPU: there is a GPU, but {problem}"
-                session = _session(self.path, [CPU])
-        else:
-            session = _session(self.path, [CPU])
-        self._session = session
+        self._session, self.device, self.notice = open_session(self.path, device)
         self.contract = self._read_contract()
 
     def _read_contract(self) -> Contract:
@@ -135,7 +106,7 @@ class Model:
         try:
             (batch,) = self._session.run(["segments"], {contract.INPUT: samples[None]})
         except Exception as error:  # ONNX Runtime's errors have no base class of their own
-            raise ModelError(f"{self.path}: ONNX Runtime cannot run it on {self.device}: {_one_line(error)}") from error
+            raise ModelError(f"{self.path}: ONNX Runtime cannot run it on {self.device}: {one_line(error)}") from error
         scores: Scores = batch[0]
         expected = (segment_count(len(samples)), len(self.contract.labels))
         if scores.shape != expected:
@@ -178,81 +149,3 @@ def find_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
 def _installed_text() -> str:
     names = [path.stem for path in installed_models()]
     return f"installed: {', '.join(names)}" if names else "none is installed: give the path of an ONNX file"
-
-
-def _session(path: Path, providers: list[Any]) -> onnxruntime.InferenceSession:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = SILENT
-    options.intra_op_num_threads = _usable_cpus()
-    onnxruntime.set_default_logger_severity(SILENT)
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
-    except Exception as error:  # ONNX Runtime's errors have no base class of their own
-        raise ModelError(
-            f"{path}: not an ONNX file that ONNX Runtime can load ({_one_line(error)}); export or copy it again"
-        ) from None
-    finally:
-        onnxruntime.set_default_logger_severity(USUAL)
-
-
-def _usable_cpus() -> int:
-    """Stated to ONNX Runtime, which otherwise counts the machine's cores and not the ones it may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _cuda_session(path: Path) -> tuple[onnxruntime.InferenceSession | None, str]:
-    """A session on CUDA, or None and what is missing.
-
-    ONNX Runtime lists CUDA as available wherever it was compiled in, and falls back without a word:
-    only the finished session tells.
-    """
-    import onnxruntime
-
-    if problem := _driver_problem():
-        return None, problem
-    if CUDA not in onnxruntime.get_available_providers():
-        return None, (
-            "the installed onnxruntime has no CUDA provider; "
-            "pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]'"
-        )
-    if hasattr(onnxruntime, "preload_dlls"):  # finds the CUDA libraries that pip installs
-        with contextlib.redirect_stdout(io.StringIO()):
-            onnxruntime.preload_dlls()
-    session = _session(path, [(CUDA, CUDA_OPTIONS), CPU])
-    if CUDA in session.get_providers():
-        return session, ""
-    return None, f"{_missing_library()}; pip install 'onnxruntime-gpu[cuda,cudnn]'"
-
-
-def _driver_problem() -> str | None:
-    """None if the NVIDIA driver sees a GPU."""
-    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        driver = ctypes.CDLL(name)
-    except OSError:
-        return f"no NVIDIA driver ({name} is missing); install it, or use device cpu"
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
-        return "the NVIDIA driver sees no GPU; check nvidia-smi, or use device cpu"
-    return None
-
-
-def _missing_library() -> str:
-    """Which library keeps ONNX Runtime's CUDA provider from loading."""
-    import onnxruntime
-
-    provider = Path(onnxruntime.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"
-    try:
-        ctypes.CDLL(str(provider))
-    except OSError as error:
-        if missing := re.match(r"(\S+): cannot open shared object", str(error)):
-            return f"{missing[1]} is missing"
-    return "ONNX Runtime cannot start its CUDA provider (it needs CUDA and cuDNN of matching versions)"
-
-
-def _one_line(error: Exception) -> str:
-    """What ONNX Runtime says, without its prefix ``[ONNXRuntimeError] : 7 : INVALID_PROTOBUF :``."""
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(str(error).split()))
-    return text[:300].strip(" .")

@@ -14,8 +14,9 @@ from sedkit import timeline
 from sedkit.audio import Source, open_audio
 from sedkit.contract import Contract, Label
 from sedkit.errors import ArgumentError
-from sedkit.model import Device, Model, find_model
+from sedkit.model import Model, find_model
 from sedkit.results import Event, Second, Tag, Tagging, Timeline
+from sedkit.session import Device
 
 
 class Tagger:

@@ -19,7 +19,7 @@ from sedkit.errors import ArgumentError, SedkitError
 from sedkit.formats import Kind, format_of
 
 if TYPE_CHECKING:
-    from sedkit.model import Device
+    from sedkit.session import Device
     from sedkit.results import Tagging, Timeline
     from sedkit.tagger import Tagger
 

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sedkit import model as module
+from sedkit import session
 from sedkit.contract import Contract
 from sedkit.errors import ArgumentError, ContractError, DeviceError, ModelError
 from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP, segment_count
@@ -169,7 +170,7 @@ def test_unknown_devices_are_refused(model_path):
         Model(model_path, "gpu")
 
 
-@pytest.mark.skipif(module._driver_problem() is None, reason="there is an NVIDIA GPU")
+@pytest.mark.skipif(session._driver_problem() is None, reason="there is an NVIDIA GPU")
 def test_without_a_gpu_cuda_says_what_is_missing_and_auto_is_silent(model_path, capfd):
     with pytest.raises(DeviceError, match=r"device cuda does not work: .*(driver|GPU).*use device cpu"):
         Model(model_path, "cuda")
@@ -178,9 +179,9 @@ def test_without_a_gpu_cuda_says_what_is_missing_and_auto_is_silent(model_path, 
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.skipif(module._driver_problem() is None, reason="there is an NVIDIA GPU")
+@pytest.mark.skipif(session._driver_problem() is None, reason="there is an NVIDIA GPU")
 def test_with_a_gpu_but_no_cuda_libraries_auto_says_so_without_log_lines(model_path, monkeypatch, capfd):
-    monkeypatch.setattr(module, "_driver_problem", lambda: None)
+    monkeypatch.setattr(session, "_driver_problem", lambda: None)
     model = Model(model_path, "auto")
     assert model.device == "cpu"
     assert model.notice.startswith("running on the CPU: there is a GPU, but ")
@@ -190,7 +191,7 @@ def test_with_a_gpu_but_no_cuda_libraries_auto_says_so_without_log_lines(model_p
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.skipif(module._driver_problem() is not None, reason="needs an NVIDIA GPU")
+@pytest.mark.skipif(session._driver_problem() is not None, reason="needs an NVIDIA GPU")
 def test_cuda_gives_the_scores_of_the_cpu(model, model_path, sound):
     cuda = Model(model_path, "cuda")
     assert cuda.device == "cuda"
