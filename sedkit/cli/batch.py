@@ -19,8 +19,8 @@ from sedkit.errors import ArgumentError, SedkitError
 from sedkit.formats import Kind, format_of
 
 if TYPE_CHECKING:
-    from sedkit.session import Device
     from sedkit.results import Tagging, Timeline
+    from sedkit.session import Device
     from sedkit.tagger import Tagger
 
     Analyse = Callable[[Tagger, str | BinaryIO, list[str] | None], Tagging | Timeline]
