@@ -14,12 +14,10 @@ from sedkit import contract
 from sedkit.contract import Contract
 from sedkit.errors import ContractError, ModelError
 from sedkit.geometry import REACH, SEGMENT_HOP, SPAN_FRAMES, STEP_FRAMES, segment_count
+from sedkit.installed import installed_text
 from sedkit.session import Device, one_line, open_session
 
 Scores: TypeAlias = NDArray[np.float32]
-
-DEFAULT = "wels-secost"
-SUFFIX = ".onnx"
 
 # In segments, that is, in hops of 0.32 s:
 BLOCK = 96  # computed at once: about 31 s of sound
@@ -57,7 +55,7 @@ class Model:
     def __init__(self, path: str | os.PathLike[str], device: Device = "auto") -> None:
         self.path = Path(path)
         if not self.path.is_file():
-            raise ModelError(f"{self.path}: no such model file; {_installed_text()}")
+            raise ModelError(f"{self.path}: no such model file; {installed_text()}")
         self._session, self.device, self.notice = open_session(self.path, device)
         self.contract = self._read_contract()
 
@@ -115,37 +113,3 @@ class Model:
         if not (scores.min() >= 0 and scores.max() <= 1):
             raise ContractError("segments", "scores that are not in [0, 1]", str(self.path))
         return scores
-
-
-def installed_models() -> list[Path]:
-    """The model files that came with sedkit, by name."""
-    package = Path(__file__).parent
-    folder = package / "models"  # in a wheel; in a source checkout it stands beside the package
-    folder = folder if folder.is_dir() else package.parent / "models"
-    return sorted(folder.glob("*" + SUFFIX))
-
-
-def find_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
-    """The file of a model: of an installed one by its name, of any other by its path.
-
-    Parameters
-    ----------
-    name_or_path : None is the default model, ``"wels-secost"``.
-
-    Raises
-    ------
-    ModelError
-        If there is no such model; lists what is installed.
-    """
-    wanted = os.fspath(DEFAULT if name_or_path is None else name_or_path)
-    installed = {path.stem: path for path in installed_models()}
-    if wanted in installed:
-        return installed[wanted]
-    if Path(wanted).is_file():
-        return Path(wanted)
-    raise ModelError(f"{wanted}: no such model; {_installed_text()}")
-
-
-def _installed_text() -> str:
-    names = [path.stem for path in installed_models()]
-    return f"installed: {', '.join(names)}" if names else "none is installed: give the path of an ONNX file"

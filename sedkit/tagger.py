@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Literal, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sedkit import timeline
 from sedkit.audio import Source, open_audio
 from sedkit.contract import Contract, Label
 from sedkit.errors import ArgumentError
-from sedkit.model import Model, find_model
-from sedkit.results import Event, Second, Tag, Tagging, Timeline
+from sedkit.installed import find_model
+from sedkit.model import Model
+from sedkit.results import Tagging, Timeline
 from sedkit.session import Device
+from sedkit.views import TagsView, TimelineView, View
+
+Result = TypeVar("Result")
 
 
 class Tagger:
@@ -89,18 +93,8 @@ class Tagger:
         ArgumentError
             If an argument has a value that it cannot have, such as an unknown class.
         """
-        if top_k is not None and (not isinstance(top_k, int | np.integer) or isinstance(top_k, bool) or top_k < 1):
-            raise ArgumentError(f"top_k is a whole number from 1 on, not {top_k!r}")
-        columns = self._columns(classes)
-        floor = 0.0 if threshold is None else _checked_threshold(threshold)
-        total, segments = np.zeros(len(self.labels)), 0
-        with open_audio(source, sample_rate) as stream:
-            for scores in self.model.segments(stream):
-                total += scores.sum(axis=0, dtype=np.float64)
-                segments += len(scores)
-        clip = total / segments
-        tags = _tags(clip[columns], [self.labels[column] for column in columns], floor)
-        return Tagging(stream.name, stream.duration, tags[:top_k])
+        view = self.tags_view(top_k=top_k, threshold=threshold, classes=classes)
+        return self._analyse(view(), source, sample_rate)
 
     def timeline(
         self,
@@ -130,8 +124,42 @@ class Tagger:
         ArgumentError
             If an argument has a value that it cannot have, such as an unknown class.
         """
+        view = self.timeline_view(threshold=threshold, resolution=resolution, classes=classes)
+        return self._analyse(view(), source, sample_rate)
+
+    def tags_view(
+        self, *, top_k: int | None = 5, threshold: float | None = None, classes: Iterable[str] | None = None
+    ) -> Callable[[], TagsView]:
+        """A maker of views that give what :meth:`tag` returns, one for each recording; checks its arguments at once.
+
+        For whoever runs the model on many recordings (sedkit.pipeline).
+
+        Raises
+        ------
+        ArgumentError
+            If an argument has a value that it cannot have, such as an unknown class.
+        """
+        if top_k is not None and (not isinstance(top_k, int | np.integer) or isinstance(top_k, bool) or top_k < 1):
+            raise ArgumentError(f"top_k is a whole number from 1 on, not {top_k!r}")
         columns = self._columns(classes)
-        labels = tuple(self.labels[column] for column in columns)
+        floor = 0.0 if threshold is None else _checked_threshold(threshold)
+        return partial(TagsView, [self.labels[column] for column in columns], columns, top_k, floor)
+
+    def timeline_view(
+        self,
+        *,
+        threshold: float | None = None,
+        resolution: float | Literal["native"] = 1.0,
+        classes: Iterable[str] | None = None,
+    ) -> Callable[[], TimelineView]:
+        """A maker of views that give what :meth:`timeline` returns; checks its arguments at once.
+
+        Raises
+        ------
+        ArgumentError
+            If an argument has a value that it cannot have, such as an unknown class.
+        """
+        columns = self._columns(classes)
         if threshold is None:
             thresholds = np.array([self.contract.thresholds[column] for column in columns])
         else:
@@ -139,23 +167,13 @@ class Tagger:
         if resolution != "native":
             timeline.cell_edges(1.0, resolution)  # a bad resolution is told before the work, not after
             resolution = float(resolution)
+        return partial(TimelineView, [self.labels[column] for column in columns], columns, thresholds, resolution)
+
+    def _analyse(self, view: View[Result], source: Source, sample_rate: float | None) -> Result:
         with open_audio(source, sample_rate) as stream:
-            segments = np.concatenate([scores[:, columns] for scores in self.model.segments(stream)])
-        if resolution == "native":
-            edges, cells = timeline.tile_edges(len(segments), stream.duration), segments
-        else:
-            edges = timeline.cell_edges(stream.duration, resolution)
-            cells = timeline.pool(segments, edges)
-        seconds = tuple(
-            Second(float(start), float(end), _tags(row, labels, thresholds))
-            for start, end, row in zip(edges[:-1], edges[1:], cells, strict=True)
-        )
-        events = [
-            Event(run.onset, run.offset, labels[run.column].name, labels[run.column].mid, run.score)
-            for run in timeline.find_runs(segments, thresholds, stream.duration)
-        ]
-        events.sort(key=lambda event: (event.onset, event.label))
-        return Timeline(stream.name, stream.duration, resolution, seconds, tuple(events), cells, labels)
+            for scores in self.model.segments(stream):
+                view.add(scores)
+        return view.finish(stream.name, stream.duration)
 
     def _columns(self, classes: Iterable[str] | None) -> list[int]:
         """Columns of the wanted classes, in the model's order."""
@@ -187,12 +205,3 @@ def _checked_threshold(threshold: float) -> float:
     if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.number) or not 0 <= threshold <= 1:
         raise ArgumentError(f"a threshold lies between 0 and 1, not {threshold!r}")
     return float(threshold)
-
-
-def _tags(
-    scores: NDArray[np.floating], labels: Sequence[Label], thresholds: float | NDArray[np.float64]
-) -> tuple[Tag, ...]:
-    """Tags of the classes at or above their thresholds, by score, then by label."""
-    present = np.flatnonzero(scores >= thresholds).tolist()
-    tags = [Tag(labels[column].name, labels[column].mid, float(scores[column])) for column in present]
-    return tuple(sorted(tags, key=lambda tag: (-tag.score, tag.label)))

@@ -48,7 +48,7 @@ def command(ctx: click.Context, files: tuple[str, ...], format_name: str) -> Non
 
 def is_model(file: str) -> bool:
     """Whether this is an ONNX file or, where no file has that name, the name of an installed model."""
-    from sedkit.model import SUFFIX, installed_models
+    from sedkit.installed import SUFFIX, installed_models
 
     if Path(file).suffix.lower() == SUFFIX:
         return True
@@ -77,7 +77,7 @@ def describe_audio(file: str) -> tuple[dict[str, Any], str]:
 def describe_model(file: str) -> tuple[dict[str, Any], str]:
     """A model, as a record and as text."""
     from sedkit.cli import describe
-    from sedkit.model import find_model
+    from sedkit.installed import find_model
 
     model = describe.model(find_model(file))
     rate = model["sample_rate"]

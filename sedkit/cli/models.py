@@ -23,7 +23,7 @@ def command(ctx: click.Context, format_name: str) -> None:
     """
     from sedkit.cli import complain, describe
     from sedkit.errors import SedkitError
-    from sedkit.model import DEFAULT, installed_models
+    from sedkit.installed import DEFAULT, installed_models
 
     code = 0
     paths = installed_models()

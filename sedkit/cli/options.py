@@ -20,7 +20,7 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of installed models, then files."""
-    from sedkit.model import installed_models
+    from sedkit.installed import installed_models
 
     names = [path.stem for path in installed_models() if path.stem.startswith(incomplete)]
     return [CompletionItem(name) for name in names] + [CompletionItem(incomplete, type="file")]

@@ -301,7 +301,7 @@ def test_info_json(sedkit, clips: Path, model_path: Path):
 
 
 def test_models(sedkit, model_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("sedkit.model.installed_models", lambda: [model_path])
+    monkeypatch.setattr("sedkit.installed.installed_models", lambda: [model_path])
     (found,) = objects(sedkit("models", "--format", "json", model=None))
     assert found == {
         "name": "test",
@@ -316,7 +316,7 @@ def test_models(sedkit, model_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_no_models(sedkit, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("sedkit.model.installed_models", list)
+    monkeypatch.setattr("sedkit.installed.installed_models", list)
     result = sedkit("models", model=None)
     assert (result.exit_code, result.stdout) == (0, "")
     assert "no model is installed" in result.stderr

@@ -12,12 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sedkit import model as module
 from sedkit import session
 from sedkit.contract import Contract
 from sedkit.errors import ArgumentError, ContractError, DeviceError, ModelError
 from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP, segment_count
-from sedkit.model import BLOCK, Model, find_model, installed_models
+from sedkit.model import BLOCK, Model
 from tests.conftest import make_sound
 
 
@@ -111,8 +110,6 @@ def test_a_cut_off_model_is_refused(tmp_path, model_path):
 def test_a_missing_model_is_refused(tmp_path, name):
     with pytest.raises(ModelError, match="no such model"):
         Model(tmp_path / name)
-    with pytest.raises(ModelError, match="no such model"):
-        find_model(tmp_path / name)
 
 
 def edited(model_path: Path, tmp_path: Path, edit) -> Path:
@@ -196,26 +193,3 @@ def test_cuda_gives_the_scores_of_the_cpu(model, model_path, sound):
     cuda = Model(model_path, "cuda")
     assert cuda.device == "cuda"
     np.testing.assert_allclose(run(cuda, sound), run(model, sound), rtol=0, atol=1e-3)
-
-
-def test_installed_models_are_found_by_name(tmp_path, monkeypatch, model_path):
-    package = tmp_path / "sedkit"
-    (package / "models").mkdir(parents=True)
-    monkeypatch.setattr(module, "__file__", str(package / "model.py"))
-    with pytest.raises(ModelError, match="none is installed"):
-        find_model()
-    for name in ("wels-secost", "other-1.5"):
-        (package / "models" / f"{name}.onnx").write_bytes(b"")
-    assert [path.stem for path in installed_models()] == ["other-1.5", "wels-secost"]
-    assert find_model() == package / "models" / "wels-secost.onnx"
-    assert find_model("other-1.5") == package / "models" / "other-1.5.onnx"
-    assert find_model(model_path) == model_path
-    with pytest.raises(ModelError, match=r"nonesuch: no such model; installed: other-1\.5, wels-secost"):
-        find_model("nonesuch")
-
-
-def test_a_source_checkout_finds_the_models_beside_the_package(tmp_path, monkeypatch):
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "wels-secost.onnx").write_bytes(b"")
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "sedkit" / "model.py"))
-    assert find_model() == tmp_path / "models" / "wels-secost.onnx"
