@@ -21,28 +21,30 @@ import csv
 import hashlib
 import math
 import os
-import sys
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from training.data.problems import ManifestError, OnError, Tally
-from training.data.rows import HEADER, Row, read_rows, read_times
+from training.data.columns import CHUNK, TEXT, Labels, Texts, joined, scalar
+from training.data.paths import absolute, common_folder, relative
+from training.data.problems import Faults, ManifestError, OnError, Tally
+from training.data.rows import HEADER, Row, read_seconds, read_table, table_of
 from training.data.vocabulary import Vocabulary
 from training.files import replacing
 
 SPLITS = ("train", "validation", "test")
-T = TypeVar("T")
+LOOKING = 16  # files looked at at a time: what takes long is the disk
 
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """A data set in memory, one entry a clip in every column.
+    """A data set in memory, one entry a clip in every column; about a hundred bytes a clip.
 
     Attributes
     ----------
@@ -57,14 +59,14 @@ class Manifest:
     """
 
     vocabulary: Vocabulary
-    paths: list[str]
+    paths: Texts
     starts: NDArray[np.float64]
     durations: NDArray[np.float64]
-    labels: list[tuple[int, ...]]
-    splits: list[str]
-    groups: list[str]
-    licenses: list[str]
-    attributions: list[str]
+    labels: Labels
+    splits: Texts
+    groups: Texts
+    licenses: Texts
+    attributions: Texts
     dropped: Tally = field(default_factory=Tally)
 
     def __len__(self) -> int:
@@ -89,49 +91,53 @@ class Manifest:
         ManifestError
             If a row is wrong and ``on_error`` is ``stop``, or no row remains.
         """
-        problems = Tally()
-        folder = os.path.abspath(base)
-        classes = _Classes(vocabulary)
-        paths: list[str] = []
-        starts, durations = array("d"), array("d")
-        labels: list[tuple[int, ...]] = []
-        splits: list[str] = []
-        groups: list[str] = []
-        licenses: list[str] = []
-        attributions: list[str] = []
-        seen: set[str | tuple[str, float, float]] = set()
-        for number, row in enumerate(rows, 1):
-            wrong, start, duration = read_times(row)
-            found, unknown = classes[row.labels]
-            path = os.path.normpath(os.path.join(folder, row.path))
-            clip = (path, start, -1.0 if math.isnan(duration) else duration) if start or row.duration else path
-            if not row.path:
-                wrong = ("row without a path", f"row {number}")
-            elif unknown:
-                wrong = ("unknown label", f"{unknown!r} of {row.path}")
-            elif not found:
-                wrong = ("clip without a label", row.path)
-            elif row.split and row.split not in SPLITS:
-                wrong = ("unknown split", f"{row.split!r} of {row.path}")
-            elif not wrong and clip in seen:
-                wrong = ("clip listed twice", row.path)
-            if wrong:
-                problems.add(*wrong)
-                continue
-            seen.add(clip)
-            paths.append(path)
-            starts.append(start)
-            durations.append(duration)
-            labels.append(found)
-            splits.append(sys.intern(row.split))
-            groups.append(sys.intern(row.group))
-            licenses.append(sys.intern(row.license))
-            attributions.append(sys.intern(row.attribution))
-        problems.settle(on_error, where)
-        if not paths:
-            raise ManifestError(f"{where}: no clips in it" + (f" but {problems}" if problems else ""))
-        times = np.array(starts), np.array(durations)
-        return cls(vocabulary, paths, *times, labels, splits, groups, licenses, attributions, problems)
+        return cls.from_table(table_of(rows), vocabulary, base, on_error, where)
+
+    @classmethod
+    def from_table(
+        cls,
+        table: pa.Table,
+        vocabulary: Vocabulary,
+        base: Path,
+        on_error: OnError = "stop",
+        where: str = "manifest",
+    ) -> Manifest:
+        """As ``from_rows``, of a table of text with the columns of a manifest."""
+        text = {name: pa.concat_arrays(table[name].chunks or [pa.array([], TEXT)]) for name in HEADER}
+        del table
+        paths = absolute(text["path"], os.path.abspath(base))
+        labels, unknown = vocabulary.parse(text["labels"])
+        splits = Texts.of(text["split"])
+        starts, durations = read_seconds(text["start"], 0.0), read_seconds(text["duration"], math.nan)
+        finite = (starts >= 0) & (starts < math.inf) & ~(durations <= 0) & ~(durations == math.inf)
+
+        def at(row: int, *names: str) -> list[str]:
+            return [text[name][row].as_py() for name in names]
+
+        faults = Faults(len(paths))
+        faults.mark("row without a path", _empty(text["path"]), lambda row: f"row {row + 1}")
+        faults.mark(
+            "unknown label",
+            unknown,
+            lambda row: "{!r} of {}".format(vocabulary.stranger(*at(row, "labels")), *at(row, "path")),
+        )
+        faults.mark("clip without a label", labels.lengths == 0, lambda row: at(row, "path")[0])
+        known = np.logical_or.reduce([splits.equals(split) for split in ("", *SPLITS)])
+        faults.mark("unknown split", ~known, lambda row: "{!r} of {}".format(*at(row, "split", "path")))
+        faults.mark(
+            "bad number",
+            ~finite,
+            lambda row: "start {!r}, duration {!r} of {}".format(*at(row, "start", "duration", "path")),
+        )
+        faults.mark(
+            "clip listed twice", _repeated(paths, starts, durations, ~faults.rows), lambda row: at(row, "path")[0]
+        )
+        faults.tally.settle(on_error, where)
+        if faults.rows.all():
+            raise ManifestError(f"{where}: no clips in it" + (f" but {faults.tally}" if faults else ""))
+        rest = (Texts.of(text[name]) for name in ("group", "license", "attribution"))
+        manifest = cls(vocabulary, paths, starts, durations, labels, splits, *rest)
+        return manifest.without(faults)
 
     @classmethod
     def load(
@@ -157,7 +163,7 @@ class Manifest:
                     f"{path}: its classes are missing: no {beside.name} beside it; name a file of classes"
                 )
             vocabulary = Vocabulary.load(vocabulary or beside)
-        manifest = cls.from_rows(read_rows(path), vocabulary, path.parent, on_error, str(path))
+        manifest = cls.from_table(read_table(path), vocabulary, path.parent, on_error, str(path))
         return manifest.parted(on_error, str(path))
 
     def save(self, path: str | Path) -> None:
@@ -175,16 +181,12 @@ class Manifest:
         with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(HEADER)
-            writer.writerows(self.rows(_from(os.path.abspath(path.parent))))
+            writer.writerows(self.rows(os.path.abspath(path.parent)))
 
-    def rows(self, shorten: Callable[[str], str] = str) -> Iterator[Row]:
-        """The clips as rows of text; ``shorten`` turns absolute paths into what is to be written."""
-        classes = {labels: ";".join(map(self.vocabulary.key, labels)) for labels in set(self.labels)}
-        texts = zip(self.splits, self.groups, self.licenses, self.attributions, strict=True)
-        times = zip(self.starts.tolist(), self.durations.tolist(), strict=True)
-        for clip, (start, duration), labels, rest in zip(self.paths, times, self.labels, texts, strict=True):
-            length = "" if math.isnan(duration) else _text(duration)
-            yield Row(shorten(clip), _text(start) if start else "", length, classes[labels], *rest)
+    def rows(self, folder: str = "") -> Iterator[Row]:
+        """The clips as rows of text; paths below ``folder`` count from it."""
+        for table in self._tables(folder):
+            yield from map(Row._make, zip(*(column.to_pylist() for column in table), strict=True))
 
     def sha256(self) -> str:
         """Hash of the classes and of every row, in order.
@@ -195,25 +197,36 @@ class Manifest:
         digest = hashlib.sha256()
         for label in self.vocabulary.labels:
             digest.update(f"{label.index}\t{label.mid}\t{label.name}\n".encode())
-        for row in self.rows(_from(self.root())):
-            digest.update(("\t".join(row) + "\n").encode())
+        for columns in self._tables(self.root()):
+            lines = joined(joined(*columns, by="\t"), scalar(""), by="\n")
+            digest.update("".join(lines.to_pylist()).encode())
         return digest.hexdigest()
+
+    def _tables(self, folder: str) -> Iterator[list[pa.Array]]:
+        """The columns as text, some rows at a time."""
+        keys = [self.vocabulary.key(place) for place in range(len(self.vocabulary))]
+        for start in range(0, len(self), CHUNK):
+            part = self.take(np.arange(start, min(start + CHUNK, len(self))))
+            texts = (part.splits, part.groups, part.licenses, part.attributions)
+            yield [
+                relative(part.paths, folder),
+                pa.array([_text(seconds) if seconds else "" for seconds in part.starts.tolist()], TEXT),
+                pa.array(["" if math.isnan(seconds) else _text(seconds) for seconds in part.durations.tolist()], TEXT),
+                part.labels.texts(keys),
+                *(column.plain() for column in texts),
+            ]
 
     def root(self) -> str:
         """The deepest folder that holds every clip (of a manifest whose clips share a drive)."""
-        ends = {os.path.dirname(min(self.paths)), os.path.dirname(max(self.paths))}
-        try:
-            return os.path.commonpath(ends)
-        except ValueError:
-            return ""
+        return common_folder(self.paths)
 
     def names(self) -> list[str]:
         """Paths of the clips from ``root()``, with ``/``."""
-        return list(map(_from(self.root()), self.paths))
+        return relative(self.paths, self.root()).to_pylist()
 
     def indices(self, split: str) -> NDArray[np.int64]:
         """Rows of ``split``, ascending."""
-        return np.array([row for row, name in enumerate(self.splits) if name == split], dtype=np.int64)
+        return np.flatnonzero(self.splits.equals(split))
 
     def select(self, split: str) -> Manifest:
         """The clips of ``split`` alone."""
@@ -226,27 +239,21 @@ class Manifest:
         for other in (self.dropped, dropped):
             if other is not None:
                 tally.update(other)
-
-        def column(values: list[T]) -> list[T]:
-            return [values[row] for row in chosen.tolist()]
-
         return Manifest(
             self.vocabulary,
-            column(self.paths),
+            self.paths.take(chosen),
             self.starts[chosen],
             self.durations[chosen],
-            column(self.labels),
-            column(self.splits),
-            column(self.groups),
-            column(self.licenses),
-            column(self.attributions),
+            self.labels.take(chosen),
+            self.splits.take(chosen),
+            self.groups.take(chosen),
+            self.licenses.take(chosen),
+            self.attributions.take(chosen),
             tally,
         )
 
-    def without(
-        self, faults: dict[int, tuple[str, str]], on_error: OnError = "skip", where: str = "manifest"
-    ) -> Manifest:
-        """The clips but those in ``faults`` (row → kind, example), which are counted in ``dropped``.
+    def without(self, faults: Faults, on_error: OnError = "skip", where: str = "manifest") -> Manifest:
+        """The clips but those at fault, which are counted in ``dropped``.
 
         Raises
         ------
@@ -255,17 +262,14 @@ class Manifest:
         """
         if not faults:
             return self
-        problems = Tally()
-        for kind, example in faults.values():
-            problems.add(kind, example)
-        problems.settle(on_error, where)
-        if len(faults) == len(self):
-            raise ManifestError(f"{where}: no clip remains: {problems}")
-        return self.take([row for row in range(len(self)) if row not in faults], problems)
+        faults.tally.settle(on_error, where)
+        if faults.rows.all():
+            raise ManifestError(f"{where}: no clip remains: {faults.tally}")
+        return self.take(np.flatnonzero(~faults.rows), faults.tally)
 
-    def with_splits(self, splits: Sequence[str]) -> Manifest:
+    def with_splits(self, splits: Iterable[str] | pa.Array) -> Manifest:
         """The same clips with other splits, one a clip."""
-        return replace(self, splits=list(splits))
+        return replace(self, splits=Texts.of(splits))
 
     def parted(self, on_error: OnError = "stop", where: str = "manifest") -> Manifest:
         """The manifest, checked so that no group and no file lies in two splits.
@@ -277,17 +281,17 @@ class Manifest:
         ManifestError
             If one does and ``on_error`` is ``stop``.
         """
-        faults: dict[int, tuple[str, str]] = {}
-        rank = [SPLITS.index(split) if split else -1 for split in self.splits]
-        keys = (("file in two splits", self.paths), ("group that crosses splits", self.groups))
-        for kind, keyed in keys:
-            best: dict[str, int] = {}
-            for key, place in zip(keyed, rank, strict=True):
-                if key and place > best.get(key, -1):
-                    best[key] = place
-            for row, (key, place) in enumerate(zip(keyed, rank, strict=True)):
-                if key and 0 <= place < best[key]:
-                    faults[row] = (kind, f"{key} in {SPLITS[place]} and {SPLITS[best[key]]}")
+        faults = Faults(len(self))
+        places = np.full(len(self), -1)
+        for place, split in enumerate(SPLITS):
+            places[self.splits.equals(split)] = place
+        for kind, column in (("group that crosses splits", self.groups), ("file in two splits", self.paths)):
+            best = _highest(column, places)
+            faults.mark(
+                kind,
+                (places >= 0) & (places < best),
+                lambda row, column=column, best=best: f"{column[row]} in {SPLITS[places[row]]} and {SPLITS[best[row]]}",
+            )
         return self.without(faults, on_error, where)
 
     def checked(self, on_error: OnError = "stop", where: str = "manifest") -> Manifest:
@@ -300,36 +304,49 @@ class Manifest:
         """
         from training.data.audio import fault
 
-        seen: dict[str, str | None] = {}
-        faults: dict[int, tuple[str, str]] = {}
-        for row, path in enumerate(self.paths):
-            if path not in seen:
-                seen[path] = fault(path)
-            if kind := seen[path]:
-                faults[row] = (kind, path)
+        files, codes = Texts(self.paths.encoded.dictionary, self.paths.prefix), self.paths.encoded.indices.to_numpy()
+        with ThreadPoolExecutor(LOOKING) as pool:
+            found = [
+                kind for start in range(0, len(files), CHUNK) for kind in pool.map(fault, files[start : start + CHUNK])
+            ]
+        faults = Faults(len(self))
+        for kind in sorted({kind for kind in found if kind}):
+            faults.mark(kind, np.array([kind == this for this in found])[codes], self.paths.__getitem__)
         return self.without(faults, on_error, where)
 
     def targets(self, rows: Sequence[int] | NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Multi-hot labels [clips, classes], 0 or 1, of all clips or of those at ``rows``."""
-        labels = self.labels if rows is None else [self.labels[row] for row in rows]
-        targets = np.zeros((len(labels), len(self.vocabulary)), np.float32)
-        for target, classes in zip(targets, labels, strict=True):
-            target[list(classes)] = 1
-        return targets
+        labels = self.labels if rows is None else self.labels.take(np.asarray(rows, dtype=np.int64))
+        return labels.multi_hot(len(self.vocabulary))
 
 
-class _Classes(dict[str, tuple[tuple[int, ...], str]]):
-    """Text of a labels column → its classes and the first label that is none; each text is looked up once."""
+def _empty(column: pa.Array) -> NDArray[np.bool_]:
+    return pc.equal(column, scalar("")).to_numpy(zero_copy_only=False)
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self.vocabulary = vocabulary
 
-    def __missing__(self, text: str) -> tuple[tuple[int, ...], str]:
-        labels = [label.strip() for label in text.split(";") if label.strip()]
-        found = {label: self.vocabulary.find(label) for label in labels}
-        unknown = next((label for label, place in found.items() if place is None), "")
-        self[text] = tuple(sorted({place for place in found.values() if place is not None})), unknown
-        return self[text]
+def _repeated(
+    paths: Texts, starts: NDArray[np.float64], durations: NDArray[np.float64], among: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """[clips]: is it, ``among`` some of them, the same clip as an earlier one?"""
+    rows = np.flatnonzero(among)
+    encoded = paths.encoded
+    repeated = np.zeros(len(paths), bool)
+    if len(encoded.dictionary) < len(paths):
+        clips = np.stack([encoded.indices.to_numpy()[rows], starts[rows], np.nan_to_num(durations[rows], nan=-1)])
+        _, first = np.unique(clips, axis=1, return_index=True)
+        repeated[rows] = True
+        repeated[rows[first]] = False
+    return repeated
+
+
+def _highest(column: Texts, places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[clips]: the highest of ``places`` [clips] among those of the same text in ``column``; -1 where that is empty."""
+    encoded = column.encoded
+    codes = encoded.indices.to_numpy()
+    best = np.full(len(encoded.dictionary), -1)
+    np.maximum.at(best, codes, places)
+    best[_empty(encoded.dictionary)] = -1
+    return best[codes]
 
 
 def _text(seconds: float) -> str:
@@ -338,8 +355,3 @@ def _text(seconds: float) -> str:
 
 def _labels_path(path: Path) -> Path:
     return path.with_suffix(".labels.csv")
-
-
-def _from(root: str) -> Callable[[str], str]:
-    prefix = os.path.join(root, "") if root else ""
-    return lambda path: path.removeprefix(prefix).replace(os.sep, "/")

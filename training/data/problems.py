@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sedkit.errors import SedkitError
 
@@ -24,18 +28,15 @@ class Tally:
         self.counts: dict[str, int] = {}
         self.examples: dict[str, list[str]] = {}
 
-    def add(self, kind: str, example: str) -> None:
-        """Count one more of ``kind``."""
-        self.counts[kind] = self.counts.get(kind, 0) + 1
-        examples = self.examples.setdefault(kind, [])
-        if len(examples) < EXAMPLES:
-            examples.append(example)
+    def add(self, kind: str, *examples: str, count: int = 1) -> None:
+        """Count ``count`` more of ``kind``, of which these are examples."""
+        self.counts[kind] = self.counts.get(kind, 0) + count
+        self.examples[kind] = [*self.examples.get(kind, []), *examples][:EXAMPLES]
 
     def update(self, other: Tally) -> None:
         """Add the counts and examples of ``other``."""
         for kind, count in other.counts.items():
-            self.counts[kind] = self.counts.get(kind, 0) + count
-            self.examples[kind] = (self.examples.get(kind, []) + other.examples[kind])[:EXAMPLES]
+            self.add(kind, *other.examples[kind], count=count)
 
     def lines(self) -> list[str]:
         """One line a kind, commonest first."""
@@ -62,3 +63,33 @@ class Tally:
 
     def __str__(self) -> str:
         return "; ".join(self.lines())
+
+
+class Faults:
+    """Which rows of a manifest are at fault, each for the first reason given.
+
+    Attributes
+    ----------
+    rows : [rows], is it at fault?
+    tally : the reasons.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.rows: NDArray[np.bool_] = np.zeros(rows, bool)
+        self.tally = Tally()
+
+    def mark(self, kind: str, wrong: NDArray[np.bool_], example: Callable[[int], str]) -> None:
+        """Add the rows that are ``wrong`` [rows]; ``example`` describes one of them."""
+        new = np.flatnonzero(wrong & ~self.rows)
+        if len(new):
+            self.tally.add(kind, *map(example, new[:EXAMPLES].tolist()), count=len(new))
+            self.rows[new] = True
+
+    def add(self, row: int, kind: str, example: str) -> None:
+        """Add one row."""
+        if not self.rows[row]:
+            self.tally.add(kind, example)
+            self.rows[row] = True
+
+    def __bool__(self) -> bool:
+        return bool(self.tally)

@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ import numpy as np
 from sedkit.contract import Label
 from training.data.audio import SUFFIXES
 from training.data.manifest import SPLITS, Manifest
-from training.data.problems import ManifestError, OnError, Tally
+from training.data.problems import Faults, ManifestError, OnError, Tally
 from training.data.rows import Row
 from training.data.splits import hold_out
 from training.data.vocabulary import Vocabulary
@@ -137,12 +136,13 @@ def shipped(folder: str | Path, splitting: Splitting, on_error: OnError = "stop"
         manifest = manifest.checked(on_error, str(folder))
 
     manifest = manifest.parted("skip")
-    learnt = {group for group, split in zip(manifest.groups, manifest.splits, strict=True) if split == "train"}
-    faults = {
-        row: ("clip not free to learn from, of a recording in training", manifest.licenses[row])
-        for row, group in enumerate(manifest.groups)
-        if not manifest.splits[row] and group in learnt
-    }
+    learnt = np.isin(manifest.groups, manifest.select("train").groups.distinct())
+    faults = Faults(len(manifest))
+    faults.mark(
+        "clip not free to learn from, of a recording in training",
+        manifest.splits.equals("") & learnt,
+        manifest.licenses.__getitem__,
+    )
     manifest = manifest.without(faults)
     return splitting.apply(manifest.with_splits([split or "test" for split in manifest.splits]))
 
@@ -249,8 +249,7 @@ def merge(manifests: Sequence[Manifest], on_error: OnError = "stop") -> Manifest
 def describe(manifest: Manifest) -> str:
     """What is in a manifest and what was left out, in a few lines."""
     sizes = [f"{manifest.splits.count(split)} {split or 'unassigned'}" for split in (*SPLITS, "")]
-    held = np.fromiter(chain.from_iterable(manifest.labels), np.int64)
-    counts = np.bincount(held, minlength=len(manifest.vocabulary))
+    counts = manifest.labels.counts(len(manifest.vocabulary))
     lines = [
         f"{len(manifest)} clips, {len(manifest.vocabulary)} classes: "
         + ", ".join(size for size in sizes if not size.startswith("0 ")),

@@ -1,13 +1,21 @@
-"""One row of a manifest as text, and where rows of text come from."""
+"""Rows of a manifest as text, and the Arrow tables that they are read into."""
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+from numpy.typing import NDArray
+
+from training.data.columns import CHUNK, TEXT, scalar
 from training.data.problems import ManifestError
 
 
@@ -27,8 +35,21 @@ class Row(NamedTuple):
 HEADER = Row._fields
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """Rows of a manifest file.
+def table_of(rows: Iterable[Sequence[str]], names: Sequence[str] = HEADER) -> pa.Table:
+    """Rows of text as a table with these columns; what a row lacks at its end is empty."""
+    schema = pa.schema([(name, TEXT) for name in names])
+    return pa.Table.from_batches(list(_batches(iter(rows), schema)), schema)
+
+
+def _batches(rows: Iterator[Sequence[str]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    while chunk := list(islice(rows, CHUNK)):
+        if set(map(len, chunk)) != {len(schema)}:
+            chunk = [(*row, *[""] * (len(schema) - len(row))) for row in chunk]
+        yield pa.record_batch([pa.array(column, TEXT) for column in zip(*chunk, strict=True)], schema)
+
+
+def read_table(path: Path) -> pa.Table:
+    """A manifest file as a table of text with all columns of a manifest.
 
     Raises
     ------
@@ -37,38 +58,63 @@ def read_rows(path: Path) -> Iterator[Row]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            header = [name.strip() for name in next(reader, [])]
-            for name in header:
-                if name not in HEADER:
-                    raise ManifestError(f"{path}: unknown column {name!r}; a manifest has {','.join(HEADER)}")
-            for name in ("path", "labels"):
-                if name not in header:
-                    raise ManifestError(
-                        f"{path}: no column {name!r}; a manifest has {','.join(HEADER)} "
-                        "(python -m training.data csv makes one of other tables)"
-                    )
-            for fields in reader:
-                if fields:
-                    if len(fields) > len(header):
-                        raise ManifestError(f"{path}: line {reader.line_num}: more fields than columns; quote commas")
-                    yield Row(**dict(zip(header, map(str.strip, fields), strict=False)))
+            names = [name.strip() for name in next(csv.reader(file), [])]
+            _check_header(names, path)
+        try:
+            table = pyarrow.csv.read_csv(
+                path,
+                pyarrow.csv.ReadOptions(column_names=names, skip_rows=1),
+                pyarrow.csv.ParseOptions(newlines_in_values=True),
+                pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, TEXT)),
+            )
+        except pa.ArrowInvalid:  # rows of unequal length, or no CSV: Python's reader takes the former, and says why
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                table = table_of(_regular_rows(csv.reader(file), len(names), path), names)
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(f"{path}: not a CSV in UTF-8: {error}") from None
+    empty = pa.repeat(scalar(""), len(table))
+    columns = []
+    for name in HEADER:
+        columns.append(pc.utf8_trim_whitespace(table[name]) if name in names else empty)
+        table = table.drop_columns(name) if name in names else table  # two million rows need no room twice
+    return pa.table(columns, HEADER)
 
 
-def read_times(row: Row) -> tuple[tuple[str, str] | None, float, float]:
-    """A fault (kind, example) or None, and start and duration in seconds."""
-    if not row.start and not row.duration:
-        return None, 0.0, math.nan
+def _check_header(names: Sequence[str], path: Path) -> None:
+    for name in names:
+        if name not in HEADER or names.count(name) > 1:
+            what = "unknown column" if name not in HEADER else "two columns"
+            raise ManifestError(f"{path}: {what} {name!r}; a manifest has {','.join(HEADER)}")
+    for name in ("path", "labels"):
+        if name not in names:
+            raise ManifestError(
+                f"{path}: no column {name!r}; a manifest has {','.join(HEADER)} "
+                "(python -m training.data csv makes one of other tables)"
+            )
+
+
+def _regular_rows(reader: Iterator[list[str]], columns: int, path: Path) -> Iterator[list[str]]:
+    next(reader)
+    for fields in reader:
+        if len(fields) > columns:
+            line = reader.line_num  # type: ignore[attr-defined]
+            raise ManifestError(f"{path}: line {line}: more fields than columns; quote commas")
+        if fields:
+            yield fields
+
+
+def read_seconds(texts: pa.Array, empty: float) -> NDArray[np.float64]:
+    """Seconds [rows] of a column of text: ``empty`` where there is none, -1 where it is no number."""
+    encoded = texts.dictionary_encode()
+    values = [_number(text) if text else empty for text in encoded.dictionary.to_pylist()]
+    return np.array(values, np.float64)[encoded.indices.to_numpy()]
+
+
+def _number(text: str) -> float:
     try:
-        start = float(row.start or 0)
-        duration = float(row.duration) if row.duration else math.nan
-        fine = 0 <= start < math.inf and (not row.duration or 0 < duration < math.inf)
+        number = float(text)
     except ValueError:
-        fine = False
-    if not fine:
-        return ("bad number", f"start {row.start!r}, duration {row.duration!r} of {row.path}"), 0.0, 0.0
-    return None, start, duration
+        return -1.0
+    return -1.0 if math.isnan(number) else number

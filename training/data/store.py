@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from sedkit.errors import AudioError, OutputError
 from training.data.audio import decode, fault
 from training.data.manifest import Manifest
-from training.data.problems import OnError
+from training.data.problems import Faults, OnError
 
 FORMAT = 1
 Progress = Callable[[int, int], None]
@@ -94,7 +94,7 @@ class AudioStore:
         if faults is None:
             raise OutputError(f"{folder}: decoded audio does not read back as written; choose another place")
         kept = manifest.without(faults, on_error, "decoding")
-        rows = np.array([row for row in range(len(manifest)) if row not in faults], dtype=np.int64)
+        rows = np.flatnonzero(~faults.rows)
         offsets = np.load(folder / "offsets.npy")
         audio = np.memmap(folder / "audio.int16", np.int16, "r")
         return cls(folder, kept, audio, offsets[rows], np.diff(offsets)[rows])
@@ -109,13 +109,13 @@ def key(manifest: Manifest) -> str:
     return digest.hexdigest()[:16]
 
 
-def _faults(folder: Path, manifest: Manifest) -> dict[int, tuple[str, str]] | None:
-    """Clips that could not be decoded (row → kind, path) as the store says, or None if there is no sound store."""
+def _faults(folder: Path, manifest: Manifest) -> Faults | None:
+    """Clips that could not be decoded as the store says, or None if there is no sound store."""
     try:
         about = json.loads((folder / "store.json").read_text("utf-8"))
         offsets, sizes = np.load(folder / "offsets.npy"), np.load(folder / "bytes.npy")
         length = (folder / "audio.int16").stat().st_size
-        faults = {int(row): kind for row, kind in about["faults"].items()}
+        stated = {int(row): kind for row, kind in about["faults"].items()}
         sound = about["format"] == FORMAT and len(sizes) == len(offsets) - 1 == len(manifest)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -124,7 +124,10 @@ def _faults(folder: Path, manifest: Manifest) -> dict[int, tuple[str, str]] | No
     for path, size in zip(manifest.paths, sizes.tolist(), strict=True):
         if (now := _size(path)) is not None and now != size:
             return None
-    return {row: (kind, manifest.paths[row]) for row, kind in faults.items()}
+    faults = Faults(len(manifest))
+    for row, kind in stated.items():
+        faults.add(row, kind, manifest.paths[row])
+    return faults
 
 
 def _build(folder: Path, manifest: Manifest, on_error: OnError, progress: Progress | None) -> None:
@@ -134,22 +137,22 @@ def _build(folder: Path, manifest: Manifest, on_error: OnError, progress: Progre
     temporary.mkdir()
     try:
         offsets = np.zeros(len(manifest) + 1, np.int64)
-        faults: dict[str, str] = {}
+        faults = Faults(len(manifest))
+        stated: dict[str, str] = {}
         with (temporary / "audio.int16").open("wb") as file:
             for row, clip in enumerate(_decoded(manifest)):
                 if isinstance(clip, str):
-                    faults[str(row)] = clip
+                    stated[str(row)] = clip
+                    faults.add(row, clip, manifest.paths[row])
                 else:
                     file.write(clip.tobytes())
                     offsets[row + 1] = len(clip)
                 if progress and (row % 50 == 49 or row + 1 == len(manifest)):
                     progress(row + 1, len(manifest))
-        manifest.without(
-            {int(row): (kind, manifest.paths[int(row)]) for row, kind in faults.items()}, on_error, "decoding"
-        )
+        manifest.without(faults, on_error, "decoding")
         np.save(temporary / "offsets.npy", offsets.cumsum())
         np.save(temporary / "bytes.npy", np.array([_size(path) or 0 for path in manifest.paths], np.int64))
-        about = {"format": FORMAT, "sample_rate": 16_000, "clips": len(manifest), "faults": faults}
+        about = {"format": FORMAT, "sample_rate": 16_000, "clips": len(manifest), "faults": stated}
         (temporary / "store.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):  # another process has built the same store meanwhile

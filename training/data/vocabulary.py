@@ -12,7 +12,13 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
 from sedkit.contract import Label
+from training.data.columns import TEXT, Labels
 from training.data.problems import ManifestError
 from training.files import replacing
 
@@ -54,6 +60,24 @@ class Vocabulary:
     def find(self, text: str) -> int | None:
         """The class (0 to len - 1) whose MID or name is ``text``, or None."""
         return self._class.get(text)
+
+    def parse(self, texts: pa.Array) -> tuple[Labels, NDArray[np.bool_]]:
+        """A column of labels (MIDs or names, separated by ``;``): their classes, and where one is none of these."""
+        encoded = texts.dictionary_encode()
+        count, codes = len(encoded.dictionary), encoded.indices.to_numpy()
+        pieces = pc.split_pattern(encoded.dictionary, ";")
+        labels = pc.utf8_trim_whitespace(pieces.flatten())
+        rows = np.repeat(np.arange(count), pc.list_value_length(pieces).to_numpy(zero_copy_only=False))
+        known = pc.index_in(labels, pa.array(list(self._class), TEXT)).fill_null(-1).to_numpy()
+        strange = (known < 0) & pc.not_equal(labels, "").to_numpy(zero_copy_only=False)
+        classes = np.array(list(self._class.values()))[known[known >= 0]]
+        unknown = np.bincount(rows[strange], minlength=count) > 0
+        return Labels.of_pairs(rows[known >= 0], classes, count).take(codes), unknown[codes]
+
+    def stranger(self, text: str) -> str:
+        """The first of the labels in ``text`` that is no class."""
+        labels = (label.strip() for label in text.split(";"))
+        return next((label for label in labels if label and label not in self._class), "")
 
     def key(self, position: int) -> str:
         """What stands for a class in a manifest: its MID, or its name where it has none."""
