@@ -15,14 +15,15 @@ from sedkit.contract import Contract
 from sedkit.errors import ContractError, ModelError
 from sedkit.geometry import REACH, SEGMENT_HOP, SPAN_FRAMES, STEP_FRAMES, segment_count
 from sedkit.installed import installed_text
-from sedkit.session import Device, one_line, open_session
+from sedkit.session import Device, one_line, open_session, usable_cpus
 
 Scores: TypeAlias = NDArray[np.float32]
 
 # In segments, that is, in hops of 0.32 s:
-BLOCK = 96  # computed at once: about 31 s of sound
+BLOCK = 64  # computed at once, 20 s of sound: what the widest network does in 400 MB
 SPAN = SPAN_FRAMES // STEP_FRAMES  # nominal span of one segment
 CONTEXT = -(-REACH // STEP_FRAMES)  # what a segment sees before its span, and after it
+AHEAD = SPAN - 1 + CONTEXT  # what a segment sees after its first hop
 
 
 class Model:
@@ -33,12 +34,14 @@ class Model:
     path : an ONNX file that keeps the contract (sedkit.contract).
     device : ``"cpu"``; ``"cuda"``, an error where CUDA does not work; ``"auto"``, CUDA where there is
         an NVIDIA GPU and CUDA works, else the CPU.
+    threads : CPU threads of one run; None takes every CPU that this process may use.
 
     Attributes
     ----------
     path : of the file.
     contract : its metadata.
     device : ``"cpu"`` or ``"cuda"``, what it runs on.
+    threads : CPU threads of one run.
     notice : one line for the user, or None. It says that ``auto`` found a GPU which it cannot use, and
         why; on a machine without a GPU there is nothing to say.
 
@@ -52,11 +55,12 @@ class Model:
         If `device` is ``"cuda"`` and CUDA does not work; says what is missing.
     """
 
-    def __init__(self, path: str | os.PathLike[str], device: Device = "auto") -> None:
+    def __init__(self, path: str | os.PathLike[str], device: Device = "auto", threads: int | None = None) -> None:
         self.path = Path(path)
         if not self.path.is_file():
             raise ModelError(f"{self.path}: no such model file; {installed_text()}")
-        self._session, self.device, self.notice = open_session(self.path, device)
+        self.threads = threads or usable_cpus()
+        self._session, self.device, self.notice = open_session(self.path, device, self.threads)
         self.contract = self._read_contract()
 
     def _read_contract(self) -> Contract:
@@ -70,46 +74,78 @@ class Model:
             raise ContractError(error.field, error.problem, str(self.path)) from None
         return read
 
-    def segments(self, blocks: Iterable[Scores]) -> Iterator[Scores]:
+    def segments(self, blocks: Iterable[Scores], prompt: bool = False) -> Iterator[Scores]:
         """Segment scores of one recording, as they come.
 
-        The recording is run in pieces, each with the context that its first and last segment see, so
-        that the scores equal those of one pass over the whole.
+        The recording is run in pieces (:func:`pieces`); the scores equal those of one pass over the whole.
 
         Parameters
         ----------
         blocks : the recording, 16 kHz mono, float32 [samples] each, cut anywhere.
+        prompt : see :func:`pieces`.
 
         Yields
         ------
         Scores in [0, 1], [k, classes]; K in all, ``sedkit.geometry.segment_count`` of the samples.
         """
-        held = np.zeros(0, np.float32)  # from hop max(0, first - CONTEXT) on
-        first = 0  # the segment that comes next
-        for block in blocks:
-            held = np.concatenate([held, block])
-            while True:
-                context = min(first, CONTEXT)
-                hops = context + BLOCK - 1 + SPAN + CONTEXT
-                if len(held) < hops * SEGMENT_HOP:
-                    break
-                yield self._run(held[: hops * SEGMENT_HOP])[context : context + BLOCK]
-                first += BLOCK
-                held = held[(context + BLOCK - CONTEXT) * SEGMENT_HOP :]
-        if len(held):
-            yield self._run(held)[min(first, CONTEXT) :]
+        for samples, kept in pieces(blocks, prompt):
+            yield self.batch(samples[None])[0, kept]
 
-    def _run(self, samples: Scores) -> Scores:
-        """Segment scores [K, classes] of samples [samples]; the graph pads them to whole hops."""
+    def batch(self, waveforms: Scores) -> Scores:
+        """Segment scores of several recordings of one length, each the same as alone. Several threads may call it.
+
+        Parameters
+        ----------
+        waveforms : 16 kHz mono, float32 [n, samples]; memory grows with both, so long recordings are for
+            :meth:`segments`.
+
+        Returns
+        -------
+        Scores in [0, 1], [n, K, classes].
+        """
         try:
-            (batch,) = self._session.run(["segments"], {contract.INPUT: samples[None]})
+            (scores,) = self._session.run(["segments"], {contract.INPUT: waveforms})
         except Exception as error:  # ONNX Runtime's errors have no base class of their own
             raise ModelError(f"{self.path}: ONNX Runtime cannot run it on {self.device}: {one_line(error)}") from error
-        scores: Scores = batch[0]
-        expected = (segment_count(len(samples)), len(self.contract.labels))
+        recordings, samples = waveforms.shape
+        expected = (recordings, segment_count(samples), len(self.contract.labels))
         if scores.shape != expected:
-            problem = f"{len(samples)} samples give scores of shape {scores.shape}, not {expected}"
+            problem = f"{samples} samples give scores of shape {scores.shape[1:]}, not {expected[1:]}"
             raise ContractError("segments", problem, str(self.path))
         if not (scores.min() >= 0 and scores.max() <= 1):
             raise ContractError("segments", "scores that are not in [0, 1]", str(self.path))
-        return scores
+        result: Scores = scores
+        return result
+
+
+def pieces(blocks: Iterable[Scores], prompt: bool = False) -> Iterator[tuple[Scores, slice]]:
+    """Cut a recording into pieces that can be run one by one, each with the context that its segments see.
+
+    Parameters
+    ----------
+    blocks : the recording, 16 kHz mono, float32 [samples] each, cut anywhere.
+    prompt : whether a piece goes out after every block that completes a segment, for whoever listens to a source
+        that is still playing: a segment is complete 1.6 s after it begins. Otherwise pieces are as long as memory
+        allows, and the same wherever the recording was cut into blocks.
+
+    Yields
+    ------
+    Samples of a piece, which are overwritten when the next one is asked for; and which of its segments are not
+    context. The last piece is the one whose slice is open (``stop`` is None).
+    """
+    held = np.empty((CONTEXT + BLOCK + AHEAD) * SEGMENT_HOP, np.float32)
+    filled = 0  # samples held
+    context = 0  # hops held of what is before the segment that comes next
+    for block in blocks:
+        while len(block):
+            taken = min(len(block), len(held) - filled)
+            held[filled : filled + taken] = block[:taken]
+            filled, block = filled + taken, block[taken:]
+            ready = filled // SEGMENT_HOP - context - AHEAD
+            if filled == len(held) or (prompt and ready > 0 and not len(block)):
+                yield held[: (context + ready + AHEAD) * SEGMENT_HOP], slice(context, context + ready)
+                done, context = context + ready, min(context + ready, CONTEXT)
+                rest = held[(done - context) * SEGMENT_HOP : filled]
+                held[: len(rest)], filled = rest, len(rest)
+    if filled:
+        yield held[:filled], slice(context, None)

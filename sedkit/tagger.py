@@ -30,6 +30,7 @@ class Tagger:
     ----------
     model : path of a sedkit model, or name of an installed one; None is the default model.
     device : ``"auto"``, ``"cpu"`` or ``"cuda"``; see :class:`sedkit.model.Model`.
+    threads : CPU threads of the model; None takes every CPU that this process may use.
 
     Raises
     ------
@@ -43,8 +44,10 @@ class Tagger:
     >>> tagger.timeline("street.wav", threshold=0.3).to_dataframe()
     """
 
-    def __init__(self, model: str | os.PathLike[str] | None = None, device: Device = "auto") -> None:
-        self.model = Model(find_model(model), device)
+    def __init__(
+        self, model: str | os.PathLike[str] | None = None, device: Device = "auto", threads: int | None = None
+    ) -> None:
+        self.model = Model(find_model(model), device, threads)
 
     @property
     def contract(self) -> Contract:
