@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sedkit.geometry import HOP, SAMPLE_RATE, SEGMENT_HOP, SEGMENT_SPAN, WINDOW, WINDOW_MARGIN
+from sedkit.geometry import HOP, SAMPLE_RATE, SEGMENT_HOP, SEGMENT_SPAN, WINDOW
 
 BANDS = 64
 POINTS = 512  # DFT points
@@ -28,23 +28,24 @@ class LogMel(nn.Module):
     over ``std``: 64 numbers each, measured on the training set and kept in the checkpoint.
     The waveform is zero-padded to whole segment hops, and to one segment at least (sedkit.geometry).
 
-    A Hann window is symmetric about sample 128, so the even and the odd half of the windowed frame
-    are folded before the transform: half the products, and half the rounding.
+    A Hann window is symmetric about its centre, so the samples before and after the centre are added
+    and subtracted ahead of the transform: half the products, and half the rounding.
     """
 
     def __init__(self) -> None:
         super().__init__()
         half = WINDOW // 2
-        n = np.arange(half + 1)  # distance from the window's centre, in samples
-        window = 0.5 + 0.5 * np.cos(np.pi * n / half)  # periodic Hann, 1 at its centre, 0 at n = 128
-        angle = 2 * np.pi * np.outer(n, np.arange(POINTS // 2 + 1)) / POINTS
+        n = np.arange(half)  # distance from the window's centre, in samples; at n = 128 the window is 0
+        window = 0.5 + 0.5 * np.cos(np.pi * n / half)  # periodic Hann
+        window[0] /= 2  # the centre is its own partner, and counted twice
+        # No mel filter reaches the last bin, 8 kHz.
+        angle = 2 * np.pi * np.outer(n, np.arange(POINTS // 2)) / POINTS
         cosine = window[:, None] * np.cos(angle)
         sine = window[:, None] * np.sin(angle)
         mel = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=POINTS, n_mels=BANDS, dtype=np.float64)
-        # n = 0 has no partner on the other side; n = 128 has window weight 0.
-        self.register_buffer("cosine", torch.from_numpy(cosine[:half]).float(), persistent=False)
-        self.register_buffer("sine", torch.from_numpy(sine[1:half]).float(), persistent=False)
-        self.register_buffer("mel", torch.from_numpy(mel.T.copy()).float(), persistent=False)
+        self.register_buffer("cosine", torch.from_numpy(cosine).float(), persistent=False)
+        self.register_buffer("sine", torch.from_numpy(sine).float(), persistent=False)
+        self.register_buffer("mel", torch.from_numpy(mel[:, :-1].T.copy()).float(), persistent=False)
         self.register_buffer("mean", torch.zeros(BANDS))
         self.register_buffer("std", torch.ones(BANDS))
 
@@ -52,15 +53,15 @@ class LogMel(nn.Module):
         """Waveform [batch, samples] -> log-mel power in dB, before normalisation [batch, frames, 64]."""
         samples = waveform.shape[-1]
         padded = torch.sym_max(SEGMENT_SPAN, (samples + SEGMENT_HOP - 1) // SEGMENT_HOP * SEGMENT_HOP)
-        # One more hop on the right, so that a frame is its own hop and the start of the next one.
-        waveform = F.pad(waveform, (WINDOW_MARGIN, HOP - WINDOW_MARGIN + padded - samples))
-        hops = waveform.unflatten(-1, (-1, HOP))
-        frames = torch.cat([hops[:, :-1], hops[:, 1:, : WINDOW - HOP]], -1)
-        half = WINDOW // 2
-        before, centre, after = frames[..., 1:half].flip(-1), frames[..., half : half + 1], frames[..., half + 1 :]
-        real = torch.cat([centre, after + before], -1) @ self.cosine
+        # Row t of `before` ends, and row t of `after` begins, with the centre of frame t: two views of
+        # the same samples, HOP - 1 apart.
+        centre = HOP // 2
+        waveform = F.pad(waveform, (HOP - 1 - centre, centre + padded - samples))
+        before = waveform[..., : 1 - HOP].unflatten(-1, (-1, HOP))[..., HOP - WINDOW // 2 :].flip(-1)
+        after = waveform[..., HOP - 1 :].unflatten(-1, (-1, HOP))[..., : WINDOW // 2]
+        real = (after + before) @ self.cosine
         imaginary = (after - before) @ self.sine
-        power = (real.square() + imaginary.square()) @ self.mel
+        power = (real * real + imaginary * imaginary) @ self.mel
         return 10 * torch.log10(power + FLOOR)
 
     def normalise(self, decibels: Tensor) -> Tensor:
