@@ -271,6 +271,10 @@ class Manifest:
         """The same clips with other splits, one a clip."""
         return replace(self, splits=Texts.of(splits))
 
+    def with_labels(self, labels: Labels) -> Manifest:
+        """The same clips with other labels."""
+        return replace(self, labels=labels)
+
     def parted(self, on_error: OnError = "stop", where: str = "manifest") -> Manifest:
         """The manifest, checked so that no group and no file lies in two splits.
 
