@@ -1,39 +1,44 @@
-"""The run that ``tag`` and ``timeline`` share: every recording in turn, every result written as it comes."""
+"""The run that ``tag`` and ``timeline`` share: recordings in, results out as they come."""
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from sedkit.cli.inputs import STDIN, expand, stdin
+from sedkit.cli.journal import Fingerprint, fingerprint
 from sedkit.cli.options import split_classes
-from sedkit.cli.output import Output
+from sedkit.cli.output import Output, open_output
 from sedkit.cli.progress import Progress
-from sedkit.errors import ArgumentError, SedkitError
-from sedkit.formats import Kind, format_of
+from sedkit.errors import SedkitError
+from sedkit.formats import FORMATS, Kind, format_of
 
 if TYPE_CHECKING:
     from sedkit.results import Tagging, Timeline
     from sedkit.session import Device
     from sedkit.tagger import Tagger
+    from sedkit.views import View
 
-    Analyse = Callable[[Tagger, str | BinaryIO, list[str] | None], Tagging | Timeline]
+    MakeView = Callable[[], View[Tagging | Timeline]]
 
 
 def run(
     kind: Kind,
-    analyse: Analyse,
+    view: Callable[[Tagger, list[str] | None], MakeView],
+    options: Mapping[str, Any],
     files: Sequence[str],
     *,
     classes: Sequence[str],
     format_name: str | None,
     output: str | None,
+    resume: bool,
     recursive: bool,
     model: str | None,
     device: Device,
@@ -42,60 +47,96 @@ def run(
 
     Parameters
     ----------
-    kind : what ``analyse`` returns.
-    analyse : takes the tagger, a path or standard input, and the chosen classes.
+    kind : what is found.
+    view : takes the tagger and the chosen classes, and gives what makes a recording's result.
+    options : the command's own options, as given: what results depend on besides the classes and the model.
     files : what stands on the command line; nothing means standard input.
-    classes, format_name, output, recursive, model, device : the options, as given.
+    classes, format_name, output, resume, recursive, model, device : the options, as given.
 
     Returns
     -------
     The exit code: 0, or 1 if something failed, which is listed on standard error at the end.
     """
     output = None if output == "-" else output
+    chosen_format = format_name or default_format(output)
+    if resume and (output is None or not FORMATS[chosen_format].resumable):
+        raise click.UsageError("--resume needs an --output FILE in a format other than text.")
     names, problems = expand(files or [STDIN], recursive)
     if STDIN in names:
         stdin()  # is it there?
-    failures = [str(problem) for problem in problems]
-    if output is not None and any(os.path.realpath(name) == os.path.realpath(output) for name in names):
+    if output is not None and any(is_same_file(name, output) for name in names):
         raise click.UsageError(f"{output} is one of the recordings; choose another --output.")
-    chosen_format = format_name or default_format(output)
+    failures = [str(problem) for problem in problems]
     try:
         if names:
-            tagger = load(model, device)  # first: a mistyped model must not cost the results of an earlier run
-            wanted = split_classes(classes, tagger.model.contract.labels)
-            with Output(output, chosen_format, kind, names) as out, Progress(len(names)) as progress:
-                for name in names:
-                    progress.begin(name)
-                    try:
-                        result = attempt(analyse, tagger, name, wanted)
-                    except ArgumentError:
-                        raise
-                    except SedkitError as error:
-                        failures.append(str(error))
-                    else:
-                        with progress.hidden():
-                            out.write(result)
-                    progress.done()
+            tagger = load(model, device, threads=1 if len(names) > 1 else None)
+            wanted = split_classes(classes, tagger.labels)
+            made_with = {**options, "--classes": wanted}
+            with open_output(
+                output, chosen_format, kind, names, lambda: lineage(tagger, kind, chosen_format, made_with), resume
+            ) as out:
+                analyse_all(tagger, view(tagger, wanted), names, out, failures)
+                out.complete(keep_journal=resume or bool(failures))
     finally:
         report(failures, total=len(names) + len(problems))
     return 1 if failures else 0
 
 
-def attempt(analyse: Analyse, tagger: Tagger, name: str, classes: list[str] | None) -> Tagging | Timeline:
-    """The result of one recording.
+def analyse_all(tagger: Tagger, view: MakeView, names: Sequence[str], out: Output, failures: list[str]) -> None:
+    """Write the results of all recordings that have none yet; add what went wrong to ``failures``."""
+    from sedkit.pipeline import analyse
 
-    Raises
-    ------
-    SedkitError
-        If there is none, even by a fault of ours, which must not cost the other recordings.
-    """
-    try:
-        result = analyse(tagger, stdin() if name == STDIN else name, classes)
-    except Exception as error:
-        if isinstance(error, SedkitError) or "SEDKIT_DEBUG" in os.environ:
-            raise
-        raise SedkitError(f"{name}: {type(error).__name__}: {error}") from error
-    return dataclasses.replace(result, file=name)
+    read: dict[str, Fingerprint | None] = {}
+
+    def sources() -> Iterator[str | BinaryIO]:
+        for name in names:
+            now = fingerprint(name)
+            if out.holds(name, now):
+                progress.skip()
+                continue
+            read[name] = now
+            progress.begin(name)
+            yield stdin() if name == STDIN else name
+
+    with Progress(names) as progress, closing(analyse(tagger.model, progress.watched(view), sources())) as results:
+        for name, result in results:
+            before = read.pop(name)
+            if isinstance(result, SedkitError):
+                failures.append(explained(name, result))
+            else:
+                with progress.hidden():
+                    out.write(result, before)
+            progress.done()
+
+
+def explained(name: str, error: SedkitError) -> str:
+    """Which recording failed, and why; with SEDKIT_DEBUG a fault of ours is raised instead."""
+    if error.__cause__ is not None and type(error) is SedkitError and "SEDKIT_DEBUG" in os.environ:
+        raise error.__cause__
+    return str(error) if str(error).startswith(name) else f"{name}: {error}"
+
+
+def lineage(tagger: Tagger, kind: Kind, format_name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that results depend on, apart from the recordings."""
+    from sedkit import __version__
+
+    path = tagger.model.path
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return {
+        "sedkit": __version__,
+        "results": kind,
+        "--format": format_name,
+        "--model": f"{path.name} (SHA-256 {digest})",
+        "--device": tagger.device,
+        **options,
+    }
+
+
+def is_same_file(name: str, output: str) -> bool:
+    """Whether a recording is the file that results are to go to."""
+    if os.path.basename(name).casefold() != os.path.basename(output).casefold():
+        return False  # quickly, of a hundred thousand
+    return os.path.realpath(name) == os.path.realpath(output)
 
 
 def default_format(output: str | None) -> str:
@@ -115,11 +156,17 @@ def default_format(output: str | None) -> str:
     return known
 
 
-def load(model: str | None, device: Device) -> Tagger:
-    """The tagger; what it has to say goes to standard error."""
+def load(model: str | None, device: Device, threads: int | None) -> Tagger:
+    """The tagger; what it has to say goes to standard error.
+
+    Parameters
+    ----------
+    threads : CPU threads of one run of the model. One, for several recordings: they run side by side instead, which
+        is faster, and gives the same bits whatever shares a batch.
+    """
     from sedkit.tagger import Tagger
 
-    tagger = Tagger(model, device)
+    tagger = Tagger(model, device, threads=threads)
     if tagger.model.notice:
         click.echo(f"sedkit: {tagger.model.notice}", err=True)
     return tagger

@@ -6,7 +6,6 @@ import glob
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import BinaryIO
 
 import click
@@ -71,7 +70,7 @@ def in_folder(folder: str, recursive: bool) -> Iterator[str]:
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
         for name in names:
-            if Path(name).suffix.lower() in AUDIO and not name.startswith("."):
+            if os.path.splitext(name)[1].lower() in AUDIO and not name.startswith("."):
                 yield os.path.join(parent, name)
 
 
@@ -85,7 +84,11 @@ def stdin() -> BinaryIO:
     """
     if not stdin_is_piped():
         raise click.UsageError("- is standard input, but nothing is piped in, as in: ffmpeg -i a.mp4 -f wav - | ...")
-    return sys.stdin.buffer
+    try:
+        # A file of our own: a thread that still reads from the interpreter's would keep it from ending.
+        return open(sys.stdin.fileno(), "rb", closefd=False)
+    except OSError:  # a test's
+        return sys.stdin.buffer
 
 
 def stdin_is_piped() -> bool:

@@ -49,6 +49,12 @@ SHARED = (
         type=click.Path(),
         help="Write to FILE, which appears under its name when it is complete.",
     ),
+    click.option(
+        "--resume",
+        is_flag=True,
+        help="Go on where an earlier run with this --output ended: recordings that are done and have not changed are "
+        "not analysed again.",
+    ),
     click.option("--recursive", "-r", is_flag=True, help="Look in the folders below a folder as well."),
     click.option(
         "--model",

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 if TYPE_CHECKING:
+    import numpy as np
     import rich.progress
+    from numpy.typing import NDArray
+
+    from sedkit.views import View
+
+Result = TypeVar("Result")
 
 
 class Progress:
-    """A bar over ``total`` recordings, or a spinner for one; nothing if standard error is no terminal."""
+    """A bar: of the recordings that are done or, for a single one, of its seconds; the rate, and the time it will take.
 
-    def __init__(self, total: int) -> None:
-        self.total = total
+    Nothing if standard error is no terminal.
+
+    Parameters
+    ----------
+    names : of the recordings.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
         self.bar: rich.progress.Progress | None = None
+        self.single = len(names) == 1
+        self.seconds = 0.0  # of sound heard
         if sys.stderr.isatty():
             from rich import progress
             from rich.console import Console
@@ -25,11 +40,20 @@ class Progress:
 
             one_line = Column(no_wrap=True, overflow="ellipsis")
             name = progress.TextColumn("{task.description}", markup=False, table_column=one_line)
-            several = (progress.BarColumn(), progress.MofNCompleteColumn(), progress.TimeRemainingColumn())
-            times = several if total > 1 else (progress.TimeElapsedColumn(),)
-            columns = (progress.SpinnerColumn(), *times, name)
+            rate = progress.TextColumn("{task.fields[rate]}")
+            many = () if self.single else (progress.MofNCompleteColumn(),)
+            columns = (
+                progress.SpinnerColumn(),
+                progress.BarColumn(20),
+                *many,
+                rate,
+                progress.TimeRemainingColumn(),
+                name,
+            )
             self.bar = progress.Progress(*columns, console=Console(stderr=True), transient=True)
-            self.task = self.bar.add_task("", total=total)
+            total = duration(names[0]) if self.single else len(names)
+            self.task = self.bar.add_task("", total=total, rate="")
+            self.started = time.monotonic()
 
     def begin(self, name: str) -> None:
         """Say which recording is under way."""
@@ -38,10 +62,26 @@ class Progress:
 
             self.bar.update(self.task, description=printable(name))
 
+    def skip(self) -> None:
+        """One recording less is to be done."""
+        if self.bar and not self.single:
+            self.bar.update(self.task, total=(self.bar.tasks[0].total or 1) - 1)
+
+    def heard(self, seconds: float) -> None:
+        """So much more has been analysed."""
+        if self.bar:
+            self.seconds += seconds
+            rate = self.seconds / max(1e-3, time.monotonic() - self.started)
+            self.bar.update(self.task, advance=seconds if self.single else 0, rate=f"{rate:,.0f} x real time")
+
     def done(self) -> None:
         """One recording more is done."""
-        if self.bar:
+        if self.bar and not self.single:
             self.bar.advance(self.task)
+
+    def watched(self, view: Callable[[], View[Result]]) -> Callable[[], View[Result]]:
+        """The same views, with an eye on how far they are."""
+        return (lambda: Watched(view(), self.heard)) if self.bar else view
 
     @contextmanager
     def hidden(self) -> Iterator[None]:
@@ -61,3 +101,30 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self.bar:
             self.bar.stop()
+
+
+class Watched(Generic[Result]):
+    """A view that says how much sound it has heard."""
+
+    def __init__(self, view: View[Result], heard: Callable[[float], None]) -> None:
+        self.view, self.heard = view, heard
+
+    def add(self, scores: NDArray[np.float32]) -> None:
+        from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP
+
+        self.view.add(scores)
+        self.heard(len(scores) * SEGMENT_HOP / SAMPLE_RATE)
+
+    def finish(self, file: str, duration: float) -> Result:
+        return self.view.finish(file, duration)
+
+
+def duration(name: str) -> float | None:
+    """Seconds of a recording, if it tells."""
+    from sedkit.audio import probe
+    from sedkit.errors import AudioError
+
+    try:
+        return probe(name).duration
+    except AudioError:
+        return None

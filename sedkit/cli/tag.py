@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,8 +11,8 @@ from sedkit.cli import options
 from sedkit.cli.inputs import stdin_is_piped
 
 if TYPE_CHECKING:
-    from sedkit.results import Tagging
     from sedkit.tagger import Tagger
+    from sedkit.views import TagsView
 
 TOP_K = 5
 
@@ -54,8 +55,8 @@ def command(
         raise options.explained(ctx)
     from sedkit.cli.batch import run
 
-    def analyse(tagger: Tagger, source: str | BinaryIO, classes: list[str] | None) -> Tagging:
+    def view(tagger: Tagger, classes: list[str] | None) -> Callable[[], TagsView]:
         limit = top_k or (TOP_K if threshold is None and classes is None else None)
-        return tagger.tag(source, top_k=limit, threshold=threshold, classes=classes)
+        return tagger.tags_view(top_k=limit, threshold=threshold, classes=classes)
 
-    ctx.exit(run("tags", analyse, files, **shared))
+    ctx.exit(run("tags", view, {"--top-k": top_k, "--threshold": threshold}, files, **shared))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -10,8 +11,8 @@ from sedkit.cli import options
 from sedkit.cli.inputs import stdin_is_piped
 
 if TYPE_CHECKING:
-    from sedkit.results import Timeline
     from sedkit.tagger import Tagger
+    from sedkit.views import TimelineView
 
 
 class Resolution(click.ParamType[Any]):
@@ -77,7 +78,7 @@ def command(
         raise options.explained(ctx)
     from sedkit.cli.batch import run
 
-    def analyse(tagger: Tagger, source: str | BinaryIO, classes: list[str] | None) -> Timeline:
-        return tagger.timeline(source, threshold=threshold, resolution=resolution, classes=classes)
+    def view(tagger: Tagger, classes: list[str] | None) -> Callable[[], TimelineView]:
+        return tagger.timeline_view(threshold=threshold, resolution=resolution, classes=classes)
 
-    ctx.exit(run("events", analyse, files, **shared))
+    ctx.exit(run("events", view, {"--threshold": threshold, "--resolution": resolution}, files, **shared))

@@ -22,11 +22,12 @@ class CsvWriter(Writer):
     suffixes: ClassVar[tuple[str, ...]] = (".csv",)
     delimiter: ClassVar[str] = ","
 
-    def begin(self) -> None:
+    def begin(self, header: bool) -> None:
         self.rows = csv.DictWriter(
             self.stream, COLUMNS[self.kind], delimiter=self.delimiter, lineterminator="\n", extrasaction="ignore"
         )
-        self.rows.writeheader()
+        if header:
+            self.rows.writeheader()
 
     def write(self, result: Tagging | Timeline) -> None:
         record = result.to_dict()

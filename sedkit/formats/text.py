@@ -14,9 +14,13 @@ class TextWriter(Writer):
     """A bar chart for one tagged recording, a line each for several; lanes and a list of events for a timeline."""
 
     errors = "replace"
+    resumable = False
 
-    def begin(self) -> None:
+    def begin(self, header: bool) -> None:
+        from rich.cells import cell_len
         from rich.console import Console
+
+        from sedkit.draw import printable
 
         class Plain(Console):
             def on_broken_pipe(self) -> None:
@@ -24,6 +28,7 @@ class TextWriter(Writer):
 
         self.console = Plain(file=self.stream, highlight=False, soft_wrap=False)
         self.started = False
+        self.widest = [max(self.files, key=lambda name: cell_len(printable(name)))] if self.files else []
 
     def write(self, result: Tagging | Timeline) -> None:
         from sedkit import draw
@@ -33,7 +38,7 @@ class TextWriter(Writer):
                 self.console.print()
             self.console.print(draw.Lanes(cast("Timeline", result)))
         elif len(self.files) > 1:
-            self.console.print(draw.TagLine(cast("Tagging", result), self.files))
+            self.console.print(draw.TagLine(cast("Tagging", result), self.widest))
         else:
             self.console.print(draw.TagBars(cast("Tagging", result)))
         self.started = True

@@ -21,24 +21,27 @@ class Writer(ABC):
     kind : ``"tags"`` if :class:`~sedkit.results.Tagging` are to come, ``"events"`` for
         :class:`~sedkit.results.Timeline`.
     files : names of the recordings to come, so that a writer can lay itself out. Some may fail and never come.
+    header : whether to write what stands before the first result; not where earlier results stand already.
 
     Attributes
     ----------
     suffixes : endings of file names that ask for this format.
     errors : how the stream should encode the undecodable bytes of a file name (see :func:`open`).
+    resumable : whether results can be added to those of an earlier run, that is, do not depend on each other.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
     errors: ClassVar[str] = "surrogateescape"
+    resumable: ClassVar[bool] = True
 
-    def __init__(self, stream: TextIO, kind: Kind, files: Sequence[str] = ()) -> None:
+    def __init__(self, stream: TextIO, kind: Kind, files: Sequence[str] = (), header: bool = True) -> None:
         self.stream = stream
         self.kind = kind
         self.files = files
-        self.begin()
+        self.begin(header)
 
-    def begin(self) -> None:  # noqa: B027 (most formats have no header)
-        """Write what stands before the first result."""
+    def begin(self, header: bool) -> None:  # noqa: B027 (most formats have no header)
+        """Get ready, and write the header if there is one and it is wanted."""
 
     @abstractmethod
     def write(self, result: Tagging | Timeline) -> None:

@@ -17,6 +17,7 @@ from sedkit.cli import COMMANDS, main
 from sedkit.cli.options import split_classes
 from sedkit.contract import Label
 from sedkit.tagger import Tagger
+from sedkit.views import TagsView
 from tests.conftest import LABELS, make_sound
 
 ALL = len(LABELS)
@@ -268,14 +269,14 @@ class TestOutput:
 
 def test_a_fault_of_ours_costs_one_recording_only(sedkit, clips: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("SEDKIT_DEBUG")
-    honest = Tagger.tag
+    honest = TagsView.finish
 
-    def faulty(self, source, **options):
-        if str(source).endswith("a.wav"):
+    def faulty(self, file, duration):
+        if file.endswith("a.wav"):
             raise ZeroDivisionError("what\nnow")
-        return honest(self, source, **options)
+        return honest(self, file, duration)
 
-    monkeypatch.setattr(Tagger, "tag", faulty)
+    monkeypatch.setattr(TagsView, "finish", faulty)
     result = sedkit("tag", clips / "a.wav", clips / "b.flac", "-f", "json")
     assert result.exit_code == 1
     assert [Path(found["file"]).name for found in objects(result)] == ["b.flac"]

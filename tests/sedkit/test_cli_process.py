@@ -145,7 +145,9 @@ def test_ctrl_c_keeps_what_was_done_under_another_name(many: Path, model_path: P
     assert target.read_text() == "from an earlier run"
     done = [json.loads(line) for line in partial.read_text().splitlines()]
     assert 0 < len(done) < 2000
-    assert message.splitlines() == [f"sedkit: {len(done)} of 2000 results are in {partial}", "sedkit: interrupted"]
+    held, end = message.splitlines()
+    assert held == f"sedkit: {len(done)} of 2000 results are in {partial}; --resume goes on from there"
+    assert end == "sedkit: interrupted"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
