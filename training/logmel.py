@@ -7,9 +7,9 @@ matrix would have less than full rank.
 
 from __future__ import annotations
 
-import librosa
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,11 +20,27 @@ POINTS = 512  # DFT points
 FLOOR = 1e-6  # power added to every mel band before the logarithm: digital silence reads -60 dB
 
 
+def mel_filters() -> NDArray[np.float64]:
+    """Weights [257, 64] of the DFT's bins in the mel bands, by Slaney (Auditory Toolbox, 1998); librosa's default.
+
+    Triangles between points equally spaced on a mel scale that is linear below 1 kHz (200/3 Hz a mel) and
+    logarithmic above (27 mel for a factor of 6.4), each divided by half its width in Hz.
+    """
+    linear, knee, octave = 200 / 3, 1000.0, np.log(6.4) / 27
+    top = knee / linear + np.log(SAMPLE_RATE / 2 / knee) / octave
+    mel = np.linspace(0, top, BANDS + 2)
+    corners = np.where(mel < knee / linear, linear * mel, knee * np.exp(octave * (mel - knee / linear)))
+    left, centre, right = corners[:-2], corners[1:-1], corners[2:]
+    bins = np.fft.rfftfreq(POINTS, 1 / SAMPLE_RATE)[:, None]
+    triangles = np.minimum((bins - left) / (centre - left), (right - bins) / (right - centre))
+    return np.maximum(0, triangles) * 2 / (right - left)
+
+
 class LogMel(nn.Module):
     """Waveform [batch, samples] in [-1, 1] -> normalised log-mel [batch, 1, frames, 64].
 
     Frame ``t`` is ``10 log10(mel power + FLOOR)`` of the window centred on samples
-    ``[160 t, 160 (t + 1))`` (Slaney-style mel filters, as ``librosa.filters.mel``), minus ``mean``,
+    ``[160 t, 160 (t + 1))`` (filters: :func:`mel_filters`), minus ``mean``,
     over ``std``: 64 numbers each, measured on the training set and kept in the checkpoint.
     The waveform is zero-padded to whole segment hops, and to one segment at least (sedkit.geometry).
 
@@ -42,10 +58,9 @@ class LogMel(nn.Module):
         angle = 2 * np.pi * np.outer(n, np.arange(POINTS // 2)) / POINTS
         cosine = window[:, None] * np.cos(angle)
         sine = window[:, None] * np.sin(angle)
-        mel = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=POINTS, n_mels=BANDS, dtype=np.float64)
         self.register_buffer("cosine", torch.from_numpy(cosine).float(), persistent=False)
         self.register_buffer("sine", torch.from_numpy(sine).float(), persistent=False)
-        self.register_buffer("mel", torch.from_numpy(mel[:, :-1].T.copy()).float(), persistent=False)
+        self.register_buffer("mel", torch.from_numpy(mel_filters()[:-1]).float(), persistent=False)
         self.register_buffer("mean", torch.zeros(BANDS))
         self.register_buffer("std", torch.ones(BANDS))
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sedkit.geometry import HOP, SAMPLE_RATE, WINDOW, WINDOW_MARGIN, padded_samples
-from training.logmel import BANDS, FLOOR, POINTS, LogMel
+from training.logmel import BANDS, FLOOR, POINTS, LogMel, mel_filters
 
 
 def reference(waveform: np.ndarray) -> np.ndarray:
@@ -27,6 +27,12 @@ def difference(waveform: np.ndarray) -> float:
     expected = reference(waveform)
     assert found.shape == expected.shape
     return float(np.abs(found - expected).max())
+
+
+def test_the_mel_filters_are_librosas() -> None:
+    theirs = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=POINTS, n_mels=BANDS, dtype=np.float64)
+    np.testing.assert_allclose(mel_filters(), theirs.T, rtol=1e-9, atol=1e-15)
+    np.testing.assert_array_equal(mel_filters().astype(np.float32), theirs.T.astype(np.float32))
 
 
 @pytest.mark.parametrize("samples", [1, 4_000, 15_360, 40_001])
