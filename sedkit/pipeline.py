@@ -47,7 +47,7 @@ PATIENCE = 1.0  # seconds to wait, at the end, for a thread that is reading from
 
 
 def analyse(
-    model: Model, view: Callable[[], View[Result]], sources: Iterable[str | BinaryIO]
+    model: Model, view: Callable[[], View[Result]], sources: Iterable[str | BinaryIO], cpus: int | None = None
 ) -> Generator[tuple[str, Result | SedkitError], None, None]:
     """What a view makes of each recording, in the order of `sources`.
 
@@ -58,13 +58,14 @@ def analyse(
     ----------
     view : makes the view of a recording; views are used from several threads, each view from one at a time.
     sources : paths, or files open for reading bytes. Taken as they are needed, from other threads.
+    cpus : how many to keep busy; None for all that this process may use.
 
     Yields
     ------
     The name (``-`` for standard input) and the result of a recording, or the error that kept it from having one. No
     other recording suffers from it.
     """
-    crew = _Crew(model, view, sources)
+    crew = _Crew(model, view, sources, cpus or usable_cpus())
     try:
         yield from crew.results()
     finally:
@@ -107,9 +108,11 @@ class _Piece(Generic[Result]):
 class _Crew(Generic[Result]):
     """The threads, and what they share: all of it belongs to whoever holds ``lock``."""
 
-    def __init__(self, model: Model, view: Callable[[], View[Result]], sources: Iterable[str | BinaryIO]) -> None:
+    def __init__(
+        self, model: Model, view: Callable[[], View[Result]], sources: Iterable[str | BinaryIO], cpus: int
+    ) -> None:
         self.model, self.view, self.sources = model, view, enumerate(sources)
-        self.lanes = max(1, usable_cpus() // model.threads) if model.device == "cpu" else 1
+        self.lanes = max(1, cpus // model.threads) if model.device == "cpu" else 1
         self.batch_hops = BATCH[model.device]
         self.most_hops = (self.lanes + BATCHES_AHEAD) * self.batch_hops
 
@@ -128,7 +131,7 @@ class _Crew(Generic[Result]):
         self.stopped = False
         self.fault: BaseException | None = None  # ours, or of `sources`
 
-        count = max(self.lanes, usable_cpus()) + 1  # one to read while the others compute
+        count = max(self.lanes, cpus) + 1  # one to read while the others compute
         self.threads = [threading.Thread(target=self.toil, name=f"sedkit-{n}", daemon=True) for n in range(count)]
         for thread in self.threads:
             thread.start()
