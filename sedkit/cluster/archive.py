@@ -14,8 +14,9 @@ holds its own report (recordings, failures) in its footer, so that nothing has t
 the driver knows is lost with the driver. The manifest is a summary of those reports, renewed now and then.
 
 The plan gives every partition its recordings for good. Two runs that write the same partition, as when a lost worker
-turns out to be alive, write the same rows. To resume is to do the planned partitions that are missing, and to plan new
-ones for recordings that are new or that failed before.
+turns out to be alive, write the same rows. To resume is to do the planned partitions that are missing, to do those
+again in which a recording has changed (by its size, or the time of its last change), and to plan new ones for
+recordings that are new or that failed before. A recording belongs to the last partition that it was planned for.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from sedkit.cluster.recordings import Recording
 from sedkit.cluster.storage import Store, is_uri
 from sedkit.errors import OutputError
 
@@ -63,9 +65,9 @@ class Share:
     def name(self) -> str:
         return f"part-{self.number:06}.parquet"
 
-    def locations(self) -> list[str]:
-        """Where the recordings are: absolute paths, and URIs."""
-        return [locate(self.folder, file) for file in self.files]
+    def locate(self, file: str) -> str:
+        """Where a recording of it is: an absolute path, or a URI."""
+        return locate(self.folder, file)
 
 
 @dataclass(frozen=True)
@@ -172,12 +174,13 @@ class Archive:
     def __init__(self, store: Store, settings: Mapping[str, Any], resume: bool) -> None:
         self.store, self.settings = store, json.loads(json.dumps(settings))
         self.shares: list[Share] = []
+        self.marks: dict[str, tuple[int, int]] = {}  # size and time of change, by where a recording is
         self.reports: dict[int, Report] = {}
         self.refused: list[Failure] = []
         manifest, names = store.read(MANIFEST), set(store.names())
         if manifest is not None and resume:
             self._check(manifest)
-            self.shares = self._read_plan()
+            self._read_plan()
             whole = [share for share in self.shares if share.name in names]
             with ThreadPoolExecutor(READERS) as pool:
                 reports = pool.map(lambda share: read_report(store, share.name), whole)
@@ -187,33 +190,50 @@ class Archive:
             raise OutputError(f"{store.location}: holds results already; {remedy} another --output")
         self.save()
 
-    def plan(self, recordings: Iterable[tuple[str, int]], folder: str, workers: int) -> list[Share]:
+    def plan(self, recordings: Iterable[Recording], folder: str, workers: int) -> list[Share]:
         """Give every recording that has no result, nor a partition to come, a partition.
 
         Parameters
         ----------
-        recordings : name and bytes of each, in the order of the results.
+        recordings : in the order of the results.
         folder : what names that are not absolute are relative to.
         workers : how many there are to keep busy.
 
         Returns
         -------
-        The shares to do, in order: those planned earlier that are not whole, then the new ones.
+        The shares to do, in order: those planned earlier that are not whole, or no longer, then the new ones.
+
+        Raises
+        ------
+        OutputError
+            If the plan cannot be written.
         """
-        held = {where for where, failure in self._standing().items() if failure is None}
-        new = {locate(folder, file): (file, size) for file, size in recordings}
-        self.refused = [(file, NOT_UTF8) for where, (file, _) in new.items() if not is_utf8(where)]
-        todo = [recording for where, recording in new.items() if where not in held and is_utf8(where)]
-        if todo:
-            first = self.shares[-1].number + 1 if self.shares else 0
-            runs = divide(todo, SHARES * workers)
-            self.shares += [Share(number, folder, files) for number, files in enumerate(runs, first)]
-            self._write_plan()
-        return [share for share in self.shares if share.number not in self.reports]
+        given = {locate(folder, recording.file): recording for recording in recordings}
+        self.refused = [(recording.file, NOT_UTF8) for where, recording in given.items() if not is_utf8(where)]
+        for where, (number, failure) in self._standing().items():
+            if where in given and failure is None and self.marks[where] != given[where][1:]:
+                self.reports.pop(number, None)
+        standing = self._standing()
+        todo = [
+            recording
+            for where, recording in given.items()
+            if is_utf8(where) and (where not in standing or standing[where][1] is not None)
+        ]
+        first = self.shares[-1].number + 1 if self.shares else 0
+        runs = divide(todo, SHARES * workers) if todo else ()
+        self.shares += [Share(number, folder, files) for number, files in enumerate(runs, first)]
+        self.marks |= {where: (recording.size, recording.changed) for where, recording in given.items()}
+        self._write_plan()
+        owners = {where: number for where, (number, _) in self._standing().items()}
+        return [
+            replace(share, files=tuple(file for file in share.files if owners[share.locate(file)] == share.number))
+            for share in self.shares
+            if share.number not in self.reports
+        ]
 
     def failures(self) -> list[Failure]:
         """Recordings without a result that are not still to be tried, in the order of the plan."""
-        return self.refused + [failure for failure in self._standing().values() if failure is not None]
+        return self.refused + [failure for _, failure in self._standing().values() if failure is not None]
 
     def save(self) -> None:
         """Renew the manifest.
@@ -244,14 +264,14 @@ class Archive:
         self.store.write(FAILURES, "".join(lines).encode())
         return failures
 
-    def _standing(self) -> dict[str, Failure | None]:
-        """How every planned recording stands, by where it is: the failure, or None. Later partitions overrule."""
-        standing: dict[str, Failure | None] = {}
+    def _standing(self) -> dict[str, tuple[int, Failure | None]]:
+        """How every planned recording stands, by where it is: its partition's number; the failure, or None."""
+        standing: dict[str, tuple[int, Failure | None]] = {}
         for share in self.shares:
             report = self.reports.get(share.number)
             failed = dict(report.failures) if report else {}
             for file in share.files:
-                standing[locate(share.folder, file)] = (file, failed[file]) if file in failed else None
+                standing[share.locate(file)] = share.number, (file, failed[file]) if file in failed else None
         return standing
 
     def _check(self, manifest: bytes) -> None:
@@ -264,50 +284,55 @@ class Archive:
             raise OutputError(f"{location}: {MANIFEST} is damaged; choose another --output") from None
         if version != VERSION:
             raise OutputError(f"{location}: an archive of format {version}, not {VERSION}; choose another --output")
-        changed = [
-            f"{name} {json.dumps(settings.get(name))} (now {json.dumps(self.settings.get(name))})"
-            for name in dict.fromkeys([*settings, *self.settings])
-            if settings.get(name) != self.settings.get(name)
-        ]
-        if changed:
-            raise OutputError(
-                f"{location}: holds results with {', '.join(changed)}; ask for the same, or choose another --output"
-            )
+        for name in dict.fromkeys([*settings, *self.settings]):
+            then, now = settings.get(name), self.settings.get(name)
+            if then != now:
+                raise OutputError(
+                    f"{location}: made with {shown(name, then)}, and now it is {shown(name, now)}; ask for the same, "
+                    "or choose another --output"
+                )
 
     def _write_plan(self) -> None:
         import pyarrow as pa
         from pyarrow import parquet
 
-        rows = [(share.number, share.folder, file) for share in self.shares for file in share.files]
-        numbers, folders, files = zip(*rows, strict=True)
-        table = pa.table({"partition": pa.array(numbers, pa.int32()), "folder": folders, "file": files})
+        planned = [(share, file, *self.marks[share.locate(file)]) for share in self.shares for file in share.files]
+        table = pa.table(
+            {
+                "partition": pa.array([share.number for share, *_ in planned], pa.int32()),
+                "folder": pa.array([share.folder for share, *_ in planned], pa.string()),
+                "file": pa.array([file for _, file, *_ in planned], pa.string()),
+                "size": pa.array([size for *_, size, _ in planned], pa.int64()),
+                "changed": pa.array([changed for *_, changed in planned], pa.int64()),
+            }
+        )
         content = io.BytesIO()
         parquet.write_table(table, content, compression="zstd")
         self.store.write(PLAN, content.getbuffer())
 
-    def _read_plan(self) -> list[Share]:
+    def _read_plan(self) -> None:
         from pyarrow import parquet
 
         content = self.store.read(PLAN)
         if content is None:
-            return []  # cut short before there was one
+            return  # cut short before there was one
         try:
             rows = parquet.read_table(io.BytesIO(content)).to_pylist()
         except (OSError, ValueError):
             raise OutputError(f"{self.store.location}: {PLAN} is damaged; choose another --output") from None
-        return [
-            Share(number, folder, tuple(row["file"] for row in group))
-            for (number, folder), group in groupby(rows, key=lambda row: (row["partition"], row["folder"]))
-        ]
+        for (number, folder), group in groupby(rows, key=lambda row: (row["partition"], row["folder"])):
+            planned = list(group)
+            self.shares.append(Share(number, folder, tuple(row["file"] for row in planned)))
+            self.marks |= {locate(folder, row["file"]): (row["size"], row["changed"]) for row in planned}
 
 
-def divide(recordings: Sequence[tuple[str, int]], shares: int) -> Iterator[tuple[str, ...]]:
-    """Cut recordings (name, bytes) into runs, at least `shares` where there are so many, none larger than LARGEST."""
+def divide(recordings: Sequence[Recording], shares: int) -> Iterator[tuple[str, ...]]:
+    """Cut recordings into runs, at least `shares` where there are so many, none larger than LARGEST."""
     most = min(LARGEST[0], math.ceil(len(recordings) / shares))
-    fullest = min(LARGEST[1], math.ceil(sum(size for _, size in recordings) / shares))
+    fullest = min(LARGEST[1], math.ceil(sum(recording.size for recording in recordings) / shares))
     files: list[str] = []
     held = 0
-    for file, size in recordings:
+    for file, size, _ in recordings:
         if files and (len(files) == most or held + size > fullest):
             yield tuple(files)
             files, held = [], 0
@@ -315,3 +340,8 @@ def divide(recordings: Sequence[tuple[str, int]], shares: int) -> Iterator[tuple
         held += size
     if files:
         yield tuple(files)
+
+
+def shown(name: str, value: Any) -> str:
+    """An option as a person writes it."""
+    return f"no {name}" if value is None else f"{name} {', '.join(value) if isinstance(value, list) else value}"

@@ -6,6 +6,7 @@ import hashlib
 import io
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -15,23 +16,28 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import sedkit
 from sedkit.cluster.archive import Archive, Failure, Report, Share, parse_report
+from sedkit.cluster.recordings import Recording
 from sedkit.cluster.storage import Store, is_uri
 from sedkit.cluster.worker import Ledger, Task, Worker
 from sedkit.errors import DeviceError, SedkitError
 
 if TYPE_CHECKING:
     from sedkit.formats import Kind
+    from sedkit.results import Tagging, Timeline
     from sedkit.session import Device
+    from sedkit.views import View
 
 RENEWAL = 10.0  # seconds between manifests
+PATIENCE = 10.0  # seconds to wait for a cluster to answer
 
 
 def analyse(
     kind: Kind,
-    recordings: Sequence[tuple[str, int]],
+    recordings: Sequence[Recording],
     output: str,
     *,
-    model: str | os.PathLike[str],
+    model: Path,
+    view: Callable[[], View[Tagging | Timeline]],
     options: Mapping[str, Any],
     device: Device = "auto",
     resume: bool = False,
@@ -44,11 +50,12 @@ def analyse(
 
     Parameters
     ----------
-    kind : ``"tags"``, or ``"events"`` of the timeline.
-    recordings : path or URI, and bytes, of each; the machines of all workers have to see them under that name.
+    kind : what the view finds.
+    recordings : in the order of the results; the machines of all workers have to see them under that name.
     output : a folder that all machines share, or a URI.
     model : file of the model; only this machine needs to have it.
-    options : of :meth:`sedkit.tagger.Tagger.tag` or :meth:`~sedkit.tagger.Tagger.timeline`, ready for JSON.
+    view : makes a recording's result; goes to the workers by pickle.
+    options : what the view was made with, by the names that a user knows them by; values that JSON can hold.
     device : ``"auto"`` takes the cluster's GPUs where it has some, a worker each, else a worker a CPU.
     resume : whether `output` may hold results already, with which the run goes on.
     address : of the cluster, as of ``ray.init``: None is $RAY_ADDRESS, else the cluster that runs on this machine, else
@@ -69,13 +76,12 @@ def analyse(
     ModelError, DeviceError
         If a worker cannot load the model.
     """
-    content = Path(model).read_bytes()
+    content = model.read_bytes()
     settings = {
-        "kind": kind,
-        **options,
-        "model": Path(model).stem,
-        "model_sha256": hashlib.sha256(content).hexdigest(),
         "sedkit": sedkit.__version__,
+        "results": kind,
+        "--model": f"{model.name} (SHA-256 {hashlib.sha256(content).hexdigest()[:16]})",
+        **options,
     }
     check_installed()
     archive = Archive(Store(output), settings, resume)  # first: Ray takes its time, and a mistake should show at once
@@ -84,7 +90,7 @@ def analyse(
         shares = archive.plan(recordings, os.getcwd(), workers.count)
         on_plan(sum(len(share.files) for share in shares))
         location = output if is_uri(output) else os.path.abspath(output)
-        task = Task(kind, options, (Path(model).name, content), device, workers.cpus, location)
+        task = Task(kind, view, (model.name, content), device, workers.cpus, location)
         renewed = time.monotonic()
         try:
             for number, report in reports(task, shares, workers, on_notice):
@@ -209,18 +215,33 @@ def connected(address: str | None) -> Iterator[None]:
         if ray.is_initialized():
             yield
             return
+        wanted = address or os.environ.get("RAY_ADDRESS") or "auto"
+        check_answers(wanted)
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of a change to come
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else the driver logs to standard error, too
         try:
             with native_stderr_muted():  # it tells that it has read the variable
                 ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            where = address or os.environ.get("RAY_ADDRESS") or "this machine"
-            raise SedkitError(f"{where}: no Ray cluster there: {last_line(error)}") from None
+        except Exception as error:  # ConnectionError, ValueError, RuntimeError, and some that are plain Exception
+            raise SedkitError(f"{wanted}: no Ray cluster to be had there: {last_line(error)}") from error
         try:
             yield
         finally:
             ray.shutdown()
+
+
+def check_answers(address: str) -> None:
+    """Raise a SedkitError if nothing listens at an address HOST:PORT, where Ray would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), PATIENCE).close()
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise SedkitError(
+                f"{address}: no Ray cluster answers there ({reason}); check --address and $RAY_ADDRESS, or start one: "
+                "ray start --head"
+            ) from None
 
 
 @contextmanager

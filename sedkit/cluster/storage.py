@@ -1,4 +1,4 @@
-"""Folders and object stores through one door: pyarrow's file systems.
+"""Folders and object stores through one door, pyarrow's file systems.
 
 A location is a path, or a URI that pyarrow knows: ``s3://bucket/folder``, ``gs://``, ``abfs://``, ``file://``.
 Special characters of a URI are percent-encoded, as in any URI.
@@ -6,23 +6,19 @@ Special characters of a URI are percent-encoded, as in any URI.
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
-from urllib.parse import quote, unquote
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote
 from uuid import uuid4
 
-from sedkit.errors import AudioError, OutputError
+from sedkit.errors import OutputError
 
 if TYPE_CHECKING:
     import pyarrow.fs
 
 PUT_IS_ATOMIC = ("s3", "gcs", "abfs")  # an object appears when its last byte is there, and not before
-READ_AHEAD = 1 << 20  # bytes asked of a store at a time: a request costs as much as some 100 kB
 
 
 def is_uri(name: str) -> bool:
@@ -124,99 +120,3 @@ class Store:
         except (OSError, ValueError) as error:
             raise OutputError(f"{self.location}: cannot be listed: {reason(error)}") from None
         return sorted(info.base_name for info in infos if info.is_file and not info.base_name.startswith("."))
-
-
-def recordings_at(uri: str, endings: frozenset[str], recursive: bool) -> Iterator[tuple[str, int]]:
-    """The recordings that a URI means, an object or those in a folder, sorted: name and size in bytes.
-
-    Parameters
-    ----------
-    endings : what counts as a recording in a folder; an object that is named is always taken.
-
-    Raises
-    ------
-    AudioError
-        If there are none, or the store cannot be reached.
-    """
-    from pyarrow import fs
-
-    try:
-        files, path = resolve(uri)
-        (info,) = files.get_file_info([path])
-        if info.is_file:
-            yield uri, info.size
-            return
-        if info.type == fs.FileType.NotFound:
-            raise AudioError(f"{uri}: no such object or folder; check the address")
-        infos = files.get_file_info(fs.FileSelector(path, recursive=recursive))
-    except (OSError, ValueError) as error:
-        raise AudioError(f"{uri}: cannot be read: {reason(error)}") from None
-    base, mark, query = uri.partition("?")
-    found = [
-        (f"{base.rstrip('/')}/{quote(inside)}{mark}{query}", info.size)
-        for info in infos
-        if info.is_file and PurePosixPath(info.path).suffix.lower() in endings
-        for inside in [info.path[len(path.rstrip("/")) + 1 :]]
-        if not any(part.startswith(".") for part in inside.split("/"))
-    ]
-    if not found:
-        hint = "" if recursive else "; --recursive looks in the folders below as well"
-        raise AudioError(f"{uri}: no audio files in this folder{hint}")
-    yield from sorted(found)
-
-
-class Remote(io.RawIOBase):
-    """A recording in a store, as a raw file that is read while it is decoded; wrap it in :class:`io.BufferedReader`.
-
-    Attributes
-    ----------
-    name : the URI.
-    failure : why reading failed, or None. libsndfile takes a read that fails for the end of the recording, so whoever
-        has decoded it looks here.
-
-    Raises
-    ------
-    AudioError
-        If it cannot be opened.
-    """
-
-    def __init__(self, uri: str) -> None:
-        self.name = uri
-        self.failure: str | None = None
-        try:
-            files, path = resolve(uri)
-            self.file = files.open_input_file(path)
-        except FileNotFoundError:
-            raise AudioError(f"{uri}: no such object; check the address") from None
-        except (OSError, ValueError) as error:
-            raise AudioError(f"{uri}: cannot be opened: {reason(error)}") from None
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return cast("int", self.file.seek(offset, whence))
-
-    def tell(self) -> int:
-        return cast("int", self.file.tell())
-
-    def readinto(self, buffer: Any) -> int:
-        try:
-            return cast("int", self.file.readinto(buffer))
-        except OSError as error:
-            self.failure = reason(error)
-            raise
-
-    def close(self) -> None:
-        if hasattr(self, "file") and not self.closed:
-            self.file.close()
-        super().close()
-
-
-def open_recording(uri: str) -> tuple[BinaryIO, Remote]:
-    """A recording in a store as a buffered file object, and the raw file below it."""
-    raw = Remote(uri)
-    return io.BufferedReader(raw, READ_AHEAD), raw
