@@ -1,0 +1,66 @@
+"""(6) One short file from a cold start: the process ``sedkit tag``, against no more than importing its runtime.
+
+Files are in the disk cache for everybody. ``sedkit`` may keep prepared graphs in the user's cache folder, which here
+is a folder of the run's own; the very first start, with that folder empty, stands in the JSON file.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import perf_counter
+
+from benchmarks.harness import Row, Setup, at_most, race, ratios, seconds
+from benchmarks.networks import full_width
+from benchmarks.processes import SEDKIT, run
+
+GOAL = at_most(1.7)
+SECONDS = 10.0
+IMPORT = "import onnxruntime"
+LIBROSA = """
+import sys, librosa
+samples, rate = librosa.load(sys.argv[1], sr=16000)
+librosa.power_to_db(librosa.feature.melspectrogram(y=samples, sr=rate, n_fft=512, hop_length=160, n_mels=64))
+"""
+
+
+def measure(setup: Setup) -> Iterator[Row]:
+    models = full_width(setup)
+    folder = {"XDG_CACHE_HOME": str(setup.scratch / "cache")}
+
+    def process(*command: str | Path) -> Callable[[Path], object]:
+        return lambda wav: run([*command, wav], folder)
+
+    tags = {
+        f"{models.name}, int8": process(*SEDKIT, "tag", "--model", models.int8),
+        "default model": process(*SEDKIT, "tag"),
+    }
+    others = {"import": process(sys.executable, "-c", IMPORT), "librosa": process(sys.executable, "-c", LIBROSA)}
+    wavs = (
+        setup.recordings.write_wav(setup.scratch / f"cold-{number}.wav", SECONDS) for number in range(setup.repeats + 1)
+    )
+    warm_up = next(wavs)
+    first = {}
+    for name, tag in tags.items():
+        start = perf_counter()
+        tag(warm_up)
+        first[name] = perf_counter() - start
+    rounds = race(tags | others, wavs, warm_up)
+    for name in tags:
+        own = seconds(rounds, name)
+        yield Row(
+            6,
+            f"sedkit tag, {name}, {SECONDS:g} s wav / {IMPORT}",
+            ratios(rounds, name, "import"),
+            figure=f"{1e3 * own:.0f} / {1e3 * seconds(rounds, 'import'):.0f} ms",
+            goal=GOAL,
+            details={"seconds": own, "first_start_seconds": first[name]},
+        )
+    name = "default model"
+    yield Row(
+        6,
+        f"log-mel with librosa / sedkit tag, {name}",
+        ratios(rounds, "librosa", name),
+        figure=f"{1e3 * seconds(rounds, 'librosa'):.0f} / {1e3 * seconds(rounds, name):.0f} ms",
+    )

@@ -1,0 +1,149 @@
+"""(4) One hour as a wav file, from the file to its tags, against YAMNet.
+
+YAMNet (Apache-2.0, TFLite, 521 classes) scores windows of 0.975 s, one every 0.48 s. Its graph takes one window a run
+and looks at no more than the first window of a longer input, so it cannot be batched; several threads in one
+interpreter and several interpreters side by side are tried first, and the fastest way runs the race. It reads the
+file as sedkit does, in blocks, and averages its scores. Its model is loaded beforehand, while sedkit, which is run as
+the command that a user gives, loads its own.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.harness import Row, Setup, Unavailable, at_least, packages, race, ratios, seconds
+from benchmarks.networks import full_width, shipped
+from sedkit.audio import open_audio
+from sedkit.cli import main
+
+YAMNET = "peers/yamnet.tflite"
+WINDOW, HOP = 15600, 7680  # samples
+SECONDS = 3600.0
+FULL_WIDTH, SMALL = at_least(1.0), at_least(3.0)
+
+
+def measure(setup: Setup) -> Iterator[Row]:
+    length, trial = (20.0, 5.0) if setup.quick else (SECONDS, 60.0)
+    trial_wav = setup.recordings.write_wav(setup.scratch / "trial.wav", trial)
+    yamnet, way = fastest_yamnet(setup, trial_wav)
+    models, small = full_width(setup), shipped(setup)
+    own = {
+        f"{models.name}, fp32": (models.fp32, None),
+        f"{models.name}, int8": (models.int8, FULL_WIDTH),
+        f"{small.name}, int8": (small.int8, SMALL),
+    }
+    contenders: dict[str, Callable[[Path], object]] = {name: sedkit_tag(path) for name, (path, _) in own.items()}
+    files = (setup.recordings.write_wav(setup.scratch / "hour.wav", length) for _ in range(setup.repeats))
+    rounds = race(contenders | {"YAMNet": yamnet}, files, warm_up=trial_wav)
+    base = seconds(rounds, "YAMNet")
+    for name, (_, goal) in own.items():
+        taken = seconds(rounds, name)
+        yield Row(
+            4,
+            f"YAMNet / sedkit, {length / 60:.3g} min wav, {name}",
+            ratios(rounds, "YAMNet", name),
+            figure=f"{length / base:.0f}x → {length / taken:.0f}x real time",
+            goal=goal,
+            details={"seconds_of_sound": length, "yamnet_seconds": base, "seconds": taken, "yamnet_runs": way},
+        )
+
+
+def sedkit_tag(model: Path) -> Callable[[Path], object]:
+    """The command ``sedkit tag`` within this process, the loading of its model included."""
+
+    def run(wav: Path) -> None:
+        options = ["--model", str(model), "--device", "cpu", "--output", str(wav.with_suffix(".tsv"))]
+        if main(["tag", str(wav), *options], standalone_mode=False):
+            raise RuntimeError(f"sedkit tag with {model.name} failed")
+
+    return run
+
+
+class Yamnet:
+    """YAMNet over files.
+
+    Parameters
+    ----------
+    interpreters : how many run side by side, each in a thread of its own.
+    threads : of each interpreter.
+    """
+
+    def __init__(self, model: Path, interpreters: int, threads: int) -> None:
+        with packages(), quiet():
+            from ai_edge_litert.interpreter import Interpreter
+
+            self.free: queue.SimpleQueue[Interpreter] = queue.SimpleQueue()
+            for _ in range(interpreters):
+                interpreter = Interpreter(str(model), num_threads=threads)
+                interpreter.allocate_tensors()
+                self.free.put(interpreter)
+        self.input = interpreter.get_input_details()[0]["index"]
+        self.output = interpreter.get_output_details()[0]["index"]
+        self.pool = ThreadPoolExecutor(interpreters)
+
+    def __call__(self, file: Path) -> NDArray[np.float64]:
+        """Mean scores [521] of a recording."""
+        total, windows = np.zeros(521), 0
+        held = np.zeros(0, np.float32)
+        pending = []
+        with open_audio(file) as stream:
+            for block in stream:
+                held = np.concatenate([held, block])
+                starts = range(0, len(held) - WINDOW + 1, HOP)
+                pending.append(self.pool.submit(self._scores, held, starts))
+                windows += len(starts)
+                held = held[len(starts) * HOP :]
+        for future in pending:
+            total += future.result()
+        return total / windows
+
+    def _scores(self, samples: NDArray[np.float32], starts: range) -> NDArray[np.float64]:
+        """Sum of the scores of windows."""
+        interpreter = self.free.get()
+        total = np.zeros(521)
+        for start in starts:
+            interpreter.set_tensor(self.input, samples[start : start + WINDOW])
+            interpreter.invoke()
+            total += interpreter.get_tensor(self.output)[0]
+        self.free.put(interpreter)
+        return total
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """LiteRT's greetings go straight to file descriptor 2; here into nothing."""
+    kept = os.dup(2)
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
+
+
+def fastest_yamnet(setup: Setup, wav: Path) -> tuple[Yamnet, str]:
+    """YAMNet run in the way that is fastest here, and that way in words."""
+    model = setup.recordings.data / YAMNET
+    if not model.is_file():
+        raise Unavailable(f"needs YAMNet as {YAMNET} in the data folder (set SEDKIT_DATA)")
+    ways = {(1, 1), (1, setup.threads), (setup.threads, 1), (setup.threads, 2)}
+    found = {}
+    for interpreters, threads in sorted(ways):
+        yamnet = Yamnet(model, interpreters, threads)
+        yamnet(wav)
+        start = perf_counter()
+        yamnet(wav)
+        found[interpreters, threads] = perf_counter() - start, yamnet
+    best = min(found, key=lambda way: found[way][0])
+    return found[best][1], f"{best[0]} interpreter(s) of {best[1]} thread(s)"

@@ -1,0 +1,67 @@
+"""(2) int8 against fp32: how much faster, and how far apart the scores are.
+
+Both run as sedkit runs them (``Model.segments``), on all CPUs, on the same recordings. The difference is looked at on
+the full-width network, whose weights are random, and on the shipped model, whose weights are trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.harness import Round, Row, Setup, at_least, at_most, race, ratios, seconds
+from benchmarks.networks import full_width, shipped
+from sedkit.model import Model
+
+SPEED, DIFFERENCE = at_least(1.8), at_most(0.03)
+SECONDS = 60.0
+
+
+def measure(setup: Setup) -> Iterator[Row]:
+    models = full_width(setup)
+    rounds = run(models.fp32, models.int8, setup)
+    fp32, int8 = seconds(rounds, "fp32"), seconds(rounds, "int8")
+    length = 10.0 if setup.quick else SECONDS
+    yield Row(
+        2,
+        f"fp32 / int8, {models.name}",
+        ratios(rounds, "fp32", "int8"),
+        figure=f"{length / fp32:.0f}x → {length / int8:.0f}x real time",
+        goal=SPEED,
+        details={"seconds_of_sound": length, "fp32_seconds": fp32, "int8_seconds": int8},
+    )
+    yield difference(models.name, rounds)
+    small = shipped(setup)
+    if small != models:
+        yield difference(small.name, run(small.fp32, small.int8, setup))
+
+
+def run(fp32: Path, int8: Path, setup: Setup) -> list[Round]:
+    """Rounds whose results are the scores [K, classes]."""
+    length = 10.0 if setup.quick else SECONDS
+    contenders = {"fp32": scorer(fp32), "int8": scorer(int8)}
+    return race(contenders, setup.recordings.many(setup.repeats, length), setup.recordings.samples(length))
+
+
+def scorer(path: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    model = Model(path, "cpu")
+    return lambda waveform: np.concatenate(list(model.segments([waveform])))
+
+
+def difference(name: str, rounds: Sequence[Round]) -> Row:
+    """Largest difference of a score, of each round; the largest of all counts."""
+    apart = [np.abs(one["int8"].result - one["fp32"].result) for one in rounds]
+    everything = np.concatenate([part.ravel() for part in apart])
+    return Row(
+        2,
+        f"largest difference of a score, int8 from fp32, {name}",
+        [float(part.max()) for part in apart],
+        unit="",
+        figure=f"{everything.size:,} scores, mean {everything.mean():.2g}",
+        goal=DIFFERENCE,
+        summary="largest",
+        details={"mean": float(everything.mean()), "percentile_99.9": float(np.percentile(everything, 99.9))},
+    )

@@ -1,0 +1,71 @@
+"""The networks that are timed: their size is that of the papers, and cutting them changes nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from tests.conftest import make_sound
+
+torch = pytest.importorskip("torch", reason="networks are made with torch")
+onnx = pytest.importorskip("onnx", reason="networks are counted and cut with onnx")
+
+from benchmarks.networks import cut, multiply_adds, set_statistics  # noqa: E402
+from benchmarks.peers import PEERS, parameters  # noqa: E402
+from training.wels import Network  # noqa: E402
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [("Cnn14", 80_753_615), ("Cnn10", 5_219_279), ("MobileNetV1", 4_796_303), ("mn10", 4_880_000)],
+)
+def test_peers_have_the_size_that_their_papers_print(name, published):
+    with torch.device("meta"):
+        make, bands = PEERS[name]
+        network = make().eval()
+        assert network(torch.empty(2, 1, 320, bands)).shape == (2, 527)
+    assert parameters(network) == pytest.approx(published, rel=0.001 if name == "mn10" else 0)
+
+
+def test_multiply_adds_are_those_of_table_1(model_path, tmp_path):
+    """Output positions of each layer, as Table 1 prints them for 1024 frames, times its weights."""
+    body = onnx.load(cut(model_path, tmp_path).body)
+    widths = [max(1, round(0.05 * filters)) for filters in (64, 128, 256, 512)]
+    expected, inputs = 0, 1
+    for filters, positions in zip(widths, (1024 * 64, 256 * 16, 128 * 8, 64 * 4), strict=True):
+        expected += positions * 9 * (inputs * filters + filters * filters)
+        inputs = filters
+    l1, l2 = round(0.05 * 2048), round(0.05 * 1024)
+    expected += 30 * (inputs * l1 * 6 + l1 * l2 + l2 * 1024 + 1024 * 5)
+    assert multiply_adds(body, (1, 1, 1024, 64)) == expected
+
+
+def test_the_parts_of_a_graph_compute_what_the_whole_does(model_path, tmp_path):
+    parts = cut(model_path, tmp_path)
+    whole, front, body = (
+        onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        for path in (model_path, parts.front, parts.body)
+    )
+    waveform = make_sound(5)[None]
+    (logmel,) = front.run(None, {"waveform": waveform})
+    (scores,) = body.run(None, {parts.logmel: logmel})
+    (segments,) = whole.run(["segments"], {"waveform": waveform})
+    assert logmel.shape == (1, 1, 512, 64)
+    np.testing.assert_allclose(scores[..., 0].transpose(0, 2, 1), segments, atol=1e-6)
+
+
+def test_statistics_of_real_sound_keep_a_random_network_from_saturating():
+    torch.manual_seed(0)
+    network = Network(classes=20, width=0.05)
+    sound = torch.from_numpy(np.stack([make_sound(2, seed=seed) for seed in range(2)]))
+    set_statistics(network, sound)
+    assert not network.training
+    with torch.no_grad():
+        scores, _, embedding = network(sound)
+        logmel = network.frontend(sound)
+    assert logmel.mean().abs() < 0.01
+    assert logmel.std() == pytest.approx(1, abs=0.01)
+    assert 0.2 < (embedding == 0).float().mean() < 0.8  # about half of the units are off, as after any ReLU
+    assert 0.01 < scores.std() < 0.3
+    assert 0.01 < scores.min() < scores.max() < 0.99
