@@ -254,7 +254,7 @@ def _decode_array(array: NDArray[Any], sample_rate: float | None) -> Decoder:
         raise ArgumentError(f"an array is [samples, channels]; {list(array.shape)} looks transposed")
     block = int(BLOCK_SECONDS * sample_rate)
     for start in range(0, len(samples), block):
-        yield float(sample_rate), _to_float(samples[start : start + block]).mean(axis=1)
+        yield float(sample_rate), _mono(_to_float(samples[start : start + block]).T)
 
 
 def _open_soundfile(source: str | BinaryIO) -> soundfile.SoundFile | None:
@@ -292,7 +292,7 @@ def _decode_soundfile(sound: soundfile.SoundFile, name: str) -> Decoder:
             if not len(block):
                 return
             done += len(block)
-            yield rate, block.mean(axis=1)
+            yield rate, _mono(block.T)
 
 
 def _open_libav(file: BinaryIO, name: str) -> av.container.InputContainer:
@@ -319,7 +319,7 @@ def _decode_libav(file: BinaryIO, name: str) -> Decoder:
     """
     import av
 
-    rate, done, pending = 0, 0, list[Samples]()
+    rate, done, yielded, pending = 0, 0, 0, list[Samples]()
     damage: av.FFmpegError | None = None
     with _open_libav(file, name) as container:
         packets = container.demux(_audio_track(container, name))
@@ -342,9 +342,9 @@ def _decode_libav(file: BinaryIO, name: str) -> Decoder:
                 pending.append(_frame_to_mono(frame))
                 done += len(pending[-1])
             damage = None if frames else damage
-            if pending and sum(map(len, pending)) >= BLOCK_SECONDS * rate:
+            if pending and done - yielded >= BLOCK_SECONDS * rate:
                 yield rate, np.concatenate(pending)
-                pending = []
+                yielded, pending = done, []
         if damage and not done:
             raise _not_audio(file, name, damage)
         if pending:
@@ -355,7 +355,17 @@ def _frame_to_mono(frame: av.AudioFrame) -> Samples:
     samples = frame.to_ndarray()  # planar [channels, samples], packed [1, samples * channels]
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
-    mono: Samples = _to_float(samples).mean(axis=0)
+    return _mono(_to_float(samples))
+
+
+def _mono(channels: Samples) -> Samples:
+    """The mean of channels [channels, samples]; numpy's own is five times slower where they interleave."""
+    mono: Samples = channels[0]
+    if len(channels) > 1:
+        mono = mono + channels[1]
+        for channel in channels[2:]:
+            mono += channel
+        mono /= len(channels)
     return mono
 
 
@@ -364,7 +374,9 @@ def _to_float(samples: NDArray[Any]) -> Samples:
     if samples.dtype.kind == "f":
         return samples.astype(np.float32)
     half = 2.0 ** (8 * samples.dtype.itemsize - 1)
-    return (samples / half - (samples.dtype.kind == "u")).astype(np.float32)
+    if samples.dtype.kind == "i":
+        return samples.astype(np.float32) / np.float32(half)
+    return (samples / half - 1).astype(np.float32)
 
 
 def _not_audio(file: BinaryIO, name: str, error: av.FFmpegError) -> AudioError:
