@@ -83,7 +83,7 @@ class Timeline:
     resolution : seconds a cell, or ``"native"``.
     seconds : the grid, without gaps from 0 to ``duration``.
     events : by onset, then by label.
-    scores : [cells, classes], the score of every class in every cell, thresholds or not.
+    scores : [cells, classes], the score of every class in every cell, thresholds or not; None where it was not kept.
     labels : one a class, in the order of ``scores``.
     """
 
@@ -92,7 +92,7 @@ class Timeline:
     resolution: float | str
     seconds: tuple[Second, ...]
     events: tuple[Event, ...]
-    scores: NDArray[np.float32] = field(repr=False, compare=False)
+    scores: NDArray[np.float32] | None = field(repr=False, compare=False)
     labels: tuple[Label, ...] = field(repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:

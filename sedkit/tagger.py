@@ -6,11 +6,11 @@ import difflib
 import os
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sedkit import timeline
 from sedkit.audio import Source, open_audio
 from sedkit.contract import Contract, Label
 from sedkit.errors import ArgumentError
@@ -18,6 +18,7 @@ from sedkit.installed import find_model
 from sedkit.model import Model
 from sedkit.results import Tagging, Timeline
 from sedkit.session import Device
+from sedkit.timeline import Resolution, check_resolution
 from sedkit.views import TagsView, TimelineView, View
 
 Result = TypeVar("Result")
@@ -105,7 +106,7 @@ class Tagger:
         sample_rate: float | None = None,
         *,
         threshold: float | None = None,
-        resolution: float | Literal["native"] = 1.0,
+        resolution: Resolution = 1.0,
         classes: Iterable[str] | None = None,
     ) -> Timeline:
         """What is in a recording, and when.
@@ -127,7 +128,7 @@ class Tagger:
         ArgumentError
             If an argument has a value that it cannot have, such as an unknown class.
         """
-        view = self.timeline_view(threshold=threshold, resolution=resolution, classes=classes)
+        view = self.timeline_view(threshold=threshold, resolution=resolution, classes=classes, scores=True)
         return self._analyse(view(), source, sample_rate)
 
     def tags_view(
@@ -152,31 +153,40 @@ class Tagger:
         self,
         *,
         threshold: float | None = None,
-        resolution: float | Literal["native"] = 1.0,
+        resolution: Resolution = 1.0,
         classes: Iterable[str] | None = None,
+        scores: bool = False,
     ) -> Callable[[], TimelineView]:
         """A maker of views that give what :meth:`timeline` returns; checks its arguments at once.
+
+        Parameters
+        ----------
+        scores : whether results hold the scores of every class in every cell, which of ten hours and 527 classes
+            are 76 MB.
 
         Raises
         ------
         ArgumentError
             If an argument has a value that it cannot have, such as an unknown class.
         """
-        columns = self._columns(classes)
-        if threshold is None:
-            thresholds = np.array([self.contract.thresholds[column] for column in columns])
-        else:
-            thresholds = np.full(len(columns), _checked_threshold(threshold))
-        if resolution != "native":
-            timeline.cell_edges(1.0, resolution)  # a bad resolution is told before the work, not after
-            resolution = float(resolution)
-        return partial(TimelineView, [self.labels[column] for column in columns], columns, thresholds, resolution)
+        return partial(TimelineView, *self._timeline_arguments(threshold, resolution, classes), scores)
 
     def _analyse(self, view: View[Result], source: Source, sample_rate: float | None) -> Result:
         with open_audio(source, sample_rate) as stream:
             for scores in self.model.segments(stream):
                 view.add(scores)
         return view.finish(stream.name, stream.duration)
+
+    def _timeline_arguments(
+        self, threshold: float | None, resolution: Resolution, classes: Iterable[str] | None
+    ) -> tuple[list[Label], list[int], NDArray[np.float64], Resolution]:
+        """The arguments that views of a timeline are made with, checked."""
+        columns = self._columns(classes)
+        if threshold is None:
+            thresholds = np.array([self.contract.thresholds[column] for column in columns])
+        else:
+            thresholds = np.full(len(columns), _checked_threshold(threshold))
+        return [self.labels[column] for column in columns], columns, thresholds, check_resolution(resolution)
 
     def _columns(self, classes: Iterable[str] | None) -> list[int]:
         """Columns of the wanted classes, in the model's order."""

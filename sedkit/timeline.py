@@ -1,14 +1,17 @@
-"""Segment scores → a grid of cells → events. The why of each rule is in docs/timeline.md.
+"""Segment scores → a grid of cells, and events, made while scores come. The why of each rule is in docs/timeline.md.
 
 Segment ``k`` is centred at ``0.32 k + 0.48`` s and owns the *tile* ``[0.32 k + 0.32, 0.32 k + 0.64)``;
 the first tile reaches back to 0, the last on to the end of the recording. Tiles cover the recording
 without gaps or overlaps.
+
+What is handed out does not depend on the chunks in which scores come, and is final: nothing is taken back.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,8 +19,23 @@ from numpy.typing import ArrayLike, NDArray
 from sedkit.errors import ArgumentError
 from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP, SEGMENT_SPAN
 
+Resolution: TypeAlias = float | Literal["native"]
+
+STEP = SEGMENT_HOP / SAMPLE_RATE  # seconds between segments
+CENTRE = SEGMENT_SPAN / 2 / SAMPLE_RATE  # of segment 0, in seconds
+FIRST_TILE = (
+    SEGMENT_SPAN - SEGMENT_HOP
+) // 2  # samples: where the tile of segment 0 would begin, did it not reach back
 FINEST = 0.01  # seconds, of a cell
 EPSILON = 1e-6  # seconds; times closer than this are one
+CLOCKS = 1e-3  # seconds by which the clocks of a recording and of its 16 kHz samples may differ
+
+
+class Cells(NamedTuple):
+    """Neighbouring cells of the grid: their edges, [n + 1] in seconds, and scores, [n, classes]."""
+
+    edges: NDArray[np.float64]
+    scores: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,61 +51,161 @@ class Run:
     score: float
 
 
-def tile_edges(segments: int, duration: float) -> NDArray[np.float64]:
-    """Edges of the tiles of `segments` segments, [segments + 1] in seconds, from 0 to `duration`."""
-    first = (SEGMENT_SPAN - SEGMENT_HOP) // 2
-    edges = (first + SEGMENT_HOP * np.arange(segments + 1.0)) / SAMPLE_RATE
-    edges[0], edges[-1] = 0.0, duration
-    return edges
+class Grid:
+    """The cells of a recording.
 
+    A cell takes the maximum over the segments centred in it; a cell without a centre takes the segment whose tile
+    holds the cell's middle. The last cell ends with the recording.
 
-def cell_edges(duration: float, resolution: float) -> NDArray[np.float64]:
-    """Edges of the grid, [cells + 1] in seconds: multiples of `resolution`, the last one `duration`.
+    Parameters
+    ----------
+    resolution : seconds a cell; ``"native"`` takes the tiles.
+    classes : how many.
 
     Raises
     ------
     ArgumentError
-        If `resolution` is not a number of seconds of at least 0.01.
+        If `resolution` is neither ``"native"`` nor a number of seconds of at least 0.01.
     """
-    if not (isinstance(resolution, int | float | np.number) and FINEST <= resolution < math.inf):
-        raise ArgumentError(f"a resolution is 'native' or at least {FINEST} seconds, not {resolution}")
-    cells = max(1, math.ceil((duration - EPSILON) / resolution))
-    edges = resolution * np.arange(cells + 1.0)
-    edges[-1] = duration
-    return edges
+
+    def __init__(self, resolution: Resolution, classes: int) -> None:
+        self.resolution = check_resolution(resolution)
+        self.cells = 0  # handed out
+        self.first = 0  # the segment that rows[0] belongs to
+        self.rows = np.zeros((0, classes), np.float32)  # segments that cells to come depend on
+
+    def add(self, scores: NDArray[np.float32], lasting: float = 0.0) -> Cells:
+        """The cells that become complete with the next segments.
+
+        Parameters
+        ----------
+        scores : [k, classes].
+        lasting : seconds that the recording is known to last. Without it, a cell is not known to be complete until
+            one or two segments later.
+        """
+        self.rows = np.concatenate([self.rows, scores])
+        segments = self.first + len(self.rows)
+        if segments > 1:  # a recording lasts for more than one step beyond K steps, see sedkit.geometry
+            lasting = max(lasting, (segments + 1) * STEP - CLOCKS)
+        edges = self._edges(max(self.cells, self._sure(lasting)))
+        bounds, nearest = _centred_before(edges), _tile_at((edges[:-1] + edges[1:]) / 2)
+        needed = np.where(bounds[:-1] < bounds[1:], bounds[1:] - 1, nearest)  # the last segment a cell waits for
+        complete = np.searchsorted(np.maximum.accumulate(needed), segments)
+        cells = self._close(edges[: complete + 1])
+        self._merge()
+        return cells
+
+    def finish(self, duration: float) -> Cells:
+        """The rest of the cells of a recording of `duration` seconds."""
+        if self.resolution == "native":
+            total = self.first + len(self.rows)
+        else:
+            total = max(1, math.ceil((duration - EPSILON) / self.resolution))
+        edges = self._edges(total)
+        edges[-1] = duration
+        return self._close(edges, last=True)
+
+    def _sure(self, lasting: float) -> int:
+        """How many cells are certainly not the last one, and so have the edges that they seem to have."""
+        if self.resolution == "native":
+            return math.ceil((lasting - CLOCKS) / STEP) - 3
+        return math.ceil((lasting - EPSILON) / self.resolution) - 1
+
+    def _edges(self, stop: int) -> NDArray[np.float64]:
+        """Edges of the next cells up to cell `stop`, which is left out."""
+        if self.resolution == "native":
+            return np.array([_tile_start(segment) for segment in range(self.cells, stop + 1)])
+        return self.resolution * np.arange(self.cells, stop + 1.0)
+
+    def _close(self, edges: NDArray[np.float64], last: bool = False) -> Cells:
+        """Hand out the cells between `edges`, and let go of segments that no later cell depends on."""
+        bounds = (_centred_before(edges) - self.first).clip(0, len(self.rows))
+        if last:
+            bounds[-1] = len(self.rows)
+        nearest = (_tile_at((edges[:-1] + edges[1:]) / 2) - self.first).clip(0, len(self.rows) - 1)
+        filled = bounds[:-1] < bounds[1:]
+        scores = self.rows[nearest]
+        if filled.any():
+            scores[filled] = np.maximum.reduceat(self.rows[: bounds[-1]], bounds[:-1][filled])
+        self.cells += len(scores)
+        self._drop(max(0, int(bounds[-1]) - 1))  # the last one may be the nearest of the next cell
+        return Cells(edges, scores)
+
+    def _merge(self) -> None:
+        """Of the segments that have come for the next cell, keep the maximum, and the last for the cell after it."""
+        bounds = (_centred_before(self._edges(self.cells + 1)) - self.first).clip(0, len(self.rows))
+        start, stop = bounds.tolist()
+        if stop - start > 2:
+            self.rows[stop - 2] = self.rows[start : stop - 1].max(axis=0)
+            self._drop(stop - 2)
+
+    def _drop(self, rows: int) -> None:
+        self.rows = self.rows[rows:]
+        self.first += rows
 
 
-def pool(segments: NDArray[np.float32], edges: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Scores of grid cells, [cells, classes], from segment scores, [K, classes].
-
-    A cell takes the maximum over the segments centred in it; a cell without a centre takes the
-    segment whose tile holds the cell's middle.
-    """
-    centres = (SEGMENT_SPAN / 2 + SEGMENT_HOP * np.arange(len(segments))) / SAMPLE_RATE
-    bounds = np.searchsorted(centres, edges - EPSILON)
-    bounds[-1] = len(segments)
-    middles = (edges[:-1] + edges[1:]) / 2
-    tiles = tile_edges(len(segments), edges[-1])
-    nearest = np.searchsorted(tiles[1:-1], middles + EPSILON, side="right")
-    filled = bounds[:-1] < bounds[1:]
-    cells = segments[nearest]
-    cells[filled] = np.maximum.reduceat(segments, bounds[:-1][filled])
-    return cells
-
-
-def find_runs(segments: NDArray[np.float32], thresholds: ArrayLike, duration: float) -> list[Run]:
-    """Events in segment scores [K, classes], class by class, each in order of time.
+class Runs:
+    """The events of a recording.
 
     Parameters
     ----------
-    thresholds : one number, or one a class; a segment counts at or above it.
-    duration : seconds of the recording, where the last tile ends.
+    thresholds : one a class, [classes]; a segment counts at or above it.
     """
-    edges = tile_edges(len(segments), duration)
-    active = np.pad(segments >= np.asarray(thresholds), ((1, 1), (0, 0)))
-    change = np.diff(active.astype(np.int8), axis=0)  # [K + 1, classes]: 1 where a run starts, -1 after it ends
-    starts, stops = np.argwhere(change.T == 1), np.argwhere(change.T == -1)  # both by class, then by time
-    return [
-        Run(float(edges[start]), float(edges[stop]), int(column), float(segments[start:stop, column].max()))
-        for (column, start), (_, stop) in zip(starts, stops, strict=True)
-    ]
+
+    def __init__(self, thresholds: ArrayLike) -> None:
+        self.thresholds = np.asarray(thresholds)
+        self.segments = 0
+        self.present = np.zeros(len(self.thresholds), bool)  # whether a class is in a run
+        self.onset = np.zeros(len(self.thresholds))  # of that run
+        self.score = np.zeros(len(self.thresholds), np.float32)
+
+    def add(self, scores: NDArray[np.float32]) -> list[Run]:
+        """The events that end within the next segments, [k, classes]: by offset, then by class."""
+        return [run for row in scores for run in self._step(row)]
+
+    def finish(self, duration: float) -> list[Run]:
+        """The events that last to the end of the recording, at `duration` seconds."""
+        return self._end(self.present, duration)
+
+    def _step(self, row: NDArray[np.float32]) -> list[Run]:
+        start = _tile_start(self.segments)
+        present = row >= self.thresholds
+        ended = self._end(self.present & ~present, start)
+        self.onset[present & ~self.present] = start
+        self.score = np.where(present, np.maximum(self.score, row), 0)
+        self.present = present
+        self.segments += 1
+        return ended
+
+    def _end(self, columns: NDArray[np.bool_], offset: float) -> list[Run]:
+        ends = np.flatnonzero(columns).tolist()
+        return [Run(float(self.onset[column]), offset, column, float(self.score[column])) for column in ends]
+
+
+def check_resolution(resolution: Resolution) -> Resolution:
+    """The resolution, a number as a float.
+
+    Raises
+    ------
+    ArgumentError
+        If it is neither ``"native"`` nor a number of seconds of at least 0.01.
+    """
+    if resolution == "native":
+        return "native"
+    if not (isinstance(resolution, int | float | np.number) and FINEST <= resolution < math.inf):
+        raise ArgumentError(f"a resolution is 'native' or at least {FINEST} seconds, not {resolution}")
+    return float(resolution)
+
+
+def _tile_start(segment: int) -> float:
+    return (FIRST_TILE + SEGMENT_HOP * segment) / SAMPLE_RATE if segment else 0.0
+
+
+def _centred_before(times: NDArray[np.float64]) -> NDArray[np.int64]:
+    """How many segments are centred before each of `times`."""
+    return np.ceil((times - EPSILON - CENTRE) / STEP).astype(np.int64).clip(0)
+
+
+def _tile_at(times: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The segment whose tile holds each of `times`, provided that the recording has so many."""
+    return np.floor((times + EPSILON - FIRST_TILE / SAMPLE_RATE) / STEP).astype(np.int64).clip(0)

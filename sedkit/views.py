@@ -7,14 +7,14 @@ length, and at the end makes its result: the tags of the whole, or the timeline.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit import timeline
 from sedkit.contract import Label
 from sedkit.results import Event, Second, Tag, Tagging, Timeline
+from sedkit.timeline import Cells, Grid, Resolution, Run, Runs
 
 Result = TypeVar("Result", covariant=True)
 
@@ -55,7 +55,7 @@ class TagsView:
 
 
 class TimelineView:
-    """A recording's grid and events (sedkit.timeline).
+    """A recording's grid and events (sedkit.timeline), which close as scores come.
 
     Parameters
     ----------
@@ -63,6 +63,12 @@ class TimelineView:
     columns : where they stand in the scores.
     thresholds : one a class.
     resolution : seconds a cell, or ``"native"``.
+    scores : whether the result is to hold the scores of all cells and classes.
+
+    Raises
+    ------
+    ArgumentError
+        If `resolution` is none.
     """
 
     def __init__(
@@ -70,31 +76,78 @@ class TimelineView:
         labels: Sequence[Label],
         columns: Sequence[int],
         thresholds: NDArray[np.float64],
-        resolution: float | Literal["native"],
+        resolution: Resolution,
+        scores: bool = False,
     ) -> None:
-        self.labels, self.columns, self.thresholds, self.resolution = tuple(labels), columns, thresholds, resolution
-        self.chunks: list[NDArray[np.float32]] = []
+        self.live = LiveTimeline(labels, columns, thresholds, resolution)
+        self.seconds: list[Second] = []
+        self.events: list[Event] = []
+        self.scores: list[NDArray[np.float32]] | None = [] if scores else None
 
     def add(self, scores: NDArray[np.float32]) -> None:
-        self.chunks.append(scores[:, self.columns])
+        self._keep(*self.live.add(scores))
 
     def finish(self, file: str, duration: float) -> Timeline:
-        segments = np.concatenate(self.chunks)
-        if self.resolution == "native":
-            edges, cells = timeline.tile_edges(len(segments), duration), segments
-        else:
-            edges = timeline.cell_edges(duration, self.resolution)
-            cells = timeline.pool(segments, edges)
-        seconds = tuple(
-            Second(float(start), float(end), present_tags(row, self.labels, self.thresholds))
-            for start, end, row in zip(edges[:-1], edges[1:], cells, strict=True)
+        self._keep(*self.live.finish(duration))
+        events = tuple(sorted(self.events, key=lambda event: (event.onset, event.label)))
+        scores = None if self.scores is None else np.concatenate(self.scores)
+        return Timeline(
+            file, duration, self.live.grid.resolution, tuple(self.seconds), events, scores, self.live.labels
         )
+
+    def _keep(self, seconds: list[Second], events: list[Event], scores: NDArray[np.float32]) -> None:
+        self.seconds += seconds
+        self.events += events
+        if self.scores is not None:
+            self.scores.append(scores)
+
+
+class LiveTimeline:
+    """A timeline that is handed out while it grows. Parameters as of :class:`TimelineView`."""
+
+    def __init__(
+        self,
+        labels: Sequence[Label],
+        columns: Sequence[int],
+        thresholds: NDArray[np.float64],
+        resolution: Resolution,
+    ) -> None:
+        self.labels, self.columns, self.thresholds = tuple(labels), columns, thresholds
+        self.grid, self.runs = Grid(resolution, len(columns)), Runs(thresholds)
+
+    def add(self, scores: NDArray[np.float32], lasting: float = 0.0) -> Growth:
+        """What becomes certain with the next scores, [k, classes] of all of the model's classes.
+
+        Parameters
+        ----------
+        lasting : seconds that the recording is known to last; see :meth:`sedkit.timeline.Grid.add`.
+        """
+        chosen = scores[:, self.columns]
+        return self._growth(self.grid.add(chosen, lasting), self.runs.add(chosen))
+
+    def finish(self, duration: float) -> Growth:
+        """The rest: the last cells, and the events that end with the recording."""
+        return self._growth(self.grid.finish(duration), self.runs.finish(duration))
+
+    def _growth(self, cells: Cells, runs: list[Run]) -> Growth:
+        edges = cells.edges.tolist()
+        seconds = [
+            Second(start, end, present_tags(row, self.labels, self.thresholds))
+            for start, end, row in zip(edges[:-1], edges[1:], cells.scores, strict=True)
+        ]
         events = [
             Event(run.onset, run.offset, self.labels[run.column].name, self.labels[run.column].mid, run.score)
-            for run in timeline.find_runs(segments, self.thresholds, duration)
+            for run in runs
         ]
-        events.sort(key=lambda event: (event.onset, event.label))
-        return Timeline(file, duration, self.resolution, seconds, tuple(events), cells, self.labels)
+        return Growth(seconds, events, cells.scores)
+
+
+class Growth(NamedTuple):
+    """Cells of the grid, in order; events, by the time at which they end; the scores of those cells, [n, classes]."""
+
+    seconds: list[Second]
+    events: list[Event]
+    scores: NDArray[np.float32]
 
 
 def present_tags(

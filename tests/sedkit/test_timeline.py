@@ -1,6 +1,9 @@
-"""From segment scores to cells and events, on scores that one can check by hand."""
+"""From segment scores to cells and events, on scores that one can check by hand, and in whatever chunks they come."""
 
 from __future__ import annotations
+
+import itertools
+import math
 
 import numpy as np
 import pytest
@@ -9,17 +12,58 @@ from hypothesis import strategies as st
 
 from sedkit.errors import ArgumentError
 from sedkit.geometry import SAMPLE_RATE, segment_count
-from sedkit.timeline import Run, cell_edges, find_runs, pool, tile_edges
+from sedkit.timeline import Cells, Grid, Run, Runs
 
 LENGTHS = st.integers(1, 30 * SAMPLE_RATE)  # samples
+RESOLUTIONS = st.one_of(st.just("native"), st.sampled_from([0.1, 0.32, 1.0]), st.floats(0.05, 40))
 
 
 def column(*scores: float) -> np.ndarray:
     return np.array(scores, np.float32)[:, None]
 
 
+def chunked(scores: np.ndarray, cuts: list[int]) -> list[np.ndarray]:
+    edges = [0, *sorted(cut % (len(scores) + 1) for cut in cuts), len(scores)]
+    return [scores[start:stop] for start, stop in itertools.pairwise(edges)]
+
+
+def grid(scores: np.ndarray, duration: float, resolution, cuts: list[int] = [], known: bool = False) -> Cells:  # noqa: B006
+    """All cells; `known`: as if the recording were heard as its segments come, so that its length so far is known."""
+    made, parts, segments = Grid(resolution, scores.shape[1]), [], 0
+    for chunk in chunked(scores, cuts):
+        segments += len(chunk)
+        parts.append(made.add(chunk, min(duration, 0.32 * (segments + 4)) if known else 0.0))
+    parts.append(made.finish(duration))
+    edges = np.concatenate([part.edges[:-1] for part in parts[:-1]] + [parts[-1].edges])
+    return Cells(edges, np.concatenate([part.scores for part in parts]))
+
+
+def find_runs(scores: np.ndarray, threshold, duration: float, cuts: list[int] = []) -> list[Run]:  # noqa: B006
+    runs = Runs(np.broadcast_to(threshold, scores.shape[1:]))
+    found = [run for chunk in chunked(scores, cuts) for run in runs.add(chunk)]
+    return sorted(found + runs.finish(duration), key=lambda run: (run.column, run.onset))
+
+
+def by_the_book(scores: np.ndarray, duration: float, resolution) -> Cells:
+    """The rules of docs/timeline.md, one by one."""
+    segments = len(scores)
+    centres = [0.32 * k + 0.48 for k in range(segments)]
+    tiles = [0.0, *(0.32 * k + 0.32 for k in range(1, segments)), duration]
+    if resolution == "native":
+        return Cells(np.array(tiles), scores)
+    edges = [resolution * i for i in range(max(1, math.ceil((duration - 1e-6) / resolution)))] + [duration]
+    cells = []
+    for start, end in itertools.pairwise(edges):
+        stop = math.inf if end == duration else end
+        inside = [k for k in range(segments) if start - 1e-6 <= centres[k] < stop - 1e-6]
+        middle = (start + end) / 2 + 1e-6
+        nearest = sum(start <= middle for start in tiles[1:-1])
+        cells.append(scores[inside].max(axis=0) if inside else scores[nearest])
+    return Cells(np.array(edges), np.array(cells))
+
+
 def test_tiles_lie_around_the_centres_of_their_segments():
-    edges = tile_edges(14, 5.0)  # 5 s
+    edges = grid(np.zeros((14, 1), np.float32), 5.0, "native").edges
     np.testing.assert_allclose(edges[:3], [0, 0.64, 0.96])
     np.testing.assert_allclose(edges[-3:], [4.16, 4.48, 5.0])
     centres = 0.32 * np.arange(14) + 0.48
@@ -27,65 +71,66 @@ def test_tiles_lie_around_the_centres_of_their_segments():
     assert (centres < edges[1:]).all()
 
 
-@settings(max_examples=200, deadline=None)
-@given(samples=LENGTHS)
-def test_tiles_cover_any_recording_without_gaps(samples):
-    duration = samples / SAMPLE_RATE
-    edges = tile_edges(segment_count(samples), duration)
-    assert edges[0] == 0
-    assert edges[-1] == duration
-    assert (np.diff(edges) > 0).all()
-
-
 def test_a_cell_takes_the_maximum_of_the_segments_centred_in_it():
     scores = np.linspace(0, 0.9, 14, dtype=np.float32)[:, None]  # centres 0.48, 0.80 | 1.12, 1.44, 1.76 | ...
-    cells = pool(scores, cell_edges(5.0, 1.0))
     last = [1, 4, 7, 10, 13]  # 0.80, 1.76, 2.72, 3.68, 4.64
-    np.testing.assert_array_equal(cells, scores[last])
+    np.testing.assert_array_equal(grid(scores, 5.0, 1.0).scores, scores[last])
 
 
 def test_a_short_event_is_not_diluted_and_does_not_spread():
     scores = np.full((14, 1), 0.1, np.float32)
     scores[6] = 0.9  # centre 2.40 s, nominal span 1.92 to 2.88 s
-    np.testing.assert_allclose(pool(scores, cell_edges(5.0, 1.0))[:, 0], [0.1, 0.1, 0.9, 0.1, 0.1])
+    np.testing.assert_allclose(grid(scores, 5.0, 1.0).scores[:, 0], [0.1, 0.1, 0.9, 0.1, 0.1])
 
 
 def test_a_centre_on_an_edge_belongs_to_the_later_cell():
     scores = np.zeros((14, 1), np.float32)
     scores[11] = 1  # centre exactly 4.0 s
-    np.testing.assert_array_equal(pool(scores, cell_edges(5.0, 1.0))[:, 0], [0, 0, 0, 0, 1])
+    np.testing.assert_array_equal(grid(scores, 5.0, 1.0).scores[:, 0], [0, 0, 0, 0, 1])
 
 
 def test_cells_without_a_centre_take_the_nearest_segment():
     scores = np.arange(14, dtype=np.float32)[:, None] / 14
-    cells = pool(scores, cell_edges(5.0, 0.1))
+    cells = grid(scores, 5.0, 0.1).scores
     middles = np.arange(50) * 0.1 + 0.05
     nearest = np.abs(middles[:, None] - (0.32 * np.arange(14) + 0.48)).argmin(axis=1)
     np.testing.assert_array_equal(cells[:, 0], scores[nearest, 0])
-    rest = pool(scores, cell_edges(5.05, 1.0))  # a last cell of 0.05 s
+    rest = grid(scores, 5.05, 1.0).scores  # a last cell of 0.05 s
     assert rest.shape == (6, 1)
     assert rest[-1] == scores[-1]
 
 
-@settings(max_examples=200, deadline=None)
-@given(samples=LENGTHS, resolution=st.floats(0.05, 40))
-def test_a_grid_covers_the_recording_and_loses_no_segment(samples, resolution):
+@settings(max_examples=150, deadline=None)
+@given(samples=LENGTHS, resolution=RESOLUTIONS, cuts=st.lists(st.integers(0, 100), max_size=40), known=st.booleans())
+def test_a_grid_follows_the_rules_in_whatever_chunks_scores_come(samples, resolution, cuts, known):
     duration = samples / SAMPLE_RATE
-    edges = cell_edges(duration, resolution)
-    assert edges[0] == 0
-    assert edges[-1] == duration
-    assert (np.diff(edges) > 0).all()
-    assert np.diff(edges).max() <= resolution * (1 + 1e-6) + 1e-6
     scores = np.random.default_rng(samples).random((segment_count(samples), 2), np.float32)
-    cells = pool(scores, edges)
-    assert cells.shape == (len(edges) - 1, 2)
-    assert np.isin(cells, scores).all()
-    np.testing.assert_array_equal(cells.max(axis=0), scores.max(axis=0))
+    cells = grid(scores, duration, resolution, cuts, known)
+    expected = by_the_book(scores, duration, resolution)
+    np.testing.assert_allclose(cells.edges, expected.edges, rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(cells.scores, expected.scores)
+    assert cells.edges[0] == 0
+    assert cells.edges[-1] == duration
+    assert (np.diff(cells.edges) > 0).all()
+    np.testing.assert_array_equal(cells.scores.max(axis=0), scores.max(axis=0))  # no segment is lost
+
+
+@pytest.mark.parametrize("resolution", [0.1, 1.0, 3.0, 60.0, "native"])
+def test_a_cell_comes_as_soon_as_its_segments_do_and_nothing_older_is_held(resolution):
+    made = Grid(resolution, 1)
+    came = 0.0  # where the last cell that came ends
+    for segment in range(1000):
+        came = made.add(np.zeros((1, 1), np.float32), lasting=0.32 * segment + 1.6).edges[-1]  # when it is complete
+        tile, centre = 0.32 * (segment + 1) + 0.32, 0.32 * (segment + 1) + 0.48  # of the next segment
+        end = tile + 0.32 if resolution == "native" else came + resolution
+        assert end > centre - 1e-6 or (came + end) / 2 > tile - 1e-6  # the next cell does need the next segment
+        assert len(made.rows) <= 6
+    assert came > 300 - 60
 
 
 @pytest.mark.parametrize(("duration", "resolution", "cells"), [(5, 1, 5), (0.3 * 3, 0.3, 3), (5.01, 1, 6), (0.2, 1, 1)])
 def test_the_number_of_cells(duration, resolution, cells):
-    edges = cell_edges(duration, resolution)
+    edges = grid(np.zeros((segment_count(round(duration * SAMPLE_RATE)), 1), np.float32), duration, resolution).edges
     assert len(edges) == cells + 1
     assert edges[-1] == duration
 
@@ -93,7 +138,7 @@ def test_the_number_of_cells(duration, resolution, cells):
 @pytest.mark.parametrize("resolution", [0, -1, 0.001, float("nan"), float("inf"), "fine", None])
 def test_impossible_resolutions(resolution):
     with pytest.raises(ArgumentError, match="resolution"):
-        cell_edges(5.0, resolution)
+        Grid(resolution, 1)
 
 
 def test_events_are_maximal_runs():
@@ -114,16 +159,23 @@ def test_thresholds_can_differ_by_class():
     assert [run.column for run in find_runs(scores, [0.4, 0.6, 0.5], 5.0)] == [0, 2]
 
 
+def test_events_come_with_the_segment_that_ends_them():
+    runs = Runs([0.5])
+    assert runs.add(column(0.1, 0.9, 0.8)) == []
+    assert runs.add(column(0.2, 0.6)) == [Run(0.64, 1.28, 0, pytest.approx(0.9))]
+    assert runs.finish(2.3) == [Run(1.6, 2.3, 0, pytest.approx(0.6))]
+
+
 @settings(max_examples=100, deadline=None)
-@given(samples=LENGTHS, threshold=st.floats(0, 1))
-def test_events_are_the_active_tiles_and_nothing_else(samples, threshold):
+@given(samples=LENGTHS, threshold=st.floats(0, 1), cuts=st.lists(st.integers(0, 100), max_size=40))
+def test_events_are_the_active_tiles_and_nothing_else(samples, threshold, cuts):
     segments = segment_count(samples)
     duration = samples / SAMPLE_RATE
     scores = np.random.default_rng(samples).random((segments, 2), np.float32)
-    edges = tile_edges(segments, duration)
+    edges = grid(scores, duration, "native").edges
     middles = (edges[:-1] + edges[1:]) / 2
     painted = np.zeros(scores.shape, bool)
-    for run in find_runs(scores, threshold, duration):
+    for run in find_runs(scores, threshold, duration, cuts):
         inside = (run.onset < middles) & (middles < run.offset)
         assert not painted[inside, run.column].any()
         assert run.score == scores[inside, run.column].max()
