@@ -1,6 +1,6 @@
 """Many recordings through one model: decoding, resampling and inference overlap, and memory stays bounded.
 
-A recording is cut into *pieces* of about half a minute (:func:`sedkit.model.pieces`); a short one is a single
+A recording is cut into *pieces* of some twenty seconds (:func:`sedkit.model.pieces`); a short one is a single
 piece. A crew of threads looks for work, and each takes the first that there is of
 
 1. a full batch of pieces of one length, to be run through the model;
@@ -38,8 +38,8 @@ from sedkit.views import View
 
 Result = TypeVar("Result")
 
-BATCH = {"cpu": 96, "cuda": 1536}  # hops of 0.32 s in a full batch; on a CPU, what still fits its cache
-BATCHES_AHEAD = 4  # full batches' worth of audio decoded ahead of those that are running
+BATCH = {"cpu": 64, "cuda": 512}  # hops of 0.32 s in a full batch; on a CPU more is slower again
+BATCHES_AHEAD = 8  # full batches' worth of audio decoded ahead of those that are running
 RECORDINGS = 512  # begun and not yet handed over
 SECONDS = 3600.0  # of recordings begun and not yet handed over, the one waited for left out
 STDIN = "-"

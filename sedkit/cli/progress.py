@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,21 +39,14 @@ class Progress:
             from rich.console import Console
             from rich.table import Column
 
-            one_line = Column(no_wrap=True, overflow="ellipsis")
-            name = progress.TextColumn("{task.description}", markup=False, table_column=one_line)
+            rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+            name = progress.TextColumn("{task.description}", markup=False, table_column=rest)
+            far = progress.TextColumn("{task.fields[clock]}") if self.single else progress.MofNCompleteColumn()
             rate = progress.TextColumn("{task.fields[rate]}")
-            many = () if self.single else (progress.MofNCompleteColumn(),)
-            columns = (
-                progress.SpinnerColumn(),
-                progress.BarColumn(20),
-                *many,
-                rate,
-                progress.TimeRemainingColumn(),
-                name,
-            )
-            self.bar = progress.Progress(*columns, console=Console(stderr=True), transient=True)
+            columns = (progress.SpinnerColumn(), progress.BarColumn(20), far, rate, progress.TimeRemainingColumn())
+            self.bar = progress.Progress(*columns, name, console=Console(stderr=True), transient=True, expand=True)
             total = duration(names[0]) if self.single else len(names)
-            self.task = self.bar.add_task("", total=total, rate="")
+            self.task = self.bar.add_task("", total=total, clock="", rate="")
             self.started = time.monotonic()
 
     def begin(self, name: str) -> None:
@@ -60,7 +54,7 @@ class Progress:
         if self.bar:
             from sedkit.draw import printable
 
-            self.bar.update(self.task, description=printable(name))
+            self.bar.update(self.task, description=printable(os.path.basename(name)))
 
     def skip(self) -> None:
         """One recording less is to be done."""
@@ -70,9 +64,16 @@ class Progress:
     def heard(self, seconds: float) -> None:
         """So much more has been analysed."""
         if self.bar:
+            from sedkit.draw import clock
+
             self.seconds += seconds
             rate = self.seconds / max(1e-3, time.monotonic() - self.started)
-            self.bar.update(self.task, advance=seconds if self.single else 0, rate=f"{rate:,.0f} x real time")
+            self.bar.update(
+                self.task,
+                advance=seconds if self.single else 0,
+                clock=clock(self.seconds, max(60, self.seconds)),
+                rate=f"{rate:,.0f} x real time",
+            )
 
     def done(self) -> None:
         """One recording more is done."""
@@ -108,14 +109,18 @@ class Watched(Generic[Result]):
 
     def __init__(self, view: View[Result], heard: Callable[[float], None]) -> None:
         self.view, self.heard = view, heard
+        self.seconds = 0.0
 
     def add(self, scores: NDArray[np.float32]) -> None:
         from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP
 
         self.view.add(scores)
-        self.heard(len(scores) * SEGMENT_HOP / SAMPLE_RATE)
+        seconds = len(scores) * SEGMENT_HOP / SAMPLE_RATE
+        self.seconds += seconds
+        self.heard(seconds)
 
     def finish(self, file: str, duration: float) -> Result:
+        self.heard(duration - self.seconds)
         return self.view.finish(file, duration)
 
 

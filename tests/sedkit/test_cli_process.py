@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -130,24 +130,28 @@ def test_a_reader_that_goes_away_is_no_error(many: Path, model_path: Path):
 
 
 @posix
-def test_ctrl_c_keeps_what_was_done_under_another_name(many: Path, model_path: Path, tmp_path: Path):
-    target, partial = tmp_path / "tags.json", tmp_path / "tags.json.partial"
-    target.write_text("from an earlier run")
-    arguments = ["tag", many, "--model", model_path, "--output", target]
-    with subprocess.Popen([*COMMAND, *map(str, arguments)], stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 60
-        while not (partial.exists() and partial.stat().st_size) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
+def test_ctrl_c_ends_a_run_that_waits_for_a_silent_pipe(clip: Path, model_path: Path):
+    command = [*COMMAND, "tag", str(clip), "-", "--model", str(model_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
         assert process.stderr is not None
-        message = process.stderr.read()
+        assert process.stdout.readline() == b"file\tlabel\tmid\tscore\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == b"sedkit: interrupted\n"
     assert process.returncode == 130
-    assert target.read_text() == "from an earlier run"
-    done = [json.loads(line) for line in partial.read_text().splitlines()]
-    assert 0 < len(done) < 2000
-    held, end = message.splitlines()
-    assert held == f"sedkit: {len(done)} of 2000 results are in {partial}; --resume goes on from there"
-    assert end == "sedkit: interrupted"
+
+
+@posix
+def test_on_a_terminal_there_is_progress(many: Path, clip: Path, model_path: Path, tmp_path: Path):
+    names = sorted(many.iterdir())[:50]
+    arguments = ["timeline", *names, "--model", model_path, "-o", tmp_path / "x.tsv"]
+    code, output = on_terminal(arguments, columns=100, NO_COLOR="1")
+    assert code == 0
+    assert re.search(r"50/50 [\d,]+ x real time 0:00:00 0049.wav", output)
+    soundfile.write(tmp_path / "long.wav", make_sound(75), 16000)
+    code, output = on_terminal(["tag", tmp_path / "long.wav", "--model", model_path], columns=100, NO_COLOR="1")
+    assert code == 0
+    assert re.search(r"1:15 [\d,]+ x real time 0:00:00 long.wav", output)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

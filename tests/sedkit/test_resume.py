@@ -1,0 +1,300 @@
+"""--resume: whatever stops a run, and whatever happens to its files, the end is that of an unbroken run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import soundfile
+from click.testing import CliRunner, Result
+
+from sedkit.cli import main
+from tests.conftest import make_sound
+
+COMMAND = [sys.executable, "-m", "sedkit"]
+posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+COUNT = 8
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Recordings of several lengths and, in the middle, a file that is none."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for number in range(COUNT):
+        soundfile.write(folder / f"{number}.wav", make_sound((1, 2.5, 1)[number % 3], seed=number), 16000)
+    (folder / "3x.wav").write_bytes(b"RIFF, or so it says")
+    return folder
+
+
+@pytest.fixture
+def sedkit(model_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The command, in this process."""
+    monkeypatch.setenv("SEDKIT_DEBUG", "1")
+
+    def run(command: str, *arguments: str | Path) -> Result:
+        options = ["--model", str(model_path), "--device", "cpu"]
+        result = CliRunner().invoke(main, [command, *options, *map(str, arguments)])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return run
+
+
+class Archive:
+    """Many recordings, most of them links, and one that is broken; and the command as a process."""
+
+    count = 800
+
+    def __init__(self, folder: Path, model: Path) -> None:
+        self.clips, self.output = folder / "clips", folder / "out"
+        self.clips.mkdir()
+        self.output.mkdir()
+        self.model = model
+        for number in range(4):
+            soundfile.write(folder / f"{number}.wav", make_sound((0.5, 2, 0.5, 35)[number], seed=number), 16000)
+        for number in range(self.count):
+            kind = 3 if number % 400 == 5 else number % 3
+            (self.clips / f"{number:04}.wav").symlink_to(folder / f"{kind}.wav")
+        (self.clips / "0100.ogg").write_bytes(b"OggS, or so it says")
+
+    def start(self, name: str, *options: str) -> subprocess.Popen[str]:
+        arguments = ["timeline", self.clips, "-t", "0.4", "--model", self.model, "--output", self.output / name]
+        return subprocess.Popen([*COMMAND, *map(str, arguments), *options], stderr=subprocess.PIPE, text=True)
+
+    def finish(self, name: str, *options: str) -> tuple[int, list[str]]:
+        process = self.start(name, *options)
+        _, message = process.communicate()
+        return process.returncode, message.splitlines()
+
+    def interrupt(self, name: str, *options: str, size: int = 1, how: int = signal.SIGKILL) -> tuple[int, list[str]]:
+        """Send a signal as soon as the partial output is larger than ``size`` bytes."""
+        partial = self.output / f"{name}.partial"
+        process = self.start(name, *options)
+        while not (partial.exists() and partial.stat().st_size > size) and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(how)
+        _, message = process.communicate()
+        return process.returncode, message.splitlines()
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory, model_path: Path) -> Archive:
+    return Archive(tmp_path_factory.mktemp("archive"), model_path)
+
+
+@pytest.fixture(scope="module")
+def whole(archive: Archive) -> bytes:
+    """The output of an unbroken run."""
+    code, message = archive.finish("whole.csv")
+    assert (code, message[-1]) == (1, f"sedkit: 1 of {archive.count + 1} failed")
+    return (archive.output / "whole.csv").read_bytes()
+
+
+@posix
+def test_killed_twice_and_torn_a_run_ends_with_the_same_bytes(archive: Archive, whole: bytes):
+    partial, journal = archive.output / "x.csv.partial", archive.output / "x.csv.journal"
+    assert archive.interrupt("x.csv", size=len(whole) // 4)[0] == -signal.SIGKILL
+    with open(partial, "ab") as file:
+        file.write(b'"clips/0300.wav",0.0,0.9')
+    with open(journal, "ab") as file:
+        file.write(b'{"file": "clips/03')
+    before = len(journal.read_bytes().splitlines()) - 2
+    assert archive.interrupt("x.csv", "--resume", size=len(whole) // 2)[0] == -signal.SIGKILL
+    done = len(journal.read_bytes().splitlines()) - 1
+    assert 0 < before < done < archive.count
+    code, message = archive.finish("x.csv", "--resume")
+    assert code == 1
+    assert message[0] == f"sedkit: {done} of {archive.count + 1} recordings were done before"
+    assert message[-1] == f"sedkit: 1 of {archive.count + 1} failed"
+    assert (archive.output / "x.csv").read_bytes() == whole
+    assert not partial.exists()
+
+
+@posix
+def test_ctrl_c_leaves_whole_results_and_says_how_to_go_on(archive: Archive, whole: bytes):
+    (archive.output / "y.csv").write_text("from an earlier run")
+    partial = archive.output / "y.csv.partial"
+    code, message = archive.interrupt("y.csv", size=len(whole) // 3, how=signal.SIGINT)
+    kept = partial.read_bytes()
+    assert code == 130
+    assert (archive.output / "y.csv").read_text() == "from an earlier run"
+    assert whole.startswith(kept)
+    assert kept.endswith(b"\n")
+    done = len((archive.output / "y.csv.journal").read_bytes().splitlines()) - 1
+    held = f"sedkit: {done} of {archive.count + 1} results are in {partial}; --resume goes on from there"
+    assert message[0] == held
+    assert message[-1] == "sedkit: interrupted"
+    code, message = archive.finish("y.csv")
+    assert code == 1
+    assert message[0].endswith("go on with --resume, or delete it to begin anew")
+    assert partial.read_bytes() == kept
+    assert archive.finish("y.csv", "--resume")[0] == 1
+    assert (archive.output / "y.csv").read_bytes() == whole
+
+
+@posix
+def test_a_full_disk_loses_nothing(archive: Archive):
+    import resource
+
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    arguments = ["timeline", archive.clips, "-t", "0.4", "--model", archive.model, "-o", archive.output / "x.jsonl"]
+    command = [*COMMAND, *map(str, arguments)]
+    result = subprocess.run(command, preexec_fn=little_room, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "results are in" in result.stderr
+    assert "cannot be written: File too large" in result.stderr
+    partial = archive.output / "x.jsonl.partial"
+    assert all(json.loads(line)["seconds"] for line in partial.read_text().splitlines())
+    assert archive.finish("x.jsonl", "--resume")[0] == 1
+    assert len((archive.output / "x.jsonl").read_text().splitlines()) == archive.count
+
+
+@posix
+def test_two_runs_do_not_write_one_file(archive: Archive):
+    with archive.start("z.csv") as first:
+        while not (archive.output / "z.csv.journal").exists():
+            time.sleep(0.005)
+        code, message = archive.finish("z.csv", "--resume")
+        assert code == 1
+        assert "another run is writing it" in message[0]
+        first.kill()
+
+
+class TestWhatHappensInBetween:
+    """A run that ended with a failure; then something changes; then --resume."""
+
+    @pytest.fixture
+    def output(self, sedkit, folder: Path, tmp_path: Path) -> Path:
+        output = tmp_path / "x.csv"
+        result = sedkit("timeline", folder, "-t", "0.4", "-o", output)
+        assert result.exit_code == 1
+        assert (tmp_path / "x.csv.journal").exists()
+        return output
+
+    def check(self, sedkit, folder: Path, output: Path, before: int, code: int = 0) -> None:
+        """--resume takes over so many results, and ends with the bytes of a run that begins anew."""
+        result = sedkit("timeline", folder, "-t", "0.4", "-o", output, "--resume")
+        assert result.exit_code == code
+        assert result.stderr.splitlines()[0].startswith(f"sedkit: {before} of ")
+        anew = output.with_name("anew.csv")
+        assert sedkit("timeline", folder, "-t", "0.4", "-o", anew).exit_code == code
+        assert output.read_bytes() == anew.read_bytes()
+        again = sedkit("timeline", folder, "-t", "0.4", "-o", output, "--resume")
+        assert again.exit_code == code
+        assert again.stderr.splitlines()[0].split()[1] == str(len(list(folder.iterdir())) - code)
+        assert output.read_bytes() == anew.read_bytes()
+
+    def test_nothing(self, sedkit, folder: Path, output: Path):
+        self.check(sedkit, folder, output, COUNT, code=1)
+
+    def test_what_failed_was_repaired(self, sedkit, folder: Path, output: Path):
+        soundfile.write(folder / "3x.wav", make_sound(2, seed=99), 16000)
+        self.check(sedkit, folder, output, COUNT)
+
+    def test_a_recording_changed(self, sedkit, folder: Path, output: Path):
+        soundfile.write(folder / "2.wav", make_sound(2, seed=99), 16000)
+        self.check(sedkit, folder, output, COUNT - 1, code=1)
+
+    def test_a_recording_changed_but_not_its_size(self, sedkit, folder: Path, output: Path):
+        soundfile.write(folder / "5.wav", make_sound(1, seed=99), 16000)
+        status = (folder / "5.wav").stat()
+        os.utime(folder / "5.wav", ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000_000))
+        self.check(sedkit, folder, output, COUNT - 1, code=1)
+
+    def test_a_recording_broke(self, sedkit, folder: Path, output: Path):
+        (folder / "3x.wav").unlink()
+        (folder / "4.wav").write_bytes(b"RIFF, or so it says")
+        self.check(sedkit, folder, output, COUNT - 1, code=1)
+
+    def test_recordings_came_and_went(self, sedkit, folder: Path, output: Path):
+        (folder / "3x.wav").unlink()
+        (folder / "4.wav").unlink()
+        shutil.copy(folder / "0.wav", folder / "00.wav")
+        shutil.copy(folder / "1.wav", folder / "9.wav")
+        self.check(sedkit, folder, output, COUNT - 1)
+
+    def test_the_output_was_edited(self, sedkit, folder: Path, output: Path):
+        text = output.read_text()
+        row = text.splitlines()[3]
+        output.write_text(text.replace(row, row[::-1]))
+        self.check(sedkit, folder, output, COUNT - 1, code=1)
+
+    def test_the_output_was_cut(self, sedkit, folder: Path, output: Path):
+        output.write_bytes(output.read_bytes()[:-7])
+        self.check(sedkit, folder, output, COUNT - 1, code=1)
+
+    def test_the_options_are_others(self, sedkit, folder: Path, output: Path):
+        before = output.read_bytes()
+        for options, said in (
+            (["-t", "0.5"], "made with --threshold 0.4, and now it is --threshold 0.5"),
+            (["-t", "0.4", "-c", "Dog"], "made with no --classes, and now it is --classes Dog"),
+            (["-t", "0.4", "-f", "tsv"], "made with --format csv, and now it is --format tsv"),
+        ):
+            result = sedkit("timeline", folder, *options, "-o", output, "--resume")
+            (line, *_) = result.stderr.splitlines()
+            assert result.exit_code == 1
+            assert line == f"sedkit: error: {output}: {said}; leave out --resume to begin anew"
+        assert output.read_bytes() == before
+
+    def test_recordings_that_are_still_there_are_not_dropped(self, sedkit, folder: Path, output: Path):
+        before = output.read_bytes()
+        result = sedkit("timeline", folder / "0.wav", "-t", "0.4", "-o", output, "--resume")
+        assert result.exit_code == 1
+        assert f"holds results of {folder / '1.wav'} and this run leaves it out" in result.stderr
+        assert output.read_bytes() == before
+
+    def test_the_journal_is_gone(self, sedkit, folder: Path, output: Path):
+        output.with_name("x.csv.journal").unlink()
+        result = sedkit("timeline", folder, "-t", "0.4", "-o", output, "--resume")
+        assert result.exit_code == 1
+        assert "x.csv.journal is missing; leave out --resume to begin anew" in result.stderr
+
+    def test_a_new_run_begins_anew(self, sedkit, folder: Path, output: Path):
+        (folder / "3x.wav").unlink()
+        assert sedkit("timeline", folder, "-t", "1", "-o", output).exit_code == 0
+        assert output.read_text() == "file,onset,offset,label,mid,score\n"
+        assert not output.with_name("x.csv.journal").exists()
+
+
+def test_a_recording_without_rows_counts_as_done(sedkit, folder: Path, tmp_path: Path):
+    for _ in range(2):
+        result = sedkit("timeline", folder, "-t", "1", "-o", tmp_path / "x.tsv", "--resume")
+        assert result.exit_code == 1
+    assert result.stderr.splitlines()[0] == f"sedkit: {COUNT} of {COUNT + 1} recordings were done before"
+    assert (tmp_path / "x.tsv").read_text() == "file\tonset\toffset\tlabel\tmid\tscore\n"
+
+
+def test_what_comes_through_a_pipe_is_never_done(folder: Path, tmp_path: Path, model_path: Path):
+    sound, output = (folder / "1.wav").read_bytes(), tmp_path / "x.json"
+    options = ["--model", str(model_path), "-o", str(output), "--resume"]
+    for _ in range(2):
+        result = CliRunner().invoke(main, ["tag", str(folder / "0.wav"), "-", *options], input=sound)
+        assert result.exit_code == 0
+    assert result.stderr == "sedkit: 1 of 2 recordings were done before\n"
+    assert [json.loads(line)["file"] for line in output.read_text().splitlines()] == [str(folder / "0.wav"), "-"]
+
+
+@pytest.mark.parametrize("options", [["--resume"], ["--resume", "-o", "-"], ["--resume", "-o", "x.txt", "-f", "text"]])
+def test_resume_needs_a_file_that_can_be_added_to(sedkit, folder: Path, options: list[str]):
+    result = sedkit("tag", folder, *options)
+    assert result.exit_code == 2
+    assert "--resume needs an --output FILE in a format other than text" in result.stderr
+
+
+def test_what_an_interrupted_run_drew_is_not_overwritten_either(sedkit, folder: Path, tmp_path: Path):
+    (tmp_path / "x.txt.partial").write_text("hours of work")
+    result = sedkit("tag", folder, "-o", tmp_path / "x.txt", "-f", "text")
+    assert result.exit_code == 1
+    assert "move it away, or delete it to begin anew" in result.stderr
+    assert (tmp_path / "x.txt.partial").read_text() == "hours of work"
