@@ -126,10 +126,13 @@ class Journal:
         """Begin the file anew, with some entries; more can be added."""
         self.close()
         temporary = self.path.with_name(self.path.name + ".tmp")
-        with open(temporary, "wb") as file:
-            for line in (self.made_with, *map(asdict, entries)):
-                file.write(_line(line))
-        os.replace(temporary, self.path)
+        try:
+            with open(temporary, "wb") as file:
+                for line in (self.made_with, *map(asdict, entries)):
+                    file.write(_line(line))
+            os.replace(temporary, self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
         self.file = open(self.path, "ab", buffering=0)  # noqa: SIM115
 
     def add(self, entry: Entry) -> None:

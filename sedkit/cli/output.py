@@ -202,17 +202,17 @@ class FileOutput(Output):
         with _told(self.name):
             self.stream.flush()
             os.fsync(self.file.fileno())
+            self.stream.close()
             if self.resume:
                 self.put_in_order()
-            if self.held:
-                click.echo(f"sedkit: {self.held} of {len(self.files)} recordings were done before", err=True)
-            self.stream.close()
             os.replace(self.partial, self.path)
             self.completed = True
-            if keep_journal and self.format.resumable:
-                self.journal.close()
-            else:
+            if not (keep_journal and self.format.resumable):
                 self.journal.remove()
+            elif self.journal.file is None:
+                self.journal.write([])
+        if self.held:
+            click.echo(f"sedkit: {self.held} of {len(self.files)} recordings were done before", err=True)
 
     def put_in_order(self) -> None:
         """Bring the results into the order of the recordings, if they are not; leave out what does not count."""

@@ -278,6 +278,7 @@ def test_a_recording_without_rows_counts_as_done(sedkit, folder: Path, tmp_path:
 def test_what_comes_through_a_pipe_is_never_done(folder: Path, tmp_path: Path, model_path: Path):
     sound, output = (folder / "1.wav").read_bytes(), tmp_path / "x.json"
     options = ["--model", str(model_path), "-o", str(output), "--resume"]
+    assert CliRunner().invoke(main, ["tag", "-", *options], input=sound).exit_code == 0
     for _ in range(2):
         result = CliRunner().invoke(main, ["tag", str(folder / "0.wav"), "-", *options], input=sound)
         assert result.exit_code == 0
