@@ -10,29 +10,37 @@ from __future__ import annotations
 import io
 import os
 import stat
-import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sedkit.decoding import (
+    BLOCK,
+    Decoder,
+    Samples,
+    audio_track,
+    decode_libav,
+    decode_soundfile,
+    mono,
+    open_libav,
+    open_soundfile,
+    to_float,
+)
 from sedkit.errors import ArgumentError, AudioError
 from sedkit.geometry import SAMPLE_RATE
 
 if TYPE_CHECKING:
     import av
     import av.container
-    import soundfile
 
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO | NDArray[Any]"
-Samples: TypeAlias = NDArray[np.float32]
-Decoder: TypeAlias = Generator[tuple[float, Samples], None, None]  # (rate in Hz, mono samples at that rate)
 
-BLOCK_SECONDS = 10
 RATES = (1_000, 1_000_000)  # Hz; what lies outside is a broken header, not a recording
+CHANNELS = 64  # more than these, and more than samples: an array that lies on its side
 LOUDEST = 100.0  # 40 dB above full scale: what goes beyond was never scaled to [-1, 1]
 GENERIC_INDEX = 0x0100  # FFmpeg's AVFMT_GENERIC_INDEX: the format is a bare stream of packets
 BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 64}
@@ -70,7 +78,7 @@ class AudioStream:
         return self._frames / self.sample_rate
 
     def __iter__(self) -> Iterator[Samples]:
-        """Blocks of about 10 s.
+        """Blocks of some seconds, at most.
 
         Raises
         ------
@@ -131,7 +139,7 @@ def open_audio(source: Source, sample_rate: float | None = None) -> AudioStream:
         If `source` is none of these, or `sample_rate` is missing or out of place.
     """
     if isinstance(source, np.ndarray):
-        return AudioStream("<array>", _decode_array(source, sample_rate))
+        return AudioStream("<array>", _decode_arrays([source], check_rate(sample_rate)))
     if sample_rate is not None:
         raise ArgumentError("sample_rate goes with an array; a file has its own")
     if isinstance(source, str | os.PathLike):
@@ -142,6 +150,25 @@ def open_audio(source: Source, sample_rate: float | None = None) -> AudioStream:
         name = "-" if not isinstance(name, str) or name == "<stdin>" else name
         return AudioStream(name, _decode_object(source, name))
     raise ArgumentError(f"audio is a path, a binary file object or a NumPy array, not {type(source).__name__}")
+
+
+def open_blocks(blocks: Iterable[NDArray[Any]], sample_rate: float, name: str = "<stream>") -> AudioStream:
+    """Open a recording that comes as arrays, such as a microphone's: the first is asked for at once.
+
+    Parameters
+    ----------
+    blocks : arrays as of :func:`open_audio`, cut anywhere.
+    sample_rate : Hz.
+    name : for errors.
+
+    Raises
+    ------
+    AudioError
+        If there is not one sample in `blocks`.
+    ArgumentError
+        If `sample_rate` or an array is none.
+    """
+    return AudioStream(name, _decode_arrays(blocks, check_rate(sample_rate)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,14 +203,14 @@ def probe(path: str | os.PathLike[str]) -> AudioInfo:
     name = os.fspath(path)
     if not _is_regular(name):
         raise AudioError(f"{name}: not a regular file; save the stream to one first")
-    if opened := _open_soundfile(name):
+    if opened := open_soundfile(name):
         with opened as sound:
             duration = sound.frames / sound.samplerate
             bits = BITS.get(sound.subtype)
             codec = sound.subtype.lower()
             return AudioInfo(name, sound.format.lower(), codec, sound.samplerate, sound.channels, bits, duration)
-    with open(name, "rb") as file, _open_libav(file, name) as container:
-        track = _audio_track(container, name)
+    with open(name, "rb") as file, open_libav(file, name) as container:
+        track = audio_track(container, name)
         codec = track.codec_context
         duration = _libav_duration(container, track)
         kind = container.format.name
@@ -220,12 +247,12 @@ def _is_regular(name: str) -> bool:
 
 
 def _decode_path(name: str, regular: bool) -> Decoder:
-    sound = _open_soundfile(name) if regular else None
+    sound = open_soundfile(name) if regular else None
     if sound:
-        yield from _decode_soundfile(sound, name)
+        yield from decode_soundfile(sound, name)
     else:
         with open(name, "rb") as file:
-            yield from (_decode_libav if regular else _decode_object)(file, name)
+            yield from (decode_libav if regular else _decode_object)(file, name)
 
 
 def _decode_object(file: BinaryIO, name: str) -> Decoder:
@@ -235,156 +262,41 @@ def _decode_object(file: BinaryIO, name: str) -> Decoder:
         raise AudioError(f"{name}: nothing came through the pipe; see what the command before it says")
     if file.seekable():
         start = file.tell()
-        if sound := _open_soundfile(file):
-            yield from _decode_soundfile(sound, name)
+        if sound := open_soundfile(file):
+            yield from decode_soundfile(sound, name)
             return
         file.seek(start)
-    yield from _decode_libav(file, name)
+    yield from decode_libav(file, name)
 
 
-def _decode_array(array: NDArray[Any], sample_rate: float | None) -> Decoder:
-    if not isinstance(sample_rate, int | float | np.number) or not RATES[0] <= sample_rate <= RATES[1]:
-        raise ArgumentError(f"an array needs its sample_rate, from 1 kHz to 1 MHz, not {sample_rate}")
+def _decode_arrays(arrays: Iterable[NDArray[Any]], sample_rate: float) -> Decoder:
+    for array in arrays:
+        samples = _checked(array)
+        block = max(1, BLOCK // samples.shape[1])
+        for start in range(0, len(samples), block):
+            yield sample_rate, mono(to_float(samples[start : start + block]).T)
+
+
+def _checked(array: NDArray[Any]) -> NDArray[Any]:
+    """The array as [samples, channels]."""
     if array.dtype.kind not in "fiu" or array.dtype.itemsize > (8 if array.dtype.kind == "f" else 4):
         raise ArgumentError(f"samples are floats, or integers of up to 32 bits, not {array.dtype}")
     if array.ndim not in (1, 2):
         raise ArgumentError(f"an array is [samples] or [samples, channels], not {list(array.shape)}")
     samples = array.reshape(len(array), -1) if array.size else array.reshape(0, 1)
-    if samples.shape[1] > max(1, len(samples)):
+    if samples.shape[1] > max(CHANNELS, len(samples)):
         raise ArgumentError(f"an array is [samples, channels]; {list(array.shape)} looks transposed")
-    block = int(BLOCK_SECONDS * sample_rate)
-    for start in range(0, len(samples), block):
-        yield float(sample_rate), _mono(_to_float(samples[start : start + block]).T)
+    return samples
 
 
-def _open_soundfile(source: str | BinaryIO) -> soundfile.SoundFile | None:
-    """The file opened by libsndfile; None if libsndfile cannot, or finds no samples.
+def check_rate(sample_rate: float | None) -> float:
+    """The rate of an array.
 
-    A recorder that broke off leaves a length of 0 in the header: FFmpeg reads on to the end of such a file.
+    Raises
+    ------
+    ArgumentError
+        If it is missing, or no rate that sedkit takes.
     """
-    import soundfile
-
-    if isinstance(source, str):
-        source = cast("BinaryIO", os.fsencode(source) if sys.platform != "win32" else source)  # any name will do
-    try:
-        sound = soundfile.SoundFile(source)
-    except (soundfile.LibsndfileError, TypeError):  # TypeError: the name ends in .raw, which means "no header"
-        return None
-    if sound.frames:
-        return sound
-    sound.close()
-    return None
-
-
-def _decode_soundfile(sound: soundfile.SoundFile, name: str) -> Decoder:
-    import soundfile
-
-    done = 0
-    with sound:
-        rate = sound.samplerate
-        while True:
-            try:
-                block = sound.read(BLOCK_SECONDS * rate, dtype="float32", always_2d=True)
-            except soundfile.LibsndfileError as error:
-                start = done // rate
-                where = f"between {start} and {start + BLOCK_SECONDS} s"
-                raise _damaged(name, where, error.error_string.removeprefix("Error :")) from None
-            if not len(block):
-                return
-            done += len(block)
-            yield rate, _mono(block.T)
-
-
-def _open_libav(file: BinaryIO, name: str) -> av.container.InputContainer:
-    import av
-
-    try:
-        # No protocols: a playlist that is called audio must not fetch what it names.
-        return av.open(file, "r", metadata_errors="ignore", options={"protocol_whitelist": "none"})
-    except av.FFmpegError as error:
-        raise _not_audio(file, name, error) from None
-
-
-def _audio_track(container: av.container.InputContainer, name: str) -> av.AudioStream:
-    if not container.streams.audio:
-        raise AudioError(f"{name}: no audio track in it; give a file with sound")
-    return container.streams.audio[0]
-
-
-def _decode_libav(file: BinaryIO, name: str) -> Decoder:
-    """Decode the first audio track.
-
-    What cannot be decoded is passed over before the first sound and at the very end, where a
-    truncated file breaks off; with sound on either side it is an error, since times would shift.
-    """
-    import av
-
-    rate, done, yielded, pending = 0, 0, 0, list[Samples]()
-    damage: av.FFmpegError | None = None
-    with _open_libav(file, name) as container:
-        packets = container.demux(_audio_track(container, name))
-        while True:
-            try:
-                packet = next(packets, None)
-                frames = [frame for frame in packet.decode() if frame.samples] if packet else []
-            except av.FFmpegError as error:
-                damage = error
-                continue
-            if packet is None:
-                break
-            for frame in frames:
-                rate = rate or frame.sample_rate
-                where = f"at {done / rate:.1f} s"
-                if frame.sample_rate != rate:
-                    raise _damaged(name, where, f"the sample rate changes from {rate} to {frame.sample_rate} Hz")
-                if damage and done and packet.size:  # the last packet has no size: it drains the decoder
-                    raise _damaged(name, where, damage.strerror)
-                pending.append(_frame_to_mono(frame))
-                done += len(pending[-1])
-            damage = None if frames else damage
-            if pending and done - yielded >= BLOCK_SECONDS * rate:
-                yield rate, np.concatenate(pending)
-                yielded, pending = done, []
-        if damage and not done:
-            raise _not_audio(file, name, damage)
-        if pending:
-            yield rate, np.concatenate(pending)
-
-
-def _frame_to_mono(frame: av.AudioFrame) -> Samples:
-    samples = frame.to_ndarray()  # planar [channels, samples], packed [1, samples * channels]
-    if not frame.format.is_planar:
-        samples = samples.reshape(-1, frame.layout.nb_channels).T
-    return _mono(_to_float(samples))
-
-
-def _mono(channels: Samples) -> Samples:
-    """The mean of channels [channels, samples]; numpy's own is five times slower where they interleave."""
-    mono: Samples = channels[0]
-    if len(channels) > 1:
-        mono = mono + channels[1]
-        for channel in channels[2:]:
-            mono += channel
-        mono /= len(channels)
-    return mono
-
-
-def _to_float(samples: NDArray[Any]) -> Samples:
-    """Integers scaled to [-1, 1) by the range of their type; floats as they are."""
-    if samples.dtype.kind == "f":
-        return samples.astype(np.float32)
-    half = 2.0 ** (8 * samples.dtype.itemsize - 1)
-    if samples.dtype.kind == "i":
-        return samples.astype(np.float32) / np.float32(half)
-    return (samples / half - 1).astype(np.float32)
-
-
-def _not_audio(file: BinaryIO, name: str, error: av.FFmpegError) -> AudioError:
-    remedy = "convert it to wav or flac first" if file.seekable() else "save it to a file first, or pipe wav"
-    where = "" if file.seekable() else "from a pipe "
-    return AudioError(f"{name}: not audio that sedkit can decode {where}({error.strerror}); {remedy}")
-
-
-def _damaged(name: str, where: str, cause: str | None) -> AudioError:
-    cause = (cause or "no reason given").strip(" .")
-    return AudioError(f"{name}: damaged {where} ({cause}); repair it, or convert what plays to wav")
+    if not isinstance(sample_rate, int | float | np.number) or not RATES[0] <= sample_rate <= RATES[1]:
+        raise ArgumentError(f"an array needs its sample_rate, from 1 kHz to 1 MHz, not {sample_rate}")
+    return float(sample_rate)
