@@ -177,15 +177,15 @@ class Archive:
         self.marks: dict[str, tuple[int, int]] = {}  # size and time of change, by where a recording is
         self.reports: dict[int, Report] = {}
         self.refused: list[Failure] = []
-        manifest, names = store.read(MANIFEST), set(store.names())
+        manifest, plan, names = store.read(MANIFEST), store.read(PLAN), set(store.names())
         if manifest is not None and resume:
             self._check(manifest)
-            self._read_plan()
+            self._read_plan(plan)
             whole = [share for share in self.shares if share.name in names]
             with ThreadPoolExecutor(READERS) as pool:
                 reports = pool.map(lambda share: read_report(store, share.name), whole)
                 self.reports = {share.number: report for share, report in zip(whole, reports, strict=True)}
-        elif manifest is not None or any(name.startswith("part-") for name in names):
+        elif plan is not None or any(name.startswith("part-") for name in names):
             remedy = "--resume goes on with it, or choose" if manifest is not None else "choose"
             raise OutputError(f"{store.location}: holds results already; {remedy} another --output")
         self.save()
@@ -310,10 +310,9 @@ class Archive:
         parquet.write_table(table, content, compression="zstd")
         self.store.write(PLAN, content.getbuffer())
 
-    def _read_plan(self) -> None:
+    def _read_plan(self, content: bytes | None) -> None:
         from pyarrow import parquet
 
-        content = self.store.read(PLAN)
         if content is None:
             return  # cut short before there was one
         try:

@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -43,7 +44,7 @@ def analyse(
     resume: bool = False,
     address: str | None = None,
     on_plan: Callable[[int], None] = lambda recordings: None,
-    on_done: Callable[[int], None] = lambda recordings: None,
+    on_done: Callable[[Report], None] = lambda part: None,
     on_notice: Callable[[str], None] = lambda line: None,
 ) -> list[Failure]:
     """Analyse recordings on a Ray cluster into an archive (sedkit.cluster.archive).
@@ -60,7 +61,7 @@ def analyse(
     resume : whether `output` may hold results already, with which the run goes on.
     address : of the cluster, as of ``ray.init``: None is $RAY_ADDRESS, else the cluster that runs on this machine, else
         a new one of this machine's CPUs, which ends with the run.
-    on_plan, on_done : told how many recordings there are to do, and how many more are done.
+    on_plan, on_done : told how many recordings there are to do, and what came of each part of them.
     on_notice : told what a worker has to say of its device.
 
     Returns
@@ -85,7 +86,7 @@ def analyse(
     }
     check_installed()
     archive = Archive(Store(output), settings, resume)  # first: Ray takes its time, and a mistake should show at once
-    with connected(address):
+    with connected(address, on_notice):
         workers = Workers.of_cluster(device)
         shares = archive.plan(recordings, os.getcwd(), workers.count)
         on_plan(sum(len(share.files) for share in shares))
@@ -95,7 +96,7 @@ def analyse(
         try:
             for number, report in reports(task, shares, workers, on_notice):
                 archive.reports[number] = report
-                on_done(report.recordings)
+                on_done(report)
                 if time.monotonic() - renewed > RENEWAL:
                     archive.save()
                     renewed = time.monotonic()
@@ -201,8 +202,12 @@ def check_installed() -> None:
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[None]:
+def connected(address: str | None, on_notice: Callable[[str], None]) -> Iterator[None]:
     """A Ray cluster to work on: the one this process is connected to, or for the time being that at the address.
+
+    Parameters
+    ----------
+    on_notice : told if it takes long: Ray tries for minutes, without a word.
 
     Raises
     ------
@@ -219,11 +224,15 @@ def connected(address: str | None) -> Iterator[None]:
         check_answers(wanted)
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of a change to come
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else the driver logs to standard error, too
+        waiting = threading.Timer(PATIENCE, on_notice, [f"waiting for a Ray cluster ({wanted})"])
+        waiting.start()
         try:
             with native_stderr_muted():  # it tells that it has read the variable
                 ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # ConnectionError, ValueError, RuntimeError, and some that are plain Exception
             raise SedkitError(f"{wanted}: no Ray cluster to be had there: {last_line(error)}") from error
+        finally:
+            waiting.cancel()
         try:
             yield
         finally:

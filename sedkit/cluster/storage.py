@@ -71,8 +71,11 @@ class Store:
         self.location = location
         try:
             self.files, self.root = resolve(location)
+            (info,) = self.files.get_file_info([self.root])
         except (OSError, ValueError) as error:
             raise OutputError(f"{location}: cannot be reached: {reason(error)}") from None
+        if info.is_file:
+            raise OutputError(f"{location}: this is a file; name a folder")
 
     def path(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{name}"
