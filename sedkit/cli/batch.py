@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import click
 
@@ -30,6 +30,26 @@ if TYPE_CHECKING:
 
 
 def run(
+    kind: Kind,
+    view: Callable[[Tagger, list[str] | None], MakeView],
+    options: Mapping[str, Any],
+    files: Sequence[str],
+    *,
+    engine: Literal["local", "ray"],
+    address: str | None,
+    **shared: Any,
+) -> int:
+    """Analyse recordings here (:func:`run_here`) or on a cluster (:func:`sedkit.cli.cluster.run`)."""
+    if engine == "ray":
+        from sedkit.cli import cluster
+
+        return cluster.run(kind, view, options, files, address=address, **shared)
+    if address is not None:
+        raise click.UsageError("--address goes with --engine ray.")
+    return run_here(kind, view, options, files, **shared)
+
+
+def run_here(
     kind: Kind,
     view: Callable[[Tagger, list[str] | None], MakeView],
     options: Mapping[str, Any],

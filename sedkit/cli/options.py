@@ -47,7 +47,8 @@ SHARED = (
         "-o",
         metavar="FILE",
         type=click.Path(),
-        help="Write to FILE, which appears under its name when it is complete.",
+        help="Write to FILE, which appears under its name when it is complete. With --engine ray: a folder, or an "
+        "address such as s3://bucket/folder.",
     ),
     click.option(
         "--resume",
@@ -69,6 +70,18 @@ SHARED = (
         default="auto",
         show_default=True,
         help="What to compute on; auto takes CUDA where it works.",
+    ),
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="local is this process; ray is a Ray cluster, for archives, which writes Parquet (docs/scale.md).",
+    ),
+    click.option(
+        "--address",
+        metavar="HOST:PORT",
+        help="Of the Ray cluster. Default: $RAY_ADDRESS, else the one on this machine, else one made for the run.",
     ),
 )
 
