@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import Row, Setup, at_least, packages, race, ratios, seconds
 from benchmarks.networks import full_width, multiply_adds, settle
+from sedkit.geometry import HOP
 from sedkit.model import Model
 from sedkit.session import open_session
 
@@ -70,7 +71,8 @@ def prepare(waveforms: Iterable[NDArray[np.float32]]) -> Iterator[dict[Any, Any]
     front = LogMel()
     for waveform in waveforms:
         with torch.no_grad():
-            logmel = front(torch.from_numpy(waveform[None])) / 30 + 1  # decibels; -60 to 0 become -1 to 1
+            logmel = front(torch.from_numpy(waveform[None]))[:, :, : len(waveform) // HOP]  # decibels, without padding
+            logmel = logmel / 30 + 1  # -60 to 0 dB become -1 to 1
         yield {"waveform": waveform, 64: logmel, 128: F.interpolate(logmel, scale_factor=(1, 2))}
 
 

@@ -36,7 +36,7 @@ def rate(models: Models, threads: int, setup: Setup) -> Row:
     with packages():
         import onnx
     frames, size = (320, 512) if setup.quick else (FRAMES, SIZE)
-    parts = cut(models.fp32, setup.scratch)
+    parts = cut(models, models.fp32, setup.scratch)
     work = multiply_adds(onnx.load(parts.body), (1, 1, frames, 64))
     front, body = (open_session(part, "cpu", threads)[0] for part in (parts.front, parts.body))
     products = {

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.harness import Row, Setup, at_most, race, ratios, seconds
-from benchmarks.networks import cut, full_width
+from benchmarks.networks import Cut, cut, full_width
 from sedkit.session import open_session
 
 GOAL = at_most(5.0)  # percent
@@ -16,12 +16,11 @@ ROUNDS = 3  # a repeat: a few percent need more of them than other figures
 
 def measure(setup: Setup) -> Iterator[Row]:
     models = full_width(setup)
-    yield share(f"{models.name}, fp32", models.fp32, setup)
-    yield share(f"{models.name}, int8", models.int8, setup)
+    for precision, path in (("fp32", models.fp32), ("int8", models.int8)):
+        yield share(f"{models.name}, {precision}", path, cut(models, path, setup.scratch), setup)
 
 
-def share(name: str, path: Path, setup: Setup) -> Row:
-    parts = cut(path, setup.scratch)
+def share(name: str, path: Path, parts: Cut, setup: Setup) -> Row:
     whole, front, body = (open_session(part, "cpu", setup.threads)[0] for part in (path, parts.front, parts.body))
     length, count = (2.56, setup.repeats) if setup.quick else (SECONDS, ROUNDS * setup.repeats)
     contenders = {

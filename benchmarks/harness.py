@@ -63,10 +63,10 @@ class Timed:
     result: Any
 
 
-Round: TypeAlias = dict[str, Timed]
+Round: TypeAlias = dict[Any, Timed]  # by contender
 
 
-def race(contenders: Mapping[str, Callable[[T], Any]], inputs: Iterable[T], warm_up: T) -> list[Round]:
+def race(contenders: Mapping[Any, Callable[[T], Any]], inputs: Iterable[T], warm_up: T) -> list[Round]:
     """One round per input; every contender runs once on ``warm_up`` first, unmeasured."""
     for run in contenders.values():
         run(warm_up)
@@ -84,12 +84,12 @@ def timed(run: Callable[[T], Any], item: T) -> Timed:
     return Timed(time.perf_counter() - start, result)
 
 
-def ratios(rounds: Sequence[Round], upper: str, lower: str) -> list[float]:
+def ratios(rounds: Sequence[Round], upper: Any, lower: Any) -> list[float]:
     """Time of ``upper`` over time of ``lower``, one a round: how many times faster ``lower`` is."""
     return [one[upper].seconds / one[lower].seconds for one in rounds]
 
 
-def seconds(rounds: Sequence[Round], name: str) -> float:
+def seconds(rounds: Sequence[Round], name: Any) -> float:
     """The median time of a contender."""
     return statistics.median(one[name].seconds for one in rounds)
 

@@ -37,7 +37,6 @@ BATCH = 4
 CALIBRATION = (48, 10.0)  # clips, and seconds each, that activation ranges are taken from
 THRESHOLD = 0.9
 SOURCES = ("benchmarks/networks.py", *(f"training/{name}.py" for name in ("wels", "logmel", "export", "quantize")))
-QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
 
 
 @dataclass(frozen=True)
@@ -153,22 +152,23 @@ class Cut:
     logmel: str
 
 
-def cut(path: Path, scratch: Path) -> Cut:
-    """Cut a sedkit model where its first convolution takes the log-mel.
+def cut(models: Models, path: Path, scratch: Path) -> Cut:
+    """Cut one file of a network at its log-mel, which the first convolution of the fp32 file takes.
 
-    Quantisation of the log-mel, if there is any, goes with the body, which ends at the sigmoid.
+    What int8 does to the log-mel first goes with the body, which ends at the sigmoid.
     """
     with packages():
         import onnx
         from onnx.utils import Extractor
-    model = onnx.load(path)
-    producers = {name: node for node in model.graph.node for name in node.output}
-    logmel = next(node.input[0] for node in model.graph.node if node.op_type == "Conv")
-    while logmel in producers and producers[logmel].op_type in QUANTISERS:
-        logmel = producers[logmel].input[0]
+    fp32, model = onnx.load(models.fp32), onnx.load(path)
+    logmel = next(node.input[0] for node in fp32.graph.node if node.op_type == "Conv")
     scores = next(node.output[0] for node in model.graph.node if node.op_type == "Sigmoid")
     del model.graph.value_info[:]
-    for name, shape in ((logmel, ["batch", 1, "frames", 64]), (scores, ["batch", "classes", "K", 1])):
+    shapes: dict[str, Sequence[str | int]] = {
+        logmel: ("batch", 1, "frames", 64),
+        scores: ("batch", "classes", "K", 1),
+    }
+    for name, shape in shapes.items():
         value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
         model.graph.value_info.append(value)
     parts = Cut(scratch / f"{path.stem}.front.onnx", scratch / f"{path.stem}.body.onnx", logmel)

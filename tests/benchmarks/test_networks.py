@@ -11,7 +11,7 @@ from tests.conftest import make_sound
 torch = pytest.importorskip("torch", reason="networks are made with torch")
 onnx = pytest.importorskip("onnx", reason="networks are counted and cut with onnx")
 
-from benchmarks.networks import cut, multiply_adds, set_statistics  # noqa: E402
+from benchmarks.networks import Models, cut, multiply_adds, set_statistics  # noqa: E402
 from benchmarks.peers import PEERS, parameters  # noqa: E402
 from training.wels import Network  # noqa: E402
 
@@ -30,7 +30,7 @@ def test_peers_have_the_size_that_their_papers_print(name, published):
 
 def test_multiply_adds_are_those_of_table_1(model_path, tmp_path):
     """Output positions of each layer, as Table 1 prints them for 1024 frames, times its weights."""
-    body = onnx.load(cut(model_path, tmp_path).body)
+    body = onnx.load(cut(Models("test", model_path, model_path), model_path, tmp_path).body)
     widths = [max(1, round(0.05 * filters)) for filters in (64, 128, 256, 512)]
     expected, inputs = 0, 1
     for filters, positions in zip(widths, (1024 * 64, 256 * 16, 128 * 8, 64 * 4), strict=True):
@@ -42,7 +42,7 @@ def test_multiply_adds_are_those_of_table_1(model_path, tmp_path):
 
 
 def test_the_parts_of_a_graph_compute_what_the_whole_does(model_path, tmp_path):
-    parts = cut(model_path, tmp_path)
+    parts = cut(Models("test", model_path, model_path), model_path, tmp_path)
     whole, front, body = (
         onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         for path in (model_path, parts.front, parts.body)
