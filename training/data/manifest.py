@@ -166,10 +166,10 @@ class Manifest:
         manifest = cls.from_table(read_table(path), vocabulary, path.parent, on_error, str(path))
         return manifest.parted(on_error, str(path))
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, folder: str | None = None) -> None:
         """Write the manifest and, beside it, its vocabulary; each atomically.
 
-        Audio below the manifest's folder gets a relative path, so that the folder can be moved as one.
+        Audio below ``folder``, or else the manifest's own, gets a relative path, so that it can be moved as one.
 
         Raises
         ------
@@ -181,7 +181,7 @@ class Manifest:
         with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(HEADER)
-            writer.writerows(self.rows(os.path.abspath(path.parent)))
+            writer.writerows(self.rows(os.path.abspath(path.parent) if folder is None else folder))
 
     def rows(self, folder: str = "") -> Iterator[Row]:
         """The clips as rows of text; paths below ``folder`` count from it."""

@@ -14,6 +14,7 @@ from training.data.vocabulary import Vocabulary
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
+PLACE = click.Path(path_type=Path)
 SHARE = click.FloatRange(0, 1, max_open=True)
 
 

@@ -19,15 +19,15 @@ import hashlib
 import json
 import os
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.errors import AudioError, OutputError
+from training.ahead import ahead
 from training.data.audio import decode, fault
 from training.data.manifest import Manifest
 from training.data.problems import Faults, OnError
@@ -140,7 +140,7 @@ def _build(folder: Path, manifest: Manifest, on_error: OnError, progress: Progre
         faults = Faults(len(manifest))
         stated: dict[str, str] = {}
         with (temporary / "audio.int16").open("wb") as file:
-            for row, clip in enumerate(_decoded(manifest)):
+            for row, clip in enumerate(ahead(partial(decoded, manifest), range(len(manifest)), os.cpu_count() or 1)):
                 if isinstance(clip, str):
                     stated[str(row)] = clip
                     faults.add(row, clip, manifest.paths[row])
@@ -161,20 +161,8 @@ def _build(folder: Path, manifest: Manifest, on_error: OnError, progress: Progre
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _decoded(manifest: Manifest) -> Iterator[NDArray[np.int16] | str]:
-    """Samples of each clip in order, or the kind of what is wrong with it."""
-    workers = os.cpu_count() or 1
-    waiting: deque[Future[NDArray[np.int16] | str]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        for row in range(len(manifest)):
-            waiting.append(pool.submit(_clip, manifest, row))
-            if len(waiting) > 4 * workers:  # no further ahead: clips may be long
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-def _clip(manifest: Manifest, row: int) -> NDArray[np.int16] | str:
+def decoded(manifest: Manifest, row: int) -> NDArray[np.int16] | str:
+    """Samples [samples] of a clip, or the kind of what is wrong with it."""
     path = manifest.paths[row]
     try:
         samples = decode(path, float(manifest.starts[row]), float(manifest.durations[row]))

@@ -1,0 +1,29 @@
+"""Where a training's clips come from: a packed set, or a manifest whose clips are decoded once into a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from training.data.manifest import Manifest
+from training.data.packed import PackedAudio
+from training.data.problems import OnError
+from training.data.store import AudioStore, Progress
+from training.data.vocabulary import Vocabulary
+
+Audio = AudioStore | PackedAudio  # len(), [row] → int16 samples, .lengths, .manifest
+
+
+def open_audio(
+    place: str | Path, vocabulary: Path | None = None, on_error: OnError = "stop", progress: Progress | None = None
+) -> Audio:
+    """The clips of a packed set (a directory or URI), or of a manifest; those are decoded first where they are not.
+
+    Raises
+    ------
+    ManifestError, OutputError
+        If there are none, or if they cannot be used as they are.
+    """
+    if "://" in str(place) or Path(place).is_dir():
+        return PackedAudio.open(place, Vocabulary.load(vocabulary) if vocabulary else None)
+    manifest = Manifest.load(place, vocabulary, on_error)
+    return AudioStore.open_or_build(manifest, Path(place).parent / "decoded", on_error, progress)
