@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sedkit import contract
 from sedkit.contract import Contract
-from sedkit.errors import ContractError, ModelError
+from sedkit.errors import ArgumentError, ContractError, ModelError
 from sedkit.geometry import REACH, SEGMENT_HOP, SPAN_FRAMES, STEP_FRAMES, segment_count
 from sedkit.installed import installed_text
 from sedkit.session import Device, one_line, open_session, usable_cpus
@@ -59,6 +59,8 @@ class Model:
         self.path = Path(path)
         if not self.path.is_file():
             raise ModelError(f"{self.path}: no such model file; {installed_text()}")
+        if threads is not None and (not isinstance(threads, int) or threads < 1):
+            raise ArgumentError(f"threads is a whole number from 1 on, not {threads!r}")
         self.threads = threads or usable_cpus()
         self._session, self.device, self.notice = open_session(self.path, device, self.threads)
         self.contract = self._read_contract()

@@ -36,6 +36,10 @@ class Event:
     mid: str | None
     score: float
 
+    def to_dict(self) -> dict[str, Any]:
+        """``{"onset", "offset", "label", "mid", "score"}``; times to 1 ms, the score to 1e-4."""
+        return {"onset": round(self.onset, 3), "offset": round(self.offset, 3), **_tag(self)}
+
 
 @dataclass(frozen=True, slots=True)
 class Second:
@@ -44,6 +48,11 @@ class Second:
     start: float
     end: float
     tags: tuple[Tag, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"start", "end", "tags": [{"label", "mid", "score"}]}``; times to 1 ms, scores to 1e-4."""
+        tags = [_tag(tag) for tag in self.tags]
+        return {"start": round(self.start, 3), "end": round(self.end, 3), "tags": tags}
 
 
 @dataclass(frozen=True)
@@ -101,18 +110,8 @@ class Timeline:
             "file": self.file,
             "duration": round(self.duration, 3),
             "resolution": self.resolution,
-            "seconds": [
-                {
-                    "start": round(second.start, 3),
-                    "end": round(second.end, 3),
-                    "tags": [_tag(tag) for tag in second.tags],
-                }
-                for second in self.seconds
-            ],
-            "events": [
-                {"onset": round(event.onset, 3), "offset": round(event.offset, 3), **_tag(event)}
-                for event in self.events
-            ],
+            "seconds": [second.to_dict() for second in self.seconds],
+            "events": [event.to_dict() for event in self.events],
         }
 
     def to_dataframe(self) -> pandas.DataFrame:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit.audio import Source, open_audio
+from sedkit.audio import Source, check_rate, open_audio, open_blocks
 from sedkit.contract import Contract, Label
 from sedkit.errors import ArgumentError
+from sedkit.geometry import SAMPLE_RATE
 from sedkit.installed import find_model
 from sedkit.model import Model
-from sedkit.results import Tagging, Timeline
+from sedkit.results import Event, Second, Tagging, Timeline
 from sedkit.session import Device
 from sedkit.timeline import Resolution, check_resolution
-from sedkit.views import TagsView, TimelineView, View
+from sedkit.views import LiveTimeline, TagsView, TimelineView, View
 
 Result = TypeVar("Result")
 
@@ -131,6 +132,47 @@ class Tagger:
         view = self.timeline_view(threshold=threshold, resolution=resolution, classes=classes, scores=True)
         return self._analyse(view(), source, sample_rate)
 
+    def stream(
+        self,
+        blocks: Iterable[NDArray[Any]],
+        sample_rate: float = SAMPLE_RATE,
+        *,
+        threshold: float | None = None,
+        resolution: Resolution = 1.0,
+        classes: Iterable[str] | None = None,
+    ) -> Iterator[Second | Event]:
+        """The timeline of a recording that is still playing, while it plays.
+
+        Cells and events are those of :meth:`timeline` of the whole, but come as soon as all the sound that they depend
+        on has: a cell at most 1.12 s after it ends (with the default resolution, 2.12 s after it begins), an event
+        at most 1.28 s after it ends. Every block is worked on at once; the length of a block comes on top.
+
+        Parameters
+        ----------
+        blocks : arrays, [samples] or [samples, channels], as of :meth:`timeline`, cut anywhere.
+        sample_rate : Hz. What is not 16 kHz is resampled, which takes some milliseconds longer.
+        threshold, resolution, classes : as of :meth:`timeline`.
+
+        Yields
+        ------
+        Cells in order; events, each once it has ended; those that come together by the time at which they end.
+
+        Raises
+        ------
+        AudioError
+            If there is not one sample in `blocks`, or one that is no number in [-1, 1].
+        ArgumentError
+            If an argument has a value that it cannot have; at once, except for what is wrong with a block.
+
+        Examples
+        --------
+        >>> for found in tagger.stream(microphone, 48_000):
+        ...     print(found)
+        """
+        check_rate(sample_rate)
+        live = LiveTimeline(*self._timeline_arguments(threshold, resolution, classes))
+        return self._follow(live, blocks, sample_rate)
+
     def tags_view(
         self, *, top_k: int | None = 5, threshold: float | None = None, classes: Iterable[str] | None = None
     ) -> Callable[[], TagsView]:
@@ -170,6 +212,14 @@ class Tagger:
             If an argument has a value that it cannot have, such as an unknown class.
         """
         return partial(TimelineView, *self._timeline_arguments(threshold, resolution, classes), scores)
+
+    def _follow(
+        self, live: LiveTimeline, blocks: Iterable[NDArray[Any]], sample_rate: float
+    ) -> Iterator[Second | Event]:
+        with open_blocks(blocks, sample_rate) as stream:
+            for scores in self.model.segments(stream, prompt=True):
+                yield from live.add(scores, stream.duration).in_order()
+        yield from live.finish(stream.duration).in_order()
 
     def _analyse(self, view: View[Result], source: Source, sample_rate: float | None) -> Result:
         with open_audio(source, sample_rate) as stream:

@@ -149,6 +149,14 @@ class Growth(NamedTuple):
     events: list[Event]
     scores: NDArray[np.float32]
 
+    def in_order(self) -> list[Second | Event]:
+        """Cells and events by the time at which they end; a cell comes before the events that end with it."""
+        return sorted([*self.seconds, *self.events], key=_end)
+
+
+def _end(found: Second | Event) -> float:
+    return found.end if isinstance(found, Second) else found.offset
+
 
 def present_tags(
     scores: NDArray[np.floating], labels: Sequence[Label], thresholds: float | NDArray[np.float64]

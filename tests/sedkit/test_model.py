@@ -1,22 +1,17 @@
-"""Loading models, choosing the device, and seams that cannot be seen."""
+"""Loading models and choosing the device."""
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from sedkit import session
 from sedkit.contract import Contract
 from sedkit.errors import ArgumentError, ContractError, DeviceError, ModelError
-from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP, segment_count
-from sedkit.model import BLOCK, Model
+from sedkit.model import Model
 from tests.conftest import make_sound
 
 
@@ -30,64 +25,8 @@ def sound() -> np.ndarray:
     return make_sound(80, seed=5)
 
 
-@pytest.fixture(scope="module")
-def one_pass(model_path: Path):
-    session = onnxruntime.InferenceSession(str(model_path), providers=["CPUExecutionProvider"])
-    return lambda samples: session.run(["segments"], {"waveform": samples[None]})[0][0]
-
-
 def run(model: Model, *blocks: np.ndarray) -> np.ndarray:
     return np.concatenate(list(model.segments(iter(blocks))))
-
-
-def test_scores_of_the_test_model_vary(model, sound):
-    scores = run(model, sound)
-    assert scores.dtype == np.float32
-    assert scores.std(axis=0).max() > 0.1  # or else the tests of the seams would prove nothing
-
-
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(samples=st.integers(1, 80 * SAMPLE_RATE))
-def test_blocks_give_the_scores_of_one_pass(model, sound, one_pass, samples):
-    scores = run(model, *np.array_split(sound[:samples], 7))
-    assert scores.shape == (segment_count(samples), 5)
-    np.testing.assert_allclose(scores, one_pass(sound[:samples]), rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("extra", [-1, 0, 1])
-@pytest.mark.parametrize("hops", [1, 3, 4, BLOCK + 2, BLOCK + 4, BLOCK + 5, 2 * BLOCK + 4])
-def test_lengths_about_a_seam(model, sound, one_pass, hops, extra):
-    samples = hops * SEGMENT_HOP + extra
-    scores = run(model, sound[:samples])
-    assert len(scores) == segment_count(samples)
-    np.testing.assert_allclose(scores, one_pass(sound[:samples]), rtol=0, atol=1e-6)
-
-
-@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(cuts=st.lists(st.integers(0, 40 * SAMPLE_RATE), max_size=6))
-def test_scores_do_not_depend_on_where_blocks_are_cut(model, sound, cuts):
-    sound = sound[: 40 * SAMPLE_RATE]
-    edges = [0, *sorted(cuts), len(sound)]
-    blocks = [sound[start:stop] for start, stop in itertools.pairwise(edges)]
-    np.testing.assert_array_equal(run(model, *blocks), run(model, sound))
-
-
-def test_memory_is_bounded(model, sound):
-    """Scores come while the recording still runs: nothing waits for its end."""
-    seen = 0
-
-    def blocks():
-        nonlocal seen
-        for block in np.array_split(sound, 8):
-            seen += len(block)
-            yield block
-
-    next(model.segments(blocks()))
-    assert seen <= (BLOCK + 6) * SEGMENT_HOP + len(sound) / 8
-
-
-def test_no_blocks_give_no_scores(model):
-    assert list(model.segments(iter([]))) == []
 
 
 @pytest.mark.parametrize("content", [b"", b"hello\n" * 50, b"\x08\x09\x12\x00" * 100])
