@@ -26,15 +26,30 @@ def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return [CompletionItem(name) for name in names] + [CompletionItem(incomplete, type="file")]
 
 
+classes = click.option(
+    "--classes",
+    "-c",
+    multiple=True,
+    metavar="NAMES",
+    help="Only these classes: AudioSet names or MIDs, separated by commas; repeatable. @FILE reads them from a "
+    "file, one a line.",
+)
+model = click.option(
+    "--model",
+    "-m",
+    metavar="NAME|PATH",
+    shell_complete=complete_model,
+    help="An installed model (see sedkit models) or an ONNX file.",
+)
+device = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="What to compute on; auto takes CUDA where it works.",
+)
 SHARED = (
-    click.option(
-        "--classes",
-        "-c",
-        multiple=True,
-        metavar="NAMES",
-        help="Only these classes: AudioSet names or MIDs, separated by commas; repeatable. @FILE reads them from a "
-        "file, one a line.",
-    ),
+    classes,
     click.option(
         "--format",
         "-f",
@@ -57,20 +72,8 @@ SHARED = (
         "not analysed again.",
     ),
     click.option("--recursive", "-r", is_flag=True, help="Look in the folders below a folder as well."),
-    click.option(
-        "--model",
-        "-m",
-        metavar="NAME|PATH",
-        shell_complete=complete_model,
-        help="An installed model (see sedkit models) or an ONNX file.",
-    ),
-    click.option(
-        "--device",
-        type=click.Choice(["auto", "cpu", "cuda"]),
-        default="auto",
-        show_default=True,
-        help="What to compute on; auto takes CUDA where it works.",
-    ),
+    model,
+    device,
     click.option(
         "--engine",
         type=click.Choice(["local", "ray"]),

@@ -1,7 +1,7 @@
 """Results do not depend on how long a recording is, how it was cut, how many threads ran it, or whether it was live.
 
 Where a recording is cut makes no difference to the last bit, since the pieces that are run are the same. With other
-pieces or threads ONNX Runtime may add in another order: what differs then is rounding, less than 1e-6 in a trained model
+pieces or threads ONNX Runtime may add in another order: what differs is rounding, less than 1e-6 in a trained model
 (tests/real/test_streaming.py).
 """
 
