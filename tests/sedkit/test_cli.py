@@ -259,6 +259,12 @@ class TestOutput:
         assert sedkit("tag", clips / "a.wav", "-o", os.devnull).exit_code == 0
         assert not Path(os.devnull).is_file()
 
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+    def test_a_full_device_is_one_line(self, sedkit, clips: Path):
+        result = sedkit("tag", clips, "-o", "/dev/full")
+        assert result.exit_code == 1
+        assert result.stderr == "sedkit: error: /dev/full: cannot be written: No space left on device\n"
+
     def test_a_link_stays_a_link(self, sedkit, clips: Path, tmp_path: Path):
         (tmp_path / "there").mkdir()
         (tmp_path / "x.csv").symlink_to(tmp_path / "there" / "x.csv")
