@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from sedkit import cache
 from sedkit.errors import ArgumentError, DeviceError, ModelError
 
 if TYPE_CHECKING:
@@ -50,13 +51,13 @@ def open_session(
         raise ArgumentError(f"a device is auto, cpu or cuda, not {device!r}")
     threads = threads or usable_cpus()
     if device == "cpu" or (device == "auto" and _driver_problem() is not None):
-        return _session(path, [CPU], threads), "cpu", None
+        return _cpu_session(path, threads), "cpu", None
     session, problem = _cuda_session(path, threads)
     if session is not None:
         return session, "cuda", None
     if device == "cuda":
         raise DeviceError(f"device cuda does not work: {problem}")
-    return _session(path, [CPU], threads), "cpu", f"running on the CPU: there is a GPU, but {problem}"
+    return _cpu_session(path, threads), "cpu", f"running on the CPU: there is a GPU, but {problem}"
 
 
 def usable_cpus() -> int:
@@ -70,10 +71,35 @@ def one_line(error: Exception) -> str:
     return text[:300].strip(" .")
 
 
-def _session(path: Path, providers: list[Any], threads: int) -> onnxruntime.InferenceSession:
+def _cpu_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """A session on the CPU, of the graph that an earlier one has optimised, where there is one."""
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
+    folder = cache.folder()
+    key = cache.key(path, f"{onnxruntime.__version__} {onnxruntime.get_build_info()} {CPU}") if folder else None
+    if folder is None or key is None:
+        return _session(path, [CPU], threads)
+    if (graph := cache.find(folder, key)) is not None:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it is optimised
+        with contextlib.suppress(ModelError):
+            return _session(graph, [CPU], threads, options)
+    with cache.writing(folder, key) as entry:
+        if entry is not None:
+            options = onnxruntime.SessionOptions()
+            options.optimized_model_filepath = str(entry / cache.GRAPH)
+            options.add_session_config_entry("session.optimized_model_external_initializers_file_name", cache.WEIGHTS)
+            with contextlib.suppress(ModelError):  # no room?
+                return _session(path, [CPU], threads, options)
+        return _session(path, [CPU], threads)
+
+
+def _session(
+    path: Path, providers: list[Any], threads: int, options: onnxruntime.SessionOptions | None = None
+) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    options = options or onnxruntime.SessionOptions()
     options.log_severity_level = SILENT
     options.intra_op_num_threads = threads
     onnxruntime.set_default_logger_severity(SILENT)

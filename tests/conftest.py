@@ -36,6 +36,12 @@ def make_sound(seconds: float, rate: int = SAMPLE_RATE, seed: int = 0) -> NDArra
     return np.clip(sound, -1, 1).astype(np.float32)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Optimised graphs are kept here, by the processes that tests start as well, and not in the user's folder."""
+    os.environ["SEDKIT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def description() -> Contract:
     """What the test model says of itself."""
