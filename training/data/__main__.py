@@ -23,6 +23,7 @@ from training.data.options import (
     write,
 )
 from training.data.packed import PackedAudio
+from training.data.source import open_audio
 from training.data.store import AudioStore
 from training.files import write_json
 from training.progress import decoding
@@ -194,6 +195,75 @@ def noise(
     click.echo(
         f"{record['labels_missing']} of {record['labels']} labels missing, {record['labels_wrong']} wrong", err=True
     )
+
+
+@main.command()
+@click.argument("manifest", type=PLACE)
+@click.option("--output", "-o", type=FOLDER, required=True, help="Directory to write into.")
+@click.option("--count", type=click.IntRange(1), required=True, help="How many, over all splits.", metavar="N")
+@click.option("--seconds", type=click.FloatRange(1), default=10.0, show_default=True, help="Length of each.")
+@click.option(
+    "--events", type=click.IntRange(1), nargs=2, default=(1, 5), show_default=True, help="Fewest and most sounds."
+)
+@click.option("--longest", type=click.FloatRange(0.1), default=5.0, show_default=True, help="Seconds of a sound.")
+@click.option("--overlap", type=click.IntRange(1), default=2, show_default=True, help="Most sounds at a time.")
+@click.option(
+    "--snr", type=float, nargs=2, default=(3.0, 25.0), show_default=True, help="Sounds above the background, in dB."
+)
+@click.option(
+    "--level", type=float, nargs=2, default=(-50.0, -30.0), show_default=True, help="Of the background, in dBFS."
+)
+@click.option(
+    "--background",
+    "backgrounds",
+    multiple=True,
+    metavar="CLASS",
+    help="A class that is heard behind others, in half of the recordings; may be given several times.  "
+    "[default: noise alone]",
+)
+@seed_option
+@labels_option
+@on_error_option
+def soundscapes(
+    manifest: Path,
+    output: Path,
+    count: int,
+    seconds: float,
+    events: tuple[int, int],
+    longest: float,
+    overlap: int,
+    snr: tuple[float, float],
+    level: tuple[float, float],
+    backgrounds: tuple[str, ...],
+    seed: int,
+    labels: Path | None,
+    on_error: Any,
+) -> None:
+    """Mix labelled clips into recordings of which is known what is heard when.
+
+    Clips with one label are cut to where they sound and placed in noise or before a background, at
+    random times and levels. Writes audio, a manifest with weak labels, and strong labels as TSV. The splits
+    of the clips are kept.
+
+    \b
+    python -m training.data soundscapes esc50.csv --count 10000 --output scapes
+    python -m training.data noise scapes/manifest.csv --drop 0.25 --output scapes/noisy.csv
+    """
+    from training.data.soundscape_set import build
+    from training.data.soundscapes import Recipe
+
+    recipe = Recipe(seconds, _ordered(events), longest, overlap, _ordered(snr), _ordered(level))
+    with decoding() as progress:
+        audio = open_audio(manifest, labels, on_error, progress)
+        made = build(audio, output, count, recipe, backgrounds, seed, progress)
+    click.echo(f"{output}: {readers.describe(made)}", err=True)
+
+
+def _ordered(bounds: tuple[Any, Any]) -> tuple[Any, Any]:
+    low, high = bounds
+    if low > high:
+        raise click.UsageError(f"{low} to {high}: the lower bound comes first")
+    return low, high
 
 
 if __name__ == "__main__":

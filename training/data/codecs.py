@@ -1,6 +1,6 @@
 """Compressed clips: 16 kHz mono int16 ↔ the bytes of a file, always the same bytes of the same samples.
 
-FLAC keeps every sample and is quick to decode. Opus takes a third of the room and twelve times as long to
+FLAC keeps every sample and is quick to decode. Opus takes a third of the room and ten times as long to
 decode: for places where room is what lacks.
 """
 

@@ -6,7 +6,6 @@ Every reader drops what cannot be used (``on_error="skip"``) or stops at it, and
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from training.data.manifest import SPLITS, Manifest
 from training.data.problems import Faults, ManifestError, OnError, Tally
 from training.data.rows import Row
 from training.data.splits import hold_out
+from training.data.tables import read_table
 from training.data.vocabulary import Vocabulary
 
 TABLE = Path(__file__).with_name("esc50_audioset.csv")
@@ -126,9 +126,9 @@ def shipped(folder: str | Path, splitting: Splitting, on_error: OnError = "stop"
         if split != "test" and clip["license"] not in FREE:
             split = ""  # decided below
         rows.append(_esc50_row(clip, "esc50/audio", split))
-    for clip in _table(folder / "speech" / "speech.csv", ("filename", "fold", "speaker", "license")):
+    for clip in read_table(folder / "speech" / "speech.csv", ("filename", "fold", "speaker", "license")):
         rows.append(_row(clip, "speech", SPEECH, "speaker", f"Speech Commands, speaker {clip['speaker']}", splitting))
-    for clip in _table(folder / "music" / "music.csv", ("filename", "fold", "track", "license", "source")):
+    for clip in read_table(folder / "music" / "music.csv", ("filename", "fold", "track", "license", "source")):
         rows.append(_row(clip, "music", MUSIC, "track", f"{clip['track']}, {clip['source']}", splitting))
     labels = sorted([*esc50_labels().values(), SPEECH, MUSIC], key=_index)
     manifest = Manifest.from_rows(rows, Vocabulary(labels), folder, on_error, str(folder))
@@ -167,7 +167,7 @@ def plain_csv(
         If the table cannot be read or lacks a column, or for faults in the data with ``on_error="stop"``.
     """
     table = Path(table)
-    clips = _table(table, ())
+    clips = read_table(table, ())
     names = {column: next((name for name in COLUMNS[column] if name in clips[0]), "") for column in COLUMNS}
     for column in ("path", "labels", *(["fold"] if splitting.test_fold is not None else [])):
         if not names[column]:
@@ -276,12 +276,12 @@ def _row(clip: dict[str, str], kind: str, label: Label, group: str, attribution:
 @cache
 def esc50_labels() -> dict[str, Label]:
     """ESC-50 category → AudioSet class, in ESC-50's order (esc50_audioset.csv, where the choices are explained)."""
-    rows = _table(TABLE, ("category", "mid", "name", "index"))
+    rows = read_table(TABLE, ("category", "mid", "name", "index"))
     return {row["category"]: Label(row["name"], row["mid"], int(row["index"])) for row in rows}
 
 
 def _esc50_clips(folder: Path) -> list[dict[str, str]]:
-    return _table(folder / "esc50.csv", ("filename", "fold", "category", "src_file", "license", "author", "url"))
+    return read_table(folder / "esc50.csv", ("filename", "fold", "category", "src_file", "license", "author", "url"))
 
 
 def _esc50_row(clip: dict[str, str], audio: str, split: str) -> Row:
@@ -294,30 +294,6 @@ def _esc50_row(clip: dict[str, str], audio: str, split: str) -> Row:
         license=clip["license"],
         attribution=f"{clip['author']} {clip['url']}",
     )
-
-
-def _table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a CSV (or .tsv) with a header, which must have ``columns``."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",", restval="")
-            names = [name.strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = names
-            rows = []
-            for row in reader:
-                if None in row:
-                    raise ManifestError(f"{path}: line {reader.line_num}: more fields than columns; quote commas")
-                rows.append({name: row[name].strip() for name in names})
-    except OSError as error:
-        raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{path}: not a CSV in UTF-8: {error}") from None
-    for column in columns:
-        if column not in names:
-            raise ManifestError(f"{path}: no column {column!r}; it must have {', '.join(columns)}")
-    if not rows:
-        raise ManifestError(f"{path}: no rows in it")
-    return rows
 
 
 def _files(folder: Path) -> Iterator[Path]:
