@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from sedkit import cache
 from sedkit.errors import ArgumentError, DeviceError, ModelError
@@ -17,17 +17,22 @@ from sedkit.errors import ArgumentError, DeviceError, ModelError
 if TYPE_CHECKING:
     import onnxruntime
 
-Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+Device: TypeAlias = Literal["auto", "cpu", "cuda", "tensorrt"]
+Gpu: TypeAlias = Literal["cuda", "tensorrt"]
 
 CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
+PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}  # the exhaustive default costs seconds for every new length
+REMEDIES = {
+    "cuda": "pip install 'onnxruntime-gpu[cuda,cudnn]'",
+    "tensorrt": "pip install 'onnxruntime-gpu[cuda,cudnn]' tensorrt, and put TensorRT's libraries on LD_LIBRARY_PATH",
+}
 SILENT, USUAL = 4, 2  # ONNX Runtime's log levels "fatal" and "warning"; what goes wrong is raised, so nothing is lost
 
 
 def open_session(
     path: Path, device: Device, threads: int | None = None
-) -> tuple[onnxruntime.InferenceSession, Literal["cpu", "cuda"], str | None]:
+) -> tuple[onnxruntime.InferenceSession, Literal["cpu", Gpu], str | None]:
     """Load a graph on a device.
 
     Parameters
@@ -37,27 +42,37 @@ def open_session(
 
     Returns
     -------
-    The session; ``"cpu"`` or ``"cuda"``, what it runs on; and one line for the user, or None. The line says that
-    ``auto`` found a GPU which it cannot use, and why; on a machine without a GPU there is nothing to say.
+    The session; what it runs on, ``"cpu"``, ``"cuda"`` or ``"tensorrt"``; and one line for the user, or None. The line
+    says that ``auto`` found a GPU which it cannot use, and why; on a machine without a GPU there is nothing to say.
 
     Raises
     ------
     ModelError
         If the file is not a readable ONNX file.
     DeviceError
-        If `device` is ``"cuda"`` and CUDA does not work; says what is missing.
+        If `device` is ``"cuda"`` or ``"tensorrt"`` and that does not work; says what is missing.
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise ArgumentError(f"a device is auto, cpu or cuda, not {device!r}")
+    if device not in get_args(Device):
+        raise ArgumentError(f"a device is auto, cpu, cuda or tensorrt, not {device!r}")
     threads = threads or usable_cpus()
-    if device == "cpu" or (device == "auto" and _driver_problem() is not None):
+    if device == "cpu":
         return _cpu_session(path, threads), "cpu", None
-    session, problem = _cuda_session(path, threads)
-    if session is not None:
-        return session, "cuda", None
-    if device == "cuda":
-        raise DeviceError(f"device cuda does not work: {problem}")
-    return _cpu_session(path, threads), "cpu", f"running on the CPU: there is a GPU, but {problem}"
+    gpu: Gpu = "cuda" if device == "auto" else device
+    problem = _problem(gpu)
+    if problem is None:
+        session = _gpu_session(path, gpu, threads)
+        if PROVIDERS[gpu] in session.get_providers():  # it falls back without a word: only the finished session tells
+            return session, gpu, None
+        problem = f"ONNX Runtime cannot start it (libraries of matching versions?); {REMEDIES[gpu]}"
+    if device != "auto":
+        raise DeviceError(f"device {device} does not work: {problem}")
+    notice = None if _driver_problem() else f"running on the CPU: there is a GPU, but {problem}"
+    return _cpu_session(path, threads), "cpu", notice
+
+
+def expects_gpu(device: Device) -> bool:
+    """Whether a graph would be tried on a GPU: this device is one, or it is ``"auto"`` and nothing seems to lack."""
+    return device in ("cuda", "tensorrt") or (device == "auto" and _problem("cuda") is None)
 
 
 def usable_cpus() -> int:
@@ -76,7 +91,7 @@ def _cpu_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     import onnxruntime
 
     folder = cache.folder()
-    key = cache.key(path, f"{onnxruntime.__version__} {onnxruntime.get_build_info()} {CPU}") if folder else None
+    key = cache.key(path, _runtime()) if folder else None
     if folder is None or key is None:
         return _session(path, [CPU], threads)
     if (graph := cache.find(folder, key)) is not None:
@@ -102,6 +117,7 @@ def _session(
     options = options or onnxruntime.SessionOptions()
     options.log_severity_level = SILENT
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave idle time to whoever decodes
     onnxruntime.set_default_logger_severity(SILENT)
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
@@ -113,28 +129,47 @@ def _session(
         onnxruntime.set_default_logger_severity(USUAL)
 
 
-def _cuda_session(path: Path, threads: int) -> tuple[onnxruntime.InferenceSession | None, str]:
-    """A session on CUDA, or None and what is missing.
+def _gpu_session(path: Path, gpu: Gpu, threads: int) -> onnxruntime.InferenceSession:
+    """A session that prefers a GPU; what TensorRT cannot run, CUDA does, and what that cannot, the CPU.
 
-    ONNX Runtime lists CUDA as available wherever it was compiled in, and falls back without a word:
-    only the finished session tells.
+    Written by the documentation of ONNX Runtime's providers and run on no GPU yet. Pieces of a recording keep their
+    lengths: padding the last one would change its scores, and a new length costs little with the HEURISTIC search.
+    TensorRT builds an engine when a length is first seen, which takes minutes, and keeps it in the cache.
     """
+    providers: list[Any] = [(PROVIDERS["cuda"], CUDA_OPTIONS), CPU]
+    if gpu == "tensorrt":
+        folder, key = cache.folder(), cache.key(path, _runtime())
+        place = {"trt_engine_cache_path": str(folder.parent / "tensorrt" / key)} if folder and key else {}
+        options = {"trt_engine_cache_enable": bool(place), "trt_timing_cache_enable": bool(place), **place}
+        providers.insert(0, (PROVIDERS["tensorrt"], options))
+    return _session(path, providers, threads)
+
+
+def _runtime() -> str:
+    """What tells one build of ONNX Runtime from another."""
     import onnxruntime
 
+    return f"{onnxruntime.__version__} {onnxruntime.get_build_info()}"
+
+
+def _problem(gpu: Gpu) -> str | None:
+    """What keeps ONNX Runtime from using a GPU, as far as can be told without a graph; None if nothing seems to."""
     if problem := _driver_problem():
-        return None, problem
-    if CUDA not in onnxruntime.get_available_providers():
-        return None, (
-            "the installed onnxruntime has no CUDA provider; "
-            "pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]'"
-        )
+        return problem
+    import onnxruntime
+
+    if PROVIDERS[gpu] not in onnxruntime.get_available_providers():
+        return f"the installed onnxruntime has no {gpu} provider; pip uninstall onnxruntime, then {REMEDIES[gpu]}"
     if hasattr(onnxruntime, "preload_dlls"):  # finds the CUDA libraries that pip installs
         with contextlib.redirect_stdout(io.StringIO()):
             onnxruntime.preload_dlls()
-    session = _session(path, [(CUDA, CUDA_OPTIONS), CPU], threads)
-    if CUDA in session.get_providers():
-        return session, ""
-    return None, f"{_missing_library()}; pip install 'onnxruntime-gpu[cuda,cudnn]'"
+    library = Path(onnxruntime.__file__).parent / "capi" / f"libonnxruntime_providers_{gpu}.so"
+    try:
+        ctypes.CDLL(str(library))
+    except OSError as error:
+        if missing := re.match(r"(\S+): cannot open shared object", str(error)):
+            return f"{missing[1]} is missing; {REMEDIES[gpu]}"
+    return None
 
 
 def _driver_problem() -> str | None:
@@ -148,16 +183,3 @@ def _driver_problem() -> str | None:
     if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
         return "the NVIDIA driver sees no GPU; check nvidia-smi, or use device cpu"
     return None
-
-
-def _missing_library() -> str:
-    """Which library keeps ONNX Runtime's CUDA provider from loading."""
-    import onnxruntime
-
-    provider = Path(onnxruntime.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"
-    try:
-        ctypes.CDLL(str(provider))
-    except OSError as error:
-        if missing := re.match(r"(\S+): cannot open shared object", str(error)):
-            return f"{missing[1]} is missing"
-    return "ONNX Runtime cannot start its CUDA provider (it needs CUDA and cuDNN of matching versions)"

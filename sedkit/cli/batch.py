@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     MakeView = Callable[[], View[Tagging | Timeline]]
 
+SMALL = 10_000_000  # bytes of a model whose pieces need tens of MB each, and not hundreds
+LANES = 4  # pieces of a single recording side by side, at most; then decoding is the slower part
+
 
 def run(
     kind: Kind,
@@ -89,7 +92,7 @@ def run_here(
     failures = [str(problem) for problem in problems]
     try:
         if names:
-            tagger = load(model, device, threads=1 if len(names) > 1 else None)
+            tagger = load(model, device, threads_for(model, len(names)))
             wanted = split_classes(classes, tagger.labels)
             made_with = {**options, "--classes": wanted}
             with open_output(
@@ -105,7 +108,9 @@ def run_here(
 def analyse_all(tagger: Tagger, view: MakeView, names: Sequence[str], out: Output, failures: list[str]) -> None:
     """Write the results of all recordings that have none yet; add what went wrong to ``failures``."""
     from sedkit.pipeline import analyse
+    from sedkit.session import usable_cpus
 
+    cpus = min(LANES, usable_cpus()) if len(names) == 1 else None
     read: dict[str, Fingerprint | None] = {}
 
     def sources() -> Iterator[str | BinaryIO]:
@@ -118,15 +123,17 @@ def analyse_all(tagger: Tagger, view: MakeView, names: Sequence[str], out: Outpu
             progress.begin(name)
             yield stdin() if name == STDIN else name
 
-    with Progress(names) as progress, closing(analyse(tagger.model, progress.watched(view), sources())) as results:
-        for name, result in results:
-            before = read.pop(name)
-            if isinstance(result, SedkitError):
-                failures.append(explained(name, result))
-            else:
-                with progress.hidden():
-                    out.write(result, before)
-            progress.done()
+    with Progress(names) as progress:
+        results = analyse(tagger.model, progress.watched(view), sources(), cpus)
+        with closing(results):
+            for name, result in results:
+                before = read.pop(name)
+                if isinstance(result, SedkitError):
+                    failures.append(explained(name, result))
+                else:
+                    with progress.hidden():
+                        out.write(result, before)
+                progress.done()
 
 
 def explained(name: str, error: SedkitError) -> str:
@@ -176,14 +183,20 @@ def default_format(output: str | None) -> str:
     return known
 
 
-def load(model: str | None, device: Device, threads: int | None) -> Tagger:
-    """The tagger; what it has to say goes to standard error.
+def threads_for(model: str | None, recordings: int) -> int | None:
+    """CPU threads of one run of a model; None for all.
 
-    Parameters
-    ----------
-    threads : CPU threads of one run of the model. One, for several recordings: they run side by side instead, which
-        is faster, and gives the same bits whatever shares a batch.
+    A session of one thread that several threads share is faster than one of several threads, which wait for each
+    other at every layer, and gives the same bits whatever shares a batch; but each of them needs memory for a piece.
+    For a single recording that is worth it with a small network only.
     """
+    from sedkit.installed import find_model
+
+    return 1 if recordings > 1 or find_model(model).stat().st_size < SMALL else None
+
+
+def load(model: str | None, device: Device, threads: int | None = None) -> Tagger:
+    """The tagger; what it has to say goes to standard error."""
     from sedkit.tagger import Tagger
 
     tagger = Tagger(model, device, threads=threads)
