@@ -9,8 +9,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from training.data import AudioStore, readers
+from training.data import AudioStore, corpora, readers
 from training.data.readers import FREE, Splitting
+from training.data.tables import audioset_labels
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,8 @@ def test_table_of_classes_agrees_with_audioset(data):
         order = {row["category"]: int(row["target"]) for row in csv.DictReader(file)}
     labels = readers.esc50_labels()
     assert list(labels) == sorted(order, key=order.__getitem__)
-    for label in (*labels.values(), readers.SPEECH, readers.MUSIC):
+    others = [*audioset_labels(corpora.URBANSOUND8K).values(), *audioset_labels(corpora.DESED).values()]
+    for label in (*labels.values(), *others, readers.SPEECH, readers.MUSIC):
         assert audioset[label.mid or ""] == (label.index, label.name)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from training.data import readers
+from training.data import corpora, readers
+from training.data.manifest import SPLITS
 from training.data.options import (
     FILE,
     FOLDER,
@@ -20,6 +21,8 @@ from training.data.options import (
     vocabulary,
     write,
 )
+from training.data.problems import ManifestError
+from training.data.vocabulary import Vocabulary
 
 validation_option = click.option(
     "--validation-share", type=SHARE, default=0.1, show_default=True, help="Share of the training clips, by group."
@@ -114,4 +117,132 @@ def folders(
     write(readers.folders(folder, splitting, vocabulary(labels), on_error), output)
 
 
-COMMANDS = (esc50, shipped, plain_csv, folders)
+audio_option = click.option("--audio", type=FOLDER, required=True, help="Folder of the recordings.")
+look_option = click.option(
+    "--look/--no-look", default=True, show_default=True, help="Open every file, to find those that cannot be read."
+)
+small_look_option = click.option(
+    "--look/--no-look",
+    default=False,
+    show_default=True,
+    help="Open every file, to find those that cannot be read; packing finds them too.",
+)
+small_validation_option = click.option(
+    "--validation-share", type=SHARE, default=0.01, show_default=True, help="Share of the training clips, by video."
+)
+
+
+def found_beside(labels: Path | None, table: Path, name: str) -> Vocabulary:
+    """The classes that ``--labels`` names, or else those published beside a table."""
+    path = labels or table.with_name(name)
+    if not path.exists():
+        raise ManifestError(f"{table}: no {name} beside it; name the classes with --labels")
+    return Vocabulary.load(path)
+
+
+@click.command()
+@click.argument("segments", type=FILE, nargs=-1, required=True)
+@audio_option
+@output_option
+@click.option("--labels", type=FILE, help="Classes.  [default: class_labels_indices.csv beside the first table]")
+@small_look_option
+@on_error_option
+@small_validation_option
+@seed_option
+def audioset(
+    segments: tuple[Path, ...],
+    audio: Path,
+    output: Path,
+    labels: Path | None,
+    look: bool,
+    on_error: Any,
+    validation_share: float,
+    seed: int,
+) -> None:
+    """AudioSet, of its tables SEGMENTS (..._segments.csv); those with "eval" in their name are the test split.
+
+    A segment is a file of any depth below --audio called YTID, YYTID, YTID_START or YTID_START_END. Videos
+    that are not there are counted.
+
+    \b
+    python -m training.data audioset tables/*_segments.csv --audio clips --output audioset.csv
+    """
+    vocabulary = found_beside(labels, segments[0], "class_labels_indices.csv")
+    splitting = readers.Splitting(None, 0.0, validation_share, seed)
+    write(corpora.audioset(audio, segments, vocabulary, splitting, on_error, look), output)
+
+
+@click.command("audioset-strong")
+@click.argument("tables", type=FILE, nargs=-1, required=True)
+@audio_option
+@output_option
+@click.option("--labels", type=FILE, help="Classes.  [default: mid_to_display_name.tsv beside the first table]")
+@small_look_option
+@on_error_option
+@small_validation_option
+@seed_option
+def audioset_strong(
+    tables: tuple[Path, ...],
+    audio: Path,
+    output: Path,
+    labels: Path | None,
+    look: bool,
+    on_error: Any,
+    validation_share: float,
+    seed: int,
+) -> None:
+    """AudioSet's strong labels, TABLES audioset_train_strong.tsv and audioset_eval_strong.tsv, as weak ones.
+
+    With --labels class_labels_indices.csv the classes are AudioSet's 527, and labels beyond them are dropped.
+    """
+    vocabulary = found_beside(labels, tables[0], "mid_to_display_name.tsv")
+    splitting = readers.Splitting(None, 0.0, validation_share, seed)
+    write(corpora.audioset_strong(audio, tables, vocabulary, splitting, on_error, look), output)
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@output_option
+@labels_option
+@look_option
+@on_error_option
+def fsd50k(folder: Path, output: Path, labels: Path | None, look: bool, on_error: Any) -> None:
+    """FSD50K: FOLDER holds FSD50K.ground_truth, FSD50K.dev_audio and FSD50K.eval_audio.
+
+    With --labels class_labels_indices.csv the classes are AudioSet's, and labels beyond them are dropped.
+    """
+    write(corpora.fsd50k(folder, vocabulary(labels), on_error, look), output)
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@output_option
+@look_option
+@on_error_option
+@splitting_options("10")
+def urbansound8k(folder: Path, output: Path, look: bool, on_error: Any, splitting: readers.Splitting) -> None:
+    """UrbanSound8K: FOLDER holds metadata/ and audio/."""
+    write(corpora.urbansound8k(folder, splitting, on_error, look), output)
+
+
+@click.command()
+@click.argument("table", type=FILE)
+@audio_option
+@output_option
+@click.option("--split", type=click.Choice(SPLITS), default="train", show_default=True, help="Of all its clips.")
+@click.option("--labels", type=FILE, help="Classes.  [default: DESED's, named as in AudioSet]")
+@look_option
+@on_error_option
+def desed(table: Path, audio: Path, output: Path, split: str, labels: Path | None, look: bool, on_error: Any) -> None:
+    """DESED or DCASE task 4: a TABLE of weak or strong labels.
+
+    \b
+    python -m training.data desed metadata/train/weak.tsv --audio audio/train/weak --output weak.csv
+    python -m training.data desed metadata/validation/validation.tsv --audio audio/validation \\
+        --split test --output test.csv
+    python -m training.data merge weak.csv test.csv --output desed.csv
+    """
+    write(corpora.desed(table, audio, split, vocabulary(labels), on_error, look), output)
+
+
+COMMANDS = (esc50, shipped, plain_csv, folders, audioset, audioset_strong, fsd50k, urbansound8k, desed)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from training.data.manifest import SPLITS, Manifest
 from training.data.problems import Faults, ManifestError, OnError, Tally
 from training.data.rows import Row
 from training.data.splits import hold_out
-from training.data.tables import read_table
+from training.data.tables import audioset_index, audioset_labels, read_table
 from training.data.vocabulary import Vocabulary
 
 TABLE = Path(__file__).with_name("esc50_audioset.csv")
@@ -99,7 +98,7 @@ def esc50(
         else:
             rows.append(_esc50_row(clip, "audio", splitting.of_fold(clip["fold"])))
     manifest = Manifest.from_rows(
-        rows, Vocabulary(sorted(esc50_labels().values(), key=_index)), Path(folder), on_error, str(folder)
+        rows, Vocabulary(sorted(esc50_labels().values(), key=audioset_index)), Path(folder), on_error, str(folder)
     )
     manifest.dropped.update(left_out)
     if look:
@@ -130,7 +129,7 @@ def shipped(folder: str | Path, splitting: Splitting, on_error: OnError = "stop"
         rows.append(_row(clip, "speech", SPEECH, "speaker", f"Speech Commands, speaker {clip['speaker']}", splitting))
     for clip in read_table(folder / "music" / "music.csv", ("filename", "fold", "track", "license", "source")):
         rows.append(_row(clip, "music", MUSIC, "track", f"{clip['track']}, {clip['source']}", splitting))
-    labels = sorted([*esc50_labels().values(), SPEECH, MUSIC], key=_index)
+    labels = sorted([*esc50_labels().values(), SPEECH, MUSIC], key=audioset_index)
     manifest = Manifest.from_rows(rows, Vocabulary(labels), folder, on_error, str(folder))
     if look:
         manifest = manifest.checked(on_error, str(folder))
@@ -211,7 +210,7 @@ def folders(
         raise ManifestError(f"{folder}: no such folder")
     left_out, problems = Tally(), Tally()
     rows = []
-    for path in _files(folder):
+    for path in files_below(folder):
         parts = path.relative_to(folder).parts
         if path.suffix.lower() not in SUFFIXES:
             left_out.add("file that is not audio", str(path))
@@ -258,10 +257,6 @@ def describe(manifest: Manifest) -> str:
     return "\n".join(lines + [f"left out: {line}" for line in manifest.dropped.lines()])
 
 
-def _index(label: Label) -> int:
-    return label.index or 0
-
-
 def _row(clip: dict[str, str], kind: str, label: Label, group: str, attribution: str, splitting: Splitting) -> Row:
     return Row(
         f"{kind}/audio/{clip['filename']}",
@@ -273,11 +268,9 @@ def _row(clip: dict[str, str], kind: str, label: Label, group: str, attribution:
     )
 
 
-@cache
 def esc50_labels() -> dict[str, Label]:
     """ESC-50 category → AudioSet class, in ESC-50's order (esc50_audioset.csv, where the choices are explained)."""
-    rows = read_table(TABLE, ("category", "mid", "name", "index"))
-    return {row["category"]: Label(row["name"], row["mid"], int(row["index"])) for row in rows}
+    return audioset_labels(TABLE)
 
 
 def _esc50_clips(folder: Path) -> list[dict[str, str]]:
@@ -296,7 +289,7 @@ def _esc50_row(clip: dict[str, str], audio: str, split: str) -> Row:
     )
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
     """Files below a folder in alphabetical order, links followed, hidden ones passed over."""
     visited: set[str] = set()
     for parent, children, files in os.walk(folder, followlinks=True):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 
+from sedkit.contract import Label
 from training.data.problems import ManifestError
 
 
@@ -36,3 +38,15 @@ def check_columns(path: Path, names: Iterable[str], columns: Sequence[str]) -> N
     for column in columns:
         if column not in names:
             raise ManifestError(f"{path}: no column {column!r}; it must have {', '.join(columns)}")
+
+
+@cache
+def audioset_labels(path: Path) -> dict[str, Label]:
+    """Category of a data set → AudioSet class, from a table ``category, mid, name, index, relation, note``."""
+    rows = read_table(path, ("category", "mid", "name", "index"))
+    return {row["category"]: Label(row["name"], row["mid"], int(row["index"])) for row in rows}
+
+
+def audioset_index(label: Label) -> int:
+    """Place of a class in AudioSet's order."""
+    return label.index or 0

@@ -92,12 +92,15 @@ class Vocabulary:
     @classmethod
     def union(cls, vocabularies: Sequence[Vocabulary]) -> Vocabulary:
         """Every class of ``vocabularies`` once: by AudioSet index, then those without one as they come."""
-        labels = {label.mid or label.name: label for vocabulary in vocabularies for label in vocabulary.labels}
+        labels: dict[str, Label] = {}
+        for label in (label for vocabulary in vocabularies for label in vocabulary.labels):
+            if labels.setdefault(label.mid or label.name, label).index is None:
+                labels[label.mid or label.name] = label  # with AudioSet's number and name, if one has them
         return cls(sorted(labels.values(), key=lambda label: 1 << 30 if label.index is None else label.index))
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
-        """Read a vocabulary file.
+        """Read a vocabulary file, or one of MIDs and names (``mid_to_display_name.tsv`` of AudioSet's strong labels).
 
         Raises
         ------
@@ -106,6 +109,8 @@ class Vocabulary:
         """
         try:
             with open(path, encoding="utf-8-sig", newline="") as file:
+                if Path(path).suffix == ".tsv":
+                    return cls([Label(name, mid) for mid, name in csv.reader(file, delimiter="\t")], str(path))
                 reader = csv.DictReader(file, skipinitialspace=True)
                 missing = set(HEADER) - set(reader.fieldnames or ())
                 if missing:
