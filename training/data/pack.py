@@ -40,7 +40,9 @@ from training.data.store import Progress, decoded
 from training.files import replacing, write_json
 
 FORMAT = 1
-CLIP = np.dtype([(name, "<i8") for name in ("row", "shard", "offset", "size", "samples", "crc32")])
+CLIP = np.dtype(
+    [("row", "<i4"), ("shard", "<i4"), ("offset", "<i8"), ("size", "<i4"), ("samples", "<i4"), ("crc32", "<u4")]
+)
 
 
 @dataclass(frozen=True)
@@ -253,7 +255,7 @@ def _finish(
     index = {
         **about,
         "clips": len(table),
-        "hours": round(int(table["samples"].sum()) / SAMPLE_RATE / 3600, 3),
+        "hours": round(int(table["samples"].sum(dtype=np.int64)) / SAMPLE_RATE / 3600, 3),
         "bytes": sum(part.bytes for part in parts),
         "dropped": {
             kind: {"clips": count, "examples": packed.dropped.examples[kind]}

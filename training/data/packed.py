@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import tempfile
 import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class PackedAudio(Sequence[NDArray[np.int16]]):
     place : directory or URI.
     index : ``index.json``.
     manifest : the clips, in the order in which they lie in the shards.
-    lengths : [clips] int64, samples of each clip.
+    lengths : [clips] int32, samples of each clip.
     """
 
     def __init__(
@@ -57,21 +57,19 @@ class PackedAudio(Sequence[NDArray[np.int16]]):
     ) -> None:
         self.place = place
         self._filesystem, self._folder = filesystem, folder
-        with tempfile.TemporaryDirectory() as copies:
-            for name in INDEX:
-                self._copy(name, Path(copies))
-            self.index: dict[str, Any] = json.loads(Path(copies, "index.json").read_text("utf-8"))
+        with self._tables() as tables:
+            self.index: dict[str, Any] = json.loads((tables / "index.json").read_text("utf-8"))
             if self.index.get("format") != FORMAT:
                 raise ManifestError(f"{place}: packed by another version; pack it anew")
-            self._clips = np.load(Path(copies, "clips.npy"))
-            vocabulary = vocabulary or Vocabulary.load(Path(copies, "manifest.labels.csv"))
-            table = read_table(Path(copies, "manifest.csv"))
+            self._clips = np.load(tables / "clips.npy", mmap_mode="r")
+            vocabulary = vocabulary or Vocabulary.load(tables / "manifest.labels.csv")
+            table = read_table(tables / "manifest.csv")
         self.manifest = Manifest.from_table(table, vocabulary, Path(folder), where=f"{place}: manifest.csv")
         for kind, left_out in self.index["dropped"].items():
             self.manifest.dropped.add(kind, *left_out["examples"], count=left_out["clips"])
         if self._clips.dtype != CLIP or not len(self._clips) == len(self.manifest) == self.index["clips"]:
             raise ManifestError(f"{place}: its index does not belong to its manifest; pack it anew")
-        self.lengths: NDArray[np.int64] = self._clips["samples"]
+        self.lengths: NDArray[np.int32] = self._clips["samples"]
         self._file = lru_cache(FILES)(self._open)
         self._blocks = Blocks(self._read, kept // BLOCK) if kept else None
 
@@ -163,9 +161,17 @@ class PackedAudio(Sequence[NDArray[np.int16]]):
             "or remove it and pack again: only what is missing is made"
         )
 
-    def _copy(self, name: str, folder: Path) -> None:
-        with self._filesystem.open_input_stream(f"{self._folder}/{name}") as source, (folder / name).open("wb") as copy:
-            shutil.copyfileobj(source, copy)
+    @contextmanager
+    def _tables(self) -> Iterator[Path]:
+        """Folder with all that is not a shard; of a set elsewhere, a copy."""
+        if isinstance(self._filesystem, pyarrow.fs.LocalFileSystem):
+            yield Path(self._folder)
+            return
+        with tempfile.TemporaryDirectory() as copies:
+            for name in INDEX:
+                with self._filesystem.open_input_stream(f"{self._folder}/{name}") as source:
+                    Path(copies, name).write_bytes(source.read())
+            yield Path(copies)
 
     def _open(self, name: str) -> pyarrow.NativeFile:
         return self._filesystem.open_input_file(f"{self._folder}/{name}")
