@@ -326,13 +326,13 @@ class Archive:
 
 
 def divide(recordings: Sequence[Recording], shares: int) -> Iterator[tuple[str, ...]]:
-    """Cut recordings into runs, at least `shares` where there are so many, none larger than LARGEST."""
+    """Cut recordings into runs, about `shares` or, if that makes them larger than LARGEST, more."""
     most = min(LARGEST[0], math.ceil(len(recordings) / shares))
     fullest = min(LARGEST[1], math.ceil(sum(recording.size for recording in recordings) / shares))
     files: list[str] = []
     held = 0
     for file, size, _ in recordings:
-        if files and (len(files) == most or held + size > fullest):
+        if len(files) == most or (files and held >= fullest):
             yield tuple(files)
             files, held = [], 0
         files.append(file)

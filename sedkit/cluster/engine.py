@@ -7,10 +7,11 @@ import io
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -184,10 +185,10 @@ def reports(
         raise SedkitError(f"the cluster broke down: {problem}; {remedy}, then --resume") from error
 
 
-def last_line(error: Exception) -> str:
+def last_line(error: BaseException) -> str:
     """Of what Ray says, which is a traceback, the error."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else type(error).__name__
+    return lines[-1][:300].rstrip(".") if lines else type(error).__name__
 
 
 def check_installed() -> None:
@@ -230,7 +231,8 @@ def connected(address: str | None, on_notice: Callable[[str], None]) -> Iterator
             with native_stderr_muted():  # it tells that it has read the variable
                 ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # ConnectionError, ValueError, RuntimeError, and some that are plain Exception
-            raise SedkitError(f"{wanted}: no Ray cluster to be had there: {last_line(error)}") from error
+            problem = last_line(error.__cause__ or error)
+            raise SedkitError(f"{wanted}: no Ray cluster to be had there: {problem}") from error
         finally:
             waiting.cancel()
         try:
@@ -255,13 +257,11 @@ def check_answers(address: str) -> None:
 
 @contextmanager
 def native_stderr_muted() -> Iterator[None]:
-    """What libraries write to standard error past Python goes nowhere."""
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+    """What libraries write to standard error past Python goes nowhere; what Python writes arrives."""
+    with open(os.dup(2), "w", buffering=1) as kept, open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            with redirect_stderr(kept if sys.stderr is sys.__stderr__ else sys.stderr):
+                yield
+        finally:
+            os.dup2(kept.fileno(), 2)

@@ -87,8 +87,8 @@ class _Remote(io.RawIOBase):
     Attributes
     ----------
     name : the URI.
-    failure : why reading failed, or None. libsndfile takes a read that fails for the end of the recording, so whoever
-        has decoded one has to look here.
+    failure : why reading failed, or None. A read that fails looks like the end of the recording, since libsndfile knows
+        no other: whoever has decoded one has to look here.
 
     Raises
     ------
@@ -127,7 +127,7 @@ class _Remote(io.RawIOBase):
             return cast("int", self.file.readinto(buffer))
         except OSError as error:
             self.failure = reason(error)
-            raise
+            return 0
 
     def close(self) -> None:
         if "file" in self.__dict__ and not self.closed:

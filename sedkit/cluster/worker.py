@@ -6,7 +6,7 @@ import dataclasses
 import json
 import socket
 import tempfile
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from sedkit.views import View
 
     Result = Tagging | Timeline | SedkitError
-
-DEATHS = 2  # of workers that were at the same recording and no other, until it is given up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,24 +52,30 @@ class Ledger:
     """Remembers, while workers come and go, where they were when they died. One for a run, an actor of its own.
 
     A share whose worker died is done again with care: one recording at a time, each noted before it is opened. A
-    recording at which :data:`DEATHS` of such workers died is what kills them.
+    recording that was noted when a worker died again is left out: two deaths are no accident.
     """
 
     def __init__(self) -> None:
-        self.begun: Counter[int] = Counter()
-        self.noted: dict[int, str] = {}
-        self.deaths: Counter[str] = Counter()
+        self.begun: set[int] = set()
+        self.noted: dict[int, str] = {}  # by share
+        self.deadly: dict[int, set[str]] = {}
 
     def begin(self, share: int) -> tuple[bool, set[str]]:
         """A share is begun: whether with care, and the recordings to leave out."""
-        self.begun[share] += 1
+        deadly = self.deadly.setdefault(share, set())
         if share in self.noted:
-            self.deaths[self.noted.pop(share)] += 1
-        return self.begun[share] > 1, {file for file, deaths in self.deaths.items() if deaths >= DEATHS}
+            deadly.add(self.noted.pop(share))
+        careful = share in self.begun
+        self.begun.add(share)
+        return careful, deadly
 
     def note(self, share: int, file: str) -> None:
         """A recording is about to be opened."""
         self.noted[share] = file
+
+    def end(self, share: int) -> None:
+        """All recordings of a share are done."""
+        self.noted.pop(share, None)
 
 
 class Worker:
@@ -128,10 +132,11 @@ class Worker:
             return
         for file in share.files:
             if file in deadly:
-                yield AudioError(f"worker processes died of it, {DEATHS + 1} in all; analyse it by itself")
+                yield AudioError("two worker processes died of it; analyse it by itself to see why")
             else:
                 ray.get(self.ledger.note.remote(share.number, file))
                 yield from self.analyse([share.locate(file)])
+        ray.get(self.ledger.end.remote(share.number))
 
     def analyse(self, locations: list[str]) -> Iterator[Result]:
         """The same, of recordings by where they are."""
