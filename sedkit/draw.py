@@ -7,7 +7,7 @@ without colour; where the output cannot hold block characters, ASCII takes their
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from sedkit.results import Second, Tagging, Timeline
+    from sedkit.results import Event, Second, Tagging, Timeline
 
 PALETTE = ("cyan", "yellow", "green", "magenta", "blue", "red", "bright_cyan", "bright_yellow", "bright_green")
 QUIET = "bright_black"
@@ -128,7 +128,7 @@ class Lanes:
             if system:
                 yield Text()
             start = system * span
-            yield from self.lanes(columns(timeline.seconds, start, span, width), colours, label_width, glyphs)
+            yield from lanes(columns(timeline.seconds, start, span, width), colours, label_width, glyphs)
             yield from axis(start, span, width, label_width + 2, timeline.duration, glyphs)
         yield Text()
         yield from self.events(colours, options.max_width, glyphs)
@@ -139,34 +139,42 @@ class Lanes:
         names += [event.label for event in self.timeline.events]
         return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(dict.fromkeys(names))}
 
-    def lanes(
-        self, columns: list[dict[str, float]], colours: dict[str, str], label_width: int, glyphs: Glyphs
-    ) -> Iterator[Text]:
-        """A line for each class that is present in one of ``columns``."""
-        for name, colour in colours.items():
-            if not any(name in column for column in columns):
-                continue
-            line = Text.assemble((fit(name, label_width, glyphs), colour), "  ", no_wrap=True)
-            for (glyph, style), run in groupby(look(column.get(name), colour, glyphs) for column in columns):
-                line.append(glyph * len(list(run)), style)
-            yield line
-
     def events(self, colours: dict[str, str], max_width: int, glyphs: Glyphs) -> Iterator[Text]:
         """A line an event, of the first MOST_EVENTS."""
         events, reach = self.timeline.events, self.timeline.duration
-        digits = len(clock(reach, reach, 2))
-        widest = max((cell_len(event.label) for event in events), default=0)
-        width = max(1, min(widest, max_width - 2 * digits - 15))
-        for event in events[:MOST_EVENTS]:
-            onset, offset = (clock(time, reach, 2).rjust(digits) for time in (event.onset, event.offset))
-            yield Text.assemble(
-                f"  {onset} - {offset}  ",
-                (glyphs.swatch, colours[event.label]),
-                f" {fit(event.label, width, glyphs)}  {event.score:.2f}",
-                no_wrap=True,
-            )
+        yield from event_lines(events[:MOST_EVENTS], reach, colours, max_width, glyphs)
         if len(events) > MOST_EVENTS:
             yield Text(f"  and {len(events) - MOST_EVENTS} more events: --format tsv lists them all", QUIET)
+
+
+def lanes(
+    columns: Sequence[Mapping[str, float]], colours: dict[str, str], label_width: int, glyphs: Glyphs
+) -> Iterator[Text]:
+    """A line for each class that is present in one of ``columns``."""
+    for name, colour in colours.items():
+        if not any(name in column for column in columns):
+            continue
+        line = Text.assemble((fit(name, label_width, glyphs), colour), "  ", no_wrap=True)
+        for (glyph, style), run in groupby(look(column.get(name), colour, glyphs) for column in columns):
+            line.append(glyph * len(list(run)), style)
+        yield line
+
+
+def event_lines(
+    events: Collection[Event], reach: float, colours: Mapping[str, str], max_width: int, glyphs: Glyphs
+) -> Iterator[Text]:
+    """A line an event, of a recording of ``reach`` seconds."""
+    digits = len(clock(reach, reach, 2))
+    widest = max((cell_len(event.label) for event in events), default=0)
+    width = max(1, min(widest, max_width - 2 * digits - 15))
+    for event in events:
+        onset, offset = (clock(time, reach, 2).rjust(digits) for time in (event.onset, event.offset))
+        yield Text.assemble(
+            f"  {onset} - {offset}  ",
+            (glyphs.swatch, colours[event.label]),
+            f" {fit(event.label, width, glyphs)}  {event.score:.2f}",
+            no_wrap=True,
+        )
 
 
 def look(score: float | None, colour: str, glyphs: Glyphs) -> tuple[str, str]:

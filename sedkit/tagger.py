@@ -140,6 +140,7 @@ class Tagger:
         threshold: float | None = None,
         resolution: Resolution = 1.0,
         classes: Iterable[str] | None = None,
+        name: str = "<stream>",
     ) -> Iterator[Second | Event]:
         """The timeline of a recording that is still playing, while it plays.
 
@@ -152,6 +153,7 @@ class Tagger:
         blocks : arrays, [samples] or [samples, channels], as of :meth:`timeline`, cut anywhere.
         sample_rate : Hz. What is not 16 kHz is resampled, which takes some milliseconds longer.
         threshold, resolution, classes : as of :meth:`timeline`.
+        name : what errors call the recording.
 
         Yields
         ------
@@ -171,7 +173,7 @@ class Tagger:
         """
         check_rate(sample_rate)
         live = LiveTimeline(*self._timeline_arguments(threshold, resolution, classes))
-        return self._follow(live, blocks, sample_rate)
+        return self._follow(live, blocks, sample_rate, name)
 
     def tags_view(
         self, *, top_k: int | None = 5, threshold: float | None = None, classes: Iterable[str] | None = None
@@ -214,9 +216,9 @@ class Tagger:
         return partial(TimelineView, *self._timeline_arguments(threshold, resolution, classes), scores)
 
     def _follow(
-        self, live: LiveTimeline, blocks: Iterable[NDArray[Any]], sample_rate: float
+        self, live: LiveTimeline, blocks: Iterable[NDArray[Any]], sample_rate: float, name: str
     ) -> Iterator[Second | Event]:
-        with open_blocks(blocks, sample_rate) as stream:
+        with open_blocks(blocks, sample_rate, name) as stream:
             for scores in self.model.segments(stream, prompt=True):
                 yield from live.add(scores, stream.duration).in_order()
         yield from live.finish(stream.duration).in_order()

@@ -14,7 +14,7 @@ import click
 
 from sedkit.errors import ArgumentError, SedkitError
 
-COMMANDS = ("tag", "timeline", "models", "info", "completion")
+COMMANDS = ("tag", "timeline", "listen", "models", "info", "completion")
 
 
 class Group(click.Group):
