@@ -1,4 +1,7 @@
-"""Progress of a cascade on standard error: a rich display on a terminal, one plain line an epoch when piped."""
+"""Progress of a cascade on standard error: a rich display on a terminal, one plain line an epoch when piped.
+
+Of several processes, rank 0 alone speaks.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,14 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from training import distributed
+
 
 @contextmanager
 def decoding() -> Iterator[Callable[[int, int], None]]:
     """A bar while clips are decoded, on a terminal: what is yielded takes the clips done and their total."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    console = Console(stderr=True, quiet=distributed.rank() > 0)
+    with Progress(console=console, transient=True, disable=console.quiet or not console.is_terminal) as bar:
         task = bar.add_task("decoding", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -26,10 +31,10 @@ class CascadeProgress:
 
     def __init__(self, generations: int, epochs: int) -> None:
         self.generations, self.epochs = generations, epochs
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, quiet=distributed.rank() > 0)
         self._name = ""
         self._bar: Progress | None = None
-        if self.console.is_terminal:
+        if self.console.is_terminal and not self.console.quiet:
             self._bar = Progress(
                 TextColumn("[bold]{task.description}"),
                 BarColumn(),

@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 from sedkit.contract import Contract
 from sedkit.errors import SedkitError
 from sedkit.geometry import SAMPLE_RATE
+from training.clips import FULL_SCALE
 from training.evaluate import read_generation
 from training.files import replacing
-from training.fit import FULL_SCALE, predict
+from training.generations import description, trained_network
+from training.options import torch_device
 from training.run import Run, read_config
-from training.secost import description, torch_device, trained_network
+from training.scores import predict
 from training.wels import Network
 
 
@@ -37,9 +39,9 @@ def main(run: Path, output: Path, readme: Path | None, device: str) -> None:
     """Copy the model of a finished RUN and write its card."""
     try:
         model = run / "model.onnx"
-        if not model.exists():  # before Run.resume, which sweeps up: the run may be going on
+        if not model.exists():
             raise SedkitError(f"{run}: the run is not finished; go on with python -m training.secost --resume {run}")
-        opened = Run.resume(run)
+        opened = Run.open(run)
         if not len(opened.manifest.indices("test")):
             raise SedkitError(f"{run}: no clips of the split 'test', and a card needs its figures")
         generations = len(opened.supervision)
@@ -198,10 +200,11 @@ class Heard(NamedTuple):
 
 def heard(run: Run, network: Network) -> Heard:
     clips = run.clips("test")
-    single = clips.labels.sum(1) == 1
+    labels = clips.multi_hot()
+    single = labels.sum(1) == 1
     guess = predict(network, clips.waveforms, run.settings.batch_size).argmax(1)
     source = np.array(sources(run))[run.manifest.indices("test")]
-    return Heard(clips.labels.argmax(1)[single], guess[single], source[single])
+    return Heard(labels.argmax(1)[single], guess[single], source[single])
 
 
 def source_accuracy(test: Heard) -> list[str]:

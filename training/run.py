@@ -17,12 +17,18 @@ import torch
 
 from sedkit.contract import Label
 from sedkit.errors import SedkitError
-from training.data import AudioStore, Manifest
-from training.data.augmentation import Augmentation, without_padding
+from training import distributed
+from training.clips import Clips, Some, WeakLabels
+from training.data import Manifest
+from training.data.augmentation import Augmentation
+from training.data.packed import PackedAudio
 from training.data.problems import OnError
+from training.data.sampling import class_weights
+from training.data.source import Audio, open_audio
 from training.files import write_json
-from training.fit import Clips, Settings
+from training.lock import Lock
 from training.progress import decoding
+from training.settings import Settings
 from training.supervision import LABELS, Supervision
 
 
@@ -37,14 +43,19 @@ class Run:
     Attributes
     ----------
     supervision : one a generation, Teacher-0's (the labels alone) first.
+    data : hash of the manifest.
     """
 
     directory: Path
     settings: Settings
     supervision: list[Supervision]
     seed: int
-    manifest: Manifest
-    store: AudioStore
+    audio: Audio
+    data: str
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.audio.manifest
 
     @property
     def labels(self) -> tuple[Label, ...]:
@@ -54,19 +65,31 @@ class Run:
         """Directory of a generation."""
         return self.directory / f"generation-{number}"
 
+    def has(self, generation: int, name: str) -> bool:
+        """Has a generation left the file ``name``? As rank 0 sees it, on every rank."""
+        return distributed.on_first((self.generation(generation) / name).exists)
+
     def clips(self, split: str) -> Clips:
-        """The clips of a split; those of the training split without padding at their ends."""
+        """The clips of a split, read as they are asked for; those of the training split without padding at their ends.
+
+        It takes one or two numbers a clip in memory, whatever their lengths.
+        """
         rows = self.manifest.indices(split)
-        waveforms = [self.store[row] for row in rows]
-        if split == "train":
-            waveforms = [without_padding(waveform) for waveform in waveforms]
-        return Clips(waveforms, self.manifest.targets(rows), self.labels)
+        labels = WeakLabels(self.manifest, rows)
+        if split != "train":
+            return Clips(Some(self.audio, rows), labels, self.labels)
+        weights, shards = None, None
+        if self.settings.sampling == "balanced":
+            weights = class_weights(self.manifest.labels.take(rows), len(self.labels))
+        elif isinstance(self.audio, PackedAudio):
+            shards = self.audio.shards(rows)
+        return Clips(Some(self.audio, rows, trimmed=True), labels, self.labels, weights, shards)
 
     @classmethod
     def begin(
         cls,
         directory: Path,
-        manifest: Path,
+        manifest: str,
         vocabulary: Path | None,
         settings: Settings,
         supervision: list[Supervision],
@@ -86,36 +109,44 @@ class Run:
         OutputError
             If the directory cannot be written to.
         """
-        if (directory / "config.json").exists():
-            raise RunError(f"{directory}: holds a run already; go on with --resume {directory}, or name another --run")
-        data, store = load(manifest, vocabulary, on_error)
-        config = {
-            "manifest": str(manifest.absolute()),
-            "vocabulary": str(vocabulary.absolute()) if vocabulary else None,
-            "on_error": on_error,
-            "manifest_sha256": data.sha256(),
-            "clips": {split: len(data.indices(split)) for split in ("train", "validation", "test")},
-            "dropped": data.dropped.counts,
-            "settings": asdict(settings),
-            "supervision": [{str(key): weight for key, weight in stage.items()} for stage in supervision],
-            "seed": seed,
-            "model": model,
-            "labels": [asdict(label) for label in data.vocabulary.labels],
-            "licenses": sorted({data.licenses[row] for row in data.indices("train")}),
+        _refuse_begun(directory)
+        audio = load(manifest, vocabulary, on_error)
+        with Lock(directory):
+            _refuse_begun(directory)
+            run = cls(directory, settings, supervision, seed, audio, audio.manifest.sha256())
+            about = {
+                "manifest": manifest if "://" in manifest else str(Path(manifest).absolute()),
+                "vocabulary": str(vocabulary.absolute()) if vocabulary else None,
+                "on_error": on_error,
+                "model": model,
+                "device": describe_device(device),
+            }
+            write_json(directory / "config.json", about | run._config())
+        return run
+
+    def _config(self) -> dict[str, Any]:
+        """What decides the result, so far as the run itself knows it."""
+        return {
+            "manifest_sha256": self.data,
+            "clips": {split: len(self.manifest.indices(split)) for split in ("train", "validation", "test")},
+            "dropped": self.manifest.dropped.counts,
+            "settings": asdict(self.settings),
+            "supervision": [{str(key): weight for key, weight in stage.items()} for stage in self.supervision],
+            "seed": self.seed,
+            "labels": [asdict(label) for label in self.labels],
+            "licenses": sorted(set(self.manifest.select("train").licenses)),
             "git_revision": git_revision(),
             "versions": {"python": platform.python_version(), "torch": torch.__version__},
+            "processes": distributed.ranks(),
             "date": datetime.now(UTC).date().isoformat(),
-            "device": describe_device(device),
             "command": shlex.join(["python", "-m", "training.secost", *sys.argv[1:]]),
         }
-        write_json(directory / "config.json", config)
-        return cls(directory, settings, supervision, seed, data, store)
 
     @classmethod
-    def resume(cls, directory: Path, moved: Path | None = None) -> Run:
-        """Open a run that was begun, and sweep up what a writer that was killed left behind.
+    def open(cls, directory: Path, moved: str | None = None) -> Run:
+        """A run that was begun.
 
-        ``moved``: where the manifest, with its classes beside it, lies now, if not where it did.
+        ``moved``: where the manifest with its classes beside it, or the packed set, lies now, if not where it did.
 
         Raises
         ------
@@ -127,35 +158,58 @@ class Run:
             augmentation = Augmentation(**config["settings"]["augmentation"])
             settings = Settings(**config["settings"] | {"augmentation": augmentation})
             supervision, seed = read_supervision(config), config["seed"]
-            manifest, on_error, digest = Path(config["manifest"]), config["on_error"], config["manifest_sha256"]
+            manifest, on_error, digest = config["manifest"], config["on_error"], config["manifest_sha256"]
             vocabulary = Path(config["vocabulary"]) if config["vocabulary"] else None
             if moved:
                 manifest, vocabulary = moved, None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunError(f"{directory}: config.json is not that of a run ({error!r}); begin a new run") from None
-        data, store = load(manifest, vocabulary, on_error)
-        if data.sha256() != digest:
+        audio = load(manifest, vocabulary, on_error)
+        if audio.manifest.sha256() != digest:
             raise RunError(f"{directory}: {manifest} changed since the run began; begin a new run")
-        for leftover in directory.rglob(".*.tmp"):
+        return cls(directory, settings, supervision, seed, audio, digest)
+
+    def sweep(self) -> None:
+        """Remove what a writer that was killed left behind; for the one process that works on the run."""
+        for leftover in self.directory.rglob(".*.tmp"):
             leftover.unlink(missing_ok=True)
-        for done in directory.glob("generation-*/network.pt"):
+        for done in self.directory.glob("generation-*/network.pt"):
             done.with_name("checkpoint.pt").unlink(missing_ok=True)
-        return cls(directory, settings, supervision, seed, data, store)
+
+    def warnings(self) -> list[str]:
+        """Classes that a split has no clip of, a line a split."""
+        lines = []
+        for split, so in (
+            ("train", "what the networks say of them means nothing"),
+            ("validation", "they have no part in choosing the best epoch"),
+        ):
+            held = self.manifest.labels.take(self.manifest.indices(split)).counts(len(self.labels))
+            missing = [label.name for label, count in zip(self.labels, held, strict=True) if not count]
+            if missing:
+                names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+                lines.append(
+                    f"{len(missing)} of {len(held)} classes have no clip of the split '{split}' ({names}): {so}"
+                )
+        return lines
 
 
-def load(manifest: Path, vocabulary: Path | None, on_error: OnError) -> tuple[Manifest, AudioStore]:
-    """The data of a run: its manifest, and every clip decoded once into ``decoded`` beside the manifest."""
-    listed = Manifest.load(manifest, vocabulary, on_error)
+def _refuse_begun(directory: Path) -> None:
+    if (directory / "config.json").exists():
+        raise RunError(f"{directory}: holds a run already; go on with --resume {directory}, or name another --run")
+
+
+def load(manifest: str, vocabulary: Path | None, on_error: OnError) -> Audio:
+    """The data of a run: a packed set, or a manifest whose clips are decoded once into ``decoded`` beside it."""
     with decoding() as progress:
-        store = AudioStore.open_or_build(listed, manifest.parent / "decoded", on_error, progress)
+        audio = open_audio(manifest, vocabulary, on_error, progress)
     for split, least in (("train", 2), ("validation", 1)):  # one clip alone cannot be batch-normalised
-        count = len(store.manifest.indices(split))
+        count = len(audio.manifest.indices(split))
         if count < least:
             raise RunError(
                 f"{manifest}: {count} clips of the split {split!r}, at least {least} needed; "
                 "python -m training.data makes splits"
             )
-    return store.manifest, store
+    return audio
 
 
 def read_config(directory: Path) -> dict[str, Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +15,16 @@ import torch
 from click.testing import CliRunner
 
 from sedkit.geometry import SAMPLE_RATE
+from tests.training.processes import training, wait_for
+from training.checkpoint import load
 from training.data import Manifest, Vocabulary
 from training.data.rows import Row
-from training.secost import main
+from training.deadline import Deadline
+from training.lock import Lock
+from training.progress import CascadeProgress
+from training.run import Run
+from training.secost import main, secost
+from training.settings import Execution
 
 SMALL = ["--width", "0.0625", "--crop", "1", "--batch-size", "8", "--epochs", "3", "--device", "cpu", "--dropout", "0"]
 
@@ -64,9 +74,42 @@ def train(*arguments: str | Path) -> str:
     return result.output
 
 
+def begin(manifest: Path, directory: Path, *arguments: str) -> None:
+    """Begin a run and stop after its first batch."""
+    said = train("--manifest", manifest, "--run", directory, *SMALL, *arguments, "--stop-after", "0s")
+    assert f"stopped in time; go on with: python -m training.secost --resume {directory}" in said
+
+
+def cascade(directory: Path, seconds: float = math.inf, **execution: Any) -> None:
+    """Train what is left of a run that was begun, without its export, which takes longer than all the rest."""
+    run = Run.open(directory)
+    with Lock(directory), CascadeProgress(len(run.supervision), run.settings.epochs) as progress:
+        run.sweep()
+        secost(run, Execution(torch.device("cpu"), **execution), progress, Deadline(seconds))
+
+
+def weights(run: Path, generation: int) -> dict[str, torch.Tensor]:
+    """What a finished generation left."""
+    return load(run / f"generation-{generation}" / "network.pt")["network"]
+
+
+def metrics(run: Path, generation: int, name: str = "loss") -> list[float]:
+    """Of every epoch of a generation."""
+    lines = (run / f"generation-{generation}" / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)[name] for line in lines]
+
+
 @pytest.fixture(scope="session")
 def run(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of two stages on the small data set."""
-    directory = tmp_path_factory.mktemp("runs") / "run"
-    train("--manifest", small_manifest, "--run", directory, "--stages", "2", *SMALL, "--license", "CC0-1.0")
+    """A finished run of two stages on the small data set, which was killed once, while it exported."""
+    folder = tmp_path_factory.mktemp("runs")
+    directory = folder / "run"
+    arguments = ["--manifest", small_manifest, "--run", directory, "--stages", "2", *SMALL, "--license", "CC0-1.0"]
+    process = training(*arguments, log=folder / "log")
+    wait_for((directory / "report.md").exists, process)
+    process.kill()
+    process.join()
+    assert not (directory / "model.onnx").exists()
+    said = train("--resume", directory, "--device", "cpu")
+    assert str(directory / "model.onnx") in said
     return directory

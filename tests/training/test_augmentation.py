@@ -3,64 +3,90 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
-from training.data.augmentation import crop, gain, mixup, spec_augment, without_padding
+from training.data.augmentation import Augmentation, Draws, crop, mix, spec_augment, without_padding
 
 
-def random(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
+def draw(clips: int = 200, seed: int = 0, **changed: float) -> Draws:
+    return Augmentation(**changed).draw(clips, 96, 64, np.random.default_rng(seed))
 
 
 def test_a_crop_is_a_stretch_of_the_clip() -> None:
     clip = np.arange(1000, dtype=np.int16)
-    starts = {int(crop(clip, 100, random(seed))[0]) for seed in range(50)}
-    assert len(starts) > 20
-    assert all(np.all(np.diff(crop(clip, 100, random(seed))) == 1) for seed in range(10))
+    starts = [int(crop(clip, 100, place)[0]) for place in (0.0, 0.5, 0.9999)]
+    assert starts == [0, 450, 900]
+    assert all(np.all(np.diff(crop(clip, 100, place)) == 1) for place in np.linspace(0, 0.99, 10))
 
 
 def test_a_short_clip_is_rolled_and_repeated() -> None:
     clip = np.arange(1, 8, dtype=np.int16)
-    made = crop(clip, 20, random(3))
+    made = crop(clip, 20, 0.3)
     assert len(made) == 20
     assert set(made) == set(clip)
     np.testing.assert_array_equal(made[:7], made[7:14])
+    assert len({int(crop(clip, 20, place)[0]) for place in np.linspace(0, 0.99, 50)}) == 7
 
 
 def test_padding_goes_silence_inside_stays() -> None:
     clip = np.array([0, 0, 5, 0, 0, 7, 0], np.int16)
     np.testing.assert_array_equal(without_padding(clip), [5, 0, 0, 7])
+    assert without_padding(clip[2:6]) is not clip
     assert len(without_padding(np.zeros(4, np.int16))) == 4
+    assert len(without_padding(np.zeros(0, np.int16))) == 0
 
 
-def test_gain_changes_the_level_of_each_clip_within_bounds() -> None:
-    louder = gain(torch.ones(200, 3), 6.0, random())
-    decibels = 20 * torch.log10(louder[:, 0])
-    assert decibels.abs().max() <= 6
+def test_levels_change_within_bounds() -> None:
+    decibels = 20 * np.log10(draw(gain=6.0).levels)
+    assert np.abs(decibels).max() <= 6.001
     assert decibels.std() > 2
-    assert torch.equal(louder[:, 0], louder[:, 2])
+    assert (draw(gain=0.0).levels == 1).all()
 
 
-def test_mixup_mixes_waveforms_and_targets_with_the_same_weights() -> None:
+def test_shares_are_of_all_clips_of_a_batch_or_of_none() -> None:
+    batches = [draw(seed=seed).shares for seed in range(40)]
+    mixed = [shares.min() < 1 for shares in batches]
+    assert 8 < sum(mixed) < 32
+    assert all((shares >= 0.5).all() and (shares <= 1).all() for shares in batches)
+    assert (draw(mixed=0.0).shares == 1).all()
+    assert (draw(mixup=0.0).shares == 1).all()
+
+
+def test_waveforms_and_targets_are_mixed_with_the_same_weights() -> None:
     # Each clip is constant at its number and its target is that number: mixing alike keeps them equal.
-    numbers = torch.linspace(0, 1, 16)[:, None]
-    waveform, targets = mixup(numbers.repeat(1, 50), numbers.repeat(1, 4), 0.4, random())
+    numbers = torch.linspace(0, 1, 15)[:, None]
+    shares = torch.from_numpy(draw(15, mixed=1.0).shares)
+    waveform, targets = mix(numbers.repeat(1, 50), shares), mix(numbers.repeat(1, 4), shares)
     torch.testing.assert_close(waveform[:, :4], targets)
-    assert not torch.allclose(targets, numbers.repeat(1, 4))
+    assert not torch.allclose(targets[:14], numbers.repeat(1, 4)[:14])
+    assert torch.equal(targets[14], numbers[14].repeat(4)), "the last one has no neighbour"
+    assert torch.equal(mix(numbers, torch.ones(15)), numbers)
+
+
+def test_a_batch_cut_between_pairs_mixes_as_the_whole() -> None:
+    batch, shares = torch.rand(8, 5), torch.from_numpy(draw(8, mixed=1.0).shares)
+    cut = torch.cat([mix(batch[:4], shares[:4]), mix(batch[4:], shares[4:])])
+    assert torch.equal(cut, mix(batch, shares))
 
 
 def test_spec_augment_masks_stretches_of_frames_and_bands() -> None:
-    masked = spec_augment(torch.ones(8, 1, 96, 64), 24, 8, random())
+    draws = draw(8)
+    masked = spec_augment(torch.ones(8, 1, 96, 64), torch.from_numpy(draws.frames), torch.from_numpy(draws.bands))
     assert masked.shape == (8, 1, 96, 64)
-    for clip in masked[:, 0]:
-        frames, bands = (clip.amax(1) == 0).sum(), (clip.amax(0) == 0).sum()
-        assert frames <= 48
-        assert bands <= 16
+    for clip, frames, bands in zip(masked[:, 0], draws.frames, draws.bands, strict=True):
+        hidden = (clip.amax(1) == 0).nonzero().flatten().tolist()
+        assert hidden == sorted({frame for first, end in frames for frame in range(first, end)})
+        assert len(hidden) <= 48
+        assert (clip.amax(0) == 0).sum() <= 16
+        assert bands.max() <= 64
     assert 0 < masked.mean() < 1
-    assert torch.equal(spec_augment(torch.ones(8, 1, 96, 64), 0, 0, random()), torch.ones(8, 1, 96, 64))
+    none = draw(8, time_mask=0, band_mask=0)
+    whole = spec_augment(torch.ones(8, 1, 96, 64), torch.from_numpy(none.frames), torch.from_numpy(none.bands))
+    assert torch.equal(whole, torch.ones(8, 1, 96, 64))
 
 
-@pytest.mark.parametrize("step", [lambda r: crop(np.arange(99, dtype=np.int16), 9, r), lambda r: r.random(3)])
-def test_a_seed_fixes_the_draw(step) -> None:
-    np.testing.assert_array_equal(step(random(5)), step(random(5)))
+def test_a_seed_fixes_the_draw_and_a_slice_is_of_every_column() -> None:
+    one, other, part = draw(seed=5), draw(seed=5), draw(seed=5)[10:20]
+    for name in ("places", "levels", "shares", "frames", "bands"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+        np.testing.assert_array_equal(getattr(one, name)[10:20], getattr(part, name))

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +13,12 @@ import torch
 from click.testing import CliRunner
 
 from sedkit.tagger import Tagger
-from tests.training.conftest import SMALL, train
+from tests.training.conftest import SMALL, begin, cascade, metrics, train, weights
 from training.data import Manifest
-from training.secost import main, seconds, stages_of
+from training.options import seconds, stages_of
+from training.secost import main
 from training.supervision import LABELS
-
-
-def weights(run: Path, generation: int) -> dict[str, torch.Tensor]:
-    return torch.load(run / f"generation-{generation}" / "network.pt", weights_only=True)["network"]
+from training.wels import Network
 
 
 def test_a_run_directory_holds_what_decides_and_what_came_out(run: Path) -> None:
@@ -39,7 +31,7 @@ def test_a_run_directory_holds_what_decides_and_what_came_out(run: Path) -> None
         folder = run / f"generation-{generation}"
         rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         assert [row["epoch"] for row in rows] == [1, 2, 3]
-        assert set(rows[0]) >= {"loss", "validation_mAP", "clips_per_second", "seconds"}
+        assert set(rows[0]) >= {"loss", "validation_mAP", "clips_per_second", "data_wait", "seconds"}
         report = json.loads((folder / "report.json").read_text())
         assert [row["label"] for row in report["test"]["classes"]] == ["clicks", "noise", "tone"]
         best = max(rows, key=lambda row: row["validation_mAP"])
@@ -63,8 +55,6 @@ def test_sedkit_runs_what_the_cascade_exports(run: Path, small_manifest: Path) -
     samples, rate = soundfile.read(small_manifest.parent / "tone-11.wav")
     scores = {tag.label: tag.score for tag in tagger.tag(samples, rate).tags}
     clip = torch.from_numpy(samples).float()[None]
-    from training.wels import Network
-
     network = Network(3, 0.0625, 0.0).eval()
     network.load_state_dict(weights(run, 2))
     with torch.no_grad():
@@ -74,80 +64,49 @@ def test_sedkit_runs_what_the_cascade_exports(run: Path, small_manifest: Path) -
 
 def test_the_same_seed_gives_the_same_networks(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     again, other = tmp_path / "again", tmp_path / "other"
-    train("--manifest", small_manifest, "--run", again, "--stages", "0", *SMALL)
-    train("--manifest", small_manifest, "--run", other, "--stages", "0", *SMALL, "--seed", "1")
+    begin(small_manifest, again, "--stages", "0")
+    begin(small_manifest, other, "--stages", "0", "--seed", "1")
+    for directory in (again, other):
+        cascade(directory)
     assert all(torch.equal(value, weights(again, 0)[name]) for name, value in weights(run, 0).items())
     assert not torch.equal(weights(run, 0)["wels.L4.weight"], weights(other, 0)["wels.L4.weight"])
 
 
-def test_killed_at_any_moment_it_resumes_to_the_same_result(run: Path, small_manifest: Path, tmp_path: Path) -> None:
-    directory = tmp_path / "killed"
-    command = [sys.executable, "-m", "training.secost", "--manifest", small_manifest, "--run", directory]
-    command += ["--stages", "2", *SMALL, "--license", "CC0-1.0"]
-    moments = ["generation-0/checkpoint.pt", "generation-1/metrics.jsonl", "generation-2/network.pt"]
-    for moment in moments:
-        process = subprocess.Popen(
-            [str(part) for part in command],
-            stderr=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},  # sums in another order differ in the last digit
-        )
-        until = time.monotonic() + 120
-        while not (directory / moment).exists() and process.poll() is None and time.monotonic() < until:
-            time.sleep(0.005)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        assert (directory / "config.json").exists()
-        (directory / "generation-0" / ".checkpoint.pt.1.tmp").write_bytes(b"half a checkpoint")
-        command = [sys.executable, "-m", "training.secost", "--resume", directory, "--device", "cpu"]
-    (directory / "generation-0" / "checkpoint.pt").write_bytes(b"of a writer killed before it could remove it")
-    train("--resume", directory, "--device", "cpu")
-    for generation in range(3):
-        assert len((directory / f"generation-{generation}" / "metrics.jsonl").read_text().splitlines()) == 3
-        expected = weights(run, generation)
-        for name, value in weights(directory, generation).items():
-            torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-6)
-    leftovers = [*directory.rglob(".*.tmp"), *directory.rglob("checkpoint.pt")]
-    assert not leftovers, "a killed writer's leftovers are swept up"
-    assert (directory / "model.onnx").exists()
-
-
-def test_it_stops_in_time_and_goes_on(small_manifest: Path, tmp_path: Path) -> None:
+def test_live_teachers_teach_what_stored_ones_do(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     directory = tmp_path / "run"
-    said = train("--manifest", small_manifest, "--run", directory, "--stages", "0", *SMALL, "--stop-after", "0s")
-    assert "--resume" in said
-    assert len((directory / "generation-0" / "metrics.jsonl").read_text().splitlines()) == 1
-    train("--resume", directory, "--device", "cpu")
-    assert (directory / "model.onnx").exists()
+    begin(small_manifest, directory, "--stages", "1")
+    cascade(directory, live_targets=True)
+    assert metrics(directory, 0) == metrics(run, 0)
+    assert metrics(directory, 1) == pytest.approx(metrics(run, 1), rel=2e-3)
+    assert not list(directory.rglob("predictions-*"))
 
 
-def test_ctrl_c_says_how_to_go_on(small_manifest: Path, tmp_path: Path) -> None:
-    directory = tmp_path / "run"
-
-    def interrupt() -> None:
-        while not (directory / "generation-0" / "checkpoint.pt").exists():
-            time.sleep(0.005)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt, daemon=True).start()
-    arguments = ["--manifest", str(small_manifest), "--run", str(directory), *SMALL, "--epochs", "1000"]
-    result = CliRunner().invoke(main, arguments)
-    assert result.exit_code == 130
-    assert result.output.splitlines()[-1] == (
-        f"interrupted; go on with: python -m training.secost --resume {directory}"
-    )
-    checkpoint = directory / "generation-0" / "checkpoint.pt"
-    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
-    result = CliRunner().invoke(main, ["--resume", str(directory), "--device", "cpu"])
-    assert result.exit_code == 1
-    assert f"Error: {checkpoint}: cannot be read" in result.output
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["--ema", "0.9", "--clip", "1", "--schedule", "one-cycle"],
+        ["--precision", "bf16", "--sampling", "balanced", "--schedule", "constant"],
+    ],
+)
+def test_other_ways_to_train_resume_exactly_too(settings: list[str], small_manifest: Path, tmp_path: Path) -> None:
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    for directory in (whole, halves):
+        begin(small_manifest, directory, "--stages", "0", *settings)
+    cascade(whole)
+    train("--resume", halves, "--device", "cpu", "--stop-after", "0s")
+    cascade(halves)
+    assert metrics(whole, 0) == metrics(halves, 0)
+    assert all(torch.equal(value, weights(halves, 0)[name]) for name, value in weights(whole, 0).items())
 
 
 def test_several_teachers(small_manifest: Path, tmp_path: Path) -> None:
     directory = tmp_path / "run"
     stages = ["--stage", "labels=0.3,0=0.7", "--stage", "labels=0.2,0=0.4,1=0.4"]
-    train("--manifest", small_manifest, "--run", directory, *stages, *SMALL, "--epochs", "1")
-    assert "0.2 labels + 0.4 T0 + 0.4 T1" in (directory / "report.md").read_text()
+    begin(small_manifest, directory, *stages, "--epochs", "1")
+    cascade(directory)
+    assert metrics(directory, 2)
+    report = json.loads((directory / "generation-2" / "report.json").read_text())
+    assert report["supervision"] == {"labels": 0.2, "0": 0.4, "1": 0.4}
 
 
 @pytest.mark.parametrize(
@@ -184,7 +143,7 @@ def test_a_run_is_not_begun_twice_nor_resumed_on_other_data(run: Path, small_man
     folder = tmp_path / "data"
     shutil.copytree(small_manifest.parent, folder)
     directory = tmp_path / "run"
-    train("--manifest", folder / "manifest.csv", "--run", directory, "--stages", "0", *SMALL, "--stop-after", "0s")
+    begin(folder / "manifest.csv", directory, "--stages", "0")
     lines = (folder / "manifest.csv").read_text().splitlines()
     (folder / "manifest.csv").write_text("\n".join(lines[:-1]) + "\n")
     result = CliRunner().invoke(main, ["--resume", str(directory)])
@@ -195,13 +154,13 @@ def test_a_run_is_not_begun_twice_nor_resumed_on_other_data(run: Path, small_man
 def test_a_run_goes_on_where_its_data_was_moved_to(small_manifest: Path, tmp_path: Path) -> None:
     here, there, directory = tmp_path / "here", tmp_path / "there", tmp_path / "run"
     shutil.copytree(small_manifest.parent, here)
-    train("--manifest", here / "manifest.csv", "--run", directory, "--stages", "0", *SMALL, "--stop-after", "0s")
+    begin(here / "manifest.csv", directory, "--stages", "0")
     here.rename(there)
     result = CliRunner().invoke(main, ["--resume", str(directory), "--device", "cpu"])
     assert result.exit_code == 1
     assert "here" in result.output
-    train("--resume", directory, "--manifest", there / "manifest.csv", "--device", "cpu")
-    assert (directory / "model.onnx").exists()
+    said = train("--resume", directory, "--manifest", there / "manifest.csv", "--device", "cpu", "--stop-after", "0s")
+    assert "stopped in time" in said
 
 
 @pytest.mark.parametrize(("split", "left"), [("train", 1), ("train", 0), ("validation", 0)])

@@ -1,16 +1,41 @@
-"""Augmentation for small sets: random crop and roll, gain, mixup; SpecAugment on the log-mel.
+"""Augmentation for small sets: random crop and roll, level, mixup; SpecAugment on the log-mel.
 
-Every draw comes from the generator that is passed in, so that a seed fixes an epoch.
+What chance decides of a batch is drawn at once, in numpy, as one entry a clip: it depends on the generator
+alone, neither on the device nor on how many processes share the batch. Applying it has no chance left.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+MASKS = 2  # SpecAugment masks of each kind, a clip
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What chance decided of the clips of a batch; a slice of it is that of a part of the clips.
+
+    Attributes
+    ----------
+    places : [clips] float64 in [0, 1): from where the crop is taken.
+    levels : [clips] float32, factor on the waveform.
+    shares : [clips] float32 in [0.5, 1], weight of the clip in its mixture with its neighbour; 1: not mixed.
+    frames, bands : [clips, 2, 2] int64, first entry and end of the masks on either axis of the log-mel.
+    """
+
+    places: NDArray[np.float64]
+    levels: NDArray[np.float32]
+    shares: NDArray[np.float32]
+    frames: NDArray[np.int64]
+    bands: NDArray[np.int64]
+
+    def __getitem__(self, part: slice) -> Draws:
+        return Draws(*(getattr(self, column.name)[part] for column in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -31,48 +56,60 @@ class Augmentation:
     time_mask: int = 24
     band_mask: int = 8
 
+    def draw(self, clips: int, frames: int, bands: int, random: np.random.Generator) -> Draws:
+        """Draws for a batch of clips whose crops have log-mels of ``frames`` by ``bands``."""
+        shares = np.ones(clips)
+        if self.mixup and random.random() < self.mixed:
+            shares = random.beta(self.mixup, self.mixup, clips)
+        return Draws(
+            random.random(clips),
+            (10 ** (random.uniform(-self.gain, self.gain, clips) / 20)).astype(np.float32),
+            np.maximum(shares, 1 - shares).astype(np.float32),
+            _masks(clips, frames, self.time_mask, random),
+            _masks(clips, bands, self.band_mask, random),
+        )
+
+
+def _masks(clips: int, size: int, longest: int, random: np.random.Generator) -> NDArray[np.int64]:
+    length = random.integers(0, min(longest, size) + 1, (clips, MASKS))
+    start = random.integers(0, size - length + 1)
+    return np.stack([start, start + length], -1)
+
 
 def without_padding(clip: NDArray[np.int16]) -> NDArray[np.int16]:
     """``clip`` without the exact zeros before and after it: padding carries none of the sound it is labelled with."""
+    if len(clip) and clip[0] and clip[-1]:
+        return clip
     sounding = np.flatnonzero(clip)
     return clip[sounding[0] : sounding[-1] + 1] if len(sounding) else clip
 
 
-def crop(clip: NDArray[np.int16], samples: int, random: np.random.Generator) -> NDArray[np.int16]:
-    """``samples`` consecutive samples from a random place; a shorter clip is repeated from a random place (a roll)."""
+def crop(clip: NDArray[np.int16], samples: int, place: float) -> NDArray[np.int16]:
+    """``samples`` consecutive samples from ``place`` in [0, 1); a shorter clip is repeated from there (a roll)."""
     if len(clip) > samples:
-        start = int(random.integers(len(clip) - samples + 1))
+        start = int(place * (len(clip) - samples + 1))
         return clip[start : start + samples]
-    return np.resize(np.roll(clip, int(random.integers(max(1, len(clip))))), samples)
+    return np.resize(np.roll(clip, int(place * len(clip))), samples)
 
 
-def gain(waveform: Tensor, decibels: float, random: np.random.Generator) -> Tensor:
-    """Waveform [batch, samples], each clip at a level of its own."""
-    factors = 10 ** (random.uniform(-decibels, decibels, (len(waveform), 1)) / 20)
-    return waveform * torch.from_numpy(factors).to(waveform)
+def mix(batch: Tensor, shares: Tensor) -> Tensor:
+    """Each entry of ``batch`` [clips, ...] mixed with its neighbour: 0 with 1, 2 with 3; an odd last one stays.
+
+    Neighbours in a shuffled batch are strangers, and a batch cut between pairs mixes as the whole does.
+    """
+    clip = torch.arange(len(batch), device=batch.device)
+    neighbour = batch[(clip ^ 1).clamp(max=len(batch) - 1)]
+    shares = shares.view(-1, *[1] * (batch.ndim - 1))
+    return shares * batch + (1 - shares) * neighbour
 
 
-def mixup(waveform: Tensor, targets: Tensor, beta: float, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Each clip of the batch mixed with another: waveforms and targets (labels' and teachers') with the same weight."""
-    weight = torch.from_numpy(random.beta(beta, beta, (len(waveform), 1))).to(waveform)
-    weight = torch.maximum(weight, 1 - weight)
-    other = torch.from_numpy(random.permutation(len(waveform))).to(waveform.device)
-    return (
-        weight * waveform + (1 - weight) * waveform[other],
-        weight * targets + (1 - weight) * targets[other],
-    )
+def spec_augment(logmel: Tensor, frames: Tensor, bands: Tensor) -> Tensor:
+    """Normalised log-mel [clips, 1, frames, bands] with the masked stretches of either axis at the mean, 0."""
+    return logmel * (_kept(frames, logmel.shape[2])[:, None, :, None] & _kept(bands, logmel.shape[3])[:, None, None])
 
 
-def spec_augment(logmel: Tensor, time_mask: int, band_mask: int, random: np.random.Generator) -> Tensor:
-    """Normalised log-mel [batch, 1, frames, bands] with two stretches of frames and of bands at the mean, 0."""
-    keep = torch.ones_like(logmel)
-    for axis, longest in ((2, time_mask), (3, band_mask)):
-        size = logmel.shape[axis]
-        position = torch.arange(size).view([-1 if a == axis else 1 for a in (1, 2, 3)])
-        for _ in range(2):
-            length = random.integers(0, min(longest, size) + 1, len(logmel))
-            start = random.integers(0, size - length + 1)
-            first, last = (torch.from_numpy(edge).view(-1, 1, 1, 1) for edge in (start, start + length))
-            inside = (position >= first) & (position < last)
-            keep = keep.masked_fill(inside.to(logmel.device), 0)
-    return logmel * keep
+def _kept(masks: Tensor, size: int) -> Tensor:
+    """[clips, size], False inside a mask."""
+    position = torch.arange(size, device=masks.device)
+    first, end = masks[..., :1], masks[..., 1:]
+    return ~((position >= first) & (position < end)).any(1)

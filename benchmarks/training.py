@@ -1,0 +1,348 @@
+"""Speed of training against what its device can do: ``python -m benchmarks.training``.
+
+Steps of the optimiser are timed as ``training.secost`` makes them, from clips mapped into memory to new weights,
+once for each way to compute them. The clips are noise: speed does not depend on what is heard. Beside clips a
+second stand
+
+- the arithmetic done, against the rate of a large matrix product on the same device in the same precision,
+- the share of the time in which the training waited for data,
+- memory, and what an epoch of AudioSet would take.
+
+The *floor* is what no way to compute can beat: the arithmetic at the rate of that matrix product, and the maps of
+the network moved through memory at the rate of a copy.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import machine
+from sedkit.contract import Label
+from sedkit.geometry import HOP, SAMPLE_RATE, padded_samples
+from training import distributed
+from training.batches import Epoch, default_workers
+from training.clips import Clips
+from training.endings import Ending
+from training.files import write_json
+from training.logmel import BANDS
+from training.options import torch_device
+from training.run import describe_device
+from training.settings import Execution, Settings
+from training.supervision import LABELS
+from training.targets import Targets
+from training.trainer import Trainer
+from training.wels import Network, WelsNet
+
+AUDIOSET = 2_070_000  # training clips
+CLASSES = 527
+DISTINCT = 256  # clips on disk, gone through again and again
+PASSES = 14  # over each map in a step: see floor
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to compute a step."""
+
+    name: str
+    execution: Execution
+    settings: Settings
+    deterministic: bool = True
+
+
+@dataclass(frozen=True)
+class Device:
+    """What a device can do: operations a second in a matrix product, bytes a second read and written in a copy."""
+
+    name: str
+    arithmetic: float
+    traffic: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a training clip costs: operations, and entries of the maps of all layers with batch normalisation."""
+
+    operations: int
+    maps: int
+
+
+def ways(device: torch.device, width: float, crop: float, sizes: Sequence[int], workers: int) -> list[Way]:
+    """The default first, then what differs from it in one respect each."""
+    cuda = device.type == "cuda"
+    execution = Execution(device, "on" if cuda else "off", workers=workers)
+    settings = Settings(batch_size=sizes[0], crop=crop, width=width, precision="bf16" if cuda else "float32")
+    default = Way("default", execution, settings)
+    single = cuda and distributed.ranks() == 1
+    made = [
+        default,
+        *(replace(default, name=f"batch {n}", settings=replace(settings, batch_size=n)) for n in sizes[1:]),
+        replace(default, name="not channels_last", execution=replace(execution, channels_last=False)),
+        replace(default, name="accumulate 2", execution=replace(execution, accumulate=2)),
+        replace(default, name="ema", settings=replace(settings, ema=0.999)),
+    ]
+    if cuda:
+        made += [
+            replace(default, name="not compiled", execution=replace(execution, compile="off")),
+            replace(default, name="float32", settings=replace(settings, precision="float32")),
+            replace(default, name="any algorithm", deterministic=False),
+        ]
+    if single:
+        made.append(replace(default, name="CUDA graphs", execution=replace(execution, compile="graphs")))
+    return made
+
+
+def clip_costs(width: float, crop: float) -> Work:
+    """Of WELS-Net on ``crop`` seconds, forward and backward."""
+    maps = 0
+
+    def count(module: torch.nn.Module, inputs: Any, output: torch.Tensor) -> None:
+        nonlocal maps
+        maps += output.numel() // len(output)
+
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        wels = WelsNet(CLASSES, width)
+        for module in wels.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.register_forward_hook(count)
+        frames = padded_samples(round(crop * SAMPLE_RATE)) // HOP
+        wels(torch.empty(2, 1, frames, BANDS)).clip.sum().backward()
+    return Work(counter.get_total_flops() // 2, maps)
+
+
+def rates(device: torch.device, precision: str) -> Device:
+    """Measure what the device can do."""
+    cuda = device.type == "cuda"
+    size, entries = (8192, 1 << 28) if cuda else (1024, 1 << 23)
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
+    source, target = (torch.rand(entries, device=device) for _ in range(2))
+    product = _seconds(lambda: a @ b, device)
+    copy = _seconds(lambda: target.copy_(source), device)
+    return Device(describe_device(device), 2 * size**3 / product, 2 * source.nbytes / copy)
+
+
+def floor(device: Device, work: Work, precision: str) -> dict[str, float]:
+    """Clips a second at most, by arithmetic, by memory traffic, and by both one after the other.
+
+    A convolution, batch normalisation and ReLU go over a map 14 times: forward they write it, read it for its
+    statistics, read it and write it normalised, and read that for the next layer; backward they write its
+    gradient, read both for the sums, read both and write the gradient before normalisation, read that twice
+    and the layer's input once.
+    """
+    arithmetic = device.arithmetic / work.operations
+    traffic = device.traffic / (PASSES * work.maps * (2 if precision == "bf16" else 4))
+    return {"arithmetic": arithmetic, "traffic": traffic, "both": 1 / (1 / arithmetic + 1 / traffic)}
+
+
+def _seconds(work: Callable[[], Any], device: torch.device, times: int = 10) -> float:
+    """Median of what ``work`` takes."""
+    taken = []
+    for _ in range(times + 2):
+        started = time.perf_counter()
+        work()
+        _wait(device)
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken[2:])
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class Noise:
+    """Recordings of noise in a file mapped into memory, and labels; as many clips as are asked for, by repetition."""
+
+    def __init__(self, path: Path, crop: float, clips: int) -> None:
+        random = np.random.default_rng(0)
+        samples = round(crop * SAMPLE_RATE)
+        self.audio = np.memmap(path, np.int16, "w+", shape=(DISTINCT, samples))
+        for clip in self.audio:
+            clip[:] = random.integers(-3000, 3000, samples)
+        self.labels = (random.random((DISTINCT, CLASSES)) < 2.7 / CLASSES).astype(np.float32)
+        self.clips = Clips(self, _Labels(self.labels), [Label(str(number)) for number in range(CLASSES)])
+        self.count = clips
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, clip: int) -> NDArray[np.int16]:
+        return self.audio[clip % DISTINCT]
+
+
+class _Labels:
+    def __init__(self, labels: NDArray[np.float32]) -> None:
+        self.labels = labels
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self.labels[rows % DISTINCT]
+
+
+def measure(way: Way, noise: Noise, steps: int, warm_up: int) -> dict[str, float]:
+    """Clips a second over all processes, share of the time spent waiting for data, and memory in bytes."""
+    device = way.execution.device
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    noise.count = way.settings.batch_size * (warm_up + steps)
+    torch.manual_seed(0)
+    network = Network(CLASSES, way.settings.width, way.settings.dropout)
+    trainer = Trainer(network, way.settings, way.execution)
+    if not way.deterministic:
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = False, True
+    epoch = Epoch(noise.clips, Targets({LABELS: 1.0}, noise.clips), way.settings, (0, 0, 1), way.execution)
+    waited = started = 0.0
+    with closing(epoch.batches()) as batches:
+        for step in range(len(epoch)):
+            if step == warm_up:
+                _wait(device)
+                waited, started = 0.0, time.perf_counter()
+            asked = time.perf_counter()
+            parts = next(batches)
+            waited += time.perf_counter() - asked
+            trainer.step(parts, 1e-4)
+        _wait(device)
+    seconds = time.perf_counter() - started
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    return {
+        "clips_per_second": steps * epoch.size / seconds,
+        "milliseconds_per_step": 1000 * seconds / steps,
+        "data_wait": waited / seconds,
+        "memory": _memory(device),
+    }
+
+
+def _memory(device: torch.device) -> float:
+    """Most that was taken, in bytes: of the device, or of the process so far."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    if platform.system() != "Linux":
+        return float("nan")
+    import resource
+
+    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def table(rows: Sequence[dict[str, Any]], share_of: float, operations: int) -> str:
+    """For a person."""
+    lines = [
+        "| way | clips/s | TFLOP/s | of matmul | data wait | memory | AudioSet epoch |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        rate = row["clips_per_second"]
+        done = rate * operations / distributed.ranks()
+        lines.append(
+            f"| {row['way']} | {rate:,.1f} | {done / 1e12:.2f} | {done / share_of:.1%} | {row['data_wait']:.1%} "
+            f"| {row['memory'] / 2**30:.2f} GiB | {_time(AUDIOSET / rate)} |"
+        )
+    return "\n".join(lines)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option("--device", "name", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
+@click.option("--width", type=float, help="Factor on Table 1's filters  [default: 1 on CUDA, 0.125 on the CPU].")
+@click.option("--crop", type=float, help="Seconds of a clip  [default: 10.24 on CUDA, 2.56 on the CPU].")
+@click.option(
+    "--batch-size", type=int, multiple=True, help="The first is the default's  [default: 256, 128, 512; CPU: 8, 16]."
+)
+@click.option("--way", "chosen", multiple=True, help="Only these, such as default, 'batch 512', 'not compiled'.")
+@click.option("--steps", type=click.IntRange(1), help="Timed, of each way  [default: 40 on CUDA, 6 on the CPU].")
+@click.option("--workers", type=click.IntRange(1), help="Threads that read ahead  [default: by processors].")
+@click.option("--json", "output", type=click.Path(path_type=Path), help="Write everything here as well.")
+def main(
+    name: str,
+    width: float | None,
+    crop: float | None,
+    batch_size: tuple[int, ...],
+    chosen: tuple[str, ...],
+    steps: int | None,
+    workers: int | None,
+    output: Path | None,
+) -> None:
+    """Measure the speed of training: full WELS-Net on 10.24 s with CUDA, a small one on a CPU.
+
+    \b
+    Examples:
+      python -m benchmarks.training --json training.json
+      python -m benchmarks.training --batch-size 384 --way default --way "not compiled"
+      torchrun --nproc-per-node 8 -m benchmarks.training --batch-size 2048
+    """
+    with Ending().in_one_line():
+        device = torch_device(name)
+        cuda = device.type == "cuda"
+        width, crop = width or (1.0 if cuda else 0.125), crop or (10.24 if cuda else 2.56)
+        sizes = batch_size or ((256, 128, 512) if cuda else (8, 16))
+        steps = steps or (40 if cuda else 6)
+        every = ways(device, width, crop, sizes, workers or default_workers(device))
+        if unknown := set(chosen) - {way.name for way in every}:
+            raise click.BadParameter(f"{', '.join(unknown)}: choose of {', '.join(w.name for w in every)}")
+        todo = [way for way in every if not chosen or way.name in chosen]
+        with distributed.session(device), tempfile.TemporaryDirectory() as folder:
+            made = run(todo, device, width, crop, steps, Path(folder))
+    if distributed.rank() == 0:
+        click.echo(made.pop("text"))
+        if output:
+            write_json(output, made)
+
+
+def run(
+    todo: Sequence[Way], device: torch.device, width: float, crop: float, steps: int, folder: Path
+) -> dict[str, Any]:
+    """Measure all ways, one after another, and the first one again at the end: how much the machine wavers."""
+    watch = machine.Watch()
+    precision = todo[0].settings.precision
+    able, work = rates(device, precision), clip_costs(width, crop)
+    least = floor(able, work, precision)
+    noise = Noise(folder / "clips.int16", crop, 0)
+    rows = []
+    for way in [*todo, replace(todo[0], name=f"{todo[0].name}, again")] if len(todo) > 1 else todo:
+        row = {"way": way.name, **measure(way, noise, steps, 10 if device.type == "cuda" else 2)}
+        rows.append(row)
+        if distributed.rank() == 0:
+            click.echo(f"{way.name}: {row['clips_per_second']:,.1f} clips/s", err=True)
+    others = watch.others()
+    text = (
+        f"WELS-Net at width {width:g} on {crop:g} s, {precision}, {distributed.ranks()} x {able.name}: "
+        f"{work.operations / 1e9:.2f} GFLOP a clip\n"
+        f"matrix product {able.arithmetic / 1e12:.2f} TFLOP/s, copy {able.traffic / 1e9:.0f} GB/s; floor: "
+        f"{least['arithmetic']:,.0f} clips/s by arithmetic, {least['traffic']:,.0f} by memory traffic, "
+        f"{least['both']:,.0f} by both in turn"
+        + (f"; others took {others:.0%} of the processors" if others is not None else "")
+        + f"\n\n{table(rows, able.arithmetic, work.operations)}"
+    )
+    return {
+        "text": text,
+        **machine.describe(),
+        "device": asdict(able),
+        "processes": distributed.ranks(),
+        "width": width,
+        "crop": crop,
+        "precision": precision,
+        "clip": asdict(work),
+        "floor": least,
+        "others": others,
+        "rows": rows,
+    }
+
+
+if __name__ == "__main__":
+    main()

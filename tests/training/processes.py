@@ -1,0 +1,83 @@
+"""Processes to be killed, cut short or joined: real ones, forked from one that has torch loaded already."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["training.secost", "torch._dynamo"])  # the optimiser loads the latter
+
+
+def background(work: Callable[..., Any], *arguments: Any) -> BaseProcess:
+    """A process that does ``work``, one thread to a network, and may be killed."""
+    process = SERVER.Process(target=_one_thread, args=(work, *arguments), daemon=True)
+    process.start()
+    return process
+
+
+def _one_thread(work: Callable[..., Any], *arguments: Any) -> None:
+    import torch
+
+    torch.set_num_threads(1)  # sums in another order differ in the last digit
+    work(*arguments)
+
+
+def secost(arguments: list[str], log: str, environment: dict[str, str], chunk: int, without: tuple[str, ...]) -> None:
+    """``python -m training.secost`` with what it says in ``log``."""
+    from training import secost as command
+    from training import targets
+
+    os.environ.update(environment)
+    with Path(log).open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    assert not set(without) & set(sys.modules)
+    sys.modules.update(dict.fromkeys(without))  # None: not to be found
+    targets.CHUNK = chunk
+    command.main(arguments)
+
+
+def training(
+    *arguments: str | Path,
+    log: Path,
+    environment: dict[str, str] | None = None,
+    chunk: int = 2048,
+    without: tuple[str, ...] = (),
+) -> BaseProcess:
+    """A training in a process of its own.
+
+    ``chunk``: clips that a teacher predicts between two writes. ``without``: packages that are not installed.
+    """
+    return background(secost, [str(a) for a in arguments], str(log), environment or {}, chunk, without)
+
+
+def rendezvous(count: int) -> list[dict[str, str]]:
+    """The environment that torchrun would give to each of ``count`` processes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1"}
+    return [{**shared, "MASTER_PORT": port, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+
+
+def ranks(*arguments: str | Path, log: Path, count: int = 2) -> list[BaseProcess]:
+    """The processes that torchrun would start, without torchrun. Rank r says what it says in ``log.r``."""
+    return [
+        training(*arguments, log=log.with_suffix(f".{rank}"), environment=environment)
+        for rank, environment in enumerate(rendezvous(count))
+    ]
+
+
+def wait_for(there: Callable[[], Any], process: BaseProcess) -> None:
+    """Until ``there()`` is true; fails if the process ends before."""
+    while not there():
+        assert process.is_alive(), "it ended before"
+        time.sleep(0.0005)

@@ -1,0 +1,219 @@
+"""What may happen to a training: it says so in one line, keeps what was done, and goes on from there."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from tests.training.conftest import SMALL, begin, cascade, metrics, train, weights
+from tests.training.processes import training, wait_for
+from training.checkpoint import load, save
+from training.data import Manifest
+from training.lock import Lock, LockError
+from training.secost import main
+
+MOMENTS = {
+    "an epoch": "generation-0/checkpoint.pt",
+    "the predictions of a teacher": "generation-0/predictions-*.partial",
+    "another epoch": "generation-1/metrics.jsonl",
+    "the last report": "generation-2/network.pt",
+}
+
+
+def secost(*arguments: str | Path) -> tuple[int, str]:
+    """Exit code and what was said."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+    return result.exit_code, result.output
+
+
+def test_killed_at_any_moment_it_goes_on_to_the_same_networks(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "killed"
+    arguments = ["--manifest", small_manifest, "--run", directory, "--stages", "2", *SMALL]
+    for moment in MOMENTS.values():
+        process = training(*arguments, log=tmp_path / "log", chunk=2)
+        wait_for(lambda moment=moment: list(directory.glob(moment)), process)
+        process.kill()
+        process.join()
+        arguments = ["--resume", directory, "--device", "cpu"]
+    (directory / "generation-0" / ".checkpoint.pt.1.tmp").write_bytes(b"half a checkpoint")
+    (directory / "generation-0" / "checkpoint.pt").write_bytes(b"of a writer killed before it could remove it")
+    cascade(directory)
+    for generation in range(3):
+        assert metrics(directory, generation) == metrics(run, generation)
+        expected = weights(run, generation)
+        assert all(torch.equal(value, expected[name]) for name, value in weights(directory, generation).items())
+        assert (directory / f"generation-{generation}" / "report.json").exists()
+    leftovers = [path for name in (".*.tmp", "checkpoint.pt", "predictions-*") for path in directory.rglob(name)]
+    assert not leftovers, "a killed writer's leftovers are swept up"
+
+
+def test_stopped_within_an_epoch_it_goes_on_to_the_same_networks(
+    run: Path, small_manifest: Path, tmp_path: Path
+) -> None:
+    directory = tmp_path / "run"
+    begin(small_manifest, directory, "--stages", "0")
+    for batch in (1, 2):
+        assert load(directory / "generation-0" / "checkpoint.pt")["progress"]["batch"] == batch
+        if batch == 1:
+            assert secost("--resume", directory, "--device", "cpu", "--stop-after", "0s")[0] == 0
+    assert not (directory / "generation-0" / "metrics.jsonl").exists()
+    cascade(directory)
+    assert metrics(directory, 0) == metrics(run, 0)
+    assert all(torch.equal(value, weights(run, 0)[name]) for name, value in weights(directory, 0).items())
+
+
+def test_no_report_and_no_export_is_begun_that_would_not_end_in_time(small_manifest: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    begin(small_manifest, directory, "--stages", "0", "--epochs", "1")
+    cascade(directory)
+    log = directory / "generation-0" / "metrics.jsonl"
+    report = directory / "generation-0" / "report.json"
+    report.unlink()
+    row = json.loads(log.read_text())
+    log.write_text(json.dumps(row | {"validation_seconds": 1e6}) + "\n")
+    said = train("--resume", directory, "--device", "cpu", "--stop-after", "9m")
+    assert "stopped in time" in said
+    assert not report.exists()
+    log.write_text(json.dumps(row) + "\n")
+    said = train("--resume", directory, "--device", "cpu", "--stop-after", "30s")
+    assert "stopped in time" in said
+    assert report.exists()
+    assert not (directory / "model.onnx").exists()
+
+
+def test_ctrl_c_says_how_to_go_on(small_manifest: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+
+    def interrupt() -> None:
+        while not (directory / "generation-0" / "checkpoint.pt").exists():
+            time.sleep(0.005)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    code, said = secost("--manifest", small_manifest, "--run", directory, *SMALL, "--epochs", "1000")
+    assert code == 130
+    assert said.splitlines()[-1] == f"interrupted; go on with: python -m training.secost --resume {directory}"
+    checkpoint = directory / "generation-0" / "checkpoint.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    code, said = secost("--resume", directory, "--device", "cpu")
+    assert code == 1
+    assert f"Error: {checkpoint}: cannot be read" in said
+
+
+@contextmanager
+def room_for(largest: int) -> Iterator[None]:
+    """No file can grow beyond ``largest`` bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("largest", [100_000, 100])
+def test_a_full_disk_loses_nothing(largest: int, run: Path, small_manifest: Path, tmp_path: Path) -> None:
+    """Of a checkpoint; and of a teacher's predictions, whose room is even smaller."""
+    directory = tmp_path / "run"
+    begin(small_manifest, directory, "--stages", "1")
+    generation = directory / "generation-0"
+    if largest == 100:
+        shutil.copyfile(run / "generation-0" / "network.pt", generation / "network.pt")
+        shutil.copyfile(run / "generation-0" / "report.json", generation / "report.json")
+        (generation / "checkpoint.pt").unlink()
+    before = {path: path.read_bytes() for path in generation.iterdir() if path.name != ".lock"}
+    with room_for(largest):
+        code, said = secost("--resume", directory, "--device", "cpu")
+    assert code == 1
+    what = "checkpoint.pt" if largest > 100 else "predictions-"
+    assert what in said.splitlines()[-1]
+    assert "cannot be written (File too large); make room" in said
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert not list(directory.rglob(".*.tmp"))
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_good_checkpoint(small_manifest: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    process = training(
+        "--manifest", small_manifest, "--run", directory, *SMALL, "--epochs", "1000", log=tmp_path / "log"
+    )
+    checkpoint = directory / "generation-0" / "checkpoint.pt"
+    wait_for(checkpoint.exists, process)
+    process.kill()
+    process.join()
+    state = load(checkpoint)
+    state["trainer"]["network"]["wels.L4.bias"][0] = float("nan")
+    save(state, checkpoint)
+    before = checkpoint.read_bytes()
+    code, said = secost("--resume", directory, "--device", "cpu")
+    epochs = len(state["history"])
+    assert code == 1
+    assert f"generation-0: epoch {epochs + 1}: the loss is nan; the checkpoint of epoch {epochs} is kept" in said
+    assert "lower --learning-rate" in said
+    assert checkpoint.read_bytes() == before
+
+
+def test_a_class_without_clips_is_named_and_left_out_of_the_means(small_manifest: Path, tmp_path: Path) -> None:
+    manifest = Manifest.load(small_manifest)
+    lacking = {"train": "tone", "validation": "noise"}
+    keep = [
+        row
+        for row, (path, split) in enumerate(zip(manifest.paths, manifest.splits, strict=True))
+        if not Path(path).name.startswith(lacking.get(split, "nothing"))
+    ]
+    manifest.take(keep).save(tmp_path / "some.csv")
+    arguments = ["--manifest", tmp_path / "some.csv", "--run", tmp_path / "run", *SMALL, "--stages", "0"]
+    said = train(*arguments, "--epochs", "1", "--stop-after", "0s")
+    assert "warning: 1 of 3 classes have no clip of the split 'train' (tone)" in said
+    assert "warning: 1 of 3 classes have no clip of the split 'validation' (noise)" in said
+    cascade(tmp_path / "run")
+    report = json.loads((tmp_path / "run" / "generation-0" / "report.json").read_text())
+    assert report["validation"]["without_positives"] == ["noise"]
+    assert [row["AP"] is None for row in report["validation"]["classes"]] == [False, True, False]
+    assert report["validation"]["mAP"] is not None
+
+
+def test_two_processes_do_not_work_on_one_run(small_manifest: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    process = training(
+        "--manifest", small_manifest, "--run", directory, *SMALL, "--epochs", "1000", log=tmp_path / "log"
+    )
+    wait_for((directory / "generation-0" / "checkpoint.pt").exists, process)
+    code, said = secost("--resume", directory, "--device", "cpu")
+    assert code == 1
+    assert f"process {process.pid} on " in said
+    assert "is working on this run" in said
+    process.kill()
+    process.join()
+    with Lock(directory), pytest.raises(LockError):
+        Lock(directory)
+    Lock(directory).release()
+
+
+ABSENT = ("soundfile", "soxr", "av", "librosa", "onnxruntime", "onnx", "onnxscript")
+
+
+def test_decoded_clips_train_without_the_libraries_of_audio_and_export(
+    run: Path, small_manifest: Path, tmp_path: Path
+) -> None:
+    arguments = ["--manifest", small_manifest, "--run", tmp_path / "run", *SMALL, "--stages", "1", "--epochs", "1"]
+    process = training(*arguments, log=tmp_path / "log", without=ABSENT)
+    process.join()
+    assert process.exitcode == 1
+    assert weights(tmp_path / "run", 1)
+    assert (tmp_path / "run" / "report.md").exists()
+    said = (tmp_path / "log").read_text().splitlines()[-1]
+    assert "trained, see report.md; the export needs onnx, onnxscript, onnxruntime" in said

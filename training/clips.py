@@ -1,0 +1,85 @@
+"""What a network is trained on and scored on: waveforms with weak labels, read when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sedkit.contract import Label
+from training.data import Manifest
+from training.data.augmentation import crop, without_padding
+from training.data.sampling import Rows, balanced, by_shard, shuffled
+from training.data.source import Audio
+
+FULL_SCALE = 32768.0  # int16 of a sample of 1.0
+
+
+class Labels(Protocol):
+    """Weak labels: ``labels[rows]`` is float32 [rows, classes], 0 or 1. An array is such a thing."""
+
+    def __getitem__(self, rows: Rows, /) -> NDArray[np.float32]: ...
+
+
+class Some(Sequence[NDArray[np.int16]]):
+    """Those of ``waveforms`` at ``rows``; ``trimmed``: without padding at their ends."""
+
+    def __init__(
+        self, waveforms: Sequence[NDArray[np.int16]] | Audio, rows: Sequence[int] | Rows, trimmed: bool = False
+    ) -> None:
+        self.waveforms, self.rows, self.trimmed = waveforms, rows, trimmed
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, clip: int) -> NDArray[np.int16]:
+        waveform = self.waveforms[self.rows[clip]]
+        return without_padding(waveform) if self.trimmed else waveform
+
+
+class WeakLabels:
+    """The labels of a manifest's clips at ``rows``."""
+
+    def __init__(self, manifest: Manifest, rows: Rows) -> None:
+        self.manifest, self.rows = manifest, rows
+
+    def __getitem__(self, rows: Rows) -> NDArray[np.float32]:
+        return self.manifest.targets(self.rows[rows])
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Waveforms (int16, 16 kHz mono, any lengths) with weak labels of ``classes``.
+
+    ``weights`` [clips]: how often each is drawn for an epoch, in proportion; None: once. ``shards``: how many
+    of them lie in each file, one after the other, where files are to be read from beginning to end.
+    """
+
+    waveforms: Sequence[NDArray[np.int16]]
+    labels: Labels
+    classes: Sequence[Label]
+    weights: NDArray[np.float64] | None = None
+    shards: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.waveforms)
+
+    def order(self, batch_size: int, random: np.random.Generator) -> Rows:
+        """The clips of an epoch [batches, batch_size]; of fewer clips than one batch, all."""
+        if self.weights is not None:
+            return balanced(self.weights, len(self), batch_size, random)
+        if self.shards is not None:
+            return by_shard(self.shards, batch_size, random)
+        return shuffled(len(self), batch_size, random)
+
+    def crops(self, rows: Rows, places: NDArray[np.float64], out: NDArray[np.int16]) -> None:
+        """Fill ``out`` [rows, samples] with a crop of each clip; ``places`` in [0, 1) says from where."""
+        for into, row, place in zip(out, rows, places, strict=True):
+            into[:] = crop(self.waveforms[row], len(into), place)
+
+    def multi_hot(self) -> NDArray[np.float32]:
+        """The labels of all clips [clips, classes]."""
+        return self.labels[np.arange(len(self))]

@@ -1,0 +1,112 @@
+"""The networks of a run: begun from scratch, read back when trained, reported, and described to those who use them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sedkit.contract import Contract
+from training import distributed
+from training.checkpoint import load, save
+from training.clips import FULL_SCALE
+from training.evaluate import best_threshold, generation_report
+from training.files import write_json
+from training.run import Run, git_revision, read_config
+from training.scores import predict
+from training.wels import Network
+
+NORMALISED_ON = 2000  # training clips, at most
+
+
+def new_network(run: Run, generation: int) -> Network:
+    """A network initialised from scratch, from the run's seed and the number of its generation."""
+    torch.manual_seed(int(np.random.SeedSequence((run.seed, generation)).generate_state(1)[0]))
+    network = Network(len(run.labels), run.settings.width, run.settings.dropout)
+    distributed.on_first(lambda: _normalise(run, network))
+    network.frontend.load_state_dict(load(run.directory / "frontend.pt"))
+    return network
+
+
+def trained_network(run: Run, generation: int, device: torch.device) -> Network:
+    """The network of a finished generation, in eval mode."""
+    network = Network(len(run.labels), run.settings.width, run.settings.dropout)
+    network.load_state_dict(load(run.generation(generation) / "network.pt")["network"])
+    layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+    return network.to(device=device, memory_format=layout).eval()
+
+
+def _normalise(run: Run, network: Network) -> None:
+    """Measure what the front end of every network of the run normalises with, unless that was done."""
+    path = run.directory / "frontend.pt"
+    if not path.exists():
+        waveforms = run.clips("train").waveforms
+        chosen = np.random.default_rng(run.seed).permutation(len(waveforms))[:NORMALISED_ON]
+        measure_normalisation(network, [waveforms[i] for i in chosen])
+        save(network.frontend.state_dict(), path)
+
+
+@torch.no_grad()
+def measure_normalisation(network: Network, waveforms: Sequence[NDArray[np.int16]]) -> None:
+    """Set the front end's mean and standard deviation of each mel band from the training clips.
+
+    A standard deviation below 1 dB counts as 1 dB.
+    """
+    frontend = network.frontend
+    total = torch.zeros(2, len(frontend.mean), dtype=torch.float64)
+    frames = 0
+    for waveform in waveforms:
+        decibels = frontend.decibels(torch.from_numpy(waveform / np.float32(FULL_SCALE))[None])[0].double().cpu()
+        total += torch.stack([decibels.sum(0), decibels.square().sum(0)])
+        frames += len(decibels)
+    mean, square = total / frames
+    frontend.mean.copy_(mean)
+    frontend.std.copy_((square - mean.square()).clamp_min(1).sqrt())
+
+
+def report_generation(run: Run, generation: int, network: Network, workers: int = 1) -> None:
+    """Score the validation and the test split and write the generation's ``report.json``; every rank calls this."""
+    splits = {}
+    for split in ("validation", "test"):
+        clips = run.clips(split)
+        if len(clips):
+            splits[split] = clips.multi_hot(), predict(network, clips.waveforms, run.settings.batch_size, workers)
+
+    def write() -> None:
+        report = {
+            "generation": generation,
+            "supervision": {str(key): weight for key, weight in run.supervision[generation].items()},
+            "best_epoch": load(run.generation(generation) / "network.pt")["epoch"],
+            "threshold": best_threshold(*splits["validation"]),
+            **generation_report(run.labels, splits),
+        }
+        write_json(run.generation(generation) / "report.json", report)
+
+    distributed.on_first(write)
+
+
+def description(run: Run, rows: list[dict[str, Any]]) -> Contract:
+    """The contract of the last student: what the run knows of it, ``rows`` being the reports of all generations."""
+    config, last = read_config(run.directory), rows[-1]
+    metrics = {
+        split: {key: round(value, 4) for key in ("mAP", "mAUC", "accuracy") if (value := last[split][key]) is not None}
+        for split in ("validation", "test")
+        if split in last
+    }
+    lineage = {
+        "dataset_sha256": config["manifest_sha256"],
+        "clips": config["clips"],
+        "stages": len(rows) - 1,
+        "supervision": [row["supervision"] for row in rows],
+        "seed": run.seed,
+        "width": run.settings.width,
+        "git_revision": config["git_revision"],
+        "export_revision": git_revision(),
+        "metrics": metrics,
+    }
+    thresholds = (last["threshold"],) * len(run.labels)
+    model = config["model"]
+    return Contract(model["name"], run.labels, thresholds, {"kind": "none"}, lineage, model["license"])

@@ -1,0 +1,50 @@
+"""What a network is trained to make small: Eq. 1 on a batch of crops, augmented on the device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from training.clips import FULL_SCALE
+from training.data.augmentation import mix, spec_augment
+from training.settings import Precision
+from training.wels import Network
+
+
+class Objective(nn.Module):
+    """The loss of ``network`` on a batch, from waveforms as they lie on disk: what is compiled, and runs on a device.
+
+    Parameters
+    ----------
+    precision : of WELS-Net alone; the front end and the loss are float32.
+    """
+
+    def __init__(self, network: Network, precision: Precision) -> None:
+        super().__init__()
+        self.network = network
+        self.bf16 = precision == "bf16"
+
+    def forward(
+        self, waveform: Tensor, targets: Tensor, levels: Tensor, shares: Tensor, frames: Tensor, bands: Tensor
+    ) -> Tensor:
+        """Mean over clips and classes.
+
+        ``waveform`` int16 [clips, samples], ``targets`` [clips, classes] in [0, 1], the rest as in
+        :class:`~training.data.augmentation.Draws`.
+        """
+        samples = mix(waveform.float() / FULL_SCALE * levels[:, None], shares)
+        targets = mix(targets, shares)
+        with torch.no_grad():
+            logmel = spec_augment(self.network.frontend(samples), frames, bands)
+        with torch.autocast(waveform.device.type, torch.bfloat16, enabled=self.bf16):
+            probabilities = self.network.wels(logmel).clip
+        return cross_entropy(probabilities, targets)
+
+
+def cross_entropy(probabilities: Tensor, targets: Tensor) -> Tensor:
+    """Eq. 1 in float32, averaged over clips and classes; both are [clips, classes] in [0, 1].
+
+    Probabilities count as at least 1e-7 away from 0 and 1. NaN stays NaN, on every device.
+    """
+    p = probabilities.float().clamp(1e-7, 1 - 1e-7)
+    return -(targets * p.log() + (1 - targets) * (1 - p).log()).mean()

@@ -1,0 +1,199 @@
+"""The command line of ``python -m training.secost``: its options, and what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import reduce
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import torch
+
+from sedkit.errors import SedkitError
+from training import distributed
+from training.batches import default_workers
+from training.data.augmentation import Augmentation
+from training.run import Run
+from training.schedule import RISE
+from training.settings import Execution, Settings
+from training.supervision import LABELS, Supervision, parse, single_teacher
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Decorator = Callable[[Command], Command]
+
+path = click.Path(path_type=Path)
+positive = click.FloatRange(0, min_open=True)
+
+CASCADE = (
+    click.option(
+        "--manifest", default="manifest.csv", help="Clips, labels and splits; or a packed set, a directory or URI."
+    ),
+    click.option("--vocabulary", type=path, help="Classes [default: beside the manifest]."),
+    click.option(
+        "--run",
+        "--directory",
+        "directory",
+        type=path,
+        help="Run directory (torchrun takes --run for its own: --directory there)  [default: runs/DATE-TIME].",
+    ),
+    click.option("--stages", type=click.IntRange(0), help="Students after Teacher-0 [default: 4, or one an alpha]."),
+    click.option("--alpha", default="0.3", help="Share of the labels (Eq. 2): one number, or one a stage: 0.3,0.2."),
+    click.option("--stage", multiple=True, help="Eq. 6, once a stage, in place of --stages: labels=0.3,0=0.3,1=0.4."),
+    click.option("--seed", type=click.IntRange(0), default=0),
+    click.option("--on-error", type=click.Choice(["stop", "skip"]), default="stop", help="Clips that cannot be used."),
+    click.option("--name", default="wels-secost", help="Name of the exported model."),
+    click.option("--license", default="unknown", help="Licence of the exported weights."),
+)
+NETWORK = (
+    click.option("--epochs", type=click.IntRange(1), default=60, help="Epochs of each network."),
+    click.option("--batch-size", type=click.IntRange(2), default=32, help="Clips a step, over all processes."),
+    click.option("--learning-rate", type=positive, default=1e-3, help="Peak, for Adam."),
+    click.option("--schedule", type=click.Choice(list(RISE)), default="cosine", help="Course of the learning rate."),
+    click.option(
+        "--warmup",
+        type=click.FloatRange(0, 1, max_open=True),
+        help="Share of the steps in which it rises  [default: 0.1; one-cycle: 0.3; constant: 0].",
+    ),
+    click.option("--clip", type=click.FloatRange(0), default=0.0, help="Largest norm of the gradient; 0: any."),
+    click.option(
+        "--ema",
+        type=click.FloatRange(0, 1, max_open=True),
+        default=0.0,
+        help="Decay of a moving average of the weights, such as 0.999, which is then what is kept; 0: none.",
+    ),
+    click.option(
+        "--sampling",
+        type=click.Choice(["shuffled", "balanced"]),
+        default="shuffled",
+        help="Every clip once an epoch, or those of rare classes more often.",
+    ),
+    click.option("--crop", type=click.FloatRange(0.96, 60), default=5.12, help="Seconds of a training crop."),
+    click.option("--width", type=positive, help="Factor on Table 1's filters  [default: 1 on CUDA, 0.25 on the CPU]."),
+    click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.2, help="In L1, L2 and L3."),
+    click.option(
+        "--precision",
+        type=click.Choice(["float32", "bf16"]),
+        help="Of the training of WELS-Net  [default: bf16 on CUDA, float32 on the CPU].",
+    ),
+    click.option("--sync-bn", is_flag=True, help="Batch statistics over all processes, not of each alone."),
+    click.option("--gain", type=click.FloatRange(0), default=6.0, help="Random level, +- dB."),
+    click.option("--mixup", type=click.FloatRange(0), default=0.4, help="Parameter of the Beta distribution; 0: off."),
+    click.option("--mixed", type=click.FloatRange(0, 1), default=0.5, help="Share of the batches that are mixed."),
+    click.option("--time-mask", type=click.IntRange(0), default=24, help="SpecAugment, frames."),
+    click.option("--band-mask", type=click.IntRange(0, 63), default=8, help="SpecAugment, mel bands."),
+)
+MACHINE = (
+    click.option(
+        "--resume",
+        type=path,
+        help="Go on with this run; its own settings hold. --manifest: where its data lies now.",
+    ),
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto"),
+    click.option(
+        "--compile",
+        type=click.Choice(["off", "on", "graphs"]),
+        help="torch.compile; graphs: CUDA graphs as well  [default: on with CUDA].",
+    ),
+    click.option("--accumulate", type=click.IntRange(1), default=1, help="Parts of a batch, one after the other."),
+    click.option("--targets", type=click.Choice(["stored", "live"]), default="stored", help="Teachers' predictions."),
+    click.option("--workers", type=click.IntRange(1), help="Threads that read ahead  [default: by processors]."),
+    click.option("--stop-after", help="End in good time before this, resumable: 540s, 9m, 2h."),
+)
+ON_RESUME = {"manifest", "compile", "accumulate", "targets", "workers"}  # what may be given with --resume
+
+
+def all_options(command: Command) -> Command:
+    """Decorator: every option of the training."""
+    return reduce(lambda made, option: option(made), reversed(CASCADE + NETWORK + MACHINE), command)
+
+
+def begin(options: Mapping[str, Any], device: torch.device) -> Run:
+    """A new run from the options of the command line."""
+    cuda = device.type == "cuda"
+    same = (
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "schedule",
+        "clip",
+        "ema",
+        "sampling",
+        "crop",
+        "dropout",
+        "sync_bn",
+    )
+    settings = Settings(
+        **{key: options[key] for key in same},
+        warmup=RISE[options["schedule"]] if options["warmup"] is None else options["warmup"],
+        width=options["width"] or (1.0 if cuda else 0.25),
+        precision=options["precision"] or ("bf16" if cuda else "float32"),
+        augmentation=Augmentation(
+            **{key: options[key] for key in ("gain", "mixup", "mixed", "time_mask", "band_mask")},
+        ),
+    )
+    return Run.begin(
+        options["directory"] or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S"),
+        options["manifest"],
+        options["vocabulary"],
+        settings,
+        stages_of(options["stages"], options["alpha"], options["stage"]),
+        options["seed"],
+        options["on_error"],
+        {"name": options["name"], "license": options["license"]},
+        device,
+    )
+
+
+def execution_of(options: Mapping[str, Any], device: torch.device) -> Execution:
+    """On what to train, from the options of the command line."""
+    return Execution(
+        device,
+        options["compile"] or ("on" if device.type == "cuda" else "off"),
+        options["accumulate"],
+        options["workers"] or default_workers(device),
+        options["targets"] == "live",
+    )
+
+
+def stages_of(stages: int | None, alpha: str, stage: tuple[str, ...]) -> list[Supervision]:
+    """The supervision of every generation, Teacher-0's first, from the command line."""
+    if stage:
+        if stages not in (None, len(stage)):
+            raise click.BadParameter(f"{stages}, but {len(stage)} --stage; leave it out", param_hint="--stages")
+        students = [parse(text, number) for number, text in enumerate(stage, start=1)]
+    else:
+        try:
+            schedule = [float(part) for part in alpha.split(",")]
+        except ValueError:
+            raise click.BadParameter(
+                f"{alpha!r} is not a number, nor numbers with commas", param_hint="--alpha"
+            ) from None
+        if stages is None:
+            stages = 4 if len(schedule) == 1 else len(schedule)
+        students = single_teacher(stages, schedule)
+    return [{LABELS: 1.0}, *students]
+
+
+def torch_device(name: str) -> torch.device:
+    """``auto``: CUDA where it works, else the CPU. Of several processes, each gets the CUDA device of its number."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SedkitError("--device cuda: torch finds no CUDA device; install a CUDA build of torch and its driver")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if distributed.local_rank() >= torch.cuda.device_count():
+        raise SedkitError(
+            f"{distributed.local_ranks()} processes, but {torch.cuda.device_count()} CUDA devices on this machine; "
+            "give torchrun --nproc-per-node no more than that"
+        )
+    return torch.device("cuda", distributed.local_rank())
+
+
+def seconds(text: str) -> float:
+    """``540s``, ``9m``, ``2h`` or a number of seconds."""
+    factor = {"s": 1, "m": 60, "h": 3600}.get(text[-1:], 0)
+    try:
+        return float(text[:-1]) * factor if factor else float(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a time such as 540s, 9m or 2h", param_hint="--stop-after") from None

@@ -1,0 +1,72 @@
+"""How one network is trained (which decides the result), and on what (which does not)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+
+from training.data.augmentation import Augmentation
+
+Schedule = Literal["cosine", "one-cycle", "constant"]
+Sampling = Literal["shuffled", "balanced"]
+Precision = Literal["float32", "bf16"]
+Compile = Literal["off", "on", "graphs"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How one network is trained.
+
+    Attributes
+    ----------
+    epochs : as usual.
+    batch_size : clips of one step of the optimiser, over all processes and parts.
+    learning_rate : peak, for Adam.
+    schedule, warmup : its course (training.schedule); ``warmup`` is the share of the steps in which it rises.
+    clip : largest norm of the gradient; 0: any.
+    ema : decay of the moving average of the weights, which then is what is validated and kept; 0: none.
+    sampling : ``shuffled``: every clip once an epoch; ``balanced``: clips of rare classes more often.
+    crop : seconds of a training crop.
+    width, dropout : of the network.
+    precision : of the training's forward and backward pass. Front end, sigmoid, loss and weights are float32.
+    sync_bn : batch statistics of all processes together, in place of each process's own.
+    """
+
+    epochs: int = 60
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    schedule: Schedule = "cosine"
+    warmup: float = 0.1
+    clip: float = 0.0
+    ema: float = 0.0
+    sampling: Sampling = "shuffled"
+    crop: float = 5.12
+    width: float = 1.0
+    dropout: float = 0.2
+    precision: Precision = "float32"
+    sync_bn: bool = False
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """On what a network is trained: may change when a run is resumed.
+
+    Attributes
+    ----------
+    device : of this process.
+    compile : ``on``: torch.compile; ``graphs``: with CUDA graphs as well.
+    accumulate : parts that a process goes through one after the other for one step, to save memory.
+    workers : threads that read ahead.
+    live_targets : teachers predict on each batch again, in place of once a stage into a file.
+    channels_last : memory layout of the maps.
+    """
+
+    device: torch.device
+    compile: Compile = "off"
+    accumulate: int = 1
+    workers: int = 1
+    live_targets: bool = False
+    channels_last: bool = True

@@ -1,0 +1,153 @@
+"""What each training clip is trained towards (line 3 of Algorithm 1): labels and what teachers say of the whole clip.
+
+A teacher's predictions on the training split are computed once and kept beside its network::
+
+    generation-0/predictions-KEY.f16    [clips, classes] float16, row after row; mapped into memory
+
+KEY depends on the teacher's weights and on the clips. While the file grows it is named ``.partial``; it is
+as long as what is done, so that an interrupted computation goes on where it was. It is removed when no
+generation is left to learn from that teacher.
+
+With ``live`` teachers nothing is kept: they predict on the clips of each batch anew. Both ways a teacher
+hears the clip whole and unmixed, and mixup mixes its predictions with the weights of the waveforms, so that
+the two agree to the precision of float16.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sedkit.errors import OutputError
+from training import distributed
+from training.clips import Clips, Some
+from training.data.sampling import Rows
+from training.scores import predict, scores
+from training.supervision import Supervision, targets
+from training.wels import Network
+
+CHUNK = 2048  # clips predicted between two writes
+Predictions = Mapping[int, NDArray[np.float16]]
+
+
+class Targets:
+    """Targets of training clips, from ``supervision`` and its teachers.
+
+    Parameters
+    ----------
+    stored : predictions [clips, classes] of teachers that were computed before.
+    live : networks of teachers that are asked anew; ``batch_size`` and ``workers`` are as in ``scores``.
+    """
+
+    def __init__(
+        self,
+        supervision: Supervision,
+        clips: Clips,
+        stored: Predictions | None = None,
+        live: Mapping[int, Network] | None = None,
+        batch_size: int = 32,
+        workers: int = 1,
+    ) -> None:
+        self.supervision, self.clips = supervision, clips
+        self.batch_size, self.workers = batch_size, workers
+        self.stored, self.live = stored or {}, live or {}
+
+    def read(self, rows: Rows) -> NDArray[np.float32]:
+        """Targets [rows, classes] of these clips, so far as they need no live teacher."""
+        known = {key: weight for key, weight in self.supervision.items() if key not in self.live}
+        predictions = {teacher: stored[rows] for teacher, stored in self.stored.items()}
+        return targets(known, self.clips.labels[rows], predictions)
+
+    def complete(self, rows: Rows, read: Tensor) -> Tensor:
+        """``read`` of these rows with what the live teachers say, in place."""
+        for teacher, network in self.live.items():
+            said = scores(network, Some(self.clips.waveforms, rows), self.batch_size, self.workers, tf32=True)
+            read += self.supervision[teacher] * torch.from_numpy(said).to(read.device)
+        return read
+
+
+def stored_predictions(
+    network: Network,
+    weights: Path,
+    clips: Clips,
+    identity: str,
+    batch_size: int,
+    workers: int = 1,
+    check: Callable[[float], None] = lambda seconds: None,
+) -> NDArray[np.float16]:
+    """Predictions [clips, classes] of ``network`` on whole clips, computed unless they lie beside ``weights``.
+
+    Parameters
+    ----------
+    weights : file of the network.
+    identity : of the clips: any text that differs where they do.
+    batch_size, workers : as in ``scores``.
+    check : called before every so many clips with the seconds that they will take; may raise to stop in time.
+
+    Raises
+    ------
+    OutputError
+        If there is no room for the file. What is done is kept.
+    """
+    shape = len(clips), len(clips.classes)
+    path, done = distributed.on_first(lambda: _begun(weights, identity, shape))
+    took = 0.0
+    while done < shape[0]:
+        check(took)
+        started = time.monotonic()
+        rows = range(done, min(done + CHUNK, shape[0]))
+        said = predict(network, Some(clips.waveforms, rows), batch_size, workers, tf32=True)
+        distributed.on_first(partial(_append, _partial(path), done, said.astype(np.float16)))
+        done = rows.stop
+        took = time.monotonic() - started
+    distributed.on_first(lambda: path.exists() or _partial(path).replace(path))
+    return np.memmap(path, np.float16, "r", shape=shape)
+
+
+def forget_predictions(directory: Path) -> None:
+    """Remove the predictions of a teacher that nobody listens to any more."""
+    for path in directory.glob("predictions-*"):
+        path.unlink()
+
+
+def _begun(weights: Path, identity: str, shape: tuple[int, int]) -> tuple[Path, int]:
+    """Where the predictions of these weights go, and how many lie there; those of others are removed."""
+    key = hashlib.sha256(weights.read_bytes() + f"{identity} {shape}".encode()).hexdigest()[:16]
+    path = weights.with_name(f"predictions-{key}.f16")
+    for other in weights.parent.glob("predictions-*"):
+        if not other.name.startswith(path.name) or (other == path and _rows(path, shape[1]) != shape[0]):
+            other.unlink()
+    return path, max(_rows(path, shape[1]), _rows(_partial(path), shape[1]))
+
+
+def _partial(path: Path) -> Path:
+    return path.with_suffix(".f16.partial")
+
+
+def _rows(path: Path, classes: int) -> int:
+    """Whole rows in a file, which need not exist."""
+    return path.stat().st_size // (2 * classes) if path.exists() else 0
+
+
+def _append(path: Path, row: int, rows: NDArray[np.float16]) -> None:
+    """Write ``rows`` at ``row``, over whatever a writer that was killed left there."""
+    try:
+        with path.open("r+b" if path.exists() else "wb") as file:
+            file.truncate(row * rows[0].nbytes)
+            file.seek(0, os.SEEK_END)
+            file.write(rows.tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror}); make room, or begin with --targets live"
+        ) from None
