@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from training.data.columns import CHUNK, TEXT, Labels, Texts, joined, scalar
 from training.data.paths import absolute, common_folder, relative
 from training.data.problems import Faults, ManifestError, OnError, Tally
-from training.data.rows import HEADER, Row, read_seconds, read_table, table_of
+from training.data.rows import HEADER, Columns, Row, columns_of, read_columns, read_seconds
 from training.data.vocabulary import Vocabulary
 from training.files import replacing
 
@@ -91,20 +91,19 @@ class Manifest:
         ManifestError
             If a row is wrong and ``on_error`` is ``stop``, or no row remains.
         """
-        return cls.from_table(table_of(rows), vocabulary, base, on_error, where)
+        return cls.from_columns(columns_of(rows), vocabulary, base, on_error, where)
 
     @classmethod
-    def from_table(
+    def from_columns(
         cls,
-        table: pa.Table,
+        columns: Columns,
         vocabulary: Vocabulary,
         base: Path,
         on_error: OnError = "stop",
         where: str = "manifest",
     ) -> Manifest:
-        """As ``from_rows``, of a table of text with the columns of a manifest."""
-        text = {name: pa.concat_arrays(table[name].chunks or [pa.array([], TEXT)]) for name in HEADER}
-        del table
+        """As ``from_rows``, of columns of text, which are used up."""
+        text = {name: pa.concat_arrays(columns.pop(name).chunks or [pa.array([], TEXT)]) for name in HEADER}
         paths = absolute(text["path"], os.path.abspath(base))
         labels, unknown = vocabulary.parse(text["labels"])
         splits = Texts.of(text["split"])
@@ -163,8 +162,10 @@ class Manifest:
                     f"{path}: its classes are missing: no {beside.name} beside it; name a file of classes"
                 )
             vocabulary = Vocabulary.load(vocabulary or beside)
-        manifest = cls.from_table(read_table(path), vocabulary, path.parent, on_error, str(path))
-        return manifest.parted(on_error, str(path))
+        manifest = cls.from_columns(read_columns(path), vocabulary, path.parent, on_error, str(path))
+        manifest = manifest.parted(on_error, str(path))
+        pa.default_memory_pool().release_unused()  # reading takes several times the room of what was read
+        return manifest
 
     def save(self, path: str | Path, folder: str | None = None) -> None:
         """Write the manifest and, beside it, its vocabulary; each atomically.

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pyarrow.fs
 from numpy.typing import NDArray
 
@@ -27,7 +28,7 @@ from training.data.codecs import decode
 from training.data.manifest import Manifest
 from training.data.pack import CLIP, FORMAT
 from training.data.problems import ManifestError
-from training.data.rows import read_table
+from training.data.rows import read_columns
 from training.data.vocabulary import Vocabulary
 
 BLOCK = 4 << 20  # bytes read at once
@@ -63,8 +64,9 @@ class PackedAudio(Sequence[NDArray[np.int16]]):
                 raise ManifestError(f"{place}: packed by another version; pack it anew")
             self._clips = np.load(tables / "clips.npy", mmap_mode="r")
             vocabulary = vocabulary or Vocabulary.load(tables / "manifest.labels.csv")
-            table = read_table(tables / "manifest.csv")
-        self.manifest = Manifest.from_table(table, vocabulary, Path(folder), where=f"{place}: manifest.csv")
+            columns = read_columns(tables / "manifest.csv")
+        self.manifest = Manifest.from_columns(columns, vocabulary, Path(folder), where=f"{place}: manifest.csv")
+        pyarrow.default_memory_pool().release_unused()
         for kind, left_out in self.index["dropped"].items():
             self.manifest.dropped.add(kind, *left_out["examples"], count=left_out["clips"])
         if self._clips.dtype != CLIP or not len(self._clips) == len(self.manifest) == self.index["clips"]:

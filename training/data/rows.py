@@ -1,4 +1,4 @@
-"""Rows of a manifest as text, and the Arrow tables that they are read into."""
+"""Rows of a manifest as text, and the columns that they are read into."""
 
 from __future__ import annotations
 
@@ -33,12 +33,14 @@ class Row(NamedTuple):
 
 
 HEADER = Row._fields
+Columns = dict[str, pa.ChunkedArray]  # of text, all those of a manifest
 
 
-def table_of(rows: Iterable[Sequence[str]], names: Sequence[str] = HEADER) -> pa.Table:
-    """Rows of text as a table with these columns; what a row lacks at its end is empty."""
+def columns_of(rows: Iterable[Sequence[str]], names: Sequence[str] = HEADER) -> Columns:
+    """Rows of text as columns of these names; what a row lacks at its end is empty."""
     schema = pa.schema([(name, TEXT) for name in names])
-    return pa.Table.from_batches(list(_batches(iter(rows), schema)), schema)
+    table = pa.Table.from_batches(list(_batches(iter(rows), schema)), schema)
+    return {name: table[name] for name in names}
 
 
 def _batches(rows: Iterator[Sequence[str]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -48,8 +50,8 @@ def _batches(rows: Iterator[Sequence[str]], schema: pa.Schema) -> Iterator[pa.Re
         yield pa.record_batch([pa.array(column, TEXT) for column in zip(*chunk, strict=True)], schema)
 
 
-def read_table(path: Path) -> pa.Table:
-    """A manifest file as a table of text with all columns of a manifest.
+def read_columns(path: Path) -> Columns:
+    """The columns of a manifest file; those that it lacks are empty.
 
     Raises
     ------
@@ -67,19 +69,17 @@ def read_table(path: Path) -> pa.Table:
                 pyarrow.csv.ParseOptions(newlines_in_values=True),
                 pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, TEXT)),
             )
+            columns = {name: table[name] for name in names}
+            del table  # so that columns can go one by one: two million rows need no room twice
         except pa.ArrowInvalid:  # rows of unequal length, or no CSV: Python's reader takes the former, and says why
             with path.open(encoding="utf-8-sig", newline="") as file:
-                table = table_of(_regular_rows(csv.reader(file), len(names), path), names)
+                columns = columns_of(_regular_rows(csv.reader(file), len(names), path), names)
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(f"{path}: not a CSV in UTF-8: {error}") from None
-    empty = pa.repeat(scalar(""), len(table))
-    columns = []
-    for name in HEADER:
-        columns.append(pc.utf8_trim_whitespace(table[name]) if name in names else empty)
-        table = table.drop_columns(name) if name in names else table  # two million rows need no room twice
-    return pa.table(columns, HEADER)
+    empty = pa.chunked_array([pa.repeat(scalar(""), len(columns["path"]))])
+    return {name: pc.utf8_trim_whitespace(columns.pop(name)) if name in names else empty for name in HEADER}
 
 
 def _check_header(names: Sequence[str], path: Path) -> None:
