@@ -294,6 +294,7 @@ def test_read_by_uri_with_other_classes_and_without_the_sources(packed, tmp_path
     elsewhere = pyarrow.fs.SubTreeFileSystem(str(tmp_path), pyarrow.fs.LocalFileSystem())  # not known to be local
     np.testing.assert_array_equal(PackedAudio("elsewhere", elsewhere, "moved")[5], audio[5])
     assert isinstance(open_audio(packed), PackedAudio)
+    np.testing.assert_array_equal(open_audio(packed, in_order=False)[5], audio[5])
 
 
 def test_blocks_are_read_once_an_epoch_in_order_of_shards(packed, monkeypatch):

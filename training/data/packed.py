@@ -11,7 +11,7 @@ import json
 import tempfile
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
@@ -37,7 +37,7 @@ FILES = 64  # shards open at a time
 INDEX = ("index.json", "clips.npy", "manifest.csv", "manifest.labels.csv")
 
 
-class PackedAudio(Sequence[NDArray[np.int16]]):
+class PackedAudio:
     """Clips of a packed set: ``audio[i]`` belongs to row ``i`` of ``audio.manifest``.
 
     Attributes
@@ -112,7 +112,7 @@ class PackedAudio(Sequence[NDArray[np.int16]]):
     def __len__(self) -> int:
         return len(self._clips)
 
-    def __getitem__(self, row: int) -> NDArray[np.int16]:  # type: ignore[override]
+    def __getitem__(self, row: int) -> NDArray[np.int16]:
         """Samples [samples] int16 of a clip, 16 kHz, full scale 32768.
 
         Raises
