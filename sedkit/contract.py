@@ -25,17 +25,20 @@ The log-mel front end is inside the graph.
 ``sedkit.thresholds``        JSON list, one number in (0, 1) a class
 ``sedkit.calibration``       JSON object; ``{"kind": "none"}``: scores are not calibrated
 ``sedkit.lineage``           JSON object: how the weights came to be (dataset hash, stages, alpha
-                             of each stage, git revision, seed, metrics)
+                             of each stage, git revision, seed, metrics); ``quantisation`` in it
+                             stands for integers, with what they lost on held-out clips
 ``sedkit.license``           licence of the weights
 ===========================  ==================================================================
 """
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
 
 from sedkit import geometry
 from sedkit.errors import ContractError
@@ -83,6 +86,20 @@ class Contract:
     lineage: Mapping[str, Any]
     license: str
 
+    @property
+    def precision(self) -> Literal["fp32", "int8"]:
+        """Of the weights and the arithmetic: float32, or 8-bit integers."""
+        return "int8" if "quantisation" in self.lineage else "fp32"
+
+    @property
+    def lost(self) -> float | None:
+        """mAP that the integers lost on held-out clips; None if this is not known, or there are none."""
+        try:
+            loss = self.lineage["quantisation"]["loss"]
+            return float(loss["test" if "test" in loss else "validation"]["mAP"])
+        except (KeyError, TypeError, ValueError):
+            return None
+
     def to_metadata(self) -> dict[str, str]:
         """The ``metadata_props`` of the ONNX file; equal contracts give equal text."""
         fields = {
@@ -122,6 +139,51 @@ class Contract:
             lineage=_parsed(metadata, "lineage", dict),
             license=_text(metadata, "license"),
         )
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    """``metadata_props`` of an ONNX file, without loading its graph; of a damaged file, what can be read.
+
+    In protobuf: each is field 14 of a ModelProto, its key in field 1 and its value in field 2.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened.
+    """
+    found = {}
+    with path.open("rb") as file:
+        for _, entry in _messages(file, {14}):
+            parts = dict(_messages(io.BytesIO(entry), {1, 2}))
+            found[parts.get(1, b"").decode(errors="replace")] = parts.get(2, b"").decode(errors="replace")
+    return found
+
+
+def _messages(file: BinaryIO, wanted: set[int]) -> Iterator[tuple[int, bytes]]:
+    """Fields of a protobuf message that have these numbers and a length."""
+    while (tag := _varint(file)) is not None:
+        if tag & 7 == 0:
+            _varint(file)
+            continue
+        size = {1: 8, 5: 4}.get(tag & 7) or (_varint(file) if tag & 7 == 2 else None)
+        if size is None:
+            return
+        if tag & 7 == 2 and tag >> 3 in wanted:
+            yield tag >> 3, file.read(size)
+        else:
+            file.seek(size, io.SEEK_CUR)
+
+
+def _varint(file: BinaryIO) -> int | None:
+    """A number of 7 bits a byte, the lowest first; None at the end."""
+    value = 0
+    for shift in range(0, 64, 7):
+        if not (byte := file.read(1)):
+            return None
+        value |= (byte[0] & 127) << shift
+        if byte[0] < 128:
+            return value
+    return None
 
 
 def check_tensors(inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Sequence[Any]], classes: int) -> None:

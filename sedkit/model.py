@@ -32,15 +32,15 @@ class Model:
     Parameters
     ----------
     path : an ONNX file that keeps the contract (sedkit.contract).
-    device : ``"cpu"``; ``"cuda"``, an error where CUDA does not work; ``"auto"``, CUDA where there is
-        an NVIDIA GPU and CUDA works, else the CPU.
+    device : ``"cpu"``; ``"cuda"`` or ``"tensorrt"``, an error where that does not work; ``"auto"``, CUDA
+        where there is an NVIDIA GPU and CUDA works, else the CPU.
     threads : CPU threads of one run; None takes every CPU that this process may use.
 
     Attributes
     ----------
     path : of the file.
     contract : its metadata.
-    device : ``"cpu"`` or ``"cuda"``, what it runs on.
+    device : ``"cpu"``, ``"cuda"`` or ``"tensorrt"``, what it runs on.
     threads : CPU threads of one run.
     notice : one line for the user, or None. It says that ``auto`` found a GPU which it cannot use, and
         why; on a machine without a GPU there is nothing to say.
@@ -52,7 +52,7 @@ class Model:
     ContractError
         If it is not a sedkit model; names the field.
     DeviceError
-        If `device` is ``"cuda"`` and CUDA does not work; says what is missing.
+        If `device` is ``"cuda"`` or ``"tensorrt"`` and that does not work; says what is missing.
     """
 
     def __init__(self, path: str | os.PathLike[str], device: Device = "auto", threads: int | None = None) -> None:

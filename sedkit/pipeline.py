@@ -38,7 +38,7 @@ from sedkit.views import View
 
 Result = TypeVar("Result")
 
-BATCH = {"cpu": 64, "cuda": 512}  # hops of 0.32 s in a full batch; on a CPU more is slower again
+BATCH = {"cpu": 64, "cuda": 512, "tensorrt": 512}  # hops of 0.32 s in a full batch; on a CPU more is slower again
 BATCHES_AHEAD = 8  # full batches' worth of audio decoded ahead of those that are running
 RECORDINGS = 512  # begun and not yet handed over
 SECONDS = 3600.0  # of recordings begun and not yet handed over, the one waited for left out

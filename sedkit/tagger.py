@@ -15,7 +15,7 @@ from sedkit.audio import Source, check_rate, open_audio, open_blocks
 from sedkit.contract import Contract, Label
 from sedkit.errors import ArgumentError
 from sedkit.geometry import SAMPLE_RATE
-from sedkit.installed import find_model
+from sedkit.installed import Precision, find_model
 from sedkit.model import Model
 from sedkit.results import Event, Second, Tagging, Timeline
 from sedkit.session import Device
@@ -31,7 +31,8 @@ class Tagger:
     Parameters
     ----------
     model : path of a sedkit model, or name of an installed one; None is the default model.
-    device : ``"auto"``, ``"cpu"`` or ``"cuda"``; see :class:`sedkit.model.Model`.
+    device : ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"tensorrt"``; see :class:`sedkit.model.Model`.
+    precision : ``"auto"``, ``"fp32"`` or ``"int8"``; see :func:`sedkit.installed.find_model`.
     threads : CPU threads of the model; None takes every CPU that this process may use.
 
     Raises
@@ -47,9 +48,13 @@ class Tagger:
     """
 
     def __init__(
-        self, model: str | os.PathLike[str] | None = None, device: Device = "auto", threads: int | None = None
+        self,
+        model: str | os.PathLike[str] | None = None,
+        device: Device = "auto",
+        precision: Precision = "auto",
+        threads: int | None = None,
     ) -> None:
-        self.model = Model(find_model(model), device, threads)
+        self.model = Model(find_model(model, precision, device), device, threads)
 
     @property
     def contract(self) -> Contract:
@@ -63,7 +68,7 @@ class Tagger:
 
     @property
     def device(self) -> str:
-        """``"cpu"`` or ``"cuda"``: what the model runs on."""
+        """``"cpu"``, ``"cuda"`` or ``"tensorrt"``: what the model runs on."""
         return self.model.device
 
     def tag(

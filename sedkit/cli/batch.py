@@ -21,6 +21,7 @@ from sedkit.errors import SedkitError
 from sedkit.formats import FORMATS, Kind, format_of
 
 if TYPE_CHECKING:
+    from sedkit.installed import Precision
     from sedkit.results import Tagging, Timeline
     from sedkit.session import Device
     from sedkit.tagger import Tagger
@@ -64,6 +65,7 @@ def run_here(
     resume: bool,
     recursive: bool,
     model: str | None,
+    precision: Precision,
     device: Device,
 ) -> int:
     """Analyse recordings and write what is found; a recording that fails does not stop the others.
@@ -74,12 +76,14 @@ def run_here(
     view : takes the tagger and the chosen classes, and gives what makes a recording's result.
     options : the command's own options, as given: what results depend on besides the classes and the model.
     files : what stands on the command line; nothing means standard input.
-    classes, format_name, output, resume, recursive, model, device : the options, as given.
+    classes, format_name, output, resume, recursive, model, precision, device : the options, as given.
 
     Returns
     -------
     The exit code: 0, or 1 if something failed, which is listed on standard error at the end.
     """
+    from sedkit.installed import find_model
+
     output = None if output == "-" else output
     chosen_format = format_name or default_format(output)
     if resume and (output is None or not FORMATS[chosen_format].resumable):
@@ -92,7 +96,8 @@ def run_here(
     failures = [str(problem) for problem in problems]
     try:
         if names:
-            tagger = load(model, device, threads_for(model, len(names)))
+            path = find_model(model, precision, device)
+            tagger = load(path, device, threads_for(path, len(names)))
             wanted = split_classes(classes, tagger.labels)
             made_with = {**options, "--classes": wanted}
             with open_output(
@@ -183,23 +188,21 @@ def default_format(output: str | None) -> str:
     return known
 
 
-def threads_for(model: str | None, recordings: int) -> int | None:
+def threads_for(model: Path, recordings: int) -> int | None:
     """CPU threads of one run of a model; None for all.
 
     A session of one thread that several threads share is faster than one of several threads, which wait for each
     other at every layer, and gives the same bits whatever shares a batch; but each of them needs memory for a piece.
     For a single recording that is worth it with a small network only.
     """
-    from sedkit.installed import find_model
-
-    return 1 if recordings > 1 or find_model(model).stat().st_size < SMALL else None
+    return 1 if recordings > 1 or model.stat().st_size < SMALL else None
 
 
-def load(model: str | None, device: Device, threads: int | None = None) -> Tagger:
+def load(model: str | Path | None, device: Device, threads: int | None = None, precision: Precision = "auto") -> Tagger:
     """The tagger; what it has to say goes to standard error."""
     from sedkit.tagger import Tagger
 
-    tagger = Tagger(model, device, threads=threads)
+    tagger = Tagger(model, device, precision, threads)
     if tagger.model.notice:
         click.echo(f"sedkit: {tagger.model.notice}", err=True)
     return tagger

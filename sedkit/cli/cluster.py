@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sedkit.cli.batch import MakeView
     from sedkit.cluster.archive import Report
     from sedkit.cluster.recordings import Recording
+    from sedkit.installed import Precision
     from sedkit.session import Device
     from sedkit.tagger import Tagger
 
@@ -35,6 +36,7 @@ def run(
     resume: bool,
     recursive: bool,
     model: str | None,
+    precision: Precision,
     device: Device,
 ) -> int:
     """Analyse recordings on a cluster; parameters and exit code as of :func:`sedkit.cli.batch.run_here`."""
@@ -51,7 +53,7 @@ def run(
     total = len(recordings) + len(failures)
     try:
         if recordings:
-            tagger = load(model, "cpu", threads=1)
+            tagger = load(model, "cpu", threads=1, precision=precision)
             wanted = split_classes(classes, tagger.labels)
             done = 0
             with Progress([recording.file for recording in recordings]) as progress:

@@ -25,6 +25,7 @@ def model(path: Path) -> dict[str, Any]:
         "file": str(path),
         "name": contract.name,
         "contract": VERSION,
+        "precision": contract.precision,
         **NUMBERS,
         "license": contract.license,
         "lineage": dict(contract.lineage),
@@ -34,6 +35,12 @@ def model(path: Path) -> dict[str, Any]:
             for label, threshold in zip(contract.labels, contract.thresholds, strict=True)
         ],
     }
+
+
+def quantisation(lineage: Mapping[str, Any]) -> dict[str, str]:
+    """A row a split of what 8-bit integers lost: ``{"int8 lost, test": "mAP 0.0004, mean_difference 0.0002"}``."""
+    losses = lineage.get("quantisation", {}).get("loss", {})
+    return {f"int8 lost, {split}": _numbers(lost) for split, lost in losses.items()}
 
 
 def metrics(values: Mapping[str, Any]) -> dict[str, str]:

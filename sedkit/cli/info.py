@@ -21,7 +21,8 @@ def command(ctx: click.Context, files: tuple[str, ...], format_name: str) -> Non
     """Describe recordings and models.
 
     Of a recording: format, rate, channels, bits, duration. Of a model (an ONNX file, or the name of an installed one):
-    its classes with their thresholds, its licence, and how it came to be. --format json prints one object a line.
+    its classes with their thresholds, its precision and what that cost, its licence, and how it came to be. --format
+    json prints one object a line.
 
     \b
     Examples:
@@ -77,19 +78,25 @@ def describe_audio(file: str) -> tuple[dict[str, Any], str]:
 def describe_model(file: str) -> tuple[dict[str, Any], str]:
     """A model, as a record and as text."""
     from sedkit.cli import describe
-    from sedkit.installed import find_model
+    from sedkit.installed import named_model
 
-    model = describe.model(find_model(file))
+    model = describe.model(named_model(file))
     rate = model["sample_rate"]
     rows = {
         "file": model["file"],
         "contract": model["contract"],
         "input": f"{rate} Hz, mono",
         "segments": f"{model['segment_span'] / rate:.2f} s, one every {model['segment_hop'] / rate:.2f} s",
+        "precision": model["precision"],
         "licence": model["license"],
         "calibration": model["calibration"].get("kind", model["calibration"]),
         **describe.metrics(model["lineage"].get("metrics", {})),
-        **{name.replace("_", " "): value for name, value in model["lineage"].items() if name != "metrics"},
+        **describe.quantisation(model["lineage"]),
+        **{
+            name.replace("_", " "): value
+            for name, value in model["lineage"].items()
+            if name not in ("metrics", "quantisation")
+        },
     }
     names = [label["name"] for label in model["labels"]]
     width = max(map(len, names))

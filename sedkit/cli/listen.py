@@ -18,6 +18,7 @@ from sedkit.errors import AudioError, DeviceError
 
 if TYPE_CHECKING:
     from sedkit.cli.display import Display
+    from sedkit.installed import Precision
     from sedkit.live import Live
     from sedkit.results import Event, Second
     from sedkit.session import Device
@@ -81,6 +82,7 @@ class Encoding(click.ParamType[str]):
     help="Default: text on a terminal, elsewhere jsonl.",
 )
 @options.model
+@options.precision
 @options.device
 @click.pass_context
 def command(ctx: click.Context, /, source: str | None, list_them: bool, **settings: Any) -> None:
@@ -119,13 +121,14 @@ def listen(
     classes: Sequence[str],
     format_name: Literal["text", "jsonl"] | None,
     model: str | None,
+    precision: Precision,
     device: Device,
 ) -> int:
     """Follow a source to its end; the exit code."""
     from sedkit.cli.batch import load
     from sedkit.cli.display import display
 
-    tagger = load(model, device)  # first: no sound must wait for it
+    tagger = load(model, device, precision=precision)  # first: no sound must wait for it
     wanted = options.split_classes(classes, tagger.labels)
     chosen_format = format_name or ("text" if sys.stdout.isatty() else "jsonl")
     with open_source(source, rate, channels, encoding) as live, stopping(live):

@@ -13,8 +13,9 @@ import click
 def command(ctx: click.Context, format_name: str) -> None:
     """List the installed models.
 
-    Of each: its name, the number of its classes, its licence, its metrics, and where the file is. --format json prints
-    one object a line, with the names of the classes. sedkit info shows everything about one of them.
+    Of each: its name, its precision, the number of its classes, its licence, its metrics, and where the file is.
+    NAME-int8 is the faster form of NAME for CPUs; --precision chooses between them. --format json prints one object a
+    line, with the names of the classes. sedkit info shows everything about one of them.
 
     \b
     Examples:
@@ -38,6 +39,7 @@ def command(ctx: click.Context, format_name: str) -> None:
         record = {
             "name": path.stem,
             "default": path.stem == DEFAULT,
+            "precision": model["precision"],
             "classes": len(model["labels"]),
             "license": model["license"],
             "metrics": model["lineage"].get("metrics", {}),
@@ -49,7 +51,8 @@ def command(ctx: click.Context, format_name: str) -> None:
         else:
             title = path.stem + (" (default)" if record["default"] else "")
             classes = f"{record['classes']} (sedkit info {path.stem} lists them)"
-            rows = {"classes": classes, "licence": record["license"]}
-            rows |= describe.metrics(record["metrics"]) | {"path": record["path"]}
+            rows = {"precision": record["precision"], "classes": classes, "licence": record["license"]}
+            rows |= describe.metrics(record["metrics"]) | describe.quantisation(model["lineage"])
+            rows |= {"path": record["path"]}
             click.echo(("\n" if position else "") + describe.block(title, rows))
     ctx.exit(code)

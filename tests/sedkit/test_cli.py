@@ -313,6 +313,7 @@ def test_models(sedkit, model_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert found == {
         "name": "test",
         "default": False,
+        "precision": "fp32",
         "classes": ALL,
         "license": "CC0-1.0",
         "metrics": {},

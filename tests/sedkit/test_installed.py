@@ -1,12 +1,18 @@
-"""Models by name and by path."""
+"""Models by name, by path, and by precision."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
 import pytest
 
 from sedkit import installed as module
-from sedkit.errors import ModelError
-from sedkit.installed import find_model, installed_models
+from sedkit.contract import Contract, metadata_of
+from sedkit.errors import ArgumentError, ModelError
+from sedkit.installed import find_model, installed_models, named_model, sibling
+from sedkit.tagger import Tagger
 
 
 @pytest.mark.parametrize("name", ["missing.onnx", "."])
@@ -36,3 +42,102 @@ def test_a_source_checkout_finds_the_models_beside_the_package(tmp_path, monkeyp
     (tmp_path / "models" / "wels-secost.onnx").write_bytes(b"")
     monkeypatch.setattr(module, "__file__", str(tmp_path / "sedkit" / "installed.py"))
     assert find_model() == tmp_path / "models" / "wels-secost.onnx"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_path: Path, description: Contract) -> Path:
+    """A folder of installed models: ``wels-secost`` in both forms, ``lossy`` whose int8 form is bad, ``plain``."""
+    folder = tmp_path / "sedkit" / "models"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(module, "__file__", str(folder.parent / "installed.py"))
+    monkeypatch.setattr(module, "expects_gpu", lambda device: device == "cuda")
+    for name, lost in (("wels-secost", 0.003), ("lossy", 0.0031)):
+        write(model_path, folder / f"{name}.onnx", description)
+        write(model_path, folder / f"{name}-int8.onnx", quantised(description, lost))
+    write(model_path, folder / "plain.onnx", description)
+    return folder
+
+
+def quantised(description: Contract, lost: float) -> Contract:
+    """What an int8 form says of itself; the graph is not looked at here."""
+    return replace(description, lineage={"quantisation": {"loss": {"test": {"mAP": lost}, "validation": {"mAP": 1}}}})
+
+
+def write(model_path: Path, path: Path, contract: Contract) -> None:
+    model = onnx.load(model_path)
+    onnx.helper.set_model_props(model, contract.to_metadata())
+    onnx.save(model, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "device", "found"),
+    [
+        (None, "auto", "cpu", "wels-secost-int8"),
+        (None, "auto", "auto", "wels-secost-int8"),
+        (None, "auto", "cuda", "wels-secost"),
+        (None, "fp32", "cpu", "wels-secost"),
+        (None, "int8", "cuda", "wels-secost-int8"),
+        ("wels-secost", "auto", "cpu", "wels-secost-int8"),
+        ("wels-secost-int8", "auto", "cuda", "wels-secost-int8"),
+        ("wels-secost-int8", "fp32", "cpu", "wels-secost"),
+        ("lossy", "auto", "cpu", "lossy"),
+        ("lossy", "int8", "cpu", "lossy-int8"),
+        ("plain", "auto", "cpu", "plain"),
+        ("plain", "fp32", "cpu", "plain"),
+    ],
+)
+def test_the_form_of_an_installed_model(folder, name, precision, device, found):
+    assert find_model(name, precision, device) == folder / f"{found}.onnx"
+
+
+def test_a_path_is_taken_as_it_is(folder):
+    for name in ("wels-secost", "wels-secost-int8"):
+        path = folder / f"{name}.onnx"
+        assert find_model(path, "auto", "cpu") == find_model(str(path)) == path
+        for precision in ("fp32", "int8"):
+            assert find_model(path, precision) == sibling(folder / "wels-secost.onnx", precision)
+
+
+def test_a_form_that_is_not_there_is_one_line_with_a_remedy(folder):
+    with pytest.raises(ModelError, match=r"no plain-int8\.onnx, its int8 form.* python -m training\.quantize"):
+        find_model("plain", "int8")
+    (folder / "wels-secost.onnx").unlink()
+    with pytest.raises(ModelError, match=r"no wels-secost\.onnx, its fp32 form, beside it; put it there"):
+        find_model("wels-secost-int8", "fp32")
+    (folder / "plain.onnx").rename(folder / "lossy-int8.onnx")
+    with pytest.raises(ModelError, match=r"lossy-int8\.onnx: it is not the int8 form that its name says"):
+        find_model("lossy", "int8")
+    with pytest.raises(ArgumentError, match="auto, fp32 or int8, not 'half'"):
+        find_model("lossy", "half")
+
+
+def test_an_int8_file_that_cannot_be_read_costs_nothing(folder):
+    int8 = folder / "wels-secost-int8.onnx"
+    for content in (int8.read_bytes()[:2000], b"", b"\xff" * 99):
+        int8.write_bytes(content)
+        assert find_model(device="cpu") == folder / "wels-secost.onnx"
+    int8.unlink()
+    int8.mkdir()
+    assert find_model(device="cpu") == folder / "wels-secost.onnx"
+
+
+def test_the_very_file_of_a_name(folder):
+    assert named_model("wels-secost") == folder / "wels-secost.onnx"
+    assert named_model("wels-secost-int8") == folder / "wels-secost-int8.onnx"
+
+
+def test_the_tagger_takes_a_precision(folder):
+    assert Tagger(device="cpu").model.path.stem == "wels-secost-int8"
+    assert Tagger(device="cpu", precision="fp32").model.path.stem == "wels-secost"
+
+
+def test_metadata_without_loading_the_graph(model_path, description, tmp_path):
+    assert metadata_of(model_path) == description.to_metadata()
+    model = onnx.load(model_path)
+    model.ClearField("metadata_props")
+    model.metadata_props.add(key="long", value="x" * 100_000)
+    model.metadata_props.add(key="none")
+    onnx.save(model, tmp_path / "other.onnx")
+    assert metadata_of(tmp_path / "other.onnx") == {"long": "x" * 100_000, "none": ""}
+    with pytest.raises(OSError, match="No such file"):
+        metadata_of(tmp_path / "missing.onnx")

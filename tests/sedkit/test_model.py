@@ -102,7 +102,7 @@ def test_the_contract_of_the_file_is_read(model, description):
 
 
 def test_unknown_devices_are_refused(model_path):
-    with pytest.raises(ArgumentError, match="auto, cpu or cuda, not 'gpu'"):
+    with pytest.raises(ArgumentError, match="auto, cpu, cuda or tensorrt, not 'gpu'"):
         Model(model_path, "gpu")
 
 
@@ -124,6 +124,17 @@ def test_with_a_gpu_but_no_cuda_libraries_auto_says_so_without_log_lines(model_p
     assert "onnxruntime-gpu" in model.notice
     with pytest.raises(DeviceError, match="onnxruntime-gpu"):
         Model(model_path, "cuda")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(session._driver_problem() is None, reason="there is an NVIDIA GPU")
+def test_tensorrt_says_what_is_missing(model_path, monkeypatch, capfd):
+    with pytest.raises(DeviceError, match="device tensorrt does not work: no NVIDIA driver"):
+        Model(model_path, "tensorrt")
+    monkeypatch.setattr(session, "_driver_problem", lambda: None)
+    with pytest.raises(DeviceError, match=r"device tensorrt does not work: .*; .*pip install .*tensorrt") as caught:
+        Model(model_path, "tensorrt")
+    assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
 
 
