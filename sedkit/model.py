@@ -20,7 +20,7 @@ from sedkit.session import Device, one_line, open_session, usable_cpus
 Scores: TypeAlias = NDArray[np.float32]
 
 # In segments, that is, in hops of 0.32 s:
-BLOCK = 64  # computed at once, 20 s of sound: what the widest network does in 400 MB
+BLOCK = 58  # new in a piece, which with its context is 64 hops, 20 s: the widest network then takes 400 MB
 SPAN = SPAN_FRAMES // STEP_FRAMES  # nominal span of one segment
 CONTEXT = -(-REACH // STEP_FRAMES)  # what a segment sees before its span, and after it
 AHEAD = SPAN - 1 + CONTEXT  # what a segment sees after its first hop
