@@ -62,14 +62,12 @@ def test_sedkit_runs_what_the_cascade_exports(run: Path, small_manifest: Path) -
     np.testing.assert_allclose([scores[name] for name in ("clicks", "noise", "tone")], expected, atol=1e-4)
 
 
-def test_the_same_seed_gives_the_same_networks(run: Path, small_manifest: Path, tmp_path: Path) -> None:
-    again, other = tmp_path / "again", tmp_path / "other"
-    begin(small_manifest, again, "--stages", "0")
-    begin(small_manifest, other, "--stages", "0", "--seed", "1")
-    for directory in (again, other):
-        cascade(directory)
-    assert all(torch.equal(value, weights(again, 0)[name]) for name, value in weights(run, 0).items())
-    assert not torch.equal(weights(run, 0)["wels.L4.weight"], weights(other, 0)["wels.L4.weight"])
+def test_another_seed_gives_other_networks(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+    """The same seed gives the same networks: test_faults."""
+    directory = tmp_path / "run"
+    begin(small_manifest, directory, "--stages", "0", "--epochs", "1", "--seed", "1")
+    cascade(directory)
+    assert not torch.equal(weights(run, 0)["wels.L4.weight"], weights(directory, 0)["wels.L4.weight"])
 
 
 def test_live_teachers_teach_what_stored_ones_do(run: Path, small_manifest: Path, tmp_path: Path) -> None:
@@ -85,13 +83,13 @@ def test_live_teachers_teach_what_stored_ones_do(run: Path, small_manifest: Path
     "settings",
     [
         ["--ema", "0.9", "--clip", "1", "--schedule", "one-cycle"],
-        ["--precision", "bf16", "--sampling", "balanced", "--schedule", "constant"],
+        ["--dropout", "0.5", "--sampling", "balanced", "--schedule", "constant"],
     ],
 )
 def test_other_ways_to_train_resume_exactly_too(settings: list[str], small_manifest: Path, tmp_path: Path) -> None:
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     for directory in (whole, halves):
-        begin(small_manifest, directory, "--stages", "0", *settings)
+        begin(small_manifest, directory, "--stages", "0", "--epochs", "2", *settings)
     cascade(whole)
     train("--resume", halves, "--device", "cpu", "--stop-after", "0s")
     cascade(halves)
