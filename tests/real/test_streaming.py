@@ -1,0 +1,34 @@
+"""Every shipped model on real sound: scores depend neither on pieces nor on threads, live or not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sedkit.audio import open_audio
+from sedkit.installed import installed_models
+from sedkit.model import Model
+
+
+@pytest.fixture(scope="module")
+def sound(data: Path) -> np.ndarray:
+    """Ten clips one after the other, [samples]."""
+    blocks = []
+    for path in sorted((data / "esc50" / "audio").iterdir())[::200][:10]:
+        with open_audio(path) as stream:
+            blocks += list(stream)
+    return np.concatenate(blocks)
+
+
+@pytest.mark.parametrize("path", installed_models(), ids=lambda path: path.stem)
+def test_scores_are_those_of_one_pass(path: Path, sound: np.ndarray) -> None:
+    expected = Model(path, "cpu", threads=1).batch(sound[None])[0]
+    assert len(sound) > 30 * 16_000
+    assert expected.max() > 0.5
+    for threads in (1, 2, 3):
+        model = Model(path, "cpu", threads=threads)
+        for prompt, blocks in ((False, 7), (True, 100)):
+            scores = np.concatenate(list(model.segments(np.array_split(sound, blocks), prompt)))
+            np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-6)
