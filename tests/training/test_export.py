@@ -48,6 +48,12 @@ def test_the_file_keeps_the_contract(exported: Path) -> None:
     assert model.opset_import[0].version == 18
 
 
+def test_batch_normalisation_is_folded_into_the_convolutions(exported: Path) -> None:
+    kinds = [node.op_type for node in onnx.load(exported).graph.node]
+    assert "BatchNormalization" not in kinds
+    assert (kinds.count("Conv"), kinds.count("Relu")) == (12, 11)
+
+
 def test_the_same_network_gives_the_same_bytes(
     network: Network, clips: list[np.ndarray], exported: Path, tmp_path: Path
 ) -> None:
