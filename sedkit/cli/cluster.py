@@ -41,6 +41,7 @@ def run(
 ) -> int:
     """Analyse recordings on a cluster; parameters and exit code as of :func:`sedkit.cli.batch.run_here`."""
     from sedkit.cluster import engine
+    from sedkit.installed import find_model
 
     if output is None or output == "-":
         raise click.UsageError("--engine ray needs --output: a folder, or an address such as s3://bucket/folder.")
@@ -53,7 +54,7 @@ def run(
     total = len(recordings) + len(failures)
     try:
         if recordings:
-            tagger = load(model, "cpu", threads=1, precision=precision)
+            tagger = load(find_model(model, precision, device), "cpu", threads=1)
             wanted = split_classes(classes, tagger.labels)
             done = 0
             with Progress([recording.file for recording in recordings]) as progress:
