@@ -18,6 +18,7 @@ from rich.text import Text
 from benchmarks import machine, report
 from benchmarks.audio import Recordings, data_folder
 from benchmarks.harness import Row, Setup, Unavailable
+from sedkit import cache
 from sedkit.session import usable_cpus
 
 BENCHMARKS = {
@@ -86,7 +87,8 @@ def main(only: list[int], repeats: int | None, output: Path | None, quick: bool)
         for number in only:
             name, title = BENCHMARKS[number]
             messages.print(f"{number} {title}", style="dim")
-            with tempfile.TemporaryDirectory(prefix="sedkit-benchmarks-") as scratch:
+            with tempfile.TemporaryDirectory(prefix="sedkit-benchmarks-", ignore_cleanup_errors=True) as scratch:
+                os.environ[cache.VARIABLE] = str(Path(scratch) / "cache")  # empty, and not the user's
                 setup = Setup(recordings, Path(scratch), results["repeats"], quick, usable_cpus())
                 measure(number, name, setup, results)
             results["warning"] = disturbance(results["rows"])

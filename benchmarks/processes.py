@@ -11,17 +11,18 @@ from pathlib import Path
 
 from benchmarks.harness import Unavailable
 
+SAID = 300  # characters of a long command, and of what it said before it failed, that are worth showing
 SEDKIT = (sys.executable, "-m", "sedkit")
 
 # sedkit's command line, and what the kernel says of the process at its end. The maximum that wait4(2) reports is no
 # use: it starts from the size of the parent.
 WATCHED = """
-import sys
+import re, sys
 from sedkit.cli import main
 try:
     main(sys.argv[1:])
 finally:
-    print(open("/proc/self/status").read(), file=sys.stderr)
+    print(re.search("VmHWM.*", open("/proc/self/status").read())[0], file=sys.stderr)
 """
 
 
@@ -43,7 +44,9 @@ def run(
     given = {"input": sound} if sound is not None else {"stdin": subprocess.DEVNULL}
     done = subprocess.run(command, capture_output=True, env=os.environ | (environment or {}), **given)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(map(str, command))}: exit code {done.returncode}: {done.stderr.decode()[-500:]}")
+        words = " ".join(map(str, command))
+        said = " ".join(done.stderr.decode(errors="replace")[-SAID:].split())
+        raise RuntimeError(f"exit code {done.returncode} of {words[:SAID]}: {said}")
     return done
 
 

@@ -1,0 +1,101 @@
+"""``python -m benchmarks`` runs, for real and quickly; the docs say what it writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="benchmarks need the extra 'benchmarks'")
+
+from benchmarks import report
+from benchmarks.__main__ import BENCHMARKS
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results.json"
+
+
+def run(*arguments: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    variables = os.environ | environment
+    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory) -> tuple[dict, str]:
+    """Results and table of a quick run of benchmarks that need no peer."""
+    folder = tmp_path_factory.mktemp("benchmarks")
+    path = folder / "results.json"
+    done = run(
+        "--quick", "--only", "9,1,3,4", "--output", str(path), XDG_CACHE_HOME=str(folder), SEDKIT_DATA=str(folder)
+    )
+    assert "Traceback" not in done.stderr
+    return json.loads(path.read_text("utf-8")), done.stdout
+
+
+def test_rows_hold_real_measurements(quick):
+    results, _ = quick
+    rows = [row for row in results["rows"] if row["value"] is not None]
+    assert {row["benchmark"] for row in rows} == {1, 3, 9}
+    for row in rows:
+        assert row["low"] <= row["value"] <= row["high"]
+        assert row["met"] is None  # quick runs are not judged
+    shares = [row["value"] for row in rows if row["benchmark"] == 1]
+    assert all(0.01 < share < 100 for share in shares)
+    seams = [row["value"] for row in rows if row["benchmark"] == 9]
+    assert max(seams) <= 1e-6
+    assert results["failures"] == []
+    assert results["machine"]["cpus"] >= 1
+
+
+def test_what_is_missing_is_said_and_stops_nothing(quick):
+    results, table = quick
+    (row,) = (row for row in results["rows"] if row["benchmark"] == 4)
+    assert row["value"] is None
+    assert "needs YAMNet" in row["figure"]
+    assert "needs YAMNet" in table
+    assert "SYNTHESISED" in table
+    assert "QUICK" in table
+
+
+def test_the_table_is_plain_markdown_through_a_pipe(quick):
+    results, table = quick
+    assert "\x1b" not in table
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + len(results["rows"])
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_every_key_is_documented(quick):
+    results, _ = quick
+    page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
+    for key in [*results, *results["rows"][0]]:
+        assert re.search(rf"^\| .*`{key}`.* \|", page, re.MULTILINE), key
+    for number in BENCHMARKS:
+        assert f"\n| {number} | " in page
+
+
+@pytest.mark.skipif(not RESULTS.exists(), reason="no results are checked in")
+def test_the_page_shows_the_results_that_are_checked_in():
+    page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
+    assert page == report.page(page, json.loads(RESULTS.read_text("utf-8"))), "run: python -m benchmarks.report"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--only", "10"), "numbered 1 to 9"),
+        (("--only", "one"), "numbered 1 to 9"),
+        (("--repeats", "0"), "x>=1"),
+        (("--output", "no/such/folder/x.json"), "no such folder"),
+    ],
+)
+def test_wrong_usage(arguments, says):
+    assert says in run(*arguments, code=2).stderr
