@@ -1,12 +1,13 @@
 """Put a finished run's model into ``models/`` with its card: ``python -m training.publish RUN``.
 
-Writes ``NAME.onnx``, ``README.md`` (the model card) and ``attribution.csv`` (every clip that the weights
-were fitted to or chosen on). Every number comes from the run directory or is computed here from it.
+Writes ``NAME.onnx``, ``NAME-int8.onnx`` where training.quantize has made one, ``README.md`` (the model card) and
+``attribution.csv`` (every clip that the weights were fitted to or chosen on). Every number comes from the run directory or is computed here from it.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import shlex
 import shutil
 from collections import Counter
@@ -17,9 +18,10 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit.contract import Contract
+from sedkit.contract import Contract, metadata_of
 from sedkit.errors import SedkitError
 from sedkit.geometry import SAMPLE_RATE
+from sedkit.installed import sibling
 from training.clips import FULL_SCALE
 from training.evaluate import read_generation
 from training.files import replacing
@@ -48,14 +50,17 @@ def main(run: Path, output: Path, readme: Path | None, device: str) -> None:
         network = trained_network(opened, generations - 1, torch_device(device))
         rows = [read_generation(opened.generation(number)) for number in range(generations)]
         about, test = description(opened, rows), heard(opened, network)
-        with replacing(output / f"{about.name}.onnx") as temporary:
-            shutil.copyfile(model, temporary)
+        int8 = sibling(model, "int8")
+        for source in (model, int8) if int8.exists() else (model,):
+            with replacing(output / source.name.replace("model", about.name)) as temporary:
+                shutil.copyfile(source, temporary)
         attribution(opened, output / "attribution.csv")
         card = "\n".join(
             [
                 *opening(about, model, network),
                 *data_section(opened),
                 *results_section(opened, rows),
+                *(int8_section(model, int8) if int8.exists() else []),
                 *class_section(rows[-1]),
                 *behaviour_section(opened, network, test),
                 *rebuild_section(run),
@@ -171,6 +176,32 @@ def results_section(run: Run, rows: list[dict[str, Any]]) -> list[str]:
         f"from {first['mAP']:.3f} to {last['mAP']:.3f} ({last['mAP'] / first['mAP'] - 1:+.1%} relative){accuracy}.",
         "",
     ]
+
+
+def int8_section(model: Path, int8: Path) -> list[str]:
+    """What the model in 8-bit integers was measured to lose.
+
+    Raises
+    ------
+    SedkitError
+        If it was made of another model.
+    """
+    about = Contract.from_metadata(metadata_of(int8)).lineage["quantisation"]
+    if about["of_sha256"] != hashlib.sha256(model.read_bytes()).hexdigest():
+        raise SedkitError(f"{int8}: made of another model; python -m training.quantize makes it anew, or remove it")
+    lines = [
+        "## In 8-bit integers",
+        "",
+        f"The form that `sedkit` takes on a CPU, fitted to {about['clips']} training clips. What it loses (a negative "
+        "loss is a gain), and how far its segment scores lie from those in float32:",
+        "",
+        "| split | clips | mAP lost | accuracy lost | largest difference | mean difference |",
+        "|---|---|---|---|---|---|",
+    ]
+    keys = ("mAP", "accuracy", "largest_difference", "mean_difference")
+    for split, loss in about["loss"].items():
+        lines.append(f"| {split} | {loss['clips']} | " + " | ".join(f"{loss[key]:.4f}" for key in keys) + " |")
+    return [*lines, ""]
 
 
 def class_section(row: dict[str, Any]) -> list[str]:
