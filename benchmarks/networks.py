@@ -37,7 +37,7 @@ CLASSES = 527
 SEED = 0
 STATISTICS = (8, 10.0)  # clips, and seconds each, that batch normalisation is set on
 BATCH = 4
-FITTING = (48, 10.0)  # clips, and seconds each, that the integers are fitted to
+FITTING = (512, 5.12)  # clips, and seconds each, that the integers are fitted to
 THRESHOLD = 0.9
 SOURCES = (
     "benchmarks/networks.py",
