@@ -1,7 +1,8 @@
 """Put a finished run's model into ``models/`` with its card: ``python -m training.publish RUN``.
 
 Writes ``NAME.onnx``, ``NAME-int8.onnx`` where training.quantize has made one, ``README.md`` (the model card) and
-``attribution.csv`` (every clip that the weights were fitted to or chosen on). Every number comes from the run directory or is computed here from it.
+``attribution.csv`` (every clip that the weights were fitted to or chosen on). Every number comes from the run directory
+or is computed here from it.
 """
 
 from __future__ import annotations
