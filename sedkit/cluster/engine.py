@@ -63,7 +63,7 @@ def analyse(
     address : of the cluster, as of ``ray.init``: None is $RAY_ADDRESS, else the cluster that runs on this machine, else
         a new one of this machine's CPUs, which ends with the run.
     on_plan, on_done : told how many recordings there are to do, and what came of each part of them.
-    on_notice : told what a worker has to say of its device.
+    on_notice : told what a worker has to say of its device, and that Ray keeps us waiting.
 
     Returns
     -------
@@ -225,7 +225,7 @@ def connected(address: str | None, on_notice: Callable[[str], None]) -> Iterator
         check_answers(wanted)
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of a change to come
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else the driver logs to standard error, too
-        waiting = threading.Timer(PATIENCE, on_notice, [f"waiting for a Ray cluster ({wanted})"])
+        waiting = threading.Timer(PATIENCE, on_notice, [f"still waiting for Ray ({wanted})"])
         waiting.start()
         try:
             with native_stderr_muted():  # it tells that it has read the variable
