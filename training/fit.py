@@ -120,6 +120,7 @@ class _Course:
         self.best: dict[str, Any] = {"score": -1.0}
         self.progress = _Progress()
         self.saved, self.saving = time.monotonic(), 1.0  # when the last checkpoint was, and how long it took
+        self.pace = math.inf  # seconds between two looks at the loss, at best
 
     @property
     def epoch(self) -> int:
@@ -139,9 +140,21 @@ class _Course:
             what = str(error).partition("\n")[0]
             raise CheckpointError(f"{path}: not of this run ({what}); remove it, and --resume makes it anew") from None
 
+    def diverged(self, what: str) -> SedkitError | distributed.Elsewhere:
+        """The error, where ``what`` is no number any more."""
+        kept = f"the checkpoint of epoch {len(self.history)} is kept" if self.history else "nothing to keep yet"
+        return distributed.everywhere(
+            TrainingError(
+                f"{self.directory}: epoch {self.epoch}: {what}; {kept}. "
+                "Begin a new run with a lower --learning-rate, or with --clip 1"
+            )
+        )
+
     def save(self) -> None:
-        """Write the checkpoint; every rank calls this."""
+        """Write the checkpoint, unless the network is broken; every rank calls this."""
         started = time.monotonic()
+        if not self.trainer.is_finite():
+            raise self.diverged("a weight is not finite")
         self.trainer.level()
         state = {"trainer": self.trainer.state(), "progress": asdict(self.progress)}
         state |= {"history": self.history, "best": self.best}
@@ -176,7 +189,7 @@ def _train_epoch(course: _Course, clips: Clips, targets: Targets, report: Report
     epoch = Epoch(clips, targets, settings, (*course.seed, course.epoch), execution)
     look = LOOK if execution.device.type == "cuda" else 1
     losses: Tensor | float = 0.0  # since the last look
-    looked = time.monotonic()
+    looked, compiling = time.monotonic(), execution.compile != "off" and math.isinf(course.pace)
     with closing(epoch.batches(done.batch)) as batches:
         while done.batch < len(epoch):
             asked = time.monotonic()
@@ -187,13 +200,16 @@ def _train_epoch(course: _Course, clips: Clips, targets: Targets, report: Report
             progress = (course.epoch - 1 + done.batch / len(epoch)) / settings.epochs
             rate = settings.learning_rate * learning_rate_factor(settings.schedule, settings.warmup, progress)
             losses = losses + course.trainer.step(parts, rate)
+            if compiling:  # in the first step: that is no measure of the others
+                looked, compiling = time.monotonic(), False
             done.batch += 1
             report({"epoch": course.epoch, "batch": done.batch, "batches": len(epoch)})
             if done.batch % look == 0 or done.batch == len(epoch):
                 done.loss += float(distributed.summed(np.array([float(losses)]))[0])
-                since, looked, losses = time.monotonic() - looked, time.monotonic(), 0.0
+                since, looked, losses = max(1e-6, time.monotonic() - looked), time.monotonic(), 0.0
                 done.seconds += since
-                _look(course, deadline, since if done.batch < len(epoch) else 0.0)
+                course.pace = min(course.pace, since)
+                _look(course, deadline, done.batch == len(epoch))
     return {
         "epoch": course.epoch,
         "loss": done.loss / len(epoch),
@@ -202,22 +218,16 @@ def _train_epoch(course: _Course, clips: Clips, targets: Targets, report: Report
     }
 
 
-def _look(course: _Course, deadline: Deadline, since: float) -> None:
-    """Is all well, and time left? ``since``: seconds that training took since the last look, and may take again."""
+def _look(course: _Course, deadline: Deadline, over: bool) -> None:
+    """Is all well, and time left to the next look, or, where the epoch is ``over``, for its validation?"""
     if not math.isfinite(course.progress.loss):
-        kept = f"the checkpoint of epoch {len(course.history)} is kept" if course.history else "nothing to keep yet"
-        raise distributed.everywhere(
-            TrainingError(
-                f"{course.directory}: epoch {course.epoch}: the loss is {course.progress.loss}; {kept}. "
-                "Begin a new run with a lower --learning-rate, or with --clip 1"
-            )
-        )
+        raise course.diverged(f"the loss is {course.progress.loss}")
     validating = course.history[-1]["validation_seconds"] if course.history else 0.0
-    if not deadline.fits(2 * since + 2 * course.saving + (0.0 if since else validating)):
+    stop = not deadline.fits((validating if over else 2 * course.pace) + 2 * course.saving)
+    if stop or distributed.decided(time.monotonic() - course.saved > EVERY):
         course.save()
+    if stop:
         raise Stopped
-    if distributed.decided(time.monotonic() - course.saved > EVERY):
-        course.save()
 
 
 def _validate(course: _Course, validation: Clips) -> dict[str, Any]:

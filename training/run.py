@@ -110,7 +110,7 @@ class Run:
             If the directory cannot be written to.
         """
         _refuse_begun(directory)
-        audio = load(manifest, vocabulary, on_error)
+        audio = load(manifest, vocabulary, on_error, settings)
         with Lock(directory):
             _refuse_begun(directory)
             run = cls(directory, settings, supervision, seed, audio, audio.manifest.sha256())
@@ -164,7 +164,7 @@ class Run:
                 manifest, vocabulary = moved, None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunError(f"{directory}: config.json is not that of a run ({error!r}); begin a new run") from None
-        audio = load(manifest, vocabulary, on_error)
+        audio = load(manifest, vocabulary, on_error, settings)
         if audio.manifest.sha256() != digest:
             raise RunError(f"{directory}: {manifest} changed since the run began; begin a new run")
         return cls(directory, settings, supervision, seed, audio, digest)
@@ -198,10 +198,10 @@ def _refuse_begun(directory: Path) -> None:
         raise RunError(f"{directory}: holds a run already; go on with --resume {directory}, or name another --run")
 
 
-def load(manifest: str, vocabulary: Path | None, on_error: OnError) -> Audio:
+def load(manifest: str, vocabulary: Path | None, on_error: OnError, settings: Settings) -> Audio:
     """The data of a run: a packed set, or a manifest whose clips are decoded once into ``decoded`` beside it."""
     with decoding() as progress:
-        audio = open_audio(manifest, vocabulary, on_error, progress)
+        audio = open_audio(manifest, vocabulary, on_error, progress, in_order=settings.sampling == "shuffled")
     for split, least in (("train", 2), ("validation", 1)):  # one clip alone cannot be batch-normalised
         count = len(audio.manifest.indices(split))
         if count < least:

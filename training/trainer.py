@@ -48,7 +48,7 @@ class Trainer:
         self.network = distributed.synchronised(network) if settings.sync_bn else network
         self.settings = settings
         self.fused = device.type == "cuda"
-        self.optimizer = torch.optim.Adam(network.parameters(), settings.learning_rate, fused=self.fused)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), settings.learning_rate, fused=self.fused)
         self.average = MovingAverage(self.network, settings.ema) if settings.ema else None
         self.objective: torch.nn.Module = Objective(self.network, settings.precision)
         if execution.compile != "off":
@@ -87,6 +87,10 @@ class Trainer:
         """Make the networks of all ranks alike: their running statistics differ after steps on different clips."""
         for network in dict.fromkeys((self.network, self.result)):  # in one order on all ranks
             distributed.average_statistics(network)
+
+    def is_finite(self) -> bool:
+        """Is every weight a number?"""
+        return bool(torch.stack([weight.isfinite().all() for weight in self.network.parameters()]).all())
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
