@@ -116,10 +116,11 @@ def test_ctrl_c_closes_what_is_open(listening, number):
     live.process.send_signal(number)
     records += live.rest()
     assert live.end() == (0, "")
-    assert of_type(records, "second")[-1]["end"] == 4.0
+    end = of_type(records, "second")[-1]["end"]  # of what had been read
+    assert 1.0 < end <= 4.0
     assert [(x["onset"], x["offset"], x["label"]) for x in of_type(records, "event")] == [
-        (0, 4, "Dog"),
-        (0, 4, "Siren"),
+        (0, end, "Dog"),
+        (0, end, "Siren"),
     ]
 
 
