@@ -21,10 +21,7 @@ import json
 import mmap
 import os
 import platform
-import shutil
 import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,6 +86,9 @@ def writing(folder: Path, key: str) -> Iterator[Path | None]:
 
     Processes that write the same entry at once do not see each other: one of them wins.
     """
+    import shutil
+    import tempfile
+
     try:
         folder.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=folder))
@@ -116,6 +116,8 @@ def _seal(entry: Path, key: str) -> dict[str, str]:
 
 def _discard(entry: Path) -> None:
     """Remove an entry; at no moment does a part of it stand under its name."""
+    import tempfile
+
     with (
         contextlib.suppress(FileNotFoundError),
         tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=entry.parent, ignore_cleanup_errors=True) as grave,
@@ -125,6 +127,9 @@ def _discard(entry: Path) -> None:
 
 def _prune(folder: Path) -> None:
     """Remove entries that were not used for longest, and what writers that died left behind."""
+    import shutil
+    import time
+
     used = {}
     for entry in folder.iterdir():
         with contextlib.suppress(OSError):

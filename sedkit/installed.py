@@ -27,7 +27,7 @@ def installed_models() -> list[Path]:
     package = Path(__file__).parent
     folder = package / "models"  # in a wheel; in a source checkout it stands beside the package
     folder = folder if folder.is_dir() else package.parent / "models"
-    return sorted(folder.glob("*" + SUFFIX))
+    return sorted(folder.glob("*" + SUFFIX), key=lambda path: path.stem)
 
 
 def find_model(

@@ -52,10 +52,6 @@ def main(run: Path, output: Path, readme: Path | None, device: str) -> None:
         rows = [read_generation(opened.generation(number)) for number in range(generations)]
         about, test = description(opened, rows), heard(opened, network)
         int8 = sibling(model, "int8")
-        for source in (model, int8) if int8.exists() else (model,):
-            with replacing(output / source.name.replace("model", about.name)) as temporary:
-                shutil.copyfile(source, temporary)
-        attribution(opened, output / "attribution.csv")
         card = "\n".join(
             [
                 *opening(about, model, network),
@@ -67,6 +63,11 @@ def main(run: Path, output: Path, readme: Path | None, device: str) -> None:
                 *rebuild_section(run),
             ]
         )
+        sibling(output / f"{about.name}.onnx", "int8").unlink(missing_ok=True)  # of an earlier model
+        for source in (model, int8) if int8.exists() else (model,):
+            with replacing(output / source.name.replace("model", about.name)) as temporary:
+                shutil.copyfile(source, temporary)
+        attribution(opened, output / "attribution.csv")
         with replacing(output / "README.md") as temporary:
             temporary.write_text(card + "\n", "utf-8")
         if readme:

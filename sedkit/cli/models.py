@@ -14,8 +14,9 @@ def command(ctx: click.Context, format_name: str) -> None:
     """List the installed models.
 
     Of each: its name, its precision, the number of its classes, its licence, its metrics, and where the file is.
-    NAME-int8 is the faster form of NAME for CPUs; --precision chooses between them. --format json prints one object a
-    line, with the names of the classes. sedkit info shows everything about one of them.
+    NAME-int8 is the faster form of NAME for CPUs; --precision chooses between them, and (default) is what runs on this
+    machine if nothing is chosen. --format json prints one object a line, with the names of the classes. sedkit info
+    shows everything about one of them.
 
     \b
     Examples:
@@ -23,11 +24,15 @@ def command(ctx: click.Context, format_name: str) -> None:
       sedkit models --format json | jq -r .path
     """
     from sedkit.cli import complain, describe
-    from sedkit.errors import SedkitError
-    from sedkit.installed import DEFAULT, installed_models
+    from sedkit.errors import ModelError, SedkitError
+    from sedkit.installed import find_model, installed_models
 
     code = 0
     paths = installed_models()
+    try:
+        default = find_model()
+    except ModelError:
+        default = None
     if not paths:
         click.echo("sedkit: no model is installed; --model takes the path of an ONNX file", err=True)
     for position, path in enumerate(paths):
@@ -38,7 +43,7 @@ def command(ctx: click.Context, format_name: str) -> None:
             continue
         record = {
             "name": path.stem,
-            "default": path.stem == DEFAULT,
+            "default": path == default,
             "precision": model["precision"],
             "classes": len(model["labels"]),
             "license": model["license"],

@@ -150,7 +150,7 @@ def test_without_a_cache(value, tmp_path, monkeypatch, model_path, expected, cap
     (tmp_path / "read only" / "graphs").mkdir(parents=True)
     (tmp_path / "read only" / "graphs").chmod(0o555)
     if value == "read only":  # which the superuser does not notice
-        monkeypatch.setattr(cache.tempfile, "mkdtemp", _refuse)
+        monkeypatch.setattr("tempfile.mkdtemp", _refuse)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEDKIT_CACHE", value)
     np.testing.assert_array_equal(scores(model_path), expected)

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner, Result
 
-from sedkit.cli import COMMANDS, main
+from sedkit.cli import COMMANDS, describe, main
 from sedkit.cli.options import split_classes
 from sedkit.contract import Label
 from sedkit.tagger import Tagger
@@ -321,6 +321,13 @@ def test_models(sedkit, model_path: Path, monkeypatch: pytest.MonkeyPatch):
         "labels": [label.name for label in LABELS],
     }
     assert str(model_path) in sedkit("models", model=None).stdout
+
+
+def test_what_integers_change():
+    lost = {"clips": 9, "mAP": 0.00104, "accuracy": -0.01, "largest_difference": 0.0436, "mean_difference": 0.000176}
+    rows = describe.quantisation({"quantisation": {"loss": {"test": lost}}})
+    assert rows == {"int8 - fp32, test": "mAP -0.0010, accuracy +0.0100, scores 0.0002 on average, 0.044 at most"}
+    assert describe.quantisation({}) == {}
 
 
 def test_no_models(sedkit, monkeypatch: pytest.MonkeyPatch):

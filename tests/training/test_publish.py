@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 from click.testing import CliRunner
 
 from sedkit.tagger import Tagger
 from training import evaluate, publish
+from training.data.source import open_audio
+from training.quantize import quantize
 
 
 def test_publishing_writes_the_model_its_card_and_its_attribution(run: Path, tmp_path: Path) -> None:
@@ -34,6 +37,30 @@ def test_publishing_writes_the_model_its_card_and_its_attribution(run: Path, tmp
         assert f"| {entry['label']} | {entry['mid'] or '-'} | 2 | {entry['AP']:.3f} |" in card
     for text in ("CC0-1.0", "Teacher-0", "Student 2", "digital silence", "not calibrated"):
         assert text in card
+
+
+def test_the_int8_form_is_published_with_its_model_or_not_at_all(
+    run: Path, small_manifest: Path, tmp_path: Path
+) -> None:
+    copy, models = shutil.copytree(run, tmp_path / "run"), tmp_path / "models"
+
+    def published() -> tuple[int, str]:
+        result = CliRunner().invoke(publish.main, [str(copy), "--output", str(models), "--device", "cpu"])
+        return result.exit_code, result.output
+
+    quantize(copy / "model.onnx", open_audio(small_manifest), copy / "model-int8.onnx", clips=8, seed=0)
+    assert published()[0] == 0
+    assert (models / "wels-secost-int8.onnx").read_bytes() == (copy / "model-int8.onnx").read_bytes()
+    assert "| test | 6 | " in (models / "README.md").read_text("utf-8").partition("## In 8-bit integers")[2]
+    before = (models / "wels-secost.onnx").read_bytes()
+    (copy / "model.onnx").write_bytes(before + b"\0")
+    code, said = published()
+    assert (code, (models / "wels-secost.onnx").read_bytes()) == (1, before)
+    assert "made of another model" in said
+    (copy / "model-int8.onnx").unlink()
+    assert published()[0] == 0
+    assert not (models / "wels-secost-int8.onnx").exists()
+    assert "8-bit" not in (models / "README.md").read_text("utf-8")
 
 
 def test_an_unfinished_run_is_not_published(run: Path, tmp_path: Path) -> None:

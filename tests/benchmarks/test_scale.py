@@ -1,0 +1,82 @@
+"""What a million hours cost follows from the figures that it is given."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'sedkit[cluster]'")
+
+from benchmarks import scale
+from sedkit.cluster.archive import Archive, Report, write_partition
+from sedkit.cluster.recordings import Recording
+from sedkit.cluster.storage import Store
+
+
+@pytest.fixture
+def results() -> dict:
+    """An hour takes 18 s on two CPUs, 100 files of 5 s a second are done by the same."""
+    hour = {"seconds_of_sound": 3600.0, "seconds": 18.0}
+    rows = [
+        {"benchmark": 4, "name": "YAMNet at its fastest / sedkit, small, int8, 60 min wav", "details": hour},
+        {"benchmark": 4, "name": "YAMNet with LiteRT's threads / sedkit, small, int8, 60 min wav", "details": hour},
+        {"benchmark": 8, "name": "plain loop / sedkit tag, oggs", "details": {"files_per_second": 100.0}},
+        {"benchmark": 8, "name": "plain loop / sedkit tag, more", "details": {}, "value": None},
+    ]
+    machine = {"cpu": "a CPU", "cpus": 2, "features": [], "memory_gb": 8, "system": "Linux", "python": "3.11"}
+    return {
+        "rows": [{"value": 1.0} | row for row in rows],
+        "machine": machine,
+        "versions": {"sedkit": "1"},
+        "commit": {"revision": "abc", "changed": False},
+        "audio": {"description": "noise"},
+        "date": "2026-01-01T00:00:00",
+        "repeats": 5,
+        "quick": False,
+        "warning": None,
+    }
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """Half an hour with 200 rows in two partitions."""
+    settings = {"results": "events", "--model": "small.onnx (SHA-256 0)", "--threshold": 0.3, "--classes": None}
+    held = Archive(Store(str(tmp_path)), settings, resume=False)
+    for share in held.plan([Recording(name, 1, 1) for name in "ab"], "/", 1):
+        columns = {"file": list(share.files) * 100, "label": ["Dog"] * 100, "mid": ["/m/0bt9lr"] * 100}
+        columns |= {"onset": [0.0] * 100, "offset": [1.0] * 100, "score": [n / 100 for n in range(100)]}
+        held.reports[share.number] = Report(1, 900.0, 100, ())
+        write_partition(held.store, share, columns, held.reports[share.number])
+    held.save()
+    return tmp_path
+
+
+def test_speeds_and_what_follows(results: dict):
+    rates = list(scale.rates(results))
+    assert rates == [scale.Rate("small, int8, 60 min wav", 100.0), scale.Rate("oggs", 250.0)]
+    head, small, _ = scale.compute(rates)
+    assert dict(zip(head, small, strict=True))["CPU-hours"] == "10,000"
+    head, *formats = scale.network(rates)
+    wav = dict(zip(head, next(row for row in formats if row[0].startswith("WAV, 16")), strict=True))
+    assert (wav["MB an hour"], wav["TB"], wav["MB/s a CPU"]) == ("115", "115", "3.2 … 8")
+    assert ("1000 recordings of 5 s", "1.4", "0.8", "0.03%") in list(scale.losses(rates))
+
+
+def test_the_page_takes_the_figures(results: dict, archive: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(scale, "PLANNED", 500)
+    figures = scale.figures(results, [archive])
+    (row,) = [line for line in figures.splitlines() if line.startswith("| events --threshold 0.3, small.onnx | 2 |")]
+    hours, rows, each, packed, _ = (float(cell.replace(",", "")) for cell in row.split("|")[3:-1])
+    assert (hours, rows) == (0.5, 400)
+    assert each > packed > 0
+    assert "| memory of the driver, at most |" in figures
+    page = scale.page(scale.PAGE.read_text("utf-8"), figures)
+    assert figures in page
+    assert scale.page(page, figures) == page
+
+
+def test_results_without_speeds_are_refused(results: dict):
+    with pytest.raises(SystemExit, match="python -m benchmarks --only 4,8"):
+        scale.figures(json.loads(json.dumps(results | {"rows": []})), [])
