@@ -247,7 +247,7 @@ def table(rows: Sequence[dict[str, Any]], share_of: float, operations: int) -> s
         rate = row["clips_per_second"]
         done = rate * operations / distributed.ranks()
         lines.append(
-            f"| {row['way']} | {rate:,.1f} | {done / 1e12:.2f} | {done / share_of:.1%} | {row['data_wait']:.1%} "
+            f"| {row['way']} | {rate:,.1f} | {done / 1e12:.3g} | {done / share_of:.1%} | {row['data_wait']:.1%} "
             f"| {row['memory'] / 2**30:.2f} GiB | {_time(AUDIOSET / rate)} |"
         )
     return "\n".join(lines)
@@ -323,7 +323,7 @@ def run(
     text = (
         f"WELS-Net at width {width:g} on {crop:g} s, {precision}, {distributed.ranks()} x {able.name}: "
         f"{work.operations / 1e9:.2f} GFLOP a clip\n"
-        f"matrix product {able.arithmetic / 1e12:.2f} TFLOP/s, copy {able.traffic / 1e9:.0f} GB/s; floor: "
+        f"matrix product {able.arithmetic / 1e12:.3g} TFLOP/s, copy {able.traffic / 1e9:.0f} GB/s; floor: "
         f"{least['arithmetic']:,.0f} clips/s by arithmetic, {least['traffic']:,.0f} by memory traffic, "
         f"{least['both']:,.0f} by both in turn"
         + (f"; others took {others:.0%} of the processors" if others is not None else "")

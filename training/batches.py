@@ -66,8 +66,8 @@ class Epoch:
         if pairs < parts:
             raise distributed.everywhere(
                 SedkitError(
-                    f"a batch of {self.size} clips cannot be parted among {distributed.ranks()} processes with "
-                    f"--accumulate {execution.accumulate}: a part needs two clips; begin with a larger --batch-size"
+                    f"a batch of {self.size} clips cannot be cut into {parts} parts (processes times --accumulate): "
+                    "a part needs two clips; begin with a larger --batch-size"
                 )
             )
         edges = [min(self.size, 2 * (pairs * part // parts)) for part in range(parts)] + [self.size]
