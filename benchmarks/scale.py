@@ -71,14 +71,17 @@ def network(rates: Sequence[Rate]) -> Iterator[tuple[str, ...]]:
     yield "format", "MB an hour", "TB", "MB/s a CPU", f"Gbit/s for {CPUS:,} CPUs"
     for name, size in FORMATS.items():
         reads = [speed * size / 3600 for speed in (slow, fast)]
-        totals = [read * 8 * CPUS / 1e9 for read in reads]
         yield (
             name,
             f"{size / 1e6:.0f}",
             f"{size * HOURS / 1e12:,.0f}",
-            f"{reads[0] / 1e6:.2g} … {reads[1] / 1e6:.2g}",
-            f"{totals[0]:.2g} … {totals[1]:.2g}",
+            span(*(read / 1e6 for read in reads)),
+            span(*(read * 8 * CPUS / 1e9 for read in reads)),
         )
+
+
+def span(low: float, high: float) -> str:
+    return " … ".join(f"{number:.1f}" if number < 10 else f"{number:,.0f}" for number in (low, high))
 
 
 def output(archives: Sequence[Path]) -> Iterator[tuple[str, ...]]:
@@ -149,7 +152,7 @@ def planning() -> Iterator[tuple[str, ...]]:
 def markdown(rows: Iterator[tuple[str, ...]]) -> list[str]:
     head, *body = rows
     lines = ["| " + " | ".join(row) + " |" for row in (head, *body)]
-    return [lines[0], "|" + "---|" * len(head), *lines[1:], ""]
+    return [lines[0], "|" + "---|" * len(head), *lines[1:]]
 
 
 def figures(results: Mapping[str, Any], archives: Sequence[Path]) -> str:

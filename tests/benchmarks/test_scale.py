@@ -60,7 +60,7 @@ def test_speeds_and_what_follows(results: dict):
     assert dict(zip(head, small, strict=True))["CPU-hours"] == "10,000"
     head, *formats = scale.network(rates)
     wav = dict(zip(head, next(row for row in formats if row[0].startswith("WAV, 16")), strict=True))
-    assert (wav["MB an hour"], wav["TB"], wav["MB/s a CPU"]) == ("115", "115", "3.2 … 8")
+    assert (wav["MB an hour"], wav["TB"], wav["MB/s a CPU"]) == ("115", "115", "3.2 … 8.0")
     assert ("1000 recordings of 5 s", "1.4", "0.8", "0.03%") in list(scale.losses(rates))
 
 
