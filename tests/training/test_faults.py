@@ -111,6 +111,10 @@ def test_ctrl_c_says_how_to_go_on(small_manifest: Path, tmp_path: Path) -> None:
     code, said = secost("--resume", directory, "--device", "cpu")
     assert code == 1
     assert f"Error: {checkpoint}: cannot be read" in said
+    save({"trainer": {}}, checkpoint)
+    code, said = secost("--resume", directory, "--device", "cpu")
+    assert code == 1
+    assert f"Error: {checkpoint}: not of this run ('network'); remove it" in said
 
 
 @contextmanager
