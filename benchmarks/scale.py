@@ -94,7 +94,7 @@ def output(archives: Sequence[Path]) -> Iterator[tuple[str, ...]]:
         parts = manifest["partitions"]
         table = dataset.dataset(archive).to_table()
         packed = io.BytesIO()
-        parquet.write_table(table.replace_schema_metadata().unify_dictionaries(), packed, compression="zstd")
+        parquet.write_table(table.replace_schema_metadata(), packed, compression="zstd")
         hours = sum(part["seconds"] for part in parts) / 3600
         size = sum((archive / part["name"]).stat().st_size for part in parts)
         options = {name: value for name, value in manifest["settings"].items() if name.startswith("--") and value}

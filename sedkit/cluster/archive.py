@@ -96,10 +96,8 @@ def schema() -> pyarrow.Schema:
     """Of a partition. Times in seconds to 1 ms, scores to four decimals, as in the other formats."""
     import pyarrow as pa
 
-    name = pa.dictionary(pa.int32(), pa.string())
-    types = (name, name, name, pa.float64(), pa.float64(), pa.float64())
-    nullable = {"mid"}
-    return pa.schema([pa.field(c, t, c in nullable) for c, t in zip(COLUMNS, types, strict=True)])
+    types = (pa.string(), pa.string(), pa.string(), pa.float64(), pa.float64(), pa.float64())
+    return pa.schema([pa.field(name, kind, name == "mid") for name, kind in zip(COLUMNS, types, strict=True)])
 
 
 def write_partition(store: Store, share: Share, columns: Mapping[str, Sequence[Any]], report: Report) -> None:
@@ -208,11 +206,11 @@ class Archive:
         OutputError
             If the plan cannot be written.
         """
-        given = {locate(folder, recording.file): recording for recording in recordings}
+        given: dict[str, Recording] = {}
+        for recording in recordings:
+            given.setdefault(locate(folder, recording.file), recording)
         self.refused = [(recording.file, NOT_UTF8) for where, recording in given.items() if not is_utf8(where)]
-        for where, (number, failure) in self._standing().items():
-            if where in given and failure is None and self.marks[where] != given[where][1:]:
-                self.reports.pop(number, None)
+        self._forget_changed(given)
         standing = self._standing()
         todo = [
             recording
@@ -263,6 +261,18 @@ class Archive:
         lines = [json.dumps({"file": file, "error": error}) + "\n" for file, error in failures]
         self.store.write(FAILURES, "".join(lines).encode())
         return failures
+
+    def _forget_changed(self, given: Mapping[str, Recording]) -> None:
+        """Delete the partitions that hold a recording as it was, before the plan says how it is."""
+        stale = {
+            number
+            for where, (number, failure) in self._standing().items()
+            if where in given and failure is None and self.marks[where] != given[where][1:]
+        }
+        for share in self.shares:
+            if share.number in stale and share.number in self.reports:
+                self.store.delete(share.name)
+                del self.reports[share.number]
 
     def _standing(self) -> dict[str, tuple[int, Failure | None]]:
         """How every planned recording stands, by where it is: its partition's number; the failure, or None."""

@@ -221,18 +221,18 @@ def connected(address: str | None, on_notice: Callable[[str], None]) -> Iterator
         if ray.is_initialized():
             yield
             return
-        wanted = address or os.environ.get("RAY_ADDRESS") or "auto"
+        wanted = address or os.environ.get("RAY_ADDRESS", "")
         check_answers(wanted)
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of a change to come
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else the driver logs to standard error, too
-        waiting = threading.Timer(PATIENCE, on_notice, [f"still waiting for Ray ({wanted})"])
+        waiting = threading.Timer(PATIENCE, on_notice, [f"still waiting for Ray {wanted}".rstrip()])
         waiting.start()
         try:
             with native_stderr_muted():  # it tells that it has read the variable
                 ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # ConnectionError, ValueError, RuntimeError, and some that are plain Exception
-            problem = last_line(error.__cause__ or error)
-            raise SedkitError(f"{wanted}: no Ray cluster to be had there: {problem}") from error
+            failing = f"{wanted}: no Ray cluster to be had there" if wanted else "Ray cannot be started on this machine"
+            raise SedkitError(f"{failing}: {last_line(error.__cause__ or error)}") from error
         finally:
             waiting.cancel()
         try:

@@ -104,6 +104,13 @@ class Store:
         with self.files.open_output_stream(path) as stream:
             stream.write(content)
 
+    def delete(self, name: str) -> None:
+        """Take away what is under a name."""
+        try:
+            self.files.delete_file(self.path(name))
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{self.location}: {name} cannot be deleted: {reason(error)}") from None
+
     def read(self, name: str) -> bytes | None:
         """What is under a name; None if nothing is."""
         try:

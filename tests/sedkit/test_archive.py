@@ -8,6 +8,7 @@ import json
 import shutil
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,11 +39,16 @@ def some(*names: str, changed: int = 1) -> list[Recording]:
     return [Recording(name, 100, changed) for name in names]
 
 
-def do(archive: Archive, share: Share, failing: frozenset[str] = frozenset(), score: float = 0.5) -> None:
+def do(
+    archive: Archive,
+    share: Share,
+    failing: frozenset[str] = frozenset(),
+    score: Callable[[str], float] = lambda file: 0.5,
+) -> None:
     """What a worker does with a share, with one row for a recording."""
     found = [file for file in share.files if file not in failing]
     columns = {"file": found, "label": ["Dog"] * len(found), "mid": [None] * len(found)}
-    columns |= {"onset": [0.0] * len(found), "offset": [1.0] * len(found), "score": [score] * len(found)}
+    columns |= {"onset": [0.0] * len(found), "offset": [1.0] * len(found), "score": [score(file) for file in found]}
     failures = tuple((file, "no sound") for file in share.files if file in failing)
     report = Report(len(share.files), float(len(found)), len(found), failures)
     write_partition(archive.store, share, columns, report)
@@ -100,7 +106,7 @@ run = st.fixed_dictionaries(
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(runs=st.lists(run, min_size=1, max_size=4))
-def test_however_runs_end_each_recording_is_there_once(tmp_path: Path, runs: list[dict]):
+def test_however_runs_end_each_recording_is_there_once_as_it_is(tmp_path: Path, runs: list[dict]):
     folder = tmp_path / "archive"
     shutil.rmtree(folder, ignore_errors=True)
     versions = dict.fromkeys("abcdefghijklmnop", 1)
@@ -115,9 +121,11 @@ def test_however_runs_end_each_recording_is_there_once(tmp_path: Path, runs: lis
         done = part["done"] or [True] * len(shares)
         for share, whole in zip(shares, done, strict=False):
             if whole:
-                do(archive, share, part["failing"], score=float(sum(versions[file] for file in share.files)))
+                do(archive, share, part["failing"], score=lambda file: float(versions[file]))
     assert archive.failures() == []
-    assert sorted(row["file"] for row in rows(folder)) == sorted(asked)
+    assert sorted((row["file"], row["score"]) for row in rows(folder)) == [
+        (name, versions[name]) for name in sorted(asked)
+    ]
     assert Archive(Store(str(folder)), SETTINGS, resume=True).plan(recordings, FOLDER, 1) == []
 
 
