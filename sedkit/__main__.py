@@ -1,6 +1,6 @@
 """``python -m sedkit``."""
 
-from sedkit.cli import main
+from sedkit.cli import run
 
 if __name__ == "__main__":
-    main(prog_name="sedkit")
+    run()

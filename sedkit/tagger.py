@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -263,6 +262,8 @@ class Tagger:
         return sorted(wanted)
 
     def _suggestion(self, name: str) -> str:
+        import difflib
+
         names = {label.name.casefold(): label.name for label in self.labels}
         close = difflib.get_close_matches(name.strip().casefold(), names, n=3, cutoff=0.5)
         close += [folded for folded in names if name.strip().casefold() in folded and folded not in close][:3]

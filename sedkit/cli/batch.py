@@ -7,7 +7,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import click
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     MakeView = Callable[[], View[Tagging | Timeline]]
 
 SMALL = 10_000_000  # bytes of a model whose pieces need tens of MB each, and not hundreds
+LATER = ("soundfile", "soxr", "sedkit.pipeline")  # imported while ONNX Runtime reads the model
 LANES = 4  # pieces of a single recording side by side, at most; then decoding is the slower part
 
 
@@ -202,6 +205,8 @@ def load(model: str | Path | None, device: Device, threads: int | None = None, p
     """The tagger; what it has to say goes to standard error."""
     from sedkit.tagger import Tagger
 
+    import_module("onnxruntime")  # before the thread, which would hold it up
+    Thread(target=lambda: [import_module(name) for name in LATER], daemon=True).start()
     tagger = Tagger(model, device, precision, threads)
     if tagger.model.notice:
         click.echo(f"sedkit: {tagger.model.notice}", err=True)

@@ -66,7 +66,6 @@ class Output:
             self.writer.write(result)
             self.stream.flush()
             self.written(result.file, read)
-        self.results += 1
 
     def begin(self) -> Writer:
         """What stands before the first result."""
@@ -74,6 +73,7 @@ class Output:
 
     def written(self, file: str, read: Fingerprint | None) -> None:
         """A result is where it should be."""
+        self.results += 1
 
     def holds(self, file: str, now: Fingerprint | None) -> bool:
         """Whether the results of a recording with this fingerprint are there already."""
@@ -176,9 +176,10 @@ class FileOutput(Output):
         entry = Entry(file, *(read or NONE), self.end, self.file.tell() - self.end, self.file.crc)
         if read and self.format.resumable:
             self.journal.add(entry)
+        end = entry.end
         if self.resume:
             self.journal.entries[file] = entry
-        self.end, self.file.crc = entry.end, 0
+        self.end, self.file.crc, self.results = end, 0, self.results + 1  # no Ctrl-C can come in between
 
     def holds(self, file: str, now: Fingerprint | None) -> bool:
         entry = self.journal.entries.get(file)

@@ -33,6 +33,7 @@ from sedkit.cluster.worker import Ledger, open_store
 
 SETTINGS = {"results": "tags", "--threshold": 0.5, "--classes": ["Dog", "Siren"]}
 FOLDER = "/recordings"
+NAMES = "abcdefg"
 
 
 def some(*names: str, changed: int = 1) -> list[Recording]:
@@ -95,21 +96,21 @@ def test_an_archive_reads_as_a_table(tmp_path: Path):
 
 run = st.fixed_dictionaries(
     {
-        "given": st.sets(st.sampled_from("abcdefghijklmnop"), min_size=1),
-        "changed": st.sets(st.sampled_from("abcdefghijklmnop"), max_size=2),
-        "failing": st.frozensets(st.sampled_from("abcdefghijklmnop"), max_size=3),
+        "given": st.sets(st.sampled_from(NAMES), min_size=1),
+        "changed": st.sets(st.sampled_from(NAMES), max_size=2),
+        "failing": st.frozensets(st.sampled_from(NAMES), max_size=3),
         "done": st.lists(st.booleans(), min_size=4, max_size=4),  # and what comes after, not: the run was cut short
         "workers": st.integers(1, 3),
     }
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(runs=st.lists(run, min_size=1, max_size=4))
 def test_however_runs_end_each_recording_is_there_once_as_it_is(tmp_path: Path, runs: list[dict]):
     folder = tmp_path / "archive"
     shutil.rmtree(folder, ignore_errors=True)
-    versions = dict.fromkeys("abcdefghijklmnop", 1)
+    versions = dict.fromkeys(NAMES, 1)
     asked: set[str] = set()
     for part in [*runs, {"given": None, "changed": set(), "failing": frozenset(), "done": None, "workers": 1}]:
         asked |= part["given"] or set()

@@ -38,6 +38,14 @@ def many(clip: Path, tmp_path: Path) -> Path:
     return folder
 
 
+def test_handlers_for_the_end_of_the_process_run():
+    program = "import atexit; from sedkit.cli import run; atexit.register(print, 'done'); run()"
+    result = subprocess.run([sys.executable, "-c", program, "--version"], capture_output=True, text=True)
+    assert result.returncode == 0
+    assert re.fullmatch(r"sedkit .*\ndone\n", result.stdout)
+    assert result.stderr == ""
+
+
 def on_terminal(arguments: list[str | Path], columns: int = 80, **environment: str) -> tuple[int, str]:
     """Exit code and output of ``sedkit`` on a terminal of its own."""
     import fcntl
