@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -33,6 +34,7 @@ BENCHMARKS = {
     9: ("seams", "seams"),
 }
 QUICK_REPEATS = 2
+SHARED = ("format", "machine", "versions", "commit", "repeats", "quick")  # by all rows of a table
 
 
 def chosen(context: click.Context, option: click.Parameter, text: str | None) -> list[int]:
@@ -47,7 +49,11 @@ def chosen(context: click.Context, option: click.Parameter, text: str | None) ->
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--only", metavar="1,3", callback=chosen, help="Run these benchmarks.")
 @click.option("--repeats", type=click.IntRange(1), help="Rounds of each comparison; 5, or 2 if quick.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Write everything as JSON.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write everything as JSON; with --only, into what stands there.",
+)
 @click.option("--quick", is_flag=True, help="Only show that everything runs, on a narrow network; under two minutes.")
 def main(only: list[int], repeats: int | None, output: Path | None, quick: bool) -> None:
     """Speed and memory of inference, as ratios against peers and against the machine's own limit.
@@ -61,6 +67,7 @@ def main(only: list[int], repeats: int | None, output: Path | None, quick: bool)
     Examples:
       python -m benchmarks --output results.json     everything; half an hour on two CPUs
       python -m benchmarks --only 1,3                two of them
+      python -m benchmarks --only 4 --output results.json    one of them once more, into those results
       python -m benchmarks --quick                   does it run?
 
     Exit code 1 if a benchmark failed; goals that are missed are results.
@@ -81,6 +88,8 @@ def main(only: list[int], repeats: int | None, output: Path | None, quick: bool)
         "rows": [],
         "failures": [],
     }
+    if output and output.exists() and len(only) < len(BENCHMARKS):
+        results["rows"] = rows_to_keep(output, only, results)
     if not recordings.real:
         messages.print(f"sound: {recordings.describe()}", style="yellow")
     try:
@@ -120,6 +129,26 @@ def measure(number: int, name: str, setup: Setup, results: dict[str, Any]) -> No
         results["failures"].append(message)
     others, seconds = watch.others(), watch.seconds()
     results["rows"] += [report.entry(row, others, seconds, judged=not setup.quick) for row in rows]
+    results["rows"].sort(key=lambda row: row["benchmark"])
+
+
+def rows_to_keep(path: Path, only: list[int], results: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of an earlier run's file that these benchmarks do not replace.
+
+    Raises
+    ------
+    click.UsageError
+        If it was made by other code, elsewhere or otherwise: such rows cannot stand in one table.
+    """
+    try:
+        earlier = json.loads(path.read_text("utf-8"))
+        differing = [key for key in SHARED if earlier[key] != results[key]]
+        rows = [row for row in earlier["rows"] if row["benchmark"] not in only]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise click.UsageError(f"{path}: no results of benchmarks; choose another --output") from None
+    if differing:
+        raise click.UsageError(f"{path}: measured with another {', '.join(differing)}; choose another --output")
+    return rows
 
 
 def disturbance(rows: list[dict[str, Any]]) -> str | None:

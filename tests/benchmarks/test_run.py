@@ -9,13 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 pytest.importorskip("torch", reason="benchmarks need the extra 'benchmarks'")
 
 from benchmarks import report
-from benchmarks.__main__ import BENCHMARKS, main
+from benchmarks.__main__ import BENCHMARKS, main, rows_to_keep
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results.json"
@@ -95,3 +96,15 @@ def test_wrong_usage(arguments, says):
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 2
     assert says in done.stderr
+
+
+def test_a_row_can_be_measured_once_more(quick, tmp_path):
+    results, _ = quick
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(results), "utf-8")
+    assert {row["benchmark"] for row in rows_to_keep(path, [4, 9], results)} == {1, 3}
+    with pytest.raises(click.UsageError, match="another commit"):
+        rows_to_keep(path, [4, 9], results | {"commit": {"revision": "another", "changed": False}})
+    path.write_text("{", "utf-8")
+    with pytest.raises(click.UsageError, match="no results"):
+        rows_to_keep(path, [4, 9], results)
