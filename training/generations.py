@@ -13,8 +13,8 @@ from sedkit.contract import Contract
 from training import distributed
 from training.checkpoint import load, save
 from training.clips import FULL_SCALE
-from training.evaluate import best_threshold, generation_report
 from training.files import write_json
+from training.reports import best_threshold, generation_report
 from training.run import Run, git_revision, read_config
 from training.scores import predict
 from training.wels import Network

@@ -24,10 +24,10 @@ from sedkit.errors import SedkitError
 from sedkit.geometry import SAMPLE_RATE
 from sedkit.installed import sibling
 from training.clips import FULL_SCALE
-from training.evaluate import read_generation
 from training.files import replacing
 from training.generations import description, trained_network
 from training.options import torch_device
+from training.reports import read_generation
 from training.run import Run, read_config
 from training.scores import predict
 from training.wels import Network

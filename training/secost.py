@@ -8,6 +8,7 @@ A run directory::
     config.json       everything that decides the result: settings, supervision of every stage, seed,
                       manifest hash, classes, git revision, versions, device, command
     frontend.pt       normalisation of the log-mel, measured on the training split
+    teachers/         what external teachers say of every clip (training.teachers)
     generation-0/     Teacher-0; then one directory a student (layout: training.fit, training.targets)
         report.json   AP and AUC of every class on the validation and the test split
     report.md, .json  all generations side by side
@@ -33,20 +34,21 @@ import click
 import numpy as np
 import torch
 from click.core import ParameterSource
+from numpy.typing import NDArray
 
 from sedkit.errors import SedkitError
 from training import distributed, options
 from training.clips import FULL_SCALE, Clips
 from training.deadline import Deadline
 from training.endings import Ending
-from training.evaluate import read_generation, write_report
 from training.fit import fit
 from training.generations import description, new_network, report_generation, trained_network
 from training.lock import Lock
 from training.progress import CascadeProgress
+from training.reports import read_generation, write_report
 from training.run import Run, git_revision
 from training.settings import Execution
-from training.supervision import LABELS
+from training.supervision import LABELS, Key
 from training.targets import Targets, forget_predictions, stored_predictions
 from training.wels import Network
 
@@ -90,10 +92,15 @@ def targets_of(run: Run, generation: int, train: Clips, execution: Execution, de
     """Eq. 2 or 6 for all training points, from the labels and the predictions of the generation's teachers."""
     supervision = run.supervision[generation]
     how = {"batch_size": run.settings.batch_size, "workers": execution.workers}
-    teachers = {int(key): trained_network(run, int(key), execution.device) for key in supervision if key != LABELS}
+    stored: dict[Key, NDArray[np.float16]] = {}
+    teachers = {}
+    for key in supervision:
+        if isinstance(key, int):
+            teachers[key] = trained_network(run, key, execution.device)
+        elif key != LABELS:
+            stored[key] = run.said(key)
     if execution.live_targets:
-        return Targets(supervision, train, live=teachers, **how)
-    stored = {}
+        return Targets(supervision, train, stored, live=teachers, **how)
     for teacher, network in teachers.items():
         weights = run.generation(teacher) / "network.pt"
         stored[teacher] = stored_predictions(network, weights, train, run.data, check=deadline.check, **how)
@@ -148,6 +155,7 @@ def main(context: click.Context, resume: Path | None, device: str, stop_after: s
       python -m training.secost --stages 5 --alpha 0.3,0.3,0.2,0.1,0.05
       python -m training.secost --alpha 0 --stages 3          # teachers only
       python -m training.secost --stage labels=0.3,0=0.7 --stage labels=0.3,0=0.3,1=0.4
+      python -m training.secost --teacher yamnet=yamnet.npz --stage labels=0.3,0=0.3,yamnet=0.4
       python -m training.secost --resume runs/20260101-120000
       torchrun --nproc-per-node 8 -m training.secost --batch-size 2048 --learning-rate 4e-3
     """

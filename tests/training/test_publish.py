@@ -10,8 +10,9 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from sedkit.tagger import Tagger
-from training import evaluate, publish
+from training import publish
 from training.data.source import open_audio
+from training.evaluate.__main__ import main as evaluate
 from training.quantize import quantize
 
 
@@ -73,7 +74,7 @@ def test_an_unfinished_run_is_not_published(run: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_as_an_entry_of_the_log(run: Path) -> None:
-    result = CliRunner().invoke(evaluate.main, [str(run)])
+    result = CliRunner().invoke(evaluate, ["run", str(run)])
     assert result.exit_code == 0, result.output
     for text in ("- commit: ", "- device: ", "- seed: 0", "training clips/s", "| Teacher-0 |"):
         assert text in result.output

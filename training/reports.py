@@ -1,17 +1,12 @@
-"""What a cascade achieved: per-class AP and AUC of every generation, and one table of all of them.
-
-``python -m training.evaluate RUN`` prints a finished run as an entry for ``training/RESULTS.md``.
-"""
+"""What a cascade achieved: per-class AP and AUC of every generation, and one table of all of them."""
 
 from __future__ import annotations
 
 import json
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -64,7 +59,7 @@ def write_report(run: Path, rows: Sequence[dict[str, Any]]) -> str:
 
 def describe(supervision: dict[str, float]) -> str:
     """``{"labels": 0.3, "0": 0.7}`` -> ``0.3 labels + 0.7 T0``."""
-    return " + ".join(f"{weight:g} {key if key == 'labels' else f'T{key}'}" for key, weight in supervision.items())
+    return " + ".join(f"{weight:g} {f'T{key}' if key.isdigit() else key}" for key, weight in supervision.items())
 
 
 def read_generation(directory: Path) -> dict[str, Any]:
@@ -75,33 +70,3 @@ def read_generation(directory: Path) -> dict[str, Any]:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
-
-
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
-def main(run: Path) -> None:
-    """Print a finished RUN in Markdown: what ran, where, how fast, and every generation's metrics."""
-    try:
-        config = json.loads((run / "config.json").read_text("utf-8"))
-        table = (run / "report.md").read_text("utf-8")
-    except OSError as error:
-        raise click.ClickException(f"{error.filename}: {error.strerror}; is the run finished?") from None
-    logs = sorted(run.glob("generation-*/metrics.jsonl"))
-    epochs = [json.loads(line) for log in logs for line in log.read_text("utf-8").splitlines()]
-    clips = config["clips"]
-    click.echo(
-        f"## {config['date']}: {config['model']['name']}\n\n"
-        f"- command: `{config['command']}`\n"
-        f"- commit: {config['git_revision']}\n"
-        f"- device: {config['device']}; torch {config['versions']['torch']}\n"
-        f"- data: {clips['train']} training, {clips['validation']} validation, {clips['test']} test clips, "
-        f"{len(config['labels'])} classes, manifest SHA-256 {config['manifest_sha256'][:16]}\n"
-        f"- seed: {config['seed']}\n"
-        f"- speed: {statistics.median(row['clips_per_second'] for row in epochs):.1f} training clips/s "
-        f"of {config['settings']['crop']:g} s (median epoch), {sum(row['seconds'] for row in epochs) / 60:.0f} min "
-        f"in {len(epochs)} epochs\n\n{table}"
-    )
-
-
-if __name__ == "__main__":
-    main()
