@@ -1,0 +1,135 @@
+"""A public network to be compared with, and to learn from: YAMNet, which knows 521 of AudioSet's classes.
+
+It runs through LiteRT (``ai-edge-litert``). The model is the one file that Google publishes, ``yamnet.tflite``, which
+holds the names of its classes: they are AudioSet's display names.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sedkit.contract import Label
+from sedkit.errors import SedkitError
+from sedkit.geometry import SAMPLE_RATE
+from training.files import replacing
+
+NAMES = "yamnet_label_list.txt"  # in the model file, which is a ZIP file too
+WINDOW, HOP = 15_600, 7_680  # samples: a frame looks at 0.975 s, and there is one every 0.48 s
+BETWEEN_WRITES = 250  # clips
+Held = dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]  # clip → mean and highest scores [521]
+
+
+class PeerError(SedkitError):
+    """A peer is not there, or cannot be run."""
+
+
+class Yamnet:
+    """YAMNet on the CPU, one thread.
+
+    Attributes
+    ----------
+    labels : its classes, under AudioSet's names.
+    window, hop : seconds; frame ``i`` looks at ``[hop i, hop i + window)``.
+
+    Raises
+    ------
+    PeerError
+        If ``model`` is not YAMNet's TFLite file, or LiteRT is not installed.
+    """
+
+    window, hop = WINDOW / SAMPLE_RATE, HOP / SAMPLE_RATE
+
+    def __init__(self, model: Path) -> None:
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError:
+            raise PeerError("YAMNet needs ai-edge-litert: pip install 'sedkit[evaluation]'") from None
+        try:
+            with zipfile.ZipFile(model) as file:
+                names = file.read(NAMES).decode().splitlines()
+            self._interpreter = Interpreter(str(model), num_threads=1)
+            self._interpreter.allocate_tensors()
+        except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+            raise PeerError(f"{model}: not YAMNet's TFLite file with its class names in it ({error})") from None
+        self.labels = tuple(Label(name) for name in names)
+        self._input = self._interpreter.get_input_details()[0]["index"]
+        self._output = self._interpreter.get_output_details()[0]["index"]
+
+    def __call__(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores [frames, 521] in [0, 1] of a recording, [samples] float32 in [-1, 1] at 16 kHz.
+
+        Silence is appended until the last frame is full, as YAMNet's own code does; there is at least one frame.
+        """
+        frames = 1 + max(0, -(-(len(waveform) - WINDOW) // HOP))
+        padded = np.zeros(WINDOW + HOP * (frames - 1), np.float32)
+        padded[: len(waveform)] = waveform
+        scores = np.empty((frames, len(self.labels)), np.float32)
+        for frame in range(frames):
+            self._interpreter.set_tensor(self._input, padded[HOP * frame : HOP * frame + WINDOW])
+            self._interpreter.invoke()
+            scores[frame] = self._interpreter.get_tensor(self._output)[0]
+        return scores
+
+
+@dataclass(frozen=True)
+class ClipScores:
+    """A peer's scores of whole clips: mean and highest over the frames, both float32 [clips, 521]."""
+
+    mean: NDArray[np.float32]
+    highest: NDArray[np.float32]
+
+
+def clip_scores(
+    model: Path,
+    names: Sequence[str],
+    waveform: Callable[[int], NDArray[np.float32]],
+    cache: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> ClipScores:
+    """YAMNet's scores of clips, from ``cache`` (NPZ: ``names``, ``mean``, ``max``) so far as it holds them.
+
+    The others are added to it, some at a time, so that what was interrupted goes on.
+
+    Parameters
+    ----------
+    names : of the clips; a cache is of one data set, in which a name stands for one clip.
+    waveform : clip number → [samples] float32.
+
+    Raises
+    ------
+    PeerError, OutputError
+        If the model cannot be run, or the cache cannot be written.
+    """
+    held = _read(cache)
+    if missing := [clip for clip, name in enumerate(names) if name not in held]:
+        peer = Yamnet(model)
+        for done, clip in enumerate(missing, start=1):
+            frames = peer(waveform(clip))
+            held[names[clip]] = frames.mean(0), frames.max(0)
+            if done % BETWEEN_WRITES == 0 or done == len(missing):
+                _write(cache, held)
+            if progress:
+                progress(done, len(missing))
+    return ClipScores(*(np.stack([held[name][part] for name in names]) for part in (0, 1)))
+
+
+def _write(cache: Path, held: Held) -> None:
+    mean, highest = (np.stack([pair[part] for pair in held.values()]) for part in (0, 1))
+    with replacing(cache) as temporary, temporary.open("wb") as file:
+        np.savez(file, names=np.array(list(held)), mean=mean, max=highest)
+
+
+def _read(cache: Path) -> Held:
+    try:
+        with np.load(cache, allow_pickle=False) as file:
+            return dict(zip(file["names"].tolist(), zip(file["mean"], file["max"], strict=True), strict=True))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        raise PeerError(f"{cache}: no scores can be read from it; remove it, and they are made anew") from None
