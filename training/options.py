@@ -15,6 +15,7 @@ from sedkit.errors import SedkitError
 from training import distributed
 from training.batches import default_workers
 from training.data.augmentation import Augmentation
+from training.preset import apply
 from training.run import Run
 from training.schedule import RISE
 from training.settings import Execution, Settings
@@ -27,6 +28,13 @@ path = click.Path(path_type=Path)
 positive = click.FloatRange(0, min_open=True)
 
 CASCADE = (
+    click.option(
+        "--preset",
+        is_eager=True,
+        callback=lambda context, _, name: apply(context, name),
+        metavar="NAME|FILE.toml",
+        help="Take the options of a preset (training/presets); those given beside it win.",
+    ),
     click.option(
         "--manifest", default="manifest.csv", help="Clips, labels and splits; or a packed set, a directory or URI."
     ),
@@ -90,6 +98,9 @@ MACHINE = (
         type=path,
         help="Go on with this run; its own settings hold. --manifest: where its data lies now.",
     ),
+    click.option(
+        "--reuse", type=path, help="Take networks that this run would train again from finished runs in this folder."
+    ),
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto"),
     click.option(
         "--compile",
@@ -101,7 +112,7 @@ MACHINE = (
     click.option("--workers", type=click.IntRange(1), help="Threads that read ahead  [default: by processors]."),
     click.option("--stop-after", help="End in good time before this, resumable: 540s, 9m, 2h."),
 )
-ON_RESUME = {"manifest", "compile", "accumulate", "targets", "workers"}  # what may be given with --resume
+ON_RESUME = {"manifest", "reuse", "compile", "accumulate", "targets", "workers"}  # what may be given with --resume
 
 
 def all_options(command: Command) -> Command:

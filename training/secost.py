@@ -46,6 +46,7 @@ from training.generations import description, new_network, report_generation, tr
 from training.lock import Lock
 from training.progress import CascadeProgress
 from training.reports import read_generation, write_report
+from training.reuse import reuse
 from training.run import Run, git_revision
 from training.settings import Execution
 from training.supervision import LABELS, Key
@@ -153,6 +154,7 @@ def main(context: click.Context, resume: Path | None, device: str, stop_after: s
     Examples:
       python -m training.secost --stages 4
       python -m training.secost --stages 5 --alpha 0.3,0.3,0.2,0.1,0.05
+      python -m training.secost --preset audioset --manifest packed/
       python -m training.secost --alpha 0 --stages 3          # teachers only
       python -m training.secost --stage labels=0.3,0=0.7 --stage labels=0.3,0=0.3,1=0.4
       python -m training.secost --teacher yamnet=yamnet.npz --stage labels=0.3,0=0.3,yamnet=0.4
@@ -160,7 +162,7 @@ def main(context: click.Context, resume: Path | None, device: str, stop_after: s
       torchrun --nproc-per-node 8 -m training.secost --batch-size 2048 --learning-rate 4e-3
     """
     started = time.monotonic()
-    named = [name for name in given if context.get_parameter_source(name) != ParameterSource.DEFAULT]
+    named = [name for name in given if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
     if resume and (refused := [name for name in named if name not in options.ON_RESUME]):
         flags = ", ".join("--" + {"directory": "run"}.get(name, name).replace("_", "-") for name in refused)
         raise click.UsageError(f"--resume goes on with the run's own settings; leave out {flags}")
@@ -186,6 +188,9 @@ def main(context: click.Context, resume: Path | None, device: str, stop_after: s
                     progress.say(f"left out: {line}")
                 for line in distributed.on_first(run.warnings):
                     progress.say(f"warning: {line}")
+                if given["reuse"]:
+                    for line in distributed.on_first(partial(reuse, run, given["reuse"])):
+                        progress.say(line)
                 network = secost(run, options.execution_of(given, chosen), progress, deadline)
             deadline.check(EXPORTING)
             said = distributed.on_first(partial(finish, run, network))

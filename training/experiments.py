@@ -1,0 +1,161 @@
+"""Experiments of several trainings: the runs of a preset, one after the other.
+
+    python -m training.experiments fig2-left --manifest packed/ --directory runs/audioset
+    python -m training.evaluate report runs/audioset/*
+
+Every run is a ``python -m training.secost`` of its own in ``DIRECTORY/PRESET-RUN``. The same command given again goes
+on where it was. Networks that runs in one directory have in common, such as Teacher-0, are trained once
+(training.reuse).
+"""
+
+from __future__ import annotations
+
+import math
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from training.options import ON_RESUME, seconds
+from training.preset import NOT_HELD, Options, PresetError, check, load
+from training.secost import main as secost
+
+GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
+OF_MACHINE = ON_RESUME | {"device"}
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "ignore_unknown_options": True})
+@click.argument("preset")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.option("--directory", type=click.Path(file_okay=False, path_type=Path), help="Of the runs  [default: runs].")
+@click.option(
+    "--seed", "seeds", type=click.IntRange(0), multiple=True, help="In place of the preset's; may come again."
+)
+@click.option("--only", multiple=True, metavar="RUN", help="This run of the preset; may come again.")
+@click.option("--launch", default="python", show_default=True, help='Starts a run: "torchrun --nproc-per-node 8".')
+@click.option("--stop-after", help="End in good time before this, resumable: 540s, 9m, 2h.")
+@click.option("--list", "listed", is_flag=True, help="Say what would be run, and run nothing.")
+def main(
+    preset: str,
+    options: tuple[str, ...],
+    directory: Path | None,
+    seeds: tuple[int, ...],
+    only: tuple[str, ...],
+    launch: str,
+    stop_after: str | None,
+    listed: bool,
+) -> None:
+    """Train the runs of PRESET, a name or a FILE.toml, that are not finished.
+
+    OPTIONS are those of training.secost, and win over the preset's.
+
+    \b
+    Examples:
+      python -m training.experiments fig2-left --manifest packed/ --directory runs/audioset
+      python -m training.experiments table2-fixed --manifest set.csv --seed 0 --seed 1 --seed 2
+      python -m training.experiments fig3-right --launch "torchrun --nproc-per-node 8" --manifest packed/
+      python -m training.experiments soundscapes --manifest set/noisy.csv --list
+    """
+    until = time.monotonic() + seconds(stop_after) if stop_after else math.inf
+    place = directory or Path("runs")
+    try:
+        trainings = {name: merged(own, options) for name, own in wanted(preset, seeds, only).items()}
+    except PresetError as error:
+        raise click.ClickException(str(error)) from None
+    failed = []
+    for name, given in trainings.items():
+        run = place / name
+        finished = (run / "model.onnx").exists()
+        command = [*launcher(launch), *arguments(run, given)]
+        click.echo(f"{name}: {'finished' if finished else shlex.join(command)}", err=not listed)
+        if finished or listed:
+            continue
+        limit = [] if math.isinf(until) else ["--stop-after", f"{max(0.0, until - time.monotonic()):.0f}s"]
+        code = ended(command + limit)
+        if code in (130, -2):
+            raise SystemExit(130)
+        if code:
+            failed.append(f"{name} (exit code {code})")
+        elif not (run / "model.onnx").exists():
+            click.echo("stopped in time; give the same command again to go on", err=True)
+            return
+    if failed:
+        raise click.ClickException(f"not finished: {', '.join(failed)}; what each said stands above")
+    if not listed:
+        click.echo(f"finished; python -m training.evaluate report {shlex.quote(str(place))}/*", err=True)
+
+
+def wanted(preset: str, seeds: tuple[int, ...], only: tuple[str, ...]) -> dict[str, Options]:
+    """The trainings of a preset by name, without those that are not asked for."""
+    found = load(preset)
+    if missing := set(only) - set(found.runs):
+        raise PresetError(f"{preset} has no run {', '.join(sorted(missing))}; it has {', '.join(found.runs) or 'one'}")
+    if only:
+        found = replace(found, runs={name: own for name, own in found.runs.items() if name in only})
+    return dict(found.trainings(seeds))
+
+
+def merged(own: Options, given: tuple[str, ...]) -> Options:
+    """Options of a run, the command line's before its own, as training.secost understands them.
+
+    Raises
+    ------
+    click.UsageError, PresetError
+        If it does not.
+    """
+    check(own, secost)
+    with secost.make_context("training.secost", list(given), default_map=own) as context:
+        made = {name: value for name, value in context.params.items() if context.get_parameter_source(name) in GIVEN}
+    if made.keys() & NOT_HELD:
+        raise PresetError("leave out --preset, --resume, --run and --reuse: each run has its own")
+    return made
+
+
+def arguments(run: Path, given: Options) -> list[str]:
+    """Of training.secost, to begin a run or to go on with it."""
+    where = ["--reuse", str(run.parent)]
+    if (run / "config.json").exists():
+        return [*where, "--resume", str(run), *flags({name: given[name] for name in given if name in OF_MACHINE})]
+    return [*where, "--directory", str(run), *flags(given)]
+
+
+def flags(given: Options) -> list[str]:
+    """Options as they are written on a command line."""
+    names = {parameter.name: parameter.opts[0] for parameter in secost.params}
+    made: list[str] = []
+    for name, value in given.items():
+        if isinstance(value, bool):
+            made += [names[name]] * value
+        else:
+            values: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
+            for one in values:
+                made += [names[name], str(one)]
+    return made
+
+
+def launcher(launch: str) -> list[str]:
+    """The command that starts a training, on this interpreter."""
+    program, *rest = shlex.split(launch)
+    if program == "python":
+        return [sys.executable, *rest, "-m", "training.secost"]
+    return [program, *rest, "-m", "training.secost"]
+
+
+def ended(command: list[str]) -> int:
+    """Exit code of ``command``; Ctrl-C reaches it first, and it says how it ends."""
+    with subprocess.Popen(command) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue
+
+
+if __name__ == "__main__":
+    main()
