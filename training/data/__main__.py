@@ -259,6 +259,44 @@ def soundscapes(
     click.echo(f"{output}: {readers.describe(made)}", err=True)
 
 
+@main.command()
+@click.argument("manifest", type=FILE)
+@click.option("--output", "-o", type=FOLDER, required=True, help="Directory to write into.")
+@click.option("--count", type=click.IntRange(1), required=True, help="How many.", metavar="N")
+@click.option("--seconds", type=click.FloatRange(0.1), default=5.0, show_default=True, help="Length of each.")
+@click.option(
+    "--level", type=float, nargs=2, default=(-75.0, -15.0), show_default=True, help="Lowest and highest, in dBFS."
+)
+@click.option("--split", type=click.Choice(SPLITS), default="train", show_default=True, help="Of all of them.")
+@seed_option
+@labels_option
+def negatives(
+    manifest: Path,
+    output: Path,
+    count: int,
+    seconds: float,
+    level: tuple[float, float],
+    split: str,
+    seed: int,
+    labels: Path | None,
+) -> None:
+    """Make recordings of noise and hum in which none of a manifest's classes is heard.
+
+    To be merged with that manifest: a network learns from them that the hiss of a microphone is nothing. A few in a
+    hundred training clips are enough.
+
+    \b
+    python -m training.data negatives set.csv --count 100 --output noise
+    python -m training.data merge set.csv noise/manifest.csv --output all.csv
+    """
+    from training.data.negatives import build
+
+    classes = Manifest.load(manifest, labels, "skip").vocabulary
+    with decoding() as progress:
+        made = build(classes, output, count, seconds, _ordered(level), split, seed, progress)
+    click.echo(f"{output}: {readers.describe(made)}", err=True)
+
+
 def _ordered(bounds: tuple[Any, Any]) -> tuple[Any, Any]:
     low, high = bounds
     if low > high:

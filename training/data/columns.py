@@ -149,10 +149,11 @@ class Labels(Sequence[tuple[int, ...]]):
         targets[self.clips(), self.classes] = 1
         return targets
 
-    def texts(self, keys: Sequence[str]) -> pa.Array:
-        """Each clip's labels joined by ``;``, where ``keys`` are the classes' texts."""
+    def texts(self, keys: Sequence[str], none: str = "") -> pa.Array:
+        """Each clip's labels joined by ``;``, where ``keys`` are the classes' texts; ``none`` where it has none."""
         texts = pa.array(keys, TEXT).take(pa.array(self.classes))
-        return pc.binary_join(pa.ListArray.from_arrays(pa.array(self.offsets, pa.int32()), texts), scalar(";"))
+        lists = pa.ListArray.from_arrays(pa.array(self.offsets, pa.int32()), texts)
+        return pc.if_else(pa.array(self.lengths > 0), pc.binary_join(lists, scalar(";")), scalar(none))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -4,7 +4,7 @@
 ``path``         audio file, absolute or relative to the manifest
 ``start``        seconds into the file; empty: 0
 ``duration``     seconds; empty: to the end of the file
-``labels``       the clip's classes, as MIDs or names, separated by ``;``
+``labels``       the clip's classes, as MIDs or names, separated by ``;``; ``-``: none of the classes
 ``split``        ``train``, ``validation`` or ``test``; empty: not assigned yet
 ``group``        clips that must not be parted by a split (one recording, one speaker); empty: the file itself
 ``license``      free text
@@ -35,7 +35,7 @@ from training.data.columns import CHUNK, TEXT, Labels, Texts, joined, scalar
 from training.data.paths import absolute, common_folder, relative
 from training.data.problems import Faults, ManifestError, OnError, Tally
 from training.data.rows import HEADER, Columns, Row, columns_of, read_columns, read_seconds
-from training.data.vocabulary import Vocabulary
+from training.data.vocabulary import NONE, Vocabulary
 from training.files import replacing
 
 SPLITS = ("train", "validation", "test")
@@ -114,13 +114,14 @@ class Manifest:
             return [text[name][row].as_py() for name in names]
 
         faults = Faults(len(paths))
-        faults.mark("row without a path", _empty(text["path"]), lambda row: f"row {row + 1}")
+        faults.mark("row without a path", _equal(text["path"], ""), lambda row: f"row {row + 1}")
         faults.mark(
             "unknown label",
             unknown,
             lambda row: "{!r} of {}".format(vocabulary.stranger(*at(row, "labels")), *at(row, "path")),
         )
-        faults.mark("clip without a label", labels.lengths == 0, lambda row: at(row, "path")[0])
+        bare = (labels.lengths == 0) & ~_equal(text["labels"], NONE)
+        faults.mark("clip without a label", bare, lambda row: at(row, "path")[0])
         known = np.logical_or.reduce([splits.equals(split) for split in ("", *SPLITS)])
         faults.mark("unknown split", ~known, lambda row: "{!r} of {}".format(*at(row, "split", "path")))
         faults.mark(
@@ -213,7 +214,7 @@ class Manifest:
                 relative(part.paths, folder),
                 pa.array([_text(seconds) if seconds else "" for seconds in part.starts.tolist()], TEXT),
                 pa.array(["" if math.isnan(seconds) else _text(seconds) for seconds in part.durations.tolist()], TEXT),
-                part.labels.texts(keys),
+                part.labels.texts(keys, NONE),
                 *(column.plain() for column in texts),
             ]
 
@@ -325,8 +326,8 @@ class Manifest:
         return labels.multi_hot(len(self.vocabulary))
 
 
-def _empty(column: pa.Array) -> NDArray[np.bool_]:
-    return pc.equal(column, scalar("")).to_numpy(zero_copy_only=False)
+def _equal(column: pa.Array, text: str) -> NDArray[np.bool_]:
+    return pc.equal(column, scalar(text)).to_numpy(zero_copy_only=False)
 
 
 def _repeated(
@@ -350,7 +351,7 @@ def _highest(column: Texts, places: NDArray[np.int64]) -> NDArray[np.int64]:
     codes = encoded.indices.to_numpy()
     best = np.full(len(encoded.dictionary), -1)
     np.maximum.at(best, codes, places)
-    best[_empty(encoded.dictionary)] = -1
+    best[_equal(encoded.dictionary, "")] = -1
     return best[codes]
 
 

@@ -252,7 +252,8 @@ def describe(manifest: Manifest) -> str:
     lines = [
         f"{len(manifest)} clips, {len(manifest.vocabulary)} classes: "
         + ", ".join(size for size in sizes if not size.startswith("0 ")),
-        f"clips a class: {counts.min()} to {counts.max()}",
+        f"clips a class: {counts.min()} to {counts.max()}"
+        + (f"; of no class: {none}" if (none := int((manifest.labels.lengths == 0).sum())) else ""),
     ]
     return "\n".join(lines + [f"left out: {line}" for line in manifest.dropped.lines()])
 

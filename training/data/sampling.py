@@ -26,10 +26,13 @@ def class_weights(labels: Labels, classes: int, offset: float = 100.0) -> NDArra
     """How much more often than others a clip is drawn [clips], where rare classes are to be heard more often.
 
     The sum over the clip's labels of 1000 / (clips that have the label + ``offset``), as PaSST and EfficientAT
-    draw AudioSet (Koutini et al. 2022; Schmid et al. 2023). A clip without a label is not drawn.
+    draw AudioSet (Koutini et al. 2022; Schmid et al. 2023). Clips without a label count as a class.
     """
     rarity = 1000 / (labels.counts(classes) + offset)
-    return np.bincount(labels.clips(), rarity[labels.classes], len(labels))
+    weights = np.bincount(labels.clips(), rarity[labels.classes], len(labels))
+    bare = labels.lengths == 0
+    weights[bare] = 1000 / (bare.sum() + offset)
+    return weights
 
 
 def balanced(weights: NDArray[np.float64], draws: int, batch_size: int, random: np.random.Generator) -> Rows:

@@ -3,6 +3,8 @@
 A vocabulary file is a CSV ``index,mid,display_name``, the form in which AudioSet publishes its 527
 classes (``class_labels_indices.csv``). A class of one's own leaves ``index`` and ``mid`` empty.
 The order of the rows is the order of the classes.
+
+In place of labels, ``-`` says that none of the classes is heard in a clip. No class can have that name.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from training.data.problems import ManifestError
 from training.files import replacing
 
 HEADER = ("index", "mid", "display_name")
+NONE = "-"  # in place of labels: none of the classes is heard
 MID = re.compile(r"/[mtg]/\w+")
 
 
@@ -43,6 +46,10 @@ class Vocabulary:
         for kind in ("name", "mid", "index"):
             values = [(getattr(label, kind), place) for place, label in enumerate(self.labels)]
             held = [(value, place) for value, place in values if value is not None]
+            if NONE in dict(held):
+                raise ManifestError(
+                    f"{where}: a class is called {NONE!r}, which stands for no class; name it otherwise"
+                )
             if len({value for value, _ in held}) != len(held):
                 raise ManifestError(f"{where}: a class's {kind} stands there twice; each must be unique")
             if kind != "index":
@@ -62,7 +69,7 @@ class Vocabulary:
         return self._class.get(text)
 
     def parse(self, texts: pa.Array) -> tuple[Labels, NDArray[np.bool_]]:
-        """A column of labels (MIDs or names, separated by ``;``): their classes, and where one is none of these."""
+        """A column of labels (MIDs or names by ``;``, or ``-``): their classes, and where one is none of these."""
         encoded = texts.dictionary_encode()
         count, codes = len(encoded.dictionary), encoded.indices.to_numpy()
         pieces = pc.split_pattern(encoded.dictionary, ";")
@@ -70,6 +77,7 @@ class Vocabulary:
         rows = np.repeat(np.arange(count), pc.list_value_length(pieces).to_numpy(zero_copy_only=False))
         known = pc.index_in(labels, pa.array(list(self._class), TEXT)).fill_null(-1).to_numpy()
         strange = (known < 0) & pc.not_equal(labels, "").to_numpy(zero_copy_only=False)
+        strange &= ~pc.equal(encoded.dictionary, NONE).to_numpy(zero_copy_only=False)[rows]
         classes = np.array(list(self._class.values()))[known[known >= 0]]
         unknown = np.bincount(rows[strange], minlength=count) > 0
         return Labels.of_pairs(rows[known >= 0], classes, count).take(codes), unknown[codes]
@@ -87,7 +95,7 @@ class Vocabulary:
     @classmethod
     def of(cls, texts: Iterable[str]) -> Vocabulary:
         """The vocabulary of the labels that occur in a data set: in alphabetical order, without AudioSet's numbers."""
-        return cls(Label(text, text if MID.fullmatch(text) else None) for text in sorted(set(texts)))
+        return cls(Label(text, text if MID.fullmatch(text) else None) for text in sorted({*texts} - {NONE}))
 
     @classmethod
     def union(cls, vocabularies: Sequence[Vocabulary]) -> Vocabulary:
