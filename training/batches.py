@@ -33,7 +33,7 @@ class Part:
 
     Attributes
     ----------
-    rows : the clips.
+    rows : the clips [clips]; with overlay [clips, n], those that are heard at once, -1: none.
     tensors : arguments of :class:`~training.objective.Objective`: waveforms, targets, draws.
     share : of the global batch, in (0, 1].
     seed : for dropout.
@@ -96,9 +96,10 @@ class Epoch:
         parts = []
         for number_of_part in range(distributed.rank(), len(self.slices), distributed.ranks()):
             inside = self.slices[number_of_part]
-            rows, chance = self.order[number][inside], draws[inside]
+            rows, chance = self.order[number], draws[inside]
+            rows = np.where(chance.heard < 0, -1, rows[chance.heard])
             waveform = torch.empty((len(rows), samples), dtype=torch.int16, pin_memory=pinned)
-            self.clips.crops(rows, chance.places, waveform.numpy())
+            self.clips.crops(rows, chance, waveform.numpy())
             rest = (self.targets.read(rows), chance.levels, chance.shares, chance.frames, chance.bands)
             tensors = [torch.from_numpy(array) for array in rest]
             if pinned:

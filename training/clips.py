@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from sedkit.contract import Label
 from training.data import Manifest
-from training.data.augmentation import crop, without_padding
+from training.data.augmentation import Draws, crop, without_padding
 from training.data.sampling import Rows, balanced, by_shard, shuffled
+from training.data.soundscapes import overlay
 from training.data.source import Audio
 
 FULL_SCALE = 32768.0  # int16 of a sample of 1.0
@@ -75,10 +76,17 @@ class Clips:
             return by_shard(self.shards, batch_size, random)
         return shuffled(len(self), batch_size, random)
 
-    def crops(self, rows: Rows, places: NDArray[np.float64], out: NDArray[np.int16]) -> None:
-        """Fill ``out`` [rows, samples] with a crop of each clip; ``places`` in [0, 1) says from where."""
-        for into, row, place in zip(out, rows, places, strict=True):
-            into[:] = crop(self.waveforms[row], len(into), place)
+    def crops(self, rows: Rows, chance: Draws, out: NDArray[np.int16]) -> None:
+        """Fill ``out`` [clips, samples] with a crop of each clip, or with those that are heard at once.
+
+        ``rows`` [clips] or [clips, n], -1: none.
+        """
+        for into, heard, place, seed in zip(out, rows.reshape(len(rows), -1), chance.places, chance.seeds, strict=True):
+            waveforms = [self.waveforms[row] for row in heard if row >= 0]
+            if len(waveforms) == 1:
+                into[:] = crop(waveforms[0], len(into), place)
+            else:
+                into[:] = overlay(waveforms, len(into), np.random.default_rng(seed))
 
     def multi_hot(self) -> NDArray[np.float32]:
         """The labels of all clips [clips, classes]."""

@@ -91,6 +91,12 @@ NETWORK = (
     click.option("--mixed", type=click.FloatRange(0, 1), default=0.5, help="Share of the batches that are mixed."),
     click.option("--time-mask", type=click.IntRange(0), default=24, help="SpecAugment, frames."),
     click.option("--band-mask", type=click.IntRange(0, 63), default=8, help="SpecAugment, mel bands."),
+    click.option(
+        "--overlay",
+        type=click.FloatRange(0, 1),
+        default=0.0,
+        help="Share of the clips that are heard with one to three others, at random places.",
+    ),
 )
 MACHINE = (
     click.option(
@@ -141,7 +147,7 @@ def begin(options: Mapping[str, Any], device: torch.device) -> Run:
         width=options["width"] or (1.0 if cuda else 0.25),
         precision=options["precision"] or ("bf16" if cuda else "float32"),
         augmentation=Augmentation(
-            **{key: options[key] for key in ("gain", "mixup", "mixed", "time_mask", "band_mask")},
+            **{key: options[key] for key in ("gain", "mixup", "mixed", "time_mask", "band_mask", "overlay")},
         ),
     )
     return Run.begin(

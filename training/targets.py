@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from torch import Tensor
 
 from sedkit.errors import OutputError
 from training import distributed
-from training.clips import Clips, Some
+from training.clips import Clips, Labels, Some
 from training.data.sampling import Rows
 from training.scores import predict, scores
 from training.supervision import Supervision, targets
@@ -62,17 +63,35 @@ class Targets:
         self.stored, self.live = stored or {}, live or {}
 
     def read(self, rows: Rows) -> NDArray[np.float32]:
-        """Targets [rows, classes] of these clips, so far as they need no live teacher."""
+        """Targets [clips, classes] of the clips at ``rows``, so far as they need no live teacher.
+
+        ``rows`` [clips], or [clips, n] where up to n are heard at once (-1: none): labels of such a recording are those
+        of all its clips, and a teacher's predictions the surest of each class.
+        """
         known = {key: weight for key, weight in self.supervision.items() if key not in self.live}
-        predictions = {teacher: stored[rows] for teacher, stored in self.stored.items()}
-        return targets(known, self.clips.labels[rows], predictions)
+        predictions = {teacher: united(stored, rows) for teacher, stored in self.stored.items()}
+        return targets(known, united(self.clips.labels, rows), predictions)
 
     def complete(self, rows: Rows, read: Tensor) -> Tensor:
         """``read`` of these rows with what the live teachers say, in place."""
         for teacher, network in self.live.items():
-            said = scores(network, Some(self.clips.waveforms, rows), self.batch_size, self.workers, tf32=True)
-            read += self.supervision[teacher] * torch.from_numpy(said).to(read.device)
+            asked, places = np.unique(rows, return_inverse=True)
+            there = asked[asked >= 0]
+            said = scores(network, Some(self.clips.waveforms, there), self.batch_size, self.workers, tf32=True)
+            heard = united(said, places.reshape(rows.shape) - (len(asked) - len(there)))
+            read += self.supervision[teacher] * torch.from_numpy(heard).to(read.device)
         return read
+
+
+def united(values: Labels | NDArray[np.floating], rows: Rows) -> NDArray[Any]:
+    """``values[rows]``; of rows [clips, n], -1 where there is none, the highest in each line."""
+    columns = rows.reshape(len(rows), -1).T
+    found = values[columns[0]]
+    for column in columns[1:]:
+        there = column >= 0
+        if there.any():
+            found[there] = np.maximum(found[there], values[column[there]])
+    return found
 
 
 def stored_predictions(

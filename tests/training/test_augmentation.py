@@ -86,7 +86,26 @@ def test_spec_augment_masks_stretches_of_frames_and_bands() -> None:
 
 
 def test_a_seed_fixes_the_draw_and_a_slice_is_of_every_column() -> None:
-    one, other, part = draw(seed=5), draw(seed=5), draw(seed=5)[10:20]
-    for name in ("places", "levels", "shares", "frames", "bands"):
+    one, other, part = draw(seed=5, overlay=0.5), draw(seed=5, overlay=0.5), draw(seed=5, overlay=0.5)[10:20]
+    for name in ("places", "levels", "shares", "frames", "bands", "heard", "seeds"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
         np.testing.assert_array_equal(getattr(one, name)[10:20], getattr(part, name))
+
+
+def test_a_share_of_the_clips_is_heard_with_others() -> None:
+    heard = draw(overlay=0.4).heard
+    assert heard.shape == (200, 4)
+    np.testing.assert_array_equal(heard[:, 0], np.arange(200))
+    others = (heard[:, 1:] >= 0).sum(1)
+    assert 50 < (others > 0).sum() < 110
+    assert set(others) == {0, 1, 2, 3}
+    assert heard.max() < 200
+    assert not (heard[:, 1:] == heard[:, :1]).any(), "none is laid over itself"
+    assert (draw(overlay=1.0).heard[:, 1] >= 0).all()
+
+
+def test_without_overlay_nothing_else_is_drawn() -> None:
+    one, other = draw(seed=3), draw(seed=3, overlay=1.0)
+    np.testing.assert_array_equal(one.heard, np.arange(200))
+    for name in ("places", "levels", "shares", "frames", "bands"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))

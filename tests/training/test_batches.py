@@ -11,6 +11,7 @@ from sedkit.errors import SedkitError
 from training.ahead import ahead
 from training.batches import Epoch
 from training.clips import Clips
+from training.data.augmentation import Augmentation
 from training.settings import Execution, Settings
 from training.supervision import LABELS
 from training.targets import Targets
@@ -24,9 +25,9 @@ def clips(count: int = 20) -> Clips:
     return Clips(waveforms, np.eye(3, dtype=np.float32)[np.arange(count) % 3], [Label(name) for name in "abc"])
 
 
-def epoch(count: int = 20, size: int = 8, number: int = 1, **execution: int) -> Epoch:
+def epoch(count: int = 20, size: int = 8, number: int = 1, overlay: float = 0.0, **execution: int) -> Epoch:
     made = clips(count)
-    settings = Settings(batch_size=size, crop=1.0)
+    settings = Settings(batch_size=size, crop=1.0, augmentation=Augmentation(overlay=overlay))
     return Epoch(made, Targets({LABELS: 1.0}, made), settings, (0, 0, number), Execution(CPU, **execution))
 
 
@@ -49,15 +50,18 @@ def test_waveforms_and_targets_belong_together() -> None:
             assert (targets.argmax(1).numpy() == part.rows % 3).all()
 
 
+@pytest.mark.parametrize("overlay", [0.0, 0.7])
 @pytest.mark.parametrize("execution", [{"workers": 4}, {"accumulate": 3}, {"accumulate": 4}])
-def test_workers_and_parts_do_not_change_what_a_batch_holds(execution: dict[str, int]) -> None:
-    for one, other in zip(tensors(epoch().batches()), tensors(epoch(**execution).batches()), strict=True):
+def test_workers_and_parts_do_not_change_what_a_batch_holds(execution: dict[str, int], overlay: float) -> None:
+    whole, parts = epoch(overlay=overlay), epoch(overlay=overlay, **execution)
+    for one, other in zip(tensors(whole.batches()), tensors(parts.batches()), strict=True):
         assert torch.equal(one, other)
 
 
-def test_going_on_within_an_epoch_gives_the_same_batches() -> None:
-    whole = list(epoch().batches())
-    rest = list(epoch().batches(1))
+@pytest.mark.parametrize("overlay", [0.0, 0.7])
+def test_going_on_within_an_epoch_gives_the_same_batches(overlay: float) -> None:
+    whole = list(epoch(overlay=overlay).batches())
+    rest = list(epoch(overlay=overlay).batches(1))
     assert len(rest) == len(whole) - 1
     for one, other in zip(tensors(whole[1:]), tensors(rest), strict=True):
         assert torch.equal(one, other)
@@ -69,6 +73,19 @@ def test_every_batch_and_every_epoch_draws_anew() -> None:
     assert len({tuple(levels.tolist()) for levels in draws}) == 4
     seeds = [part.seed for number in (1, 2) for batch in epoch(number=number, accumulate=2).batches() for part in batch]
     assert len(set(seeds)) == 8
+
+
+def test_clips_that_are_heard_at_once_have_the_labels_of_all() -> None:
+    several = 0
+    for batch in epoch(overlay=0.5).batches():
+        for part in batch:
+            waveform, targets, *_ = part.tensors
+            for heard, samples, labels in zip(part.rows, waveform.numpy(), targets.numpy(), strict=True):
+                rows = heard[heard >= 0]
+                assert set(np.flatnonzero(labels)) == {row % 3 for row in rows}
+                assert (samples == rows[0]).all() == (len(rows) == 1)
+                several += len(rows) > 1
+    assert 3 < several < 13
 
 
 @pytest.mark.parametrize(("size", "parts"), [(8, 3), (7, 2), (9, 4), (20, 1)])

@@ -83,7 +83,7 @@ def test_live_teachers_teach_what_stored_ones_do(run: Path, small_manifest: Path
     "settings",
     [
         ["--ema", "0.9", "--clip", "1", "--schedule", "one-cycle"],
-        ["--dropout", "0.5", "--sampling", "balanced", "--schedule", "constant"],
+        ["--dropout", "0.5", "--sampling", "balanced", "--schedule", "constant", "--overlay", "0.5"],
     ],
 )
 def test_other_ways_to_train_resume_exactly_too(settings: list[str], small_manifest: Path, tmp_path: Path) -> None:

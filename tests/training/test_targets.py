@@ -48,14 +48,15 @@ def stored(weights: Path, identity: str = "") -> np.ndarray:
     return stored_predictions(teacher(weights), weights, clips(), identity, 4)
 
 
+@pytest.mark.parametrize("overlay", [0.0, 0.6])
 @pytest.mark.parametrize("supervision", [{LABELS: 0.3, 0: 0.7}, {0: 1.0}, {LABELS: 1.0}])
-def test_stored_and_live_teachers_agree_when_clips_are_mixed(supervision: dict, weights: Path) -> None:
+def test_stored_and_live_teachers_agree_when_clips_are_mixed(supervision: dict, overlay: float, weights: Path) -> None:
     of = clips()
     both = (
         Targets(supervision, of, {0: stored(weights)} if 0 in supervision else None),
         Targets(supervision, of, live={0: teacher(weights)} if 0 in supervision else None),
     )
-    settings = Settings(batch_size=4, crop=0.96, augmentation=Augmentation(mixed=1.0))
+    settings = Settings(batch_size=4, crop=0.96, augmentation=Augmentation(mixed=1.0, overlay=overlay))
     made = []
     for targets in both:
         epoch = Epoch(of, targets, settings, (0, 1, 1), Execution(torch.device("cpu")))
@@ -73,6 +74,15 @@ def test_a_mixed_target_is_the_mixture_of_targets(weights: Path) -> None:
     mixed = mix(read, torch.tensor([0.8, 0.6]))
     torch.testing.assert_close(mixed[0], 0.8 * read[0] + 0.2 * read[1])
     torch.testing.assert_close(mixed[1], 0.6 * read[1] + 0.4 * read[0])
+
+
+def test_of_clips_heard_at_once_a_teacher_says_what_it_is_surest_of(weights: Path) -> None:
+    of, said = clips(), stored(weights)
+    targets = Targets({LABELS: 0.3, 0: 0.7}, of, {0: said})
+    read = targets.read(np.array([[5, 2, -1], [1, -1, -1]]))
+    labels, surest = np.maximum(of.labels[5], of.labels[2]), np.maximum(said[5], said[2])
+    np.testing.assert_allclose(read[0], 0.3 * labels + 0.7 * surest.astype(np.float32), atol=1e-6)
+    np.testing.assert_array_equal(read[1], targets.read(np.array([1]))[0])
 
 
 def test_predictions_are_computed_once(weights: Path) -> None:

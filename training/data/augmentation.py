@@ -1,4 +1,4 @@
-"""Augmentation for small sets: random crop and roll, level, mixup; SpecAugment on the log-mel.
+"""Augmentation: random crop and roll, or several clips at once; level, mixup; SpecAugment on the log-mel.
 
 What chance decides of a batch is drawn at once, in numpy, as one entry a clip: it depends on the generator
 alone, neither on the device nor on how many processes share the batch. Applying it has no chance left.
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 MASKS = 2  # SpecAugment masks of each kind, a clip
+MOST = 4  # clips heard at once
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Draws:
     levels : [clips] float32, factor on the waveform.
     shares : [clips] float32 in [0.5, 1], weight of the clip in its mixture with its neighbour; 1: not mixed.
     frames, bands : [clips, 2, 2] int64, first entry and end of the masks on either axis of the log-mel.
+    heard : [clips] int64, its place in the batch; with overlay [clips, n], and of those heard with it, -1: none.
+    seeds : [clips] int64, for where and how loud they are heard.
     """
 
     places: NDArray[np.float64]
@@ -33,6 +36,8 @@ class Draws:
     shares: NDArray[np.float32]
     frames: NDArray[np.int64]
     bands: NDArray[np.int64]
+    heard: NDArray[np.int64]
+    seeds: NDArray[np.int64]
 
     def __getitem__(self, part: slice) -> Draws:
         return Draws(*(getattr(self, column.name)[part] for column in fields(self)))
@@ -48,6 +53,7 @@ class Augmentation:
     mixup : parameter of the Beta distribution that mixing weights are drawn from.
     mixed : share of the batches that are mixed.
     time_mask, band_mask : longest SpecAugment masks, in frames and in mel bands; two of each a clip.
+    overlay : share of the clips that are heard with one to three others of the batch (soundscapes.overlay).
     """
 
     gain: float = 6.0
@@ -55,6 +61,7 @@ class Augmentation:
     mixed: float = 0.5
     time_mask: int = 24
     band_mask: int = 8
+    overlay: float = 0.0
 
     def draw(self, clips: int, frames: int, bands: int, random: np.random.Generator) -> Draws:
         """Draws for a batch of clips whose crops have log-mels of ``frames`` by ``bands``."""
@@ -67,7 +74,17 @@ class Augmentation:
             np.maximum(shares, 1 - shares).astype(np.float32),
             _masks(clips, frames, self.time_mask, random),
             _masks(clips, bands, self.band_mask, random),
+            *self._heard(clips, random),
         )
+
+    def _heard(self, clips: int, random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        alone = np.arange(clips)
+        if not self.overlay:
+            return alone, np.zeros(clips, np.int64)
+        others = np.where(random.random(clips) < self.overlay, random.integers(1, MOST, clips), 0)
+        heard = (alone[:, None] + random.integers(1, max(2, clips), (clips, MOST - 1))) % clips
+        heard[np.arange(MOST - 1) >= others[:, None]] = -1
+        return np.column_stack([alone, heard]), random.integers(0, 1 << 62, clips)
 
 
 def _masks(clips: int, size: int, longest: int, random: np.random.Generator) -> NDArray[np.int64]:

@@ -24,6 +24,7 @@ SHORTEST = 0.1  # seconds of an event
 DYNAMICS = 12.0  # dB: a clip whose level varies by less sounds throughout
 BELOW_PEAK, ABOVE_FLOOR = 30.0, 6.0  # dB: in other clips what is louder than both sounds
 TRIES = 20  # places tried for an event where others are in its way
+OVERLAID = 10.0  # dB that a clip may be louder or softer than the one it is laid over
 Samples = NDArray[np.int16]
 
 
@@ -178,42 +179,25 @@ def sounding(samples: Samples) -> list[tuple[int, int]]:
     return [(start, stop) for start, stop in joined if stop - start >= SHORTEST * SAMPLE_RATE] or joined
 
 
-def overlay(
-    clips: Sequence[Samples],
-    targets: NDArray[np.float32],
-    samples: int,
-    recipe: Recipe,
-    random: np.random.Generator,
-) -> tuple[Samples, NDArray[np.float32]]:
-    """Clips heard over each other, at random places and levels: augmentation for training.
+def overlay(clips: Sequence[Samples], samples: int, random: np.random.Generator) -> Samples:
+    """Clips heard over each other in a recording [samples], at random places and levels: augmentation for training.
 
-    The first clip keeps its level; the others lie within ``recipe.snr`` of it, whichever way. Of a clip longer
-    than the result a part is heard.
-
-    Parameters
-    ----------
-    targets : [clips, classes] in [0, 1], labels' or teachers'.
-    samples : of the result.
-
-    Returns
-    -------
-    The recording [samples], and its targets [classes]: of each class the highest of the clips', which of
-    labels is their union.
+    The first clip keeps its level; the others are up to 10 dB louder or softer. Of a clip longer than the result a
+    part is heard.
     """
     mix = np.zeros(samples)
     level = 0.0
-    for number, clip in enumerate(clips):
+    for clip in clips:
         heard = without_padding(clip)
         start = int(random.integers(max(1, len(heard) - samples + 1)))
         heard = faded(heard[start : start + samples].astype(np.float64))
         onset = int(random.integers(samples - len(heard) + 1))
-        difference = float(random.uniform(*recipe.snr)) * random.choice((-1, 1))
-        if number == 0:
-            level = rms(heard)
+        if level:
+            heard *= level * 10 ** (random.uniform(-OVERLAID, OVERLAID) / 20) / max(rms(heard), 1e-9)
         else:
-            heard *= level * 10 ** (difference / 20) / max(rms(heard), 1e-9)
+            level = rms(heard)
         mix[onset : onset + len(heard)] += heard
-    return quantised(mix / FULL_SCALE), targets.max(0)
+    return quantised(mix / FULL_SCALE)
 
 
 def coloured_noise(samples: int, slope: float, random: np.random.Generator) -> NDArray[np.float64]:
