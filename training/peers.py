@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -50,14 +51,12 @@ class Yamnet:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError:
             raise PeerError("YAMNet needs ai-edge-litert: pip install 'sedkit[evaluation]'") from None
+        self.labels = class_names(model)
         try:
-            with zipfile.ZipFile(model) as file:
-                names = file.read(NAMES).decode().splitlines()
             self._interpreter = Interpreter(str(model), num_threads=1)
             self._interpreter.allocate_tensors()
-        except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
-            raise PeerError(f"{model}: not YAMNet's TFLite file with its class names in it ({error})") from None
-        self.labels = tuple(Label(name) for name in names)
+        except (ValueError, RuntimeError) as error:
+            raise PeerError(f"{model}: LiteRT cannot run it ({error})") from None
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
 
@@ -77,6 +76,21 @@ class Yamnet:
         return scores
 
 
+def class_names(model: Path) -> tuple[Label, ...]:
+    """YAMNet's classes, in the order of its scores.
+
+    Raises
+    ------
+    PeerError
+        If the file is not YAMNet's.
+    """
+    try:
+        with zipfile.ZipFile(model) as file:
+            return tuple(Label(name) for name in file.read(NAMES).decode().splitlines())
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise PeerError(f"{model}: not YAMNet's TFLite file with the names of its classes in it ({error})") from None
+
+
 @dataclass(frozen=True)
 class ClipScores:
     """A peer's scores of whole clips: mean and highest over the frames, both float32 [clips, 521]."""
@@ -90,7 +104,7 @@ def clip_scores(
     names: Sequence[str],
     waveform: Callable[[int], NDArray[np.float32]],
     cache: Path,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int], None] = lambda clips: None,
 ) -> ClipScores:
     """YAMNet's scores of clips, from ``cache`` (NPZ: ``names``, ``mean``, ``max``) so far as it holds them.
 
@@ -100,6 +114,7 @@ def clip_scores(
     ----------
     names : of the clips; a cache is of one data set, in which a name stands for one clip.
     waveform : clip number → [samples] float32.
+    progress : called with the number of clips that were scored since the last call.
 
     Raises
     ------
@@ -114,8 +129,7 @@ def clip_scores(
             held[names[clip]] = frames.mean(0), frames.max(0)
             if done % BETWEEN_WRITES == 0 or done == len(missing):
                 _write(cache, held)
-            if progress:
-                progress(done, len(missing))
+            progress(1)
     return ClipScores(*(np.stack([held[name][part] for name in names]) for part in (0, 1)))
 
 
@@ -133,3 +147,51 @@ def _read(cache: Path) -> Held:
         return {}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         raise PeerError(f"{cache}: no scores can be read from it; remove it, and they are made anew") from None
+
+
+def mapped(scores: NDArray[np.float32], known: Sequence[Label], wanted: Sequence[Label]) -> NDArray[np.float32]:
+    """The columns of ``scores`` [n, known] for the wanted classes, [n, wanted], by name; 0 for those not known."""
+    place = {label.name: column for column, label in enumerate(known)}
+    made = np.zeros((len(scores), len(wanted)), np.float32)
+    for column, label in enumerate(wanted):
+        if label.name in place:
+            made[:, column] = scores[:, place[label.name]]
+    return made
+
+
+def fitted(
+    scores: NDArray[np.float32], targets: NDArray[np.float32], asked: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Probabilities [asked, classes] by logistic regression on a peer's scores: one regression a class.
+
+    Parameters
+    ----------
+    scores, targets : [clips, known] and [clips, classes], of the clips that it is fitted on.
+    asked : [asked, known].
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    made = np.zeros((len(asked), targets.shape[1]), np.float32)
+    scaler = StandardScaler().fit(scores)
+    ours, theirs = scaler.transform(scores), scaler.transform(asked)
+    for column in np.flatnonzero(targets.any(0)):
+        regression = LogisticRegression(C=0.1, max_iter=1000).fit(ours, targets[:, column])
+        made[:, column] = regression.predict_proba(theirs)[:, 1]
+    return made
+
+
+def peer_model(context: click.Context, option: click.Parameter, text: str | None) -> Path | None:
+    """Callback of an option ``--peer yamnet=FILE``: the file.
+
+    Raises
+    ------
+    click.BadParameter
+        If it is another peer, or there is no such file.
+    """
+    if text is None:
+        return None
+    name, _, file = text.partition("=")
+    if name != "yamnet" or not Path(file).is_file():
+        raise click.BadParameter(f"{text!r} is not yamnet=FILE with YAMNet's TFLite file")
+    return Path(file)

@@ -1,0 +1,58 @@
+"""YAMNet on real clips: its best class is the clip's, and its frames are where they are said to be."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.data.audio import decode
+from training.data.readers import esc50_labels
+from training.peers import HOP, WINDOW, Yamnet, mapped
+
+CLASSES = ("rooster", "siren", "crying_baby", "church_bells", "dog", "toilet_flush")
+
+
+@pytest.fixture(scope="module")
+def yamnet(data: Path) -> Yamnet:
+    model = data / "peers" / "yamnet.tflite"
+    if not model.is_file():
+        pytest.skip(f"no YAMNet in {model.parent}")
+    return Yamnet(model)
+
+
+def test_its_classes_are_audiosets(yamnet: Yamnet, data: Path) -> None:
+    with (data / "audioset" / "class_labels_indices.csv").open(newline="") as file:
+        names = {row["display_name"] for row in csv.DictReader(file)}
+    assert len(yamnet.labels) == 521
+    assert {label.name for label in yamnet.labels} < names
+    assert {label.name for label in esc50_labels().values()} < {label.name for label in yamnet.labels}
+
+
+def test_clear_clips(yamnet: Yamnet, data: Path) -> None:
+    with (data / "esc50" / "esc50.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["fold"] == "5"]
+    labels = list(esc50_labels().values())
+    right = 0
+    for category in CLASSES:
+        clip = next(row for row in rows if row["category"] == category)
+        waveform = decode(str(data / "esc50" / "audio" / clip["filename"])) / np.float32(32768)
+        frames = yamnet(waveform)
+        assert frames.shape == (10, 521)
+        scores = mapped(frames, yamnet.labels, labels).mean(0)
+        right += labels[int(scores.argmax())] == esc50_labels()[category]
+    assert right >= len(CLASSES) - 1
+
+
+@pytest.mark.parametrize(("samples", "frames"), [(0, 1), (WINDOW, 1), (WINDOW + 1, 2), (WINDOW + 2 * HOP, 3)])
+def test_frames(yamnet: Yamnet, samples: int, frames: int) -> None:
+    assert yamnet(np.zeros(samples, np.float32)).shape == (frames, 521)
+
+
+def test_a_frame_hears_its_window_alone(yamnet: Yamnet) -> None:
+    random = np.random.default_rng(0)
+    waveform = 0.1 * random.standard_normal(WINDOW + 2 * HOP).astype(np.float32)
+    frames = yamnet(waveform)
+    assert (frames[1] == yamnet(waveform[HOP : HOP + WINDOW])[0]).all()

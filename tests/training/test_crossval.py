@@ -1,0 +1,255 @@
+"""Cross-validation: folds without leaks, a cascade a fold, and tables that checkpoints alone give again."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+
+from sedkit.geometry import SAMPLE_RATE
+from sedkit.metrics import summary
+from tests.training.conftest import SMALL, begin, cascade
+from training.crossval import main as crossval
+from training.data import Manifest
+from training.evaluate.__main__ import main as evaluate
+from training.evaluate.bootstrap import accuracy, drawn, mean_ap
+from training.folds import fold_splits, write_folds
+
+ESC50 = "filename,fold,target,category,esc10,src_file,take,license,author,url"
+
+
+def run(command, *arguments: object) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error."""
+    result = CliRunner().invoke(command, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def manifests(small_manifest: Path, folder: Path) -> list[Path]:
+    """Two folds of the small data set: each is tested on a third of it, in groups of two clips."""
+    whole = Manifest.load(small_manifest)
+    takes = [int(Path(path).stem.split("-")[1]) for path in whole.paths]
+    groups = [f"{Path(path).stem.split('-')[0]}:{take // 2}" for path, take in zip(whole.paths, takes, strict=True)]
+    paths = []
+    for fold in (0, 1):
+        splits = ["test" if take // 4 == fold else "validation" if take // 2 == 4 else "train" for take in takes]
+        rows = [
+            row._replace(split=split, group=group)
+            for row, split, group in zip(whole.rows(), splits, groups, strict=True)
+        ]
+        paths.append(folder / f"{'ab'[fold]}.csv")
+        Manifest.from_rows(rows, whole.vocabulary, folder).save(paths[-1])
+    return paths
+
+
+@pytest.fixture(scope="module")
+def cv(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cross-validation of two folds and one student, begun by the command; all but the exports is done."""
+    folder = tmp_path_factory.mktemp("cv")
+    first, second = manifests(small_manifest, folder)
+    command = ["--manifest", first, "--manifest", second, "--run", folder / "cv", "--stages", "1", *SMALL]
+    code, _, said = run(crossval, *command, "--stop-after", "0s")
+    assert code == 0, said
+    assert "stopped in time; give the same command again to go on" in said
+    assert (folder / "cv" / "fold-1" / "config.json").exists()
+    assert not (folder / "cv" / "fold-2").exists()
+    begin(second, folder / "cv" / "fold-2", "--stages", "1")
+    for fold in ("fold-1", "fold-2"):
+        cascade(folder / "cv" / fold)
+    return folder / "cv"
+
+
+def test_another_command_does_not_go_on_with_it(cv: Path) -> None:
+    first, second = cv.parent / "a.csv", cv.parent / "b.csv"
+    given = ["--run", cv, "--manifest", first, "--manifest", second, "--stages", "1", *SMALL]
+    for other in (["--epochs", "4"], ["--manifest", first]):
+        code, _, said = run(crossval, *given, *other)
+        assert code == 1
+        assert "holds a cross-validation of other folds or with other options; name another --run" in said
+
+
+def test_finished_folds_are_passed_over(cv: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "cv"
+    shutil.copytree(cv, copy)
+    for fold in ("fold-1", "fold-2"):
+        (copy / fold / "model.onnx").touch()
+    first, second = cv.parent / "a.csv", cv.parent / "b.csv"
+    code, _, said = run(
+        crossval, "--run", copy, "--manifest", first, "--manifest", second, "--stages", "1", *SMALL, "--workers", "1"
+    )
+    assert code == 0
+    assert said.splitlines()[:2] == ["fold 1: finished", "fold 2: finished"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--stages", "1"], "name the data with one of --esc50, --shipped and --manifest"),
+        (["--manifest", "{one}"], "--manifest comes once a fold, at least twice"),
+        (["--manifest", "{one}", "--manifest", "{one}", "--epoch", "3"], "No such option"),
+        (["--manifest", "{one}", "--manifest", "{one}", "--resume", "there"], "--resume"),
+        (["--esc50", "{folder}"], "esc50.csv: cannot be read"),
+    ],
+)
+def test_what_is_refused_before_anything_is_trained(
+    small_manifest: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    given = [argument.format(one=small_manifest, folder=small_manifest.parent) for argument in arguments]
+    code, _, said = run(crossval, "--run", tmp_path / "cv", *given)
+    assert code in (1, 2)
+    assert message in said
+    assert not (tmp_path / "cv").exists()
+
+
+def test_tables_are_those_of_the_checkpoints(cv: Path, tmp_path: Path) -> None:
+    code, out, said = run(evaluate, "crossval", cv, "--json", "--confusion", tmp_path / "confusion.csv")
+    assert code == 0, said
+    report = json.loads(out)
+    assert [system["system"] for system in report["systems"]] == ["Teacher-0", "Student 1"]
+    for generation, system in enumerate(report["systems"]):
+        for fold in (1, 2):
+            held = json.loads((cv / f"fold-{fold}" / f"generation-{generation}" / "report.json").read_text())["test"]
+            for metric in ("accuracy", "mAP"):
+                assert system[metric]["folds"][fold - 1] == pytest.approx(held[metric], abs=1e-6)
+        for metric in ("accuracy", "mAP"):
+            low, high = system[metric]["interval"]
+            assert 0 <= low <= system[metric]["mean"] <= high <= 1
+            assert system[metric]["mean"] == pytest.approx(np.mean(system[metric]["folds"]))
+    teacher, student = report["systems"]
+    assert teacher["gain"] == {}
+    for metric in ("accuracy", "mAP"):
+        gains = np.subtract(student[metric]["folds"], teacher[metric]["folds"])
+        assert student["gain"][metric]["folds"] == pytest.approx(gains)
+        assert student["gain"][metric]["deviation"] == pytest.approx(np.std(gains, ddof=1))
+    assert report["clips"] == {"train": [18, 18], "validation": [6, 6], "test": [12, 12]}
+    assert report["sources"] == 12
+    with (tmp_path / "confusion.csv").open() as file:
+        head, *rows = csv.reader(file)
+    assert head == ["", "clicks", "noise", "tone"]
+    assert [sum(map(int, row[1:])) for row in rows] == [8, 8, 8]
+    right = sum(int(row[1 + place]) for place, row in enumerate(rows))
+    assert right / 24 == pytest.approx(student["accuracy"]["mean"])
+
+
+def test_markdown_and_folds_that_are_not_finished(cv: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "cv"
+    shutil.copytree(cv, copy)
+    (copy / "fold-2" / "generation-1" / "network.pt").unlink()
+    code, out, said = run(evaluate, "crossval", copy, "--replicates", "100")
+    assert code == 0
+    assert said == "left out: fold 2, which is not finished\n"
+    assert "tested on 12 clips of 6 sources in 1 folds, without 2, which are not finished" in out
+    for head in (
+        "| accuracy | fold 1 | mean |",
+        "| mAP | fold 1 |",
+        "| gain over Teacher-0 |",
+        "| AP | clips | Teacher-0",
+    ):
+        assert head in out
+    (copy / "fold-1" / "config.json").unlink()
+    code, _, said = run(evaluate, "crossval", copy)
+    assert code == 1
+    assert "no fold is finished" in said
+    code, _, said = run(evaluate, "crossval", tmp_path)
+    assert code == 1
+    assert "crossval.json: No such file or directory; python -m training.crossval makes one" in said
+
+
+def test_clips_of_some_groups(cv: Path) -> None:
+    code, out, _ = run(evaluate, "crossval", cv, "--group", "tone:", "--json")
+    assert code == 0
+    report = json.loads(out)
+    assert report["clips"]["test"] == [4, 4]
+    assert [each["clips"] for each in report["classes"]] == [0, 0, 8]
+    assert report["classes"][0]["AP"] == {"Teacher-0": None, "Student 1": None}
+    code, _, said = run(evaluate, "crossval", cv, "--group", "song:")
+    assert code == 1
+    assert "no clip of the split 'test' of a group that begins with 'song:'" in said
+
+
+def test_a_peer_on_the_same_clips(cv: Path, tmp_path: Path) -> None:
+    """Scores that were kept are used: no network is run where they are complete."""
+    copy = tmp_path / "cv"
+    shutil.copytree(cv, copy)
+    names = Manifest.load(cv.parent / "a.csv").names()
+    sounds = [("noise", "tone", "clicks").index(name.split("-")[0]) for name in names]
+    scores = np.full((len(names), 4), 0.1, np.float32)
+    scores[np.arange(len(names)), sounds] = 0.9
+    np.savez(copy / "yamnet.npz", names=np.array(names), mean=scores, max=scores)
+    model = tmp_path / "yamnet.tflite"
+    with zipfile.ZipFile(model, "w") as file:
+        file.writestr("yamnet_label_list.txt", "noise\ntone\nhum\nhiss\n")
+    code, out, said = run(evaluate, "crossval", copy, "--json", "--peer", f"yamnet={model}")
+    assert code == 0, said
+    as_it_is, regression = json.loads(out)["systems"][2:]
+    assert as_it_is["system"] == "YAMNet, as it is (2 of 3 classes)"
+    assert as_it_is["accuracy"]["mean"] == pytest.approx(2 / 3)
+    assert regression["accuracy"]["mean"] == 1
+    code, _, said = run(evaluate, "crossval", copy, "--peer", "other=there")
+    assert code == 2
+    assert "is not yamnet=FILE" in said
+
+
+def test_folds_of_esc50_do_not_leak(tmp_path: Path) -> None:
+    rows = [ESC50]
+    for number in range(40):
+        fold, source = 1 + number % 5, number // 2  # so that every source lies in two folds ...
+        source = source if number < 4 else 100 + number  # ... of the first four clips
+        category, license = ("dog", "rooster", "pig", "cow")[number // 5 % 4], ("CC0", "CC-BY-NC")[number % 7 == 6]
+        rows.append(f"{number}.wav,{fold},0,{category},True,{source},A,{license},author,url")
+        (tmp_path / "esc50" / "audio").mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / "esc50" / "audio" / f"{number}.wav", np.zeros(160), SAMPLE_RATE)
+    (tmp_path / "esc50" / "esc50.csv").write_text("\n".join(rows) + "\n")
+    folds = write_folds("esc50", tmp_path / "esc50", tmp_path / "cv", 0.2)
+    assert list(folds) == ["1", "2", "3", "4", "5"]
+    found = {fold: Manifest.load(tmp_path / "cv" / path) for fold, path in folds.items()}
+    tested = [path for manifest in found.values() for path in manifest.select("test").paths]
+    assert len(tested) == len(set(tested)) == 40
+    assert len({tuple(manifest.paths) for manifest in found.values()}) == 1  # decoded once
+    for manifest in found.values():
+        test = set(manifest.select("test").groups)
+        assert manifest.splits.count("validation") > 0
+        assert not test & {
+            group for split in ("train", "validation", "") for group in manifest.select(split).groups if split
+        }
+    assert sum(manifest.splits.count("") for manifest in found.values()) == 4  # two sources, each in two folds
+
+
+def test_clips_that_are_not_free_are_tested_on_alone(small_manifest: Path) -> None:
+    manifest = Manifest.load(small_manifest)
+    folds = [str(row % 3) for row in range(len(manifest))]
+    free = np.arange(len(manifest)) % 4 != 0
+    splits = np.array(fold_splits(manifest, folds, "0", free, 0.2))
+    test = np.array(folds) == "0"
+    assert (splits[test] == "test").all()
+    assert (splits[~test & ~free] == "").all()
+    assert set(splits[~test & free]) == {"train", "validation"}
+
+
+def test_a_replicate_that_draws_every_source_once_is_the_figure_itself() -> None:
+    random = np.random.default_rng(0)
+    targets = (random.random((60, 5)) < 0.3).astype(np.float32)
+    scores = random.integers(0, 8, (60, 5)).astype(np.float32) / 8  # many are equal
+    once = np.ones((1, 60))
+    found = summary(targets, scores, [str(label) for label in range(5)])
+    assert accuracy(targets, scores, once) == pytest.approx(found.accuracy)
+    assert mean_ap(targets, scores, once) == pytest.approx(found.mean_ap)
+    twice = random.integers(0, 3, 60)
+    again = summary(np.repeat(targets, twice, 0), np.repeat(scores, twice, 0), [str(label) for label in range(5)])
+    assert accuracy(targets, scores, twice[None].astype(float)) == pytest.approx(again.accuracy)
+    assert mean_ap(targets, scores, twice[None].astype(float)) == pytest.approx(again.mean_ap)
+
+
+def test_sources_are_drawn_whole() -> None:
+    weights = drawn(["a", "b", "a", "c", "b"], 500)
+    assert (weights[:, 0] == weights[:, 2]).all()
+    assert (weights[:, 1] == weights[:, 4]).all()
+    assert (weights[:, [0, 1, 3]].sum(1) == 3).all()
+    assert weights.mean(0) == pytest.approx(np.ones(5), abs=0.15)

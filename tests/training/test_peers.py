@@ -1,0 +1,53 @@
+"""YAMNet's scores: kept, mapped to other classes, and learnt from. YAMNet itself runs in tests/real."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sedkit.contract import Label
+from training.peers import PeerError, Yamnet, class_names, clip_scores, fitted, mapped
+
+
+def refused(clip: int) -> np.ndarray:
+    raise AssertionError("this clip was scored already")
+
+
+def test_scores_that_were_kept_are_not_made_again(tmp_path: Path) -> None:
+    cache, model = tmp_path / "scores.npz", tmp_path / "no-model"
+    mean, highest = np.random.default_rng(0).random((2, 3, 5)).astype(np.float32)
+    np.savez(cache, names=np.array(["a", "b", "c"]), mean=mean, max=highest)
+    found = clip_scores(model, ["c", "a"], refused, cache)
+    assert (found.mean == mean[[2, 0]]).all()
+    assert (found.highest == highest[[2, 0]]).all()
+    with pytest.raises(PeerError, match="no-model: not YAMNet's TFLite file"):
+        clip_scores(model, ["c", "d"], refused, cache)
+    cache.write_bytes(b"PK nothing")
+    with pytest.raises(PeerError, match=r"scores.npz: no scores can be read from it; remove it"):
+        clip_scores(model, ["a"], refused, cache)
+
+
+def test_what_is_not_yamnet(tmp_path: Path) -> None:
+    (tmp_path / "model.tflite").write_bytes(b"TFL3")
+    for ask in (class_names, Yamnet):
+        with pytest.raises(PeerError, match="not YAMNet's TFLite file with the names of its classes"):
+            ask(tmp_path / "model.tflite")
+
+
+def test_classes_are_found_by_name() -> None:
+    known = [Label("Speech"), Label("Dog"), Label("Siren")]
+    wanted = [Label("Siren", "/m/03kmc9", 396), Label("Our kettle"), Label("Speech", "/m/09x0r", 0)]
+    scores = np.array([[0.1, 0.2, 0.3]], np.float32)
+    assert mapped(scores, known, wanted).tolist() == [[np.float32(0.3), 0, np.float32(0.1)]]
+
+
+def test_a_regression_learns_what_scores_mean() -> None:
+    random = np.random.default_rng(0)
+    scores = random.random((200, 6)).astype(np.float32)
+    targets = np.stack([scores[:, 1] > 0.5, scores[:, 4] < 0.3, np.zeros(200)], 1).astype(np.float32)
+    found = fitted(scores[:150], targets[:150], scores[150:])
+    assert found.shape == (50, 3)
+    assert ((found[:, :2] > 0.5) == targets[150:, :2]).mean() > 0.9
+    assert (found[:, 2] == 0).all()  # no example to learn from

@@ -1,0 +1,154 @@
+"""Cross-validation: one cascade a fold, tested on the clips of that fold, which it never heard.
+
+    python -m training.crossval --esc50 ESC-50 --run runs/cv --stages 4
+    python -m training.evaluate crossval runs/cv
+
+A cross-validation is a directory::
+
+    crossval.json      the folds with their manifests, and the options of every training
+    fold-1.csv ...     manifests, where they were made here
+    fold-1/ ...        one run a fold (training.secost)
+
+The same command given again goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sedkit.errors import SedkitError
+from training.experiments import OF_MACHINE, ended, flags, launcher, merged
+from training.files import write_json
+from training.folds import write_folds
+from training.options import seconds
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+class CrossValidationError(SedkitError):
+    """A cross-validation cannot be begun, gone on with or read."""
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "ignore_unknown_options": True})
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.option("--run", "directory", type=click.Path(file_okay=False, path_type=Path), required=True, help="Directory.")
+@click.option("--esc50", type=FOLDER, help="ESC-50 with its official folds: a folder with esc50.csv and audio/.")
+@click.option("--shipped", type=FOLDER, help="The shipped model's set: a folder with esc50/, speech/ and music/.")
+@click.option("--manifest", "manifests", type=FILE, multiple=True, help="Of one fold, its test split; once a fold.")
+@click.option("--validation-share", type=click.FloatRange(0, 1, True, True), default=0.1, show_default=True,
+              help="Share of the clips learnt from, by group, with --esc50 and --shipped.")  # fmt: skip
+@click.option("--launch", default="python", show_default=True, help='Starts a run: "torchrun --nproc-per-node 8".')
+@click.option("--stop-after", help="End in good time before this, resumable: 540s, 9m, 2h.")
+def main(
+    options: tuple[str, ...],
+    directory: Path,
+    esc50: Path | None,
+    shipped: Path | None,
+    manifests: tuple[Path, ...],
+    validation_share: float,
+    launch: str,
+    stop_after: str | None,
+) -> None:
+    """Train one run a fold, each tested on the fold that it did not learn from.
+
+    All other OPTIONS are those of training.secost; {fold} in them stands for the name of the fold. Groups (clips of one
+    recording) that lie in several folds are not learnt from where one of their clips is tested on.
+
+    \b
+    Examples:
+      python -m training.crossval --esc50 ESC-50 --run runs/cv --stages 4 --epochs 60
+      python -m training.crossval --shipped data --run runs/cv --teacher yamnet=yamnet-{fold}.npz \\
+          --stage labels=0.3,0=0.3,yamnet=0.4
+      python -m training.crossval --manifest a.csv --manifest b.csv --manifest c.csv --run runs/cv
+    """
+    until = time.monotonic() + seconds(stop_after) if stop_after else math.inf
+    if sum(map(bool, (esc50, shipped, manifests))) != 1:
+        raise click.UsageError("name the data with one of --esc50, --shipped and --manifest")
+    if len(manifests) == 1:
+        raise click.UsageError("--manifest comes once a fold, at least twice")
+    try:
+        given = merged({}, options)
+        if esc50 or shipped:
+            folds = write_folds("esc50" if esc50 else "shipped", esc50 or shipped, directory, validation_share)
+        else:
+            folds = {str(number): path.absolute() for number, path in enumerate(manifests, start=1)}
+        claim(directory, folds, flags({name: value for name, value in given.items() if name not in OF_MACHINE}))
+    except SedkitError as error:
+        raise click.ClickException(str(error)) from None
+    machine = flags({name: value for name, value in given.items() if name in OF_MACHINE})
+    failed = []
+    for fold, manifest in folds.items():
+        run = directory / f"fold-{fold}"
+        if (run / "model.onnx").exists():
+            click.echo(f"fold {fold}: finished", err=True)
+            continue
+        arguments = [
+            "--directory",
+            str(run),
+            "--manifest",
+            str(manifest),
+            *(o.replace("{fold}", fold) for o in options),
+        ]
+        if (run / "config.json").exists():
+            arguments = ["--resume", str(run), "--manifest", str(manifest), *machine]
+        if stop_after:
+            arguments += ["--stop-after", f"{max(0.0, until - time.monotonic()):.0f}s"]
+        click.echo(f"fold {fold}: {shlex.join(arguments)}", err=True)
+        code = ended([*launcher(launch), *arguments])
+        if code in (130, -2):
+            raise SystemExit(130)
+        if code:
+            failed.append(f"{fold} (exit code {code})")
+        elif not (run / "model.onnx").exists():
+            click.echo("stopped in time; give the same command again to go on", err=True)
+            return
+    if failed:
+        raise click.ClickException(f"folds that are not finished: {', '.join(failed)}; what each said stands above")
+    click.echo(f"finished; python -m training.evaluate crossval {shlex.quote(str(directory))}", err=True)
+
+
+def claim(directory: Path, folds: dict[str, Path], options: list[str]) -> None:
+    """Write ``crossval.json``, unless it is there and the same.
+
+    Raises
+    ------
+    CrossValidationError
+        If another cross-validation is there.
+    """
+    about = {"folds": {fold: str(path) for fold, path in folds.items()}, "options": options}
+    if not (directory / "crossval.json").exists():
+        write_json(directory / "crossval.json", about)
+    elif read(directory) != about:
+        raise CrossValidationError(
+            f"{directory}: holds a cross-validation of other folds or with other options; name another --run"
+        )
+
+
+def read(directory: Path) -> dict[str, Any]:
+    """``crossval.json``: ``folds``, name → manifest, from ``directory``; ``options`` of every training.
+
+    Raises
+    ------
+    CrossValidationError
+        If there is none, or it cannot be read.
+    """
+    path = directory / "crossval.json"
+    try:
+        about: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise CrossValidationError(f"{path}: {error.strerror}; python -m training.crossval makes one") from None
+    except ValueError as error:
+        raise CrossValidationError(f"{path}: is damaged ({error}); remove it, and give the command again") from None
+    return about
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+"""``python -m training.evaluate crossval``: the tables of a cross-validation, from its checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sedkit.metrics import summary
+from training.crossval import CrossValidationError
+from training.evaluate.bootstrap import accuracy, drawn, mean_ap
+from training.evaluate.systems import Fold, System, cascade, open_folds, yamnet
+from training.evaluate.tables import table, three
+from training.files import replacing
+from training.options import torch_device
+from training.peers import peer_model
+from training.reports import describe
+from training.run import read_config
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+PAIRS = 15  # most confused, in the text
+METRICS = {"accuracy": accuracy, "mAP": mean_ap}
+
+
+@click.command()
+@click.argument("directory", metavar="CV", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--peer", metavar="yamnet=FILE", callback=peer_model, help="YAMNet (TFLite), on the same clips.")
+@click.option("--json", "as_json", is_flag=True, help="JSON in place of Markdown.")
+@click.option("--confusion", type=FILE, help="Write the last student's confusion matrix here, as CSV.")
+@click.option("--group", default="", metavar="PREFIX", help="Test on clips of groups that begin so, such as esc50:")
+@click.option("--replicates", type=click.IntRange(100), default=1000, show_default=True, help="Of the bootstrap.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+def command(
+    directory: Path,
+    peer: Path | None,
+    as_json: bool,
+    confusion: Path | None,
+    group: str,
+    replicates: int,
+    device: str,
+) -> None:
+    """Tables of the cross-validation CV (training.crossval): every clip is scored by networks that never heard it.
+
+    Folds that are not finished are left out. The scores of the peer are kept in CV/yamnet.npz.
+
+    \b
+    Examples:
+      python -m training.evaluate crossval runs/cv
+      python -m training.evaluate crossval runs/cv --peer yamnet=yamnet.tflite --confusion confusion.csv
+      python -m training.evaluate crossval runs/cv --group esc50: --json > cv.json
+    """
+    found = report(directory, torch_device(device), peer, group, replicates)
+    for fold in found["missing"]:
+        click.echo(f"left out: fold {fold}, which is not finished", err=True)
+    if confusion:
+        write_confusion(confusion, found["confusion"])
+    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else document(found), nl=as_json)
+
+
+def report(
+    directory: Path, device: torch.device, peer: Path | None = None, group: str = "", replicates: int = 1000
+) -> dict[str, Any]:
+    """All that there is to say of a cross-validation, for JSON.
+
+    Parameters
+    ----------
+    peer : YAMNet's TFLite file.
+    group : what the groups of the clips to test on begin with; empty: all clips.
+    replicates : of the bootstrap.
+
+    Raises
+    ------
+    SedkitError
+        If no fold is finished, or its data or the peer cannot be used.
+    """
+    folds, missing = open_folds(directory, group)
+    if not folds:
+        raise CrossValidationError(f"{directory}: no fold is finished; go on with python -m training.crossval")
+    networks = cascade(folds, device)
+    peers = yamnet(peer, folds, directory / "yamnet.npz") if peer else []
+    return {
+        **about(folds, missing),
+        "replicates": replicates,
+        **measured(folds, [*networks, *peers], replicates),
+        "confusion": confused(folds, networks[-1]),
+    }
+
+
+def about(folds: list[Fold], missing: list[str]) -> dict[str, Any]:
+    """What was trained on what, from the runs' ``config.json``."""
+    configs = [read_config(fold.run.directory) for fold in folds]
+    same = ("date", "git_revision", "device", "seed", "settings", "supervision", "command")
+    return {
+        "name": configs[0]["model"]["name"],
+        **{key: configs[0][key] for key in same},
+        "folds": [fold.name for fold in folds],
+        "missing": missing,
+        "clips": {
+            **{split: [config["clips"][split] for config in configs] for split in ("train", "validation")},
+            "test": [len(fold.rows) for fold in folds],
+        },
+        "sources": len({group for fold in folds for group in fold.groups}),
+    }
+
+
+def measured(folds: list[Fold], systems: list[System], replicates: int) -> dict[str, Any]:
+    """Accuracy and mAP of every system, gains over the first of them, Teacher-0, and AP of every class."""
+    weights = np.split(
+        drawn([group for fold in folds for group in fold.groups], replicates),
+        np.cumsum([len(fold.groups) for fold in folds])[:-1],
+        axis=1,
+    )
+    labels = folds[0].run.labels
+    rows: list[dict[str, Any]] = []
+    ap: dict[str, list[float]] = {}
+    first: dict[str, tuple[Any, Any]] = {}
+    for system in systems:
+        pairs = [(fold.targets, scores) for fold, scores in zip(folds, system.scores, strict=True)]
+        found = [summary(*pair, labels) for pair in pairs]
+        ap[system.name] = [_mean([each.ap[place] for each in found]) for place in range(len(labels))]
+        row: dict[str, Any] = {"system": system.name, "gain": {}}
+        for metric, of in METRICS.items():
+            by_fold = np.array([each.accuracy if metric == "accuracy" else each.mean_ap for each in found])
+            drawn_again = np.mean([of(*pair, held) for pair, held in zip(pairs, weights, strict=True)], axis=0)
+            row[metric] = estimate(by_fold, drawn_again)
+            if system is systems[0]:
+                first[metric] = by_fold, drawn_again
+            else:
+                row["gain"][metric] = estimate(by_fold - first[metric][0], drawn_again - first[metric][1])
+        rows.append(row)
+    clips = sum(fold.targets.sum(0) for fold in folds)
+    classes = [
+        {
+            "label": label.name,
+            "mid": label.mid,
+            "clips": int(clips[place]),
+            "AP": {name: number(values[place]) for name, values in ap.items()},
+        }
+        for place, label in enumerate(labels)
+    ]
+    return {"systems": rows, "classes": classes}
+
+
+def estimate(by_fold: NDArray[np.float64], replicates: NDArray[np.float64]) -> dict[str, Any]:
+    """A figure: in every fold, mean and standard deviation over folds, and the middle 95 % of its replicates."""
+    defined = replicates[~np.isnan(replicates)]
+    return {
+        "folds": [number(value) for value in by_fold],
+        "mean": number(float(by_fold.mean())),
+        "deviation": number(float(by_fold.std(ddof=1))) if len(by_fold) > 1 else None,
+        "interval": [float(bound) for bound in np.quantile(defined, (0.025, 0.975))] if len(defined) else None,
+    }
+
+
+def confused(folds: list[Fold], system: System) -> dict[str, Any]:
+    """Confusion matrix over the clips with one label: a row a true class, a column a highest score."""
+    labels = folds[0].run.labels
+    counts = np.zeros((len(labels), len(labels)), int)
+    for fold, scores in zip(folds, system.scores, strict=True):
+        single = fold.targets.sum(1) == 1
+        np.add.at(counts, (fold.targets[single].argmax(1), scores[single].argmax(1)), 1)
+    return {"system": system.name, "labels": [label.name for label in labels], "counts": counts.tolist()}
+
+
+def write_confusion(path: Path, confusion: dict[str, Any]) -> None:
+    """The matrix as CSV: a row a true class, a column what it was taken for."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["", *confusion["labels"]])
+        writer.writerows([label, *row] for label, row in zip(confusion["labels"], confusion["counts"], strict=True))
+
+
+def document(report: dict[str, Any]) -> str:
+    """The report in Markdown."""
+    clips, settings = report["clips"], report["settings"]
+    tested = f"{sum(clips['test'])} clips of {report['sources']} sources in {len(report['folds'])} folds"
+    if report["missing"]:
+        tested += f", without {', '.join(report['missing'])}, which are not finished"
+    lines = [
+        f"## Cross-validation of {report['name']}\n",
+        f"- tested on {tested}; learnt from {_range(clips['train'])} clips, "
+        f"best epochs chosen on {_range(clips['validation'])}",
+        f"- networks: width {settings['width']:g}, {settings['epochs']} epochs of crops of {settings['crop']:g} s, "
+        f"seed {report['seed']}; "
+        + ", ".join(f"student {n}: {describe(stage)}" for n, stage in enumerate(report["supervision"]) if n),
+        f"- {report['date']}, commit {report['git_revision']}, {report['device']}",
+        "- mean and standard deviation over folds; intervals: middle 95 % of "
+        f"{report['replicates']} bootstrap replicates over sources\n",
+        *(_by_fold(report, metric) for metric in METRICS),
+        _gains(report),
+        _classes(report),
+        _pairs(report["confusion"]),
+    ]
+    return "\n".join(line for line in lines if line)
+
+
+def _by_fold(report: dict[str, Any], metric: str) -> str:
+    head = [metric, *(f"fold {fold}" for fold in report["folds"]), "mean", "deviation", "95 %"]
+    rows = [
+        [row["system"], *map(three, row[metric]["folds"]), *_spread(row[metric], three)] for row in report["systems"]
+    ]
+    return table(head, rows)
+
+
+def _gains(report: dict[str, Any]) -> str:
+    head = ["gain over Teacher-0", "accuracy", "deviation", "95 %", "mAP", "deviation", "95 %", "relative"]
+    base = report["systems"][0]["mAP"]["mean"]
+    rows = []
+    for row in report["systems"][1:]:
+        gain = row["gain"]
+        relative = f"{gain['mAP']['mean'] / base:+.1%}" if base and gain["mAP"]["mean"] is not None else "-"
+        rows.append([row["system"], *_spread(gain["accuracy"], _signed), *_spread(gain["mAP"], _signed), relative])
+    return table(head, rows) if rows else ""
+
+
+def _classes(report: dict[str, Any]) -> str:
+    names = [row["system"] for row in report["systems"]]
+    last = report["confusion"]["system"]
+    ordered = sorted(report["classes"], key=lambda each: (each["AP"][last] is None, each["AP"][last]))
+    rows = [[each["label"], str(each["clips"]), *(three(each["AP"][name]) for name in names)] for each in ordered]
+    return table(["AP", "clips", *names], rows)
+
+
+def _pairs(confusion: dict[str, Any]) -> str:
+    counts, labels = np.array(confusion["counts"]), confusion["labels"]
+    of = counts.sum(1)
+    np.fill_diagonal(counts, 0)
+    places = np.argsort(-counts, axis=None, kind="stable")[:PAIRS]
+    pairs = [divmod(int(place), len(labels)) for place in places if counts.flat[place]]
+    rows = [[labels[true], labels[taken], f"{counts[true, taken]} of {of[true]}"] for true, taken in pairs]
+    return table([f"most confused by {confusion['system']}", "taken for", "clips"], rows) if rows else ""
+
+
+def number(value: float) -> float | None:
+    """For JSON: None where it is undefined."""
+    return float(value) if math.isfinite(value) else None
+
+
+def _mean(values: Sequence[float]) -> float:
+    defined = [value for value in values if not math.isnan(value)]
+    return sum(defined) / len(defined) if defined else math.nan
+
+
+def _spread(figure: dict[str, Any], text: Any) -> list[str]:
+    low, high = figure["interval"] or (None, None)
+    return [text(figure["mean"]), three(figure["deviation"]), f"{text(low)} to {text(high)}"]
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.3f}"
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low} to {high}"

@@ -1,0 +1,185 @@
+"""``python -m training.evaluate timelines``: what models hear in soundscapes and when, against the truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from sedkit.audio import open_audio
+from sedkit.contract import Label
+from sedkit.geometry import SAMPLE_RATE
+from sedkit.metrics import summary
+from sedkit.tagger import Tagger
+from training.data.events import read_events
+from training.data.manifest import SPLITS, Manifest
+from training.evaluate.detection import EvaluationError, Heard, Spans, quality, spans
+from training.evaluate.systems import progress
+from training.evaluate.tables import table, three
+from training.peers import Yamnet, mapped, peer_model
+
+COLUMNS = {  # of the table
+    "mAP": "mAP",
+    "mAUC": "mAUC",
+    "segment_f1": "segment F1",
+    "event_f1": "event F1",
+    "best_segment_f1": "best segment F1",
+    "best_event_f1": "best event F1",
+    "PSDS1": "PSDS1",
+    "PSDS2": "PSDS2",
+    "PSDS1_mean": "PSDS1 mean",
+    "PSDS2_mean": "PSDS2 mean",
+}
+PEER_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Soundscapes:
+    """Recordings of one split: their files, weak labels [clips, classes] and strong ones."""
+
+    labels: tuple[Label, ...]
+    paths: list[Path]
+    targets: NDArray[np.float32]
+    truth: list[Spans]
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.argument("folder", metavar="SOUNDSCAPES", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
+@click.option("--peer", metavar="yamnet=FILE", callback=peer_model, help="YAMNet (TFLite), on the same recordings.")
+@click.option("--json", "as_json", is_flag=True, help="JSON in place of Markdown.")
+def command(models: tuple[str, ...], folder: Path, split: str, peer: Path | None, as_json: bool) -> None:
+    """Tags and times that MODELs give to SOUNDSCAPES (training.data soundscapes), against their labels.
+
+    A MODEL is a file or the name of an installed one, run as sedkit runs it. mAP and mAUC are of the tags of whole
+    recordings, the other figures of the timeline: F1 of segments of 1 s and of events (onset within 200 ms, offset
+    within 200 ms or half the event), at the model's own thresholds and at those best on these recordings, and PSDS1
+    and PSDS2 of DCASE task 4.
+
+    \b
+    Examples:
+      python -m training.data soundscapes esc50.csv --count 500 --output soundscapes
+      python -m training.evaluate timelines runs/first/model.onnx soundscapes
+      python -m training.evaluate timelines wels-secost model-int8.onnx soundscapes --peer yamnet=yamnet.tflite
+    """
+    held = read_soundscapes(folder, split)
+    systems: dict[str, Callable[[Path], Heard]] = {model: sedkit_model(model, held.labels) for model in models}
+    if peer:
+        systems["YAMNet, as it is"] = yamnet(peer, held.labels)
+    rows = []
+    with progress("listening", len(systems) * len(held.paths)) as step:
+        for name, hear in systems.items():
+            heard = []
+            for path in held.paths:
+                heard.append(hear(path))
+                step(1)
+            rows.append({"system": name, **figures(heard, held)})
+    events = sum(map(len, held.truth))
+    report = {
+        "soundscapes": folder.name,
+        "split": split,
+        "recordings": len(held.paths),
+        "events": events,
+        "seconds": sum(found.duration for found in heard),
+        "classes": int((held.targets.sum(0) > 0).sum()),
+        "systems": rows,
+    }
+    click.echo(json.dumps(report, indent=2, ensure_ascii=False) if as_json else document(report), nl=as_json)
+
+
+def read_soundscapes(folder: Path, split: str) -> Soundscapes:
+    """The recordings of a split of a set of soundscapes (``training.data.soundscape_set``).
+
+    Raises
+    ------
+    ManifestError, EvaluationError
+        If the set cannot be read, or holds none.
+    """
+    manifest = Manifest.load(folder / "manifest.csv").select(split)
+    if not len(manifest):
+        raise EvaluationError(f"{folder}: no recording of the split {split!r}")
+    events, _ = read_events(folder / f"{split}.tsv")
+    truth: dict[str, Spans] = {Path(path).name: [] for path in manifest.paths}
+    for event in events:
+        place = manifest.vocabulary.find(event.label)
+        if event.clip not in truth or (event.label and place is None):
+            raise EvaluationError(f"{folder / split}.tsv: {event.clip}, {event.label!r}: not in manifest.csv")
+        if place is not None:
+            truth[event.clip].append((event.onset, event.offset, place))
+    return Soundscapes(
+        manifest.vocabulary.labels, [Path(path) for path in manifest.paths], manifest.targets(), list(truth.values())
+    )
+
+
+def sedkit_model(model: str, labels: Sequence[Label]) -> Callable[[Path], Heard]:
+    """Recording → what a sedkit model hears in it: its segments, and events at its own thresholds.
+
+    Raises
+    ------
+    ModelError, EvaluationError
+        If it cannot be loaded, or does not know a class.
+    """
+    tagger = Tagger(model, device="cpu")
+    known = {label.mid or label.name: place for place, label in enumerate(tagger.labels)}
+    keys = [label.mid or label.name for label in labels]
+    if unknown := [label.name for key, label in zip(keys, labels, strict=True) if key not in known]:
+        names = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+        raise EvaluationError(f"{model}: does not know {len(unknown)} of the classes ({names})")
+    columns = [known[key] for key in keys]
+    wanted = {key: place for place, key in enumerate(keys)}
+
+    def hear(path: Path) -> Heard:
+        timeline = tagger.timeline(path, resolution="native")
+        edges = np.array([*(cell.start for cell in timeline.seconds), timeline.duration])
+        found = [(event.onset, event.offset, event.mid or event.label) for event in timeline.events]
+        return Heard(
+            edges,
+            timeline.scores[:, columns],
+            [(onset, offset, wanted[key]) for onset, offset, key in found if key in wanted],
+        )
+
+    return hear
+
+
+def yamnet(model: Path, labels: Sequence[Label]) -> Callable[[Path], Heard]:
+    """Recording → what YAMNet hears in it: the classes under their names, events at a threshold of 0.5.
+
+    A frame's score holds for the 0.48 s around its centre.
+    """
+    peer = Yamnet(model)
+
+    def hear(path: Path) -> Heard:
+        with open_audio(path) as stream:
+            waveform = np.concatenate([*stream, np.zeros(0, np.float32)])
+        scores = mapped(peer(waveform), peer.labels, labels)
+        edges = peer.hop * np.arange(len(scores) + 1.0) + (peer.window - peer.hop) / 2
+        edges[0], edges[-1] = 0, len(waveform) / SAMPLE_RATE
+        return Heard(edges, scores, spans(edges, scores, PEER_THRESHOLD))
+
+    return hear
+
+
+def figures(heard: Sequence[Heard], held: Soundscapes) -> dict[str, Any]:
+    """Metrics of a system: of tags, which are means of its scores, and of times."""
+    tags = summary(held.targets, np.stack([found.scores.mean(0) for found in heard]), held.labels)
+    return {"mAP": tags.mean_ap, "mAUC": tags.mean_auc, **quality(heard, held.truth)}
+
+
+def document(report: dict[str, Any]) -> str:
+    """The report in Markdown."""
+    rows = [[row["system"], *(three(row[key]) for key in COLUMNS)] for row in report["systems"]]
+    return (
+        f"## Timelines of {report['soundscapes']}\n\n"
+        f"- {report['recordings']} recordings of the split {report['split']}, {report['seconds'] / 60:.0f} min, "
+        f"{report['events']} events of {report['classes']} classes\n"
+        "- all classes count the same; best F1: at the thresholds, one a class, that are best on these recordings\n"
+        "- PSDS mean: over classes, without PSDS's penalty for how much they differ\n\n"
+        + table(["system", *COLUMNS.values()], rows)
+    )
