@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -28,6 +29,7 @@ from training.secost import main as secost
 
 GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
 OF_MACHINE = ON_RESUME | {"device"}
+STOPPED = {-signal.SIGINT, 128 + signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGTERM}  # exit codes
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "ignore_unknown_options": True})
@@ -78,8 +80,8 @@ def main(
             continue
         limit = [] if math.isinf(until) else ["--stop-after", f"{max(0.0, until - time.monotonic()):.0f}s"]
         code = ended(command + limit)
-        if code in (130, -2):
-            raise SystemExit(130)
+        if code in STOPPED:
+            raise SystemExit(128 + abs(code) % 128)
         if code:
             failed.append(f"{name} (exit code {code})")
         elif not (run / "model.onnx").exists():
@@ -148,8 +150,13 @@ def launcher(launch: str) -> list[str]:
 
 
 def ended(command: list[str]) -> int:
-    """Exit code of ``command``; Ctrl-C reaches it first, and it says how it ends."""
-    with subprocess.Popen(command) as process:
+    """Exit code of ``command``. Ctrl-C reaches it first, and it says how it ends; SIGTERM is passed on to it."""
+    try:
+        process = subprocess.Popen(command)
+    except OSError as error:
+        raise click.ClickException(f"{command[0]}: {error.strerror}; see --launch") from None
+    with process:
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         while True:
             try:
                 return process.wait()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -172,6 +175,7 @@ def test_experiments_run_what_is_not_finished(run: Path, small_manifest: Path, t
         (["fig2-left", "--only", "alpha2"], "has no run alpha2; it has alpha0.0"),
         (["table2-base", "--epochs", "few"], "'few' is not a valid integer"),
         (["table2-base", "--run", "x"], "leave out"),
+        (["table2-base", "--launch", "nowhere/torchrun"], "No such file or directory; see --launch"),
         (["table2-base", "--eopchs", "3"], "No such option"),
     ],
 )
@@ -203,6 +207,25 @@ def test_a_failed_run_does_not_stop_the_others_and_is_named_last(small_manifest:
     assert result.output.splitlines()[-1] == (
         "Error: not finished: mine-one (exit code 3), mine-two (exit code 3); what each said stands above"
     )
+
+
+@pytest.mark.parametrize("code", [130, 143])
+def test_an_interrupt_ends_the_experiments(code: int, small_manifest: Path, tmp_path: Path) -> None:
+    text = f'manifest = "{small_manifest}"\n[runs.one]\n[runs.two]\n'
+    launch = shlex.join(["sh", "-c", f"exit {code}"])
+    command = [written(tmp_path, text), "--directory", str(tmp_path), "--launch", launch]
+    result = CliRunner().invoke(experiments.main, command)
+    assert result.exit_code == code
+    assert "mine-two" not in result.output
+
+
+def test_what_is_sent_to_the_experiments_reaches_the_training(tmp_path: Path) -> None:
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert experiments.ended(["sleep", "60"]) == -signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_preset_that_cannot_be_found_is_an_error() -> None:
