@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from functools import reduce
 from pathlib import Path
@@ -49,6 +49,13 @@ CASCADE = (
     click.option("--stages", type=click.IntRange(0), help="Students after Teacher-0 [default: 4, or one an alpha]."),
     click.option("--alpha", default="0.3", help="Share of the labels (Eq. 2): one number, or one a stage: 0.3,0.2."),
     click.option("--stage", multiple=True, help="Eq. 6, once a stage, in place of --stages: labels=0.3,0=0.3,1=0.4."),
+    click.option(
+        "--teacher",
+        multiple=True,
+        metavar="NAME=FILE",
+        help="What an external teacher says of the clips (training.teachers); its NAME may stand in --stage.",
+    ),
+    click.option("--first", default="labels=1", help="What Teacher-0 learns from: the labels, and external teachers."),
     click.option("--seed", type=click.IntRange(0), default=0),
     click.option("--on-error", type=click.Choice(["stop", "skip"]), default="stop", help="Clips that cannot be used."),
     click.option("--name", default="wels-secost", help="Name of the exported model."),
@@ -150,16 +157,18 @@ def begin(options: Mapping[str, Any], device: torch.device) -> Run:
             **{key: options[key] for key in ("gain", "mixup", "mixed", "time_mask", "band_mask", "overlay")},
         ),
     )
+    teachers = teachers_of(options["teacher"])
     return Run.begin(
         options["directory"] or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S"),
         options["manifest"],
         options["vocabulary"],
         settings,
-        stages_of(options["stages"], options["alpha"], options["stage"]),
+        stages_of(options["stages"], options["alpha"], options["stage"], options["first"], teachers),
         options["seed"],
         options["on_error"],
         {"name": options["name"], "license": options["license"]},
         device,
+        teachers,
     )
 
 
@@ -174,12 +183,25 @@ def execution_of(options: Mapping[str, Any], device: torch.device) -> Execution:
     )
 
 
-def stages_of(stages: int | None, alpha: str, stage: tuple[str, ...]) -> list[Supervision]:
+def teachers_of(given: tuple[str, ...]) -> dict[str, Path]:
+    """Files of external teachers by name, from the command line."""
+    teachers = {}
+    for text in given:
+        name, _, file = text.partition("=")
+        if not (name.isidentifier() and file) or name == LABELS or name in teachers:
+            raise click.BadParameter(f"{text!r} is not NAME=FILE with a name of its own", param_hint="--teacher")
+        teachers[name] = Path(file)
+    return teachers
+
+
+def stages_of(
+    stages: int | None, alpha: str, stage: tuple[str, ...], first: str = "labels=1", external: Collection[str] = ()
+) -> list[Supervision]:
     """The supervision of every generation, Teacher-0's first, from the command line."""
     if stage:
         if stages not in (None, len(stage)):
             raise click.BadParameter(f"{stages}, but {len(stage)} --stage; leave it out", param_hint="--stages")
-        students = [parse(text, number) for number, text in enumerate(stage, start=1)]
+        students = [parse(text, number, external) for number, text in enumerate(stage, start=1)]
     else:
         try:
             schedule = [float(part) for part in alpha.split(",")]
@@ -190,7 +212,7 @@ def stages_of(stages: int | None, alpha: str, stage: tuple[str, ...]) -> list[Su
         if stages is None:
             stages = 4 if len(schedule) == 1 else len(schedule)
         students = single_teacher(stages, schedule)
-    return [{LABELS: 1.0}, *students]
+    return [parse(first, 0, external), *students]
 
 
 def torch_device(name: str) -> torch.device:

@@ -7,13 +7,16 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sedkit.contract import Label
 from sedkit.errors import SedkitError
@@ -29,7 +32,8 @@ from training.files import write_json
 from training.lock import Lock
 from training.progress import decoding
 from training.settings import Settings
-from training.supervision import LABELS, Supervision
+from training.supervision import Supervision, key_of
+from training.teachers import read_predictions, write_predictions
 
 
 class RunError(SedkitError):
@@ -42,7 +46,7 @@ class Run:
 
     Attributes
     ----------
-    supervision : one a generation, Teacher-0's (the labels alone) first.
+    supervision : one a generation, Teacher-0's first.
     data : hash of the manifest.
     """
 
@@ -64,6 +68,15 @@ class Run:
     def generation(self, number: int) -> Path:
         """Directory of a generation."""
         return self.directory / f"generation-{number}"
+
+    def external(self, teacher: str) -> Path:
+        """Predictions of an external teacher."""
+        return self.directory / "teachers" / f"{teacher}.npz"
+
+    def said(self, teacher: str) -> NDArray[np.float16]:
+        """What an external teacher predicts of the training split, [clips, classes]."""
+        said = read_predictions(self.external(teacher), self.data, self.labels)
+        return said.probabilities[self.manifest.indices("train")]
 
     def has(self, generation: int, name: str) -> bool:
         """Has a generation left the file ``name``? As rank 0 sees it, on every rank."""
@@ -97,8 +110,14 @@ class Run:
         on_error: OnError,
         model: dict[str, str],
         device: torch.device,
+        teachers: Mapping[str, Path] | None = None,
     ) -> Run:
-        """Make the run directory and write ``config.json``. ``model``: ``name`` and ``license`` of the export.
+        """Make the run directory and write ``config.json``.
+
+        Parameters
+        ----------
+        model : ``name`` and ``license`` of the export.
+        teachers : predictions of external teachers (training.teachers), which are copied into the directory.
 
         Raises
         ------
@@ -106,6 +125,8 @@ class Run:
             If the directory already holds a run.
         ManifestError
             If the data cannot be used as it is.
+        TeacherError
+            If the predictions are not of this data.
         OutputError
             If the directory cannot be written to.
         """
@@ -114,12 +135,16 @@ class Run:
         with Lock(directory):
             _refuse_begun(directory)
             run = cls(directory, settings, supervision, seed, audio, audio.manifest.sha256())
+            external = {name: read_predictions(path, run.data, run.labels) for name, path in (teachers or {}).items()}
+            for name, said in external.items():
+                write_predictions(run.external(name), said, run.data, run.labels)
             about = {
                 "manifest": manifest if "://" in manifest else str(Path(manifest).absolute()),
                 "vocabulary": str(vocabulary.absolute()) if vocabulary else None,
                 "on_error": on_error,
                 "model": model,
                 "device": describe_device(device),
+                "teachers": {name: said.about for name, said in external.items()},
             }
             write_json(directory / "config.json", about | run._config())
         return run
@@ -225,7 +250,7 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 def read_supervision(config: dict[str, Any]) -> list[Supervision]:
     """The supervision of every generation, from ``config.json``."""
-    return [{key if key == LABELS else int(key): w for key, w in stage.items()} for stage in config["supervision"]]
+    return [{key_of(name): weight for name, weight in stage.items()} for stage in config["supervision"]]
 
 
 @cache

@@ -1,13 +1,14 @@
 """What a network is trained towards: Eq. 2 and Eq. 6, a convex combination of labels and teachers.
 
-The *supervision* of a stage maps ``LABELS`` and earlier generations (0 is Teacher-0) to their weights
-alpha_k, which sum to one. Eq. 2 is the case of one teacher, the generation before.
+The *supervision* of a network maps ``LABELS``, earlier generations (0 is Teacher-0) and external teachers by their
+names (training.teachers) to their weights alpha_k, which sum to one. Eq. 2 is the case of one teacher, the generation
+before.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 from sedkit.errors import SedkitError
 
 LABELS = "labels"
-Supervision = dict[str | int, float]  # {"labels": 0.3, 0: 0.7}
+Key = str | int  # LABELS or the name of an external teacher; the number of a generation
+Supervision = dict[Key, float]  # {"labels": 0.3, 0: 0.7}
 
 
 class SupervisionError(SedkitError):
@@ -35,12 +37,15 @@ def single_teacher(stages: int, alpha: Sequence[float]) -> list[Supervision]:
     return [checked({LABELS: a, stage - 1: 1 - a}, stage) for stage, a in enumerate(schedule, start=1)]
 
 
-def parse(text: str, stage: int) -> Supervision:
-    """Eq. 6 as text: ``labels=0.3,0=0.3,1=0.4``, weights of the labels and of generations 0 and 1."""
+def parse(text: str, stage: int, external: Collection[str] = ()) -> Supervision:
+    """Eq. 6 as text: ``labels=0.3,0=0.3,1=0.4``, weights of the labels and of generations 0 and 1.
+
+    ``external``: names of teachers that stand there as well.
+    """
     weights: Supervision = {}
     for part in text.split(","):
         name, _, value = part.partition("=")
-        key: str | int = name.strip() if name.strip() == LABELS else _generation(name, text)
+        key = _key(name.strip(), text, external)
         try:
             weight = float(value)
         except ValueError:
@@ -49,6 +54,11 @@ def parse(text: str, stage: int) -> Supervision:
             raise SupervisionError(f"{text!r}: {name.strip()} stands there twice")
         weights[key] = weight
     return checked(weights, stage)
+
+
+def key_of(name: str) -> Key:
+    """The key that a supervision written as JSON has under ``name``."""
+    return int(name) if name.isdigit() else name
 
 
 def checked(weights: Supervision, stage: int) -> Supervision:
@@ -65,24 +75,26 @@ def checked(weights: Supervision, stage: int) -> Supervision:
         raise SupervisionError(f"stage {stage}: the weights sum to {sum(weights.values()):g}, not to 1: {weights}")
     for key in weights:
         if isinstance(key, int) and not 0 <= key < stage:
-            raise SupervisionError(f"stage {stage}: generation {key} is not there yet; teachers are 0 to {stage - 1}")
+            there = f"teachers are 0 to {stage - 1}" if stage else "Teacher-0 has none before it"
+            raise SupervisionError(f"stage {stage}: generation {key} is not there yet; {there}")
     return {key: weight for key, weight in weights.items() if weight > 0}
 
 
 def targets(
-    weights: Supervision, labels: NDArray[np.float32], predictions: Mapping[int, NDArray[np.floating]]
+    weights: Supervision, labels: NDArray[np.float32], predictions: Mapping[Key, NDArray[np.floating]]
 ) -> NDArray[np.float32]:
     """Eq. 6: the targets [clips, classes] in [0, 1] from labels and teachers' clip probabilities of that shape."""
     mixed = np.zeros(labels.shape, np.float64)
     for key, weight in weights.items():
-        mixed += weight * np.asarray(labels if key == LABELS else predictions[int(key)], np.float64)
+        mixed += weight * np.asarray(labels if key == LABELS else predictions[key], np.float64)
     return mixed.astype(np.float32)
 
 
-def _generation(name: str, text: str) -> int:
-    try:
+def _key(name: str, text: str, external: Collection[str]) -> Key:
+    if name == LABELS or name in external:
+        return name
+    if name.isdigit():
         return int(name)
-    except ValueError:
-        raise SupervisionError(
-            f"{text!r}: {name.strip()!r} is neither '{LABELS}' nor the number of a generation"
-        ) from None
+    raise SupervisionError(
+        f"{text!r}: {name!r} is neither '{LABELS}' nor the number of a generation, nor a --teacher by that name"
+    )

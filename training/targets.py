@@ -33,11 +33,11 @@ from training import distributed
 from training.clips import Clips, Labels, Some
 from training.data.sampling import Rows
 from training.scores import predict, scores
-from training.supervision import Supervision, targets
+from training.supervision import Key, Supervision, targets
 from training.wels import Network
 
 CHUNK = 2048  # clips predicted between two writes
-Predictions = Mapping[int, NDArray[np.float16]]
+Predictions = Mapping[Key, NDArray[np.float16]]
 
 
 class Targets:
@@ -45,7 +45,7 @@ class Targets:
 
     Parameters
     ----------
-    stored : predictions [clips, classes] of teachers that were computed before.
+    stored : predictions [clips, classes] of teachers that were computed before, and of external ones.
     live : networks of teachers that are asked anew; ``batch_size`` and ``workers`` are as in ``scores``.
     """
 

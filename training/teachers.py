@@ -1,0 +1,257 @@
+"""External teachers: what models that are no part of the cascade say of every clip of a manifest (Eq. 6).
+
+    python -m training.teachers yamnet --model yamnet.tflite --manifest manifest.csv --output yamnet.npz
+    python -m training.teachers sedkit --model model.onnx --manifest manifest.csv --output earlier.npz
+    python -m training.secost --teacher yamnet=yamnet.npz --stage labels=0.3,0=0.3,yamnet=0.4
+
+The file is NumPy's NPZ: ``probabilities`` float16 [clips, classes], a row for every clip of the manifest whatever its
+split, and ``about``, JSON: hash of the manifest, classes, what the teacher is and how good it is on each split.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from sedkit.contract import Label
+from sedkit.errors import SedkitError
+from sedkit.metrics import summary
+from training.data.source import Audio, open_audio
+from training.files import replacing
+from training.progress import decoding
+
+FULL_SCALE = 32768.0  # int16 of a sample of 1.0
+FOLDS = 5  # groups of training clips; each is predicted by a mapping fitted on the others
+STRENGTHS = (3.0, 10.0, 30.0, 100.0)  # of the mapping's regularisation, to choose from
+FLOOR = 1e-4  # of a score that is taken the logit of
+
+
+class TeacherError(SedkitError):
+    """An external teacher cannot be asked, or its predictions do not fit."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a teacher says: ``probabilities`` float16 [clips, classes]; ``about``: what it is, and its metrics."""
+
+    probabilities: NDArray[np.float16]
+    about: dict[str, Any]
+
+
+def write_predictions(path: Path, said: Predictions, data: str, labels: Sequence[Label]) -> None:
+    """Write predictions on the clips of a manifest with hash ``data``, atomically."""
+    about = said.about | {"manifest_sha256": data, "labels": [asdict(label) for label in labels]}
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, probabilities=said.probabilities, about=np.array(json.dumps(about)))
+
+
+def read_predictions(path: Path, data: str, labels: Sequence[Label]) -> Predictions:
+    """Predictions on the clips of the manifest with hash ``data``.
+
+    Raises
+    ------
+    TeacherError
+        If the file cannot be read, or is about another manifest or other classes.
+    """
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            probabilities, about = file["probabilities"], json.loads(str(file["about"]))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise TeacherError(
+            f"{path}: predictions of a teacher cannot be read ({error}); python -m training.teachers"
+        ) from None
+    if about.pop("manifest_sha256") != data or about.pop("labels") != [asdict(label) for label in labels]:
+        raise TeacherError(f"{path}: predictions on another manifest, or on other classes; make them anew for this one")
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise TeacherError(f"{path}: probabilities that are not in [0, 1]; make them anew")
+    return Predictions(probabilities, about)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+def main() -> None:
+    """Ask a model what it hears in every clip of a manifest, as a teacher for the cascade."""
+
+
+def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
+    """Decorator: a command with the options that all teachers share."""
+    options = (
+        click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="File to write, .npz."),
+        click.option("--vocabulary", type=click.Path(path_type=Path), help="Classes [default: beside the manifest]."),
+        click.option("--manifest", required=True, help="The clips that are to be trained on; or a packed set."),
+        click.option("--model", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)),
+    )
+    return lambda function: main.command(name)(reduce(lambda made, option: option(made), options, function))
+
+
+@command("yamnet")
+def yamnet(model: Path, manifest: str, vocabulary: Path | None, output: Path) -> None:
+    """YAMNet (TFLite), its 521 scores mapped to the manifest's classes by logistic regression.
+
+    The mapping that predicts a training clip was fitted on clips of other groups: a teacher that has seen the label
+    only repeats it. The other splits are predicted by one that was fitted on the whole training split.
+
+    \b
+    Example:
+      python -m training.teachers yamnet --model yamnet.tflite --manifest manifest.csv --output yamnet.npz
+    """
+
+    def ask(audio: Audio) -> NDArray[np.float64]:
+        from training.peers import Yamnet
+
+        peer = Yamnet(model)
+        features = []
+        with click.progressbar(range(len(audio.manifest)), label="YAMNet", file=sys.stderr) as rows:
+            for row in rows:
+                features.append(heard(peer(audio[row] / np.float32(FULL_SCALE))))
+        return mapped(np.stack(features), audio)
+
+    answer(ask, "YAMNet, logistic regression fitted on other groups", model, manifest, vocabulary, output)
+
+
+@command("sedkit")
+def earlier(model: Path, manifest: str, vocabulary: Path | None, output: Path) -> None:
+    """A sedkit model (ONNX); classes that it does not know are refused.
+
+    \b
+    Example:
+      python -m training.teachers sedkit --model runs/first/model.onnx --manifest manifest.csv --output first.npz
+    """
+
+    def ask(audio: Audio) -> NDArray[np.float64]:
+        from sedkit.model import Model
+
+        teacher = Model(model, "cpu")
+        columns = positions(teacher.contract.labels, audio.manifest.vocabulary.labels)
+        said = np.zeros((len(audio.manifest), len(columns)))
+        with click.progressbar(range(len(said)), label=teacher.contract.name, file=sys.stderr) as rows:
+            for row in rows:
+                segments = np.concatenate(list(teacher.segments([audio[row] / np.float32(FULL_SCALE)])))
+                said[row] = segments.mean(0)[columns]
+        return said
+
+    answer(ask, "sedkit model", model, manifest, vocabulary, output)
+
+
+def answer(
+    ask: Callable[[Audio], NDArray[np.float64]],
+    teacher: str,
+    model: Path,
+    manifest: str,
+    vocabulary: Path | None,
+    output: Path,
+) -> None:
+    """Write what a teacher says of a manifest's clips, and print how good it is."""
+    try:
+        with decoding() as progress:
+            audio = open_audio(manifest, vocabulary, progress=progress)
+        said = ask(audio)
+        labels = audio.manifest.vocabulary.labels
+        metrics = {split: quality(said, audio, split) for split in ("train", "validation", "test")}
+        about = {"teacher": teacher, "model": model.name, "metrics": metrics}
+        write_predictions(output, Predictions(said.astype(np.float16), about), audio.manifest.sha256(), labels)
+    except ImportError as error:
+        raise click.ClickException(f"needs {error.name}: pip install '.[teachers]'") from None
+    except SedkitError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{output}  ({len(said)} clips, {len(labels)} classes)")
+    for split, figures in metrics.items():
+        if figures:
+            click.echo(f"{split}: " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
+
+
+def quality(said: NDArray[np.float64], audio: Audio, split: str) -> dict[str, float]:
+    """mAP and accuracy on a split, so far as it has them."""
+    rows = audio.manifest.indices(split)
+    if not len(rows):
+        return {}
+    found = summary(audio.manifest.targets(rows), said[rows], audio.manifest.vocabulary.labels).to_dict()
+    return {key: round(found[key], 4) for key in ("mAP", "accuracy") if found[key] is not None}
+
+
+def positions(known: Sequence[Label], wanted: Sequence[Label]) -> NDArray[np.intp]:
+    """Where the wanted classes stand among those a model knows, by MID or else by name.
+
+    Raises
+    ------
+    TeacherError
+        If it does not know one.
+    """
+    places = {label.mid or label.name: place for place, label in enumerate(known)}
+    missing = [label.name for label in wanted if (label.mid or label.name) not in places]
+    if missing:
+        raise TeacherError(f"the model does not know {len(missing)} of the classes ({', '.join(missing[:5])})")
+    return np.array([places[label.mid or label.name] for label in wanted])
+
+
+def heard(frames: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Features of a clip from YAMNet's scores [frames, 521]: logits of their means, and of their maxima."""
+    scores = np.concatenate([frames.mean(0), frames.max(0)]).astype(np.float64).clip(FLOOR, 1 - FLOOR)
+    return np.asarray(np.log(scores / (1 - scores)))
+
+
+def mapped(features: NDArray[np.float64], audio: Audio) -> NDArray[np.float64]:
+    """Probabilities [clips, classes] from features [clips, n]: one logistic regression a class, cross-fitted."""
+    manifest = audio.manifest
+    train = manifest.indices("train")
+    targets = manifest.targets(train)
+    groups = [manifest.groups[row] or manifest.paths[row] for row in train]
+    fold = np.unique(groups, return_inverse=True)[1]
+    fold = np.random.default_rng(0).permutation(fold.max() + 1)[fold] % FOLDS
+    features = (features - features[train].mean(0)) / (features[train].std(0) + 1e-6)
+
+    def crossed(strength: float) -> NDArray[np.float64]:
+        said = np.zeros(targets.shape)
+        for held in range(FOLDS):
+            others, asked = fold != held, train[fold == held]
+            said[fold == held] = regression(features[train[others]], targets[others], strength)(features[asked])
+        return said
+
+    def loss(said: NDArray[np.float64]) -> float:
+        p = said.clip(1e-6, 1 - 1e-6)
+        return float(-(targets * np.log(p) + (1 - targets) * np.log(1 - p)).mean())
+
+    found = {strength: crossed(strength) for strength in STRENGTHS}
+    best = min(found, key=lambda strength: loss(found[strength]))
+    said = regression(features[train], targets, best)(features)
+    said[train] = found[best]
+    return said
+
+
+def regression(
+    features: NDArray[np.float64], targets: NDArray[np.float32], strength: float
+) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """Logistic regressions of all classes, fitted at once: features [clips, n] -> probabilities [clips, classes].
+
+    They minimise the cross-entropy summed over clips, plus ``strength`` / 2 times the squared weights.
+    """
+    inputs, wanted = torch.from_numpy(features).float(), torch.from_numpy(targets).float()
+    weight = torch.zeros(features.shape[1], targets.shape[1], requires_grad=True)
+    offset = torch.full((targets.shape[1],), -3.0, requires_grad=True)
+    optimiser = torch.optim.LBFGS([weight, offset], max_iter=300, line_search_fn="strong_wolfe", tolerance_change=1e-7)
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        entropy = F.binary_cross_entropy_with_logits(inputs @ weight + offset, wanted, reduction="sum")
+        value = (entropy + strength / 2 * weight.square().sum()) / len(inputs)
+        value.backward()
+        return value
+
+    optimiser.step(closure)
+    w, b = weight.detach().double().numpy(), offset.detach().double().numpy()
+    return lambda asked: np.asarray(1 / (1 + np.exp(-(asked @ w + b))))
+
+
+if __name__ == "__main__":
+    main()
