@@ -12,23 +12,31 @@ The log-mel front end is inside the graph.
 
 ``metadata_props`` (text, JSON where structured):
 
-===========================  ==================================================================
-``sedkit.contract``          version of this contract: ``1``
-``sedkit.name``              name of the model
-``sedkit.labels``            JSON list, one entry a class in output order: ``{"index", "mid",
-                             "name"}``; index and MID are AudioSet's, both null for a class of
-                             one's own
-``sedkit.sample_rate``       Hz: ``16000``
-``sedkit.segment_hop``       samples between segments: ``5120``
-``sedkit.segment_span``      samples a segment nominally spans: ``15360``
-``sedkit.receptive_field``   samples a segment's scores depend on: ``34016``
-``sedkit.thresholds``        JSON list, one number in (0, 1) a class
-``sedkit.calibration``       JSON object; ``{"kind": "none"}``: scores are not calibrated
-``sedkit.lineage``           JSON object: how the weights came to be (dataset hash, stages, alpha
-                             of each stage, git revision, seed, metrics); ``quantisation`` in it
-                             stands for integers, with what they lost on held-out clips
-``sedkit.license``           licence of the weights
-===========================  ==================================================================
+==============================  ==================================================================
+``sedkit.contract``             version of this contract: ``1``
+``sedkit.name``                 name of the model
+``sedkit.labels``               JSON list, one entry a class in output order: ``{"index", "mid",
+                                "name"}``; index and MID are AudioSet's, both null for a class of
+                                one's own
+``sedkit.sample_rate``          Hz: ``16000``
+``sedkit.segment_hop``          samples between segments: ``5120``
+``sedkit.segment_span``         samples a segment nominally spans: ``15360``
+``sedkit.receptive_field``      samples a segment's scores depend on: ``34016``
+``sedkit.thresholds``           JSON list, one number in (0, 1) a class: the score of a tag, calibrated if scores
+                                are, at which the class counts as present in a recording
+``sedkit.timeline_thresholds``  the same of segment scores, for timelines; where it is missing,
+                                ``sedkit.thresholds``
+``sedkit.calibration``          JSON object: how clip scores, the means over segments that are not
+                                silent, become scores of tags.
+                                ``{"kind": "none"}``: they are; ``{"kind": "platt", "slope": [...], "offset":
+                                [...]}``, one number a class, every slope above 0: as sedkit.calibration has it.
+                                Segment scores stay as they are
+``sedkit.lineage``              JSON object: how the weights came to be (dataset hash, stages, alpha
+                                of each stage, git revision, seed, metrics); ``quantisation`` in it
+                                stands for integers, with what they lost on held-out clips,
+                                ``calibrated_on`` for calibration and thresholds fitted to such
+``sedkit.license``              licence of the weights
+==============================  ==================================================================
 """
 
 from __future__ import annotations
@@ -48,6 +56,7 @@ PREFIX = "sedkit."
 INPUT = "waveform"
 OUTPUTS = ("segments", "clip", "embedding")
 EMBEDDING = 1024
+STEEPEST = 100.0  # of a calibration's slopes and offsets
 NUMBERS = {
     "sample_rate": geometry.SAMPLE_RATE,
     "segment_hop": geometry.SEGMENT_HOP,
@@ -73,10 +82,11 @@ class Contract:
     ----------
     name : name of the model.
     labels : one a class, in the order of the outputs.
-    thresholds : the score above which each class counts as present, in (0, 1).
-    calibration : how scores were calibrated; ``{"kind": "none"}`` where they were not.
+    thresholds : the tag's score from which on each class counts as present, in (0, 1).
+    calibration : how scores of tags are calibrated; ``{"kind": "none"}`` where they are not.
     lineage : how the weights came to be.
     license : licence of the weights.
+    timeline_thresholds : the segment score from which on each class counts as present; without them, ``thresholds``.
     """
 
     name: str
@@ -85,6 +95,11 @@ class Contract:
     calibration: Mapping[str, Any]
     lineage: Mapping[str, Any]
     license: str
+    timeline_thresholds: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.timeline_thresholds:
+            object.__setattr__(self, "timeline_thresholds", self.thresholds)
 
     @property
     def precision(self) -> Literal["fp32", "int8"]:
@@ -107,6 +122,7 @@ class Contract:
             "name": self.name,
             "labels": _json([asdict(label) for label in self.labels]),
             "thresholds": _json([round(t, 6) for t in self.thresholds]),
+            "timeline_thresholds": _json([round(t, 6) for t in self.timeline_thresholds]),
             "calibration": _json(self.calibration),
             "lineage": _json(self.lineage),
             "license": self.license,
@@ -131,13 +147,15 @@ class Contract:
             if found != str(expected):
                 raise ContractError(PREFIX + key, f"{found!r}; it must be {expected}")
         labels = _labels(_parsed(metadata, "labels", list))
+        timeline = "timeline_thresholds" if PREFIX + "timeline_thresholds" in metadata else "thresholds"
         return cls(
             name=_text(metadata, "name"),
             labels=labels,
-            thresholds=_thresholds(_parsed(metadata, "thresholds", list), len(labels)),
-            calibration=_parsed(metadata, "calibration", dict),
+            thresholds=_thresholds(metadata, "thresholds", len(labels)),
+            calibration=_calibration(metadata, len(labels)),
             lineage=_parsed(metadata, "lineage", dict),
             license=_text(metadata, "license"),
+            timeline_thresholds=_thresholds(metadata, timeline, len(labels)),
         )
 
 
@@ -256,10 +274,27 @@ def _labels(entries: list[Any]) -> tuple[Label, ...]:
     return tuple(labels)
 
 
-def _thresholds(values: list[Any], classes: int) -> tuple[float, ...]:
-    field = PREFIX + "thresholds"
+def _thresholds(metadata: Mapping[str, str], key: str, classes: int) -> tuple[float, ...]:
+    values = _parsed(metadata, key, list)
     if len(values) != classes:
-        raise ContractError(field, f"{len(values)} numbers for {classes} classes")
+        raise ContractError(PREFIX + key, f"{len(values)} numbers for {classes} classes")
     if not all(isinstance(value, int | float) and 0 < value < 1 for value in values):
-        raise ContractError(field, "every threshold must lie between 0 and 1")
+        raise ContractError(PREFIX + key, "every threshold must lie between 0 and 1")
     return tuple(float(value) for value in values)
+
+
+def _calibration(metadata: Mapping[str, str], classes: int) -> dict[str, Any]:
+    field = PREFIX + "calibration"
+    value: dict[str, Any] = _parsed(metadata, "calibration", dict)
+    if value.get("kind") not in ("none", "platt"):
+        raise ContractError(field, f"kind {value.get('kind')!r}; this sedkit knows 'none' and 'platt'")
+    if value["kind"] == "platt":
+        for name in ("slope", "offset"):
+            numbers = value.get(name)
+            if not isinstance(numbers, list) or len(numbers) != classes:
+                raise ContractError(field, f"{name} must be a list of {classes} numbers, one a class")
+            if not all(type(number) in (int, float) and abs(number) <= STEEPEST for number in numbers):
+                raise ContractError(field, f"{name} must hold numbers from {-STEEPEST:g} to {STEEPEST:g}")
+        if min(value["slope"]) <= 0:
+            raise ContractError(field, "every slope must lie above 0: a higher score cannot mean less")
+    return value

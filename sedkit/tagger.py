@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.audio import Source, check_rate, open_audio, open_blocks
+from sedkit.calibration import Calibration
 from sedkit.contract import Contract, Label
 from sedkit.errors import ArgumentError
 from sedkit.geometry import SAMPLE_RATE
@@ -76,19 +77,20 @@ class Tagger:
         sample_rate: float | None = None,
         *,
         top_k: int | None = 5,
-        threshold: float | None = None,
+        threshold: float | Literal["model"] | None = None,
         classes: Iterable[str] | None = None,
     ) -> Tagging:
         """What is in a recording.
 
-        A class's score is the mean of its segment scores (the model's layer P).
+        A class's score is the mean of its segment scores (the model's layer P), calibrated where the model says how.
 
         Parameters
         ----------
         source : path, binary file object, or array [samples] or [samples, channels].
         sample_rate : Hz, of an array.
         top_k : how many tags at most; None for all.
-        threshold : lowest score of a tag, in [0, 1]; None for any.
+        threshold : lowest score of a tag, in [0, 1]; None for any; ``"model"`` takes the model's own threshold of
+            every class.
         classes : names or MIDs of the classes to look for; None for all of the model's.
 
         Returns
@@ -120,7 +122,7 @@ class Tagger:
         ----------
         source : path, binary file object, or array [samples] or [samples, channels].
         sample_rate : Hz, of an array.
-        threshold : the score, in [0, 1], at which a class counts as present; None takes the model's
+        threshold : the segment score, in [0, 1], at which a class counts as present; None takes the model's
             own threshold of every class.
         resolution : seconds a cell of the grid; ``"native"`` takes the segments themselves, one every
             0.32 s. Events do not depend on it: they always come from the segments.
@@ -180,7 +182,11 @@ class Tagger:
         return self._follow(live, blocks, sample_rate, name)
 
     def tags_view(
-        self, *, top_k: int | None = 5, threshold: float | None = None, classes: Iterable[str] | None = None
+        self,
+        *,
+        top_k: int | None = 5,
+        threshold: float | Literal["model"] | None = None,
+        classes: Iterable[str] | None = None,
     ) -> Callable[[], TagsView]:
         """A maker of views that give what :meth:`tag` returns, one for each recording; checks its arguments at once.
 
@@ -194,8 +200,13 @@ class Tagger:
         if top_k is not None and (not isinstance(top_k, int | np.integer) or isinstance(top_k, bool) or top_k < 1):
             raise ArgumentError(f"top_k is a whole number from 1 on, not {top_k!r}")
         columns = self._columns(classes)
-        floor = 0.0 if threshold is None else _checked_threshold(threshold)
-        return partial(TagsView, [self.labels[column] for column in columns], columns, top_k, floor)
+        thresholds: float | NDArray[np.float64] = 0.0
+        if threshold == "model":
+            thresholds = np.array([self.contract.thresholds[column] for column in columns])
+        elif threshold is not None:
+            thresholds = _checked_threshold(threshold)
+        calibration = Calibration.read(self.contract.calibration, columns)
+        return partial(TagsView, [self.labels[column] for column in columns], columns, top_k, thresholds, calibration)
 
     def timeline_view(
         self,
@@ -239,7 +250,7 @@ class Tagger:
         """The arguments that views of a timeline are made with, checked."""
         columns = self._columns(classes)
         if threshold is None:
-            thresholds = np.array([self.contract.thresholds[column] for column in columns])
+            thresholds = np.array([self.contract.timeline_thresholds[column] for column in columns])
         else:
             thresholds = np.full(len(columns), _checked_threshold(threshold))
         return [self.labels[column] for column in columns], columns, thresholds, check_resolution(resolution)

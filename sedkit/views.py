@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sedkit.calibration import Calibration
 from sedkit.contract import Label
 from sedkit.results import Event, Second, Tag, Tagging, Timeline
 from sedkit.timeline import Cells, Grid, Resolution, Run, Runs
@@ -30,27 +31,43 @@ class View(Protocol[Result]):
 
 
 class TagsView:
-    """A recording's tags: a class's score is the mean of its segment scores (the model's layer P).
+    """A recording's tags: a class's score is the mean of its segment scores (the model's layer P), calibrated.
+
+    Silent segments are left out of the mean: that nothing is heard for a while says nothing of the rest.
 
     Parameters
     ----------
     labels : of the classes to look for.
     columns : where they stand in the scores.
     top_k : how many tags at most; None for all.
-    floor : lowest score of a tag.
+    thresholds : lowest score of a tag, of all classes or one a class.
+    calibration : of these classes; None leaves the means as they are.
     """
 
-    def __init__(self, labels: Sequence[Label], columns: Sequence[int], top_k: int | None, floor: float) -> None:
-        self.labels, self.columns, self.top_k, self.floor = labels, columns, top_k, floor
+    def __init__(
+        self,
+        labels: Sequence[Label],
+        columns: Sequence[int],
+        top_k: int | None,
+        thresholds: float | NDArray[np.float64],
+        calibration: Calibration | None = None,
+    ) -> None:
+        self.labels, self.columns, self.top_k = labels, columns, top_k
+        self.thresholds, self.calibration = thresholds, calibration
         self.total = np.zeros(len(columns))
         self.segments = 0
 
     def add(self, scores: NDArray[np.float32]) -> None:
         self.total += scores[:, self.columns].sum(axis=0, dtype=np.float64)
-        self.segments += len(scores)
+        self.segments += int(np.count_nonzero(scores.any(axis=1)))  # a silent one scores 0 for every class
+
+    def means(self) -> NDArray[np.float64]:
+        """Scores of the classes so far, [classes], not calibrated."""
+        return self.total / max(1, self.segments)
 
     def finish(self, file: str, duration: float) -> Tagging:
-        tags = present_tags(self.total / self.segments, self.labels, self.floor)
+        scores = self.calibration(self.means()) if self.calibration else self.means()
+        tags = present_tags(scores, self.labels, self.thresholds)
         return Tagging(file, duration, tags[: self.top_k])
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import shlex
 import shutil
 from collections import Counter
@@ -21,12 +22,13 @@ from numpy.typing import NDArray
 
 from sedkit.contract import Contract, metadata_of
 from sedkit.errors import SedkitError
-from sedkit.geometry import SAMPLE_RATE
 from sedkit.installed import sibling
-from training.clips import FULL_SCALE
+from sedkit.tagger import Tagger
+from training.evaluate.robustness import conditions_table, nothing_table, of_nothing
 from training.files import replacing
-from training.generations import description, trained_network
+from training.generations import trained_network
 from training.options import torch_device
+from training.reliability import Bin, diagram
 from training.reports import read_generation
 from training.run import Run, read_config
 from training.scores import predict
@@ -50,7 +52,7 @@ def main(run: Path, output: Path, readme: Path | None, device: str) -> None:
         generations = len(opened.supervision)
         network = trained_network(opened, generations - 1, torch_device(device))
         rows = [read_generation(opened.generation(number)) for number in range(generations)]
-        about, test = description(opened, rows), heard(opened, network)
+        about, test = Contract.from_metadata(metadata_of(model)), heard(opened, network)
         int8 = sibling(model, "int8")
         card = "\n".join(
             [
@@ -59,8 +61,11 @@ def main(run: Path, output: Path, readme: Path | None, device: str) -> None:
                 *results_section(opened, rows),
                 *(int8_section(model, int8) if int8.exists() else []),
                 *class_section(rows[-1]),
-                *behaviour_section(opened, network, test),
-                *rebuild_section(run),
+                *confusion_section(opened, test),
+                *calibration_section(about),
+                *nothing_section(model),
+                *robustness_section(run, model),
+                *rebuild_section(run, about),
             ]
         )
         sibling(output / f"{about.name}.onnx", "int8").unlink(missing_ok=True)  # of an earlier model
@@ -68,6 +73,7 @@ def main(run: Path, output: Path, readme: Path | None, device: str) -> None:
             with replacing(output / source.name.replace("model", about.name)) as temporary:
                 shutil.copyfile(source, temporary)
         attribution(opened, output / "attribution.csv")
+        draw_reliability(about, output / "reliability.svg")
         with replacing(output / "README.md") as temporary:
             temporary.write_text(card + "\n", "utf-8")
         if readme:
@@ -140,9 +146,12 @@ def opening(about: Contract, model: Path, network: Network) -> list[str]:
 
 
 def sources(run: Run) -> list[str]:
-    """Where each clip is from: its folder directly below the clips' common one, or that one itself."""
-    names = [name.split("/") for name in run.manifest.names()]
-    return [parts[0] if len(parts) > 1 else Path(run.manifest.root()).name for parts in names]
+    """Where each clip is from: its folder directly below the labelled clips' common one, or that one itself."""
+    labelled = np.flatnonzero(run.manifest.labels.lengths)
+    manifest, found = run.manifest.take(labelled), ["(none of the classes)"] * len(run.manifest)
+    for row, name in zip(labelled.tolist(), manifest.names(), strict=True):
+        found[row] = name.partition("/")[0] if "/" in name else Path(manifest.root()).name
+    return found
 
 
 def data_section(run: Run) -> list[str]:
@@ -249,46 +258,118 @@ def source_accuracy(test: Heard) -> list[str]:
     return lines
 
 
-def behaviour_section(run: Run, network: Network, test: Heard) -> list[str]:
-    """Confusions on the test split, accuracy by source, and what is heard in silence and in noise."""
+def confusion_section(run: Run, test: Heard) -> list[str]:
+    """Confusions on the test split, and accuracy by source."""
     names = [label.name for label in run.labels]
     wrong = Counter((names[t], names[g]) for t, g in zip(test.truth, test.guess, strict=True) if t != g)
     lines = ["## What it gets wrong", "", "Commonest confusions on the test split:", ""]
     lines += [f"- {true} heard as {other}: {count}" for (true, other), count in wrong.most_common(8)]
-    lines += ["", *source_accuracy(test)]
-    lines += ["", "Highest score on sounds that hold none of the classes (10 s each):", ""]
-    for what, waveform in nothings().items():
-        scores = predict(network, [waveform], 1)[0]
-        lines.append(f"- {what}: {names[int(scores.argmax())]} {scores.max():.2f}")
-    return [
-        *lines,
+    return [*lines, "", *source_accuracy(test), ""]
+
+
+def calibration_section(about: Contract) -> list[str]:
+    """How often tags are right, and what the thresholds find, as training.calibrate measured it."""
+    lines = ["## What scores mean", ""]
+    done = about.lineage.get("calibrated_on", {})
+    if about.calibration["kind"] == "none":
+        lines += ["Scores are not calibrated: 0.7 does not mean right 7 times in 10. They rank classes and recordings."]
+    else:
+        lines += [
+            f"Tags are calibrated on {done['clips']} clips of the validation split: of those with a score of 0.7, 7 in "
+            "10 should be right, in recordings like these. A class counts as present from its threshold on; those "
+            f"of timelines were chosen on {done['soundscapes']} soundscapes mixed from the same clips."
+        ]
+    lines += [
         "",
-        "Scores are not calibrated: 0.7 does not mean right 7 times in 10. They rank classes and recordings. A "
-        "clip's score is the mean over its segments, so a short event in a long clip scores low in `sedkit tag`; "
+        "A clip's score is the mean over its segments, so a short event in a long clip scores low in `sedkit tag`; "
         "`sedkit timeline` finds it. Sounds that are none of the classes still get scores.",
+        "",
+    ]
+    return [*lines, *(calibration_tables(done["test"]) if "test" in done else [])]
+
+
+def calibration_tables(test: dict[str, Any]) -> list[str]:
+    """What calibration and thresholds of their own for every class changed on the test split."""
+    rows = {
+        "calibration error of tags above 0.05": "calibration_error",
+        "calibration error of each clip's highest tag": "calibration_error_of_highest",
+        "tags, F1 over all classes together": "micro_f1_of_tags",
+        "tags, mean F1 of the classes": "macro_f1_of_tags",
+        "timelines, F1 over all classes together": "micro_f1_of_timelines",
+        "timelines, mean F1 of the classes": "macro_f1_of_timelines",
+    }
+    lines = ["| on the test split | raw scores, one threshold | as it is |", "|---|---|---|"]
+    lines += [f"| {name} | {test[key][0]:.3f} | {test[key][1]:.3f} |" for name, key in rows.items()]
+    lines += [
+        "",
+        f"The tags of the {test['clips']} test clips by their scores, and how many of them are right:",
+        "",
+        "![how often tags are right](reliability.svg)",
+        "",
+        "| score | tags | mean score | right |",
+        "|---|---|---|---|",
+    ]
+    for low, high, tags, score, right in test["reliability"]:
+        lines.append(f"| {low:.1f} to {high:.1f} | {tags:.0f} | {score:.3f} | {right:.3f} |")
+    return [*lines, ""]
+
+
+def draw_reliability(about: Contract, path: Path) -> None:
+    """The diagram that the card shows of a calibrated model; of another, none is left."""
+    measured = about.lineage.get("calibrated_on", {}).get("test")
+    if not measured:
+        path.unlink(missing_ok=True)
+        return
+    with replacing(path) as temporary:
+        temporary.write_text(diagram([Bin(*row) for row in measured["reliability"]]), "utf-8")
+
+
+def nothing_section(model: Path) -> list[str]:
+    """What is heard in silence and in noise."""
+    return [
+        "## What it hears where there is nothing",
+        "",
+        *nothing_table(of_nothing(Tagger(model, "cpu"))),
         "",
     ]
 
 
-def nothings() -> dict[str, NDArray[np.int16]]:
-    """Silence and noise, 10 s each."""
-    random = np.random.default_rng(0)
-    samples = 10 * SAMPLE_RATE
-    return {
-        "digital silence": np.zeros(samples, np.int16),
-        "white noise at -60 dBFS": (1e-3 * FULL_SCALE * random.standard_normal(samples)).astype(np.int16),
-        "white noise at -20 dBFS": (1e-1 * FULL_SCALE * random.standard_normal(samples)).astype(np.int16),
-    }
+def robustness_section(run: Path, model: Path) -> list[str]:
+    """What noise and codecs cost, where ``python -m training.evaluate robustness`` has measured it for this model.
+
+    Raises
+    ------
+    SedkitError
+        If it was another model.
+    """
+    path = run / "robustness.json"
+    if not path.exists():
+        return []
+    report = json.loads(path.read_text("utf-8"))
+    if report["model_sha256"] != hashlib.sha256(model.read_bytes()).hexdigest():
+        raise SedkitError(f"{path}: of another model; measure anew with training.evaluate robustness, or remove it")
+    clips = report["conditions"][0]["clips"]
+    return [
+        "## Through noise and codecs",
+        "",
+        f"Tags of {clips} test clips, drawn with seed {report['seed']}, each made into a file that sedkit reads:",
+        "",
+        *conditions_table(report["conditions"]),
+        "",
+    ]
 
 
-def rebuild_section(run: Path) -> list[str]:
+def rebuild_section(run: Path, about: Contract) -> list[str]:
     config = read_config(run)
+    place, manifest = given(config, "--run", "RUN"), given(config, "--manifest", "MANIFEST")
+    steps = [("calibrate", "calibrated_on" in about.lineage), ("quantize", (run / "model-int8.onnx").exists())]
     return [
         "## Rebuild it",
         "",
         "```",
         config["command"],
-        f"python -m training.publish {config_run(config)}",
+        *(f"python -m training.{step} {place}/model.onnx --manifest {manifest}" for step, done in steps if done),
+        f"python -m training.publish {place}",
         "```",
         "",
         f"Source revision {config['git_revision']}, torch {config['versions']['torch']}, "
@@ -296,9 +377,10 @@ def rebuild_section(run: Path) -> list[str]:
     ]
 
 
-def config_run(config: dict[str, Any]) -> str:
+def given(config: dict[str, Any], option: str, otherwise: str) -> str:
+    """What the command of a run was given for an option."""
     words = shlex.split(config["command"])
-    return shlex.quote(words[words.index("--run") + 1]) if "--run" in words else "RUN"
+    return shlex.quote(words[words.index(option) + 1]) if option in words else otherwise
 
 
 if __name__ == "__main__":

@@ -89,19 +89,21 @@ def describe_model(file: str) -> tuple[dict[str, Any], str]:
         "segments": f"{model['segment_span'] / rate:.2f} s, one every {model['segment_hop'] / rate:.2f} s",
         "precision": model["precision"],
         "licence": model["license"],
-        "calibration": model["calibration"].get("kind", model["calibration"]),
+        "calibration": describe.calibration(model["calibration"], model["lineage"]),
         **describe.metrics(model["lineage"].get("metrics", {})),
         **describe.quantisation(model["lineage"]),
         **{
             name.replace("_", " "): value
             for name, value in model["lineage"].items()
-            if name not in ("metrics", "quantisation")
+            if name not in ("metrics", "quantisation", "calibrated_on")
         },
     }
     names = [label["name"] for label in model["labels"]]
     width = max(map(len, names))
     classes = [
-        f"  {x['name']:<{width}}  {x['mid'] or '-':<12}  threshold {x['threshold']:.3g}" for x in model["labels"]
+        f"  {x['name']:<{width}}  {x['mid'] or '-':<12}  threshold {x['threshold']:.3g}"
+        f", in timelines {x['timeline_threshold']:.3g}"
+        for x in model["labels"]
     ]
     return model, "\n".join(
         [describe.block(model["name"], rows), f"  {len(names)} classes:", *("  " + x for x in classes)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from sedkit.views import TagsView
 
 TOP_K = 5
+
+
+class Threshold(click.FloatRange):
+    """A score from 0 to 1, or ``model``."""
+
+    name = "threshold"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value == "model" else super().convert(value, param, ctx)
 
 
 @click.command("tag")
@@ -29,14 +38,19 @@ TOP_K = 5
 @click.option(
     "--threshold",
     "-t",
-    type=click.FloatRange(0, 1),
-    metavar="SCORE",
-    help="Only tags that score SCORE (0 to 1) or more.",
+    type=Threshold(0, 1),
+    metavar="SCORE|model",
+    help="Only tags that score SCORE (0 to 1) or more; model: what the model holds for each class.",
 )
 @options.shared
 @click.pass_context
 def command(
-    ctx: click.Context, /, files: tuple[str, ...], top_k: int | None, threshold: float | None, **shared: Any
+    ctx: click.Context,
+    /,
+    files: tuple[str, ...],
+    top_k: int | None,
+    threshold: float | Literal["model"] | None,
+    **shared: Any,
 ) -> None:
     """Name the sounds in recordings, best first.
 
@@ -48,6 +62,7 @@ def command(
       sedkit tag clip.wav
       sedkit tag recordings/ --recursive --output tags.csv
       sedkit tag "*.flac" --threshold 0.2 --format json
+      sedkit tag recordings/ --threshold model
       sedkit tag clip.wav --classes "Dog,Baby cry, infant cry,/m/03kmc9"
       ffmpeg -i film.mkv -f wav - | sedkit tag
     """

@@ -303,7 +303,8 @@ def test_info_json(sedkit, clips: Path, model_path: Path):
     assert audio["sample_rate"] == 16000
     assert audio["duration"] == 4.0
     assert [label["name"] for label in model["labels"]] == [label.name for label in LABELS]
-    assert model["labels"][4] == {"name": "Our kettle", "mid": None, "index": None, "threshold": 0.5}
+    thresholds = {"threshold": 0.5, "timeline_threshold": 0.5}
+    assert model["labels"][4] == {"name": "Our kettle", "mid": None, "index": None, **thresholds}
     assert model["segment_hop"] == 5120
 
 

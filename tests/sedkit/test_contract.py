@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -42,6 +43,17 @@ def test_any_contract_reads_back(names, threshold, lineage):
     labels = tuple(Label(name, f"/m/{i}" if i % 2 else None, i if i % 2 else None) for i, name in enumerate(names))
     written = Contract("x", labels, (threshold / 1e6,) * len(names), {"kind": "none"}, lineage, "MIT")
     assert Contract.from_metadata(written.to_metadata()) == written
+
+
+def test_calibration_and_timeline_thresholds_read_back(description):
+    platt = {"kind": "platt", "slope": [1.5, 1, 2, 0.5, 1], "offset": [0.25, -3, 0, 1, 2]}
+    written = replace(description, calibration=platt, timeline_thresholds=(0.1, 0.2, 0.3, 0.4, 0.5))
+    assert Contract.from_metadata(written.to_metadata()) == written
+
+
+def test_a_model_without_timeline_thresholds_takes_its_thresholds(metadata, description):
+    del metadata["sedkit.timeline_thresholds"]
+    assert Contract.from_metadata(metadata).timeline_thresholds == description.thresholds
 
 
 def test_equal_contracts_give_equal_text(metadata, description):
@@ -94,6 +106,19 @@ def test_every_field_is_needed(metadata, field):
         ("thresholds", '[0.5, 0.5, 0.5, 0.5, "0.5"]'),
         ("calibration", "none"),
         ("calibration", "[]"),
+        ("calibration", "{}"),
+        ("calibration", '{"kind": "isotonic"}'),
+        ("calibration", '{"kind": "platt", "slope": [1, 1, 1, 1, 1]}'),
+        ("calibration", '{"kind": "platt", "slope": [1, 1, 1, 1, 1], "offset": [0, 0, 0, 0]}'),
+        ("calibration", '{"kind": "platt", "slope": 1, "offset": [0, 0, 0, 0, 0]}'),
+        ("calibration", '{"kind": "platt", "slope": [1, 1, 1, 1, 0], "offset": [0, 0, 0, 0, 0]}'),
+        ("calibration", '{"kind": "platt", "slope": [1, 1, 1, 1, -1], "offset": [0, 0, 0, 0, 0]}'),
+        ("calibration", '{"kind": "platt", "slope": [1, 1, 1, 1, 1], "offset": [0, 0, 0, 0, NaN]}'),
+        ("calibration", '{"kind": "platt", "slope": [1, 1, 1, 1, 1e9], "offset": [0, 0, 0, 0, 0]}'),
+        ("calibration", '{"kind": "platt", "slope": [1, 1, 1, 1, true], "offset": [0, 0, 0, 0, 0]}'),
+        ("timeline_thresholds", "[0.5]"),
+        ("timeline_thresholds", "[0.5, 0.5, 0.5, 0.5, 1]"),
+        ("timeline_thresholds", ""),
         ("lineage", '"Teacher-0"'),
     ],
 )

@@ -6,13 +6,18 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
+import onnx
 from click.testing import CliRunner
 
 from sedkit.tagger import Tagger
 from training import publish
+from training.calibrate import calibrate
 from training.data.source import open_audio
 from training.evaluate.__main__ import main as evaluate
+from training.evaluate.robustness import robustness
+from training.files import write_json
 from training.quantize import quantize
 
 
@@ -54,7 +59,9 @@ def test_the_int8_form_is_published_with_its_model_or_not_at_all(
     assert (models / "wels-secost-int8.onnx").read_bytes() == (copy / "model-int8.onnx").read_bytes()
     assert "| test | 6 | " in (models / "README.md").read_text("utf-8").partition("## In 8-bit integers")[2]
     before = (models / "wels-secost.onnx").read_bytes()
-    (copy / "model.onnx").write_bytes(before + b"\0")
+    other = onnx.load(copy / "model.onnx")
+    other.doc_string = "another"
+    onnx.save(other, copy / "model.onnx")
     code, said = published()
     assert (code, (models / "wels-secost.onnx").read_bytes()) == (1, before)
     assert "made of another model" in said
@@ -62,6 +69,35 @@ def test_the_int8_form_is_published_with_its_model_or_not_at_all(
     assert published()[0] == 0
     assert not (models / "wels-secost-int8.onnx").exists()
     assert "8-bit" not in (models / "README.md").read_text("utf-8")
+
+
+def test_the_card_says_what_was_measured_of_this_model_and_no_other(
+    run: Path, small_manifest: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    audio = open_audio(small_manifest)
+    done = calibrate(copy / "model.onnx", audio, clips=100, soundscapes=6, seed=0).about["test"]
+    report = robustness(Tagger(copy / "model.onnx", "cpu"), audio, "test", 3, 0)
+    write_json(copy / "robustness.json", report)
+
+    def published() -> tuple[int, str]:
+        result = CliRunner().invoke(publish.main, [str(copy), "--output", str(tmp_path / "models"), "--device", "cpu"])
+        return result.exit_code, result.output
+
+    code, said = published()
+    assert code == 0, said
+    card = (tmp_path / "models" / "README.md").read_text("utf-8")
+    assert "calibrated on 6 clips" in card
+    assert "not calibrated" not in card
+    diagram = ElementTree.parse(tmp_path / "models" / "reliability.svg")
+    assert len(diagram.findall("{http://www.w3.org/2000/svg}circle")) == len(done["reliability"])
+    before, after = done["macro_f1_of_timelines"]
+    assert f"| timelines, mean F1 of the classes | {before:.3f} | {after:.3f} |" in card
+    assert f"| mp3, 32 kbit/s | {report['conditions'][8]['mAP']:.3f} |" in card
+    assert "python -m training.calibrate RUN/model.onnx --manifest MANIFEST\n" in card
+    write_json(copy / "robustness.json", report | {"model_sha256": ""})
+    code, said = published()
+    assert (code, "of another model" in said) == (1, True)
 
 
 def test_an_unfinished_run_is_not_published(run: Path, tmp_path: Path) -> None:

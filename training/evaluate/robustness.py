@@ -1,0 +1,291 @@
+"""How well a model hears through noise, codecs and bad levels, and what it hears where there is nothing.
+
+Every clip is made into a file, and read and tagged by sedkit itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from sedkit.errors import SedkitError
+from sedkit.geometry import SAMPLE_RATE
+from sedkit.metrics import summary
+from sedkit.pipeline import analyse
+from sedkit.tagger import Tagger
+from training.clips import FULL_SCALE
+from training.data.augmentation import without_padding
+from training.data.negatives import hum
+from training.data.soundscapes import coloured_noise, rms
+from training.data.source import Audio, open_audio
+from training.files import write_json
+from training.progress import decoding
+
+Sound = NDArray[np.float64]  # [samples], 16 kHz, in [-1, 1]
+Condition = Callable[[Sound, np.random.Generator], BinaryIO]
+SECONDS = 10.0  # of sounds that hold nothing
+
+
+def file_of(sound: Sound, rate: int = SAMPLE_RATE) -> BinaryIO:
+    """A wav of 16 bits; what lies beyond [-1, 1] is clipped."""
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, sound, rate, subtype="PCM_16", format="WAV")
+    file.seek(0)
+    return file
+
+
+def noisy(sound: Sound, random: np.random.Generator, slope: float, snr: float) -> BinaryIO:
+    """With noise of power f^-``slope``, ``snr`` dB below what sounds; quieter where the sum would clip."""
+    noise = coloured_noise(len(sound), slope, random)
+    level = rms(without_padding(sound)) * 10 ** (-snr / 20)
+    mixed = sound + noise * (level / rms(noise))
+    return file_of(mixed / max(1.0, np.abs(mixed).max()))
+
+
+def band_limited(sound: Sound, _: np.random.Generator, corner: float) -> BinaryIO:
+    """Without what lies above ``corner``, in Hz."""
+    spectrum = np.fft.rfft(sound)
+    spectrum[np.fft.rfftfreq(len(sound), 1 / SAMPLE_RATE) > corner] = 0
+    return file_of(np.fft.irfft(spectrum, len(sound)))
+
+
+def amplified(sound: Sound, _: np.random.Generator, decibels: float) -> BinaryIO:
+    """At another level; what lies beyond full scale is clipped."""
+    return file_of(sound * 10 ** (decibels / 20))
+
+
+def clipped(sound: Sound, _: np.random.Generator, decibels: float) -> BinaryIO:
+    """Clipped at ``decibels`` below its peak, and as loud as that leaves it."""
+    ceiling = np.abs(sound).max() * 10 ** (-decibels / 20)
+    return file_of(np.clip(sound, -ceiling, ceiling))
+
+
+def resampled(sound: Sound, _: np.random.Generator, rate: int) -> BinaryIO:
+    """As a file of another rate."""
+    import soxr
+
+    return file_of(soxr.resample(sound, SAMPLE_RATE, rate, quality="VHQ"), rate)
+
+
+def mp3(sound: Sound, _: np.random.Generator, bitrate: int) -> BinaryIO:
+    """As an mp3 of ``bitrate`` bit/s."""
+    import av
+
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp3") as container:
+        stream = container.add_stream("libmp3lame", rate=SAMPLE_RATE, layout="mono", bit_rate=bitrate)
+        samples = np.clip(np.rint(sound * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(samples[None], "s16p", "mono")
+        frame.sample_rate = SAMPLE_RATE
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            container.mux(packet)
+    file.seek(0)
+    return file
+
+
+CONDITIONS: dict[str, Condition] = {
+    "clean": partial(amplified, decibels=0.0),
+    **{f"white noise, SNR {snr} dB": partial(noisy, slope=0.0, snr=snr) for snr in (20, 10, 0)},
+    **{f"pink noise, SNR {snr} dB": partial(noisy, slope=1.0, snr=snr) for snr in (20, 10, 0)},
+    "nothing above 4 kHz": partial(band_limited, corner=4000.0),
+    "mp3, 32 kbit/s": partial(mp3, bitrate=32_000),
+    "clipped 12 dB below its peak": partial(clipped, decibels=12.0),
+    "20 dB louder, clipped": partial(amplified, decibels=20.0),
+    "20 dB quieter": partial(amplified, decibels=-20.0),
+    "a file of 8 kHz": partial(resampled, rate=8000),
+    "a file of 44.1 kHz": partial(resampled, rate=44_100),
+}
+
+
+def under_conditions(
+    tagger: Tagger,
+    audio: Audio,
+    split: str = "test",
+    clips: int | None = None,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Metrics of tags under every condition: ``{"condition", "clips", "mAP", "accuracy"}``.
+
+    ``clips``: how many, drawn by ``seed``; None for all. A class without a clip among them counts in no mean.
+
+    Raises
+    ------
+    SedkitError
+        If the model's classes are not those of the clips, or the split has none.
+    """
+    manifest = audio.manifest
+    if tagger.labels != manifest.vocabulary.labels:
+        raise SedkitError(f"{tagger.model.path}: its classes are not those of the manifest")
+    rows = np.sort(np.random.default_rng(seed).permutation(manifest.indices(split))[:clips])
+    if not len(rows):
+        raise SedkitError(f"the manifest has no clips of the split {split!r}")
+    targets = manifest.targets(rows)
+    table, hidden = [], not sys.stderr.isatty()
+    for number, (name, condition) in enumerate(CONDITIONS.items()):
+        random = (np.random.default_rng((seed, number, row)) for row in rows.tolist())
+        files = map(condition, (audio[row] / FULL_SCALE for row in rows), random)
+        with click.progressbar(tag_scores(tagger, files), len(rows), name, file=sys.stderr, hidden=hidden) as bar:
+            metrics = summary(targets, np.stack(list(bar)), tagger.labels).to_dict()
+        table.append({"condition": name, "clips": len(rows), "mAP": metrics["mAP"], "accuracy": metrics["accuracy"]})
+    return table
+
+
+def tag_scores(tagger: Tagger, files: Iterable[BinaryIO]) -> Iterator[NDArray[np.float64]]:
+    """The score of every tag [classes] of each file, in the model's order."""
+    column = {label.name: place for place, label in enumerate(tagger.labels)}
+    for _, result in analyse(tagger.model, tagger.tags_view(top_k=None), files):
+        if isinstance(result, SedkitError):
+            raise result
+        scores = np.zeros(len(column))
+        for tag in result.tags:
+            scores[column[tag.label]] = tag.score
+        yield scores
+
+
+def nothings(seed: int = 0) -> dict[str, Sound]:
+    """Sounds of ten seconds that hold none of the classes."""
+    random = np.random.default_rng(seed)
+    samples = round(SECONDS * SAMPLE_RATE)
+
+    def at(decibels: float, sound: Sound) -> Sound:
+        return sound * (10 ** (decibels / 20) / rms(sound))
+
+    clicks = np.zeros(samples)
+    clicks[samples // 20 :: samples // 5] = 0.5
+    return {
+        "digital silence": np.zeros(samples),
+        **{f"white noise, {x} dBFS": at(x, coloured_noise(samples, 0, random)) for x in range(-60, 1, 10)},
+        **{f"pink noise, {x} dBFS": at(x, coloured_noise(samples, 1, random)) for x in range(-60, -19, 20)},
+        **{f"brown noise, {x} dBFS": at(x, coloured_noise(samples, 2, random)) for x in (-60, -40, -20)},
+        **{f"mains hum, {x} dBFS": at(x, hum(samples, random)) for x in (-60, -40, -20)},
+        "constant offset of 0.01": np.full(samples, 0.01),
+        "constant offset of 0.01, white noise at -60 dBFS": 0.01 + at(-60, coloured_noise(samples, 0, random)),
+        "five clicks of one sample": clicks,
+    }
+
+
+def of_nothing(tagger: Tagger) -> list[dict[str, Any]]:
+    """What a model makes of each of :func:`nothings`.
+
+    ``{"sound", "tag", "score", "tags", "segment", "segment_score", "events"}``: the highest tag, and the classes
+    whose tags reach the model's thresholds; the highest segment score, and the classes of events with their seconds.
+    """
+    rows = []
+    for name, sound in nothings().items():
+        heard = tagger.tag(file_of(sound), top_k=1)
+        present = tagger.tag(file_of(sound), top_k=None, threshold="model")
+        timeline = tagger.timeline(file_of(sound), resolution="native")
+        assert timeline.scores is not None
+        loudest = int(timeline.scores.max(0).argmax())
+        seconds: dict[str, float] = {}
+        for event in timeline.events:
+            seconds[event.label] = round(seconds.get(event.label, 0.0) + event.offset - event.onset, 2)
+        rows.append(
+            {
+                "sound": name,
+                "tag": heard.tags[0].label,
+                "score": round(heard.tags[0].score, 4),
+                "tags": [tag.label for tag in present.tags],
+                "segment": tagger.labels[loudest].name,
+                "segment_score": round(float(timeline.scores.max()), 4),
+                "events": seconds,
+            }
+        )
+    return rows
+
+
+def conditions_table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """In Markdown."""
+    lines = ["| heard | mAP | accuracy |", "|---|---|---|"]
+    for row in rows:
+        cells = ("-" if row[key] is None else f"{row[key]:.3f}" for key in ("mAP", "accuracy"))
+        lines.append(f"| {row['condition']} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def nothing_table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """In Markdown. Silence has no highest class."""
+    lines = [
+        f"| {SECONDS:g} s of | highest tag | tags above threshold | highest segment | events |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        tag = f"{row['tag']} {row['score']:.2f}" if row["score"] else "0"
+        segment = f"{row['segment']} {row['segment_score']:.2f}" if row["segment_score"] else "0"
+        events = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in row["events"].items())
+        lines.append(f"| {row['sound']} | {tag} | {', '.join(row['tags']) or '-'} | {segment} | {events or '-'} |")
+    return lines
+
+
+@click.command("robustness")
+@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--manifest", required=True, help="The clips that the model is tested on.")
+@click.option("--vocabulary", type=click.Path(path_type=Path), help="Classes.  [default: beside the manifest]")
+@click.option("--split", default="test", show_default=True, help="Of the manifest.")
+@click.option("--clips", type=click.IntRange(1), help="So many of them, drawn by chance.  [default: all]", metavar="N")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws clips and noise.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="File to write as well.")
+def command(
+    model: Path,
+    manifest: str,
+    vocabulary: Path | None,
+    split: str,
+    clips: int | None,
+    seed: int,
+    json_file: Path | None,
+) -> None:
+    """What noise, codecs and bad levels cost a MODEL, and what it hears where there is nothing.
+
+    \b
+    Examples:
+      python -m training.evaluate robustness models/wels-secost.onnx --manifest manifest.csv
+      python -m training.evaluate robustness runs/first/model.onnx --manifest all.csv --clips 200 --json robustness.json
+    """
+    tagger = Tagger(model, threads=1)
+    with decoding() as progress:
+        audio = open_audio(manifest, vocabulary, progress=progress)
+    report = robustness(tagger, audio, split, clips, seed)
+    if json_file:
+        write_json(json_file, report)
+    click.echo("\n".join(report_lines(report)))
+
+
+def robustness(tagger: Tagger, audio: Audio, split: str, clips: int | None, seed: int) -> dict[str, Any]:
+    """What the command writes: ``{"model", "model_sha256", "split", "seed", "conditions", "nothing"}``.
+
+    Raises
+    ------
+    SedkitError
+        If the model's classes are not those of the clips, or the split has none.
+    """
+    return {
+        "model": tagger.contract.name,
+        "model_sha256": hashlib.sha256(tagger.model.path.read_bytes()).hexdigest(),
+        "split": split,
+        "seed": seed,
+        "conditions": under_conditions(tagger, audio, split, clips, seed),
+        "nothing": of_nothing(tagger),
+    }
+
+
+def report_lines(report: dict[str, Any]) -> list[str]:
+    """A report in Markdown."""
+    count = report["conditions"][0]["clips"]
+    return [
+        f"## {report['model']}: {count} clips of the split '{report['split']}', seed {report['seed']}",
+        "",
+        *conditions_table(report["conditions"]),
+        "",
+        *nothing_table(report["nothing"]),
+    ]
