@@ -55,41 +55,41 @@ class Study:
     Attributes
     ----------
     configs : ``config.json`` of every run.
-    networks : reports of networks by what they learnt from, then by seed. A network that several runs hold counts once.
+    networks : by what they learnt from, then by seed: reports of a network's forebears, Teacher-0 first, and its own.
+        A network that several runs hold counts once.
     cascades : what the last network of a run learnt from, with the run's name.
     """
 
     configs: list[dict[str, Any]] = field(default_factory=list)
-    networks: dict[Line, dict[int, dict[str, Any]]] = field(default_factory=dict)
+    networks: dict[Line, dict[int, list[dict[str, Any]]]] = field(default_factory=dict)
     cascades: dict[Line, str] = field(default_factory=dict)
 
     @property
     def split(self) -> str:
         """The split that is reported: the test split, unless a run has none."""
-        reports = [row for seeds in self.networks.values() for row in seeds.values()]
+        reports = [row for seeds in self.networks.values() for rows in seeds.values() for row in rows]
         return "test" if all("test" in row for row in reports) else "validation"
 
     def metric(self, line: Line, name: str, split: str = "") -> Spread:
         """``mAP`` or ``mAUC`` of a network over its seeds."""
-        rows = self.networks[line].values()
-        return Spread.of([number(row[split or self.split][name]) for row in rows])
+        seeds = self.networks[line].values()
+        return Spread.of([number(rows[-1][split or self.split][name]) for rows in seeds])
 
     def gain(self, line: Line) -> Spread:
         """Relative change of mAP from Teacher-0 to a network, seed by seed."""
-        first, last = self.networks[line[:1]], self.networks[line]
-        pairs = ([number(rows[seed][self.split]["mAP"]) for rows in (first, last)] for seed in last)
+        seeds = self.networks[line].values()
+        pairs = ([number(rows[place][self.split]["mAP"]) for place in (0, -1)] for rows in seeds)
         return Spread.of([relative(before, after) for before, after in pairs])
 
     def classes(self, line: Line) -> tuple[dict[str, float], dict[str, float]]:
         """AP of every class by Teacher-0 and by a network, means over its seeds; NaN where a class has none."""
-        found = []
-        for rows in (self.networks[line[:1]], self.networks[line]):
-            values: dict[str, list[float]] = {}
-            for seed in self.networks[line]:
-                for entry in rows[seed][self.split]["classes"]:
-                    values.setdefault(entry["label"], []).append(number(entry["AP"]))
-            found.append({label: fmean(aps) for label, aps in values.items()})
-        return found[0], found[1]
+        found: list[dict[str, list[float]]] = [{}, {}]
+        for rows in self.networks[line].values():
+            for held, row in zip(found, (rows[0], rows[-1]), strict=True):
+                for entry in row[self.split]["classes"]:
+                    held.setdefault(entry["label"], []).append(number(entry["AP"]))
+        before, after = ({label: fmean(aps) for label, aps in held.items()} for held in found)
+        return before, after
 
     def best(self) -> Line:
         """The student that is best on the validation split; Teacher-0 where there are no students."""
@@ -140,9 +140,9 @@ def studies(runs: Sequence[Path]) -> tuple[list[Study], list[str]]:
                 raise ReportError(f"{run}: config.json lacks {', '.join(missing)}; it is of an earlier revision")
             study = found.setdefault(json.dumps([config.get(key) for key in SAME]), Study())
             line: Line = ()
-            for row in rows:
+            for stage, row in enumerate(rows):
                 line = (*line, _learnt_from(row["supervision"]))
-                study.networks.setdefault(line, {}).setdefault(config["seed"], row)
+                study.networks.setdefault(line, {}).setdefault(config["seed"], rows[: stage + 1])
             study.cascades.setdefault(line, run.name.removesuffix(f"-seed{config['seed']}"))
             study.configs.append(config)
         except ReportError as error:

@@ -61,7 +61,7 @@ def about(study: Study) -> str:
     settings, clips = first["settings"], first["clips"]
 
     def all_of(key: str) -> str:
-        return ", ".join(dict.fromkeys(str(config[key]) for config in configs))
+        return "; ".join(dict.fromkeys(str(config[key]) for config in configs))
 
     lines = [
         f"## {len(configs)} runs, {all_of('date')}\n",
