@@ -22,12 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from sedkit.errors import SedkitError
-from training.experiments import OF_MACHINE, ended, flags, launcher, merged
+from training.experiments import OF_MACHINE, STOPPED, ended, flags, launcher
 from training.files import write_json
 from training.folds import write_folds
 from training.options import seconds
+from training.preset import Options
+from training.secost import main as secost
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -74,37 +77,27 @@ def main(
         raise click.UsageError("name the data with one of --esc50, --shipped and --manifest")
     if len(manifests) == 1:
         raise click.UsageError("--manifest comes once a fold, at least twice")
+    given = understood(options)
     try:
-        given = merged({}, options)
         if esc50 or shipped:
             folds = write_folds("esc50" if esc50 else "shipped", esc50 or shipped, directory, validation_share)
         else:
             folds = {str(number): path.absolute() for number, path in enumerate(manifests, start=1)}
-        claim(directory, folds, flags({name: value for name, value in given.items() if name not in OF_MACHINE}))
+        claim(directory, folds, flags({name: given[name] for name in given if name not in OF_MACHINE}))
     except SedkitError as error:
         raise click.ClickException(str(error)) from None
-    machine = flags({name: value for name, value in given.items() if name in OF_MACHINE})
     failed = []
     for fold, manifest in folds.items():
         run = directory / f"fold-{fold}"
         if (run / "model.onnx").exists():
             click.echo(f"fold {fold}: finished", err=True)
             continue
-        arguments = [
-            "--directory",
-            str(run),
-            "--manifest",
-            str(manifest),
-            *(o.replace("{fold}", fold) for o in options),
-        ]
-        if (run / "config.json").exists():
-            arguments = ["--resume", str(run), "--manifest", str(manifest), *machine]
-        if stop_after:
-            arguments += ["--stop-after", f"{max(0.0, until - time.monotonic()):.0f}s"]
-        click.echo(f"fold {fold}: {shlex.join(arguments)}", err=True)
-        code = ended([*launcher(launch), *arguments])
-        if code in (130, -2):
-            raise SystemExit(130)
+        limit = [] if math.isinf(until) else ["--stop-after", f"{max(0.0, until - time.monotonic()):.0f}s"]
+        command = [*launcher(launch), *arguments(run, directory / manifest, given, fold), *limit]
+        click.echo(f"fold {fold}: {shlex.join(command)}", err=True)
+        code = ended(command)
+        if code in STOPPED:
+            raise SystemExit(128 + abs(code) % 128)
         if code:
             failed.append(f"{fold} (exit code {code})")
         elif not (run / "model.onnx").exists():
@@ -113,6 +106,30 @@ def main(
     if failed:
         raise click.ClickException(f"folds that are not finished: {', '.join(failed)}; what each said stands above")
     click.echo(f"finished; python -m training.evaluate crossval {shlex.quote(str(directory))}", err=True)
+
+
+def understood(options: tuple[str, ...]) -> Options:
+    """The options as training.secost understands them, those that were given alone.
+
+    Raises
+    ------
+    click.UsageError
+        If it does not, or they are each run's own.
+    """
+    with secost.make_context("training.crossval", list(options)) as context:
+        written = [name for name in context.params if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
+        given = {name: context.params[name] for name in written}
+    if given.keys() & {"resume", "directory"}:
+        raise click.UsageError("leave out --resume and --directory; the same command again goes on where it was")
+    return given
+
+
+def arguments(run: Path, manifest: Path, given: Options, fold: str) -> list[str]:
+    """Of training.secost, to begin the run of a fold or to go on with it."""
+    begun = (run / "config.json").exists()
+    where = ["--resume" if begun else "--directory", str(run), "--manifest", str(manifest)]
+    own = flags({name: given[name] for name in given if name in OF_MACHINE or not begun})
+    return where + [option.replace("{fold}", fold) for option in own]
 
 
 def claim(directory: Path, folds: dict[str, Path], options: list[str]) -> None:

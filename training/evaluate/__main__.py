@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from importlib.util import find_spec
 
 import click
 
 from training.data.options import Commands
 
-COMMANDS = ("run", "crossval", "timelines", "robustness", "report")
+COMMANDS = ("run", "report", "crossval", "timelines", "robustness")
 
 
 class Evaluations(Commands):
@@ -20,10 +19,9 @@ class Evaluations(Commands):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        module = f"training.evaluate.{cmd_name}"
-        if cmd_name not in COMMANDS or find_spec(module) is None:
+        if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(module).command
+        command: click.Command = import_module(f"training.evaluate.{cmd_name}").command
         return command
 
 
@@ -36,6 +34,8 @@ def main() -> None:
     \b
     Examples:
       python -m training.evaluate run runs/first
+      python -m training.evaluate crossval runs/cv --peer yamnet=yamnet.tflite
+      python -m training.evaluate timelines runs/first/model.onnx soundscapes
     """
 
 

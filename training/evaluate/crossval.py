@@ -150,13 +150,18 @@ def measured(folds: list[Fold], systems: list[System], replicates: int) -> dict[
 
 
 def estimate(by_fold: NDArray[np.float64], replicates: NDArray[np.float64]) -> dict[str, Any]:
-    """A figure: in every fold, mean and standard deviation over folds, and the middle 95 % of its replicates."""
-    defined = replicates[~np.isnan(replicates)]
+    """A figure: in every fold, mean and standard deviation over folds, and an interval.
+
+    The interval is as wide as the middle 95 % of the replicates, and moved to where their mean is the figure: AP of
+    replicates is too high, because clips that were drawn twice rank beside themselves.
+    """
+    mean, defined = float(by_fold.mean()), replicates[~np.isnan(replicates)]
+    bounds = np.quantile(defined, (0.025, 0.975)) - defined.mean() + mean if len(defined) else []
     return {
         "folds": [number(value) for value in by_fold],
-        "mean": number(float(by_fold.mean())),
+        "mean": number(mean),
         "deviation": number(float(by_fold.std(ddof=1))) if len(by_fold) > 1 else None,
-        "interval": [float(bound) for bound in np.quantile(defined, (0.025, 0.975))] if len(defined) else None,
+        "interval": [number(bound) for bound in bounds] or None,
     }
 
 
@@ -192,8 +197,8 @@ def document(report: dict[str, Any]) -> str:
         f"seed {report['seed']}; "
         + ", ".join(f"student {n}: {describe(stage)}" for n, stage in enumerate(report["supervision"]) if n),
         f"- {report['date']}, commit {report['git_revision']}, {report['device']}",
-        "- mean and standard deviation over folds; intervals: middle 95 % of "
-        f"{report['replicates']} bootstrap replicates over sources\n",
+        "- mean and standard deviation over folds; intervals: 95 %, by a bootstrap over sources of "
+        f"{report['replicates']} replicates\n",
         *(_by_fold(report, metric) for metric in METRICS),
         _gains(report),
         _classes(report),
