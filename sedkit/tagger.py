@@ -82,7 +82,8 @@ class Tagger:
     ) -> Tagging:
         """What is in a recording.
 
-        A class's score is the mean of its segment scores (the model's layer P), calibrated where the model says how.
+        A class's score is the mean of its segment scores (the model's layer P), those of silent segments left out,
+        and calibrated where the model says how.
 
         Parameters
         ----------

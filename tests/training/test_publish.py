@@ -14,6 +14,9 @@ from click.testing import CliRunner
 from sedkit.tagger import Tagger
 from training import publish
 from training.calibrate import calibrate
+from training.card import sources
+from training.data import Manifest, Vocabulary
+from training.data.rows import Row
 from training.data.source import open_audio
 from training.evaluate.__main__ import main as evaluate
 from training.evaluate.robustness import robustness
@@ -98,6 +101,17 @@ def test_the_card_says_what_was_measured_of_this_model_and_no_other(
     write_json(copy / "robustness.json", report | {"model_sha256": ""})
     code, said = published()
     assert (code, "of another model" in said) == (1, True)
+
+
+def test_clips_are_told_by_their_folder_and_those_of_no_class_apart(tmp_path: Path) -> None:
+    rows = [
+        Row("/data/kitchen/audio/a.wav", labels="Kettle"),
+        Row("/data/street/b.wav", labels="Car"),
+        Row("/elsewhere/noise/c.flac", labels="-"),
+    ]
+    manifest = Manifest.from_rows(rows, Vocabulary.of(["Kettle", "Car"]), tmp_path)
+    assert sources(manifest) == ["kitchen", "street", "(none of the classes)"]
+    assert sources(manifest.take([0, 2])) == ["audio", "(none of the classes)"]
 
 
 def test_an_unfinished_run_is_not_published(run: Path, tmp_path: Path) -> None:

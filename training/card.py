@@ -1,0 +1,290 @@
+"""The card of a published model, section by section: lines of Markdown. No number in it is typed by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sedkit.contract import Contract, metadata_of
+from sedkit.errors import SedkitError
+from sedkit.tagger import Tagger
+from training.data import Manifest
+from training.evaluate.robustness import conditions_table, nothing_table, of_nothing
+from training.run import Run, read_config
+from training.scores import predict
+from training.wels import Network
+
+
+def summary_section(run: Run, rows: list[dict[str, Any]], test: Heard) -> list[str]:
+    """The results in short: the network, its data, and the last student on the test split."""
+    clips = read_config(run.directory)["clips"]
+    last = rows[-1]["test"]
+    return [
+        f"WELS-Net at {run.settings.width:g} of its width, {len(run.labels)} classes, trained on {clips['train']} "
+        f"clips with {clips['validation']} more to choose the epoch; the last of {len(rows) - 1} students. "
+        f"On {clips['test']} clips that it never saw: accuracy {last['accuracy']:.3f}, mAP {last['mAP']:.3f} "
+        f"(Teacher-0: {rows[0]['test']['accuracy']:.3f}, {rows[0]['test']['mAP']:.3f}). One seed, one fold.",
+        "",
+        *source_accuracy(test),
+    ]
+
+
+def opening(about: Contract, model: Path, network: Network) -> list[str]:
+    parameters = sum(parameter.numel() for parameter in network.wels.parameters())
+    width = about.lineage["width"]
+    size = model.stat().st_size / 1e6
+    return [
+        f"# {about.name}",
+        "",
+        f"WELS-Net (Kumar & Ithapu, SeCoST, Table 1) at {width:g} of its filters: {parameters:,} parameters, "
+        f"{size:.1f} MB, {len(about.labels)} classes. "
+        + ("This is a reduced width, as a CPU can train it." if width < 1 else "This is the full width."),
+        f"The last student of a cascade of {about.lineage['stages']} stages after Teacher-0.",
+        f"Licence of the weights: {about.license}. `attribution.csv` names the author of every clip used.",
+        "",
+        "This card is written by `python -m training.publish`; no number in it is typed by hand.",
+        "",
+    ]
+
+
+def sources(manifest: Manifest) -> list[str]:
+    """Where each clip is from: its folder directly below the labelled clips' common one, or that one itself."""
+    rows = np.flatnonzero(manifest.labels.lengths)
+    labelled, found = manifest.take(rows), ["(none of the classes)"] * len(manifest)
+    for row, name in zip(rows.tolist(), labelled.names(), strict=True):
+        found[row] = name.partition("/")[0] if "/" in name else Path(labelled.root()).name
+    return found
+
+
+def data_section(run: Run) -> list[str]:
+    manifest = run.manifest
+    counts = Counter(zip(sources(manifest), manifest.licenses, manifest.splits, strict=True))
+    lines = ["## Data", "", "| source | licence | train | validation | test |", "|---|---|---|---|---|"]
+    for name, license in sorted({key[:2] for key in counts}):
+        cells = [str(counts[name, license, split]) for split in ("train", "validation", "test")]
+        lines.append("| " + " | ".join([name, license, *cells]) + " |")
+    return [
+        *lines,
+        "",
+        "The network is fitted to the training split, its epoch and its thresholds are chosen on the validation "
+        "split, and the test split is used for nothing but the figures below. Clips of one recording, speaker or "
+        "track never lie in two splits. Training clips lose the digital silence that pads them; test clips are "
+        "scored whole.",
+        "",
+    ]
+
+
+def results_section(run: Run, rows: list[dict[str, Any]]) -> list[str]:
+    table = (run.directory / "report.md").read_text("utf-8").strip()
+    first, last = rows[0]["test"], rows[-1]["test"]
+    accuracy = ""
+    if last["accuracy"] is not None:  # there are clips with one label
+        accuracy = f", the accuracy from {first['accuracy']:.3f} to {last['accuracy']:.3f}"
+    return [
+        "## Results of every generation",
+        "",
+        table,
+        "",
+        f"{last['clips']} test clips, one seed ({run.seed}). From Teacher-0 to the last student the test mAP changes "
+        f"from {first['mAP']:.3f} to {last['mAP']:.3f} ({last['mAP'] / first['mAP'] - 1:+.1%} relative){accuracy}.",
+        "",
+    ]
+
+
+def int8_section(model: Path, int8: Path) -> list[str]:
+    """What the model in 8-bit integers was measured to lose.
+
+    Raises
+    ------
+    SedkitError
+        If it was made of another model.
+    """
+    about = Contract.from_metadata(metadata_of(int8)).lineage["quantisation"]
+    if about["of_sha256"] != hashlib.sha256(model.read_bytes()).hexdigest():
+        raise SedkitError(f"{int8}: made of another model; python -m training.quantize makes it anew, or remove it")
+    lines = [
+        "## In 8-bit integers",
+        "",
+        f"The form that `sedkit` takes on a CPU, fitted to {about['clips']} training clips. What it loses (a negative "
+        "loss is a gain), and how far its segment scores lie from those in float32:",
+        "",
+        "| split | clips | mAP lost | accuracy lost | largest difference | mean difference |",
+        "|---|---|---|---|---|---|",
+    ]
+    keys = ("mAP", "accuracy", "largest_difference", "mean_difference")
+    for split, loss in about["loss"].items():
+        lines.append(f"| {split} | {loss['clips']} | " + " | ".join(f"{loss[key]:.4f}" for key in keys) + " |")
+    return [*lines, ""]
+
+
+def class_section(row: dict[str, Any]) -> list[str]:
+    classes = sorted(row["test"]["classes"], key=lambda entry: -(entry["AP"] or 0))
+    lines = ["| class | MID | test clips | AP | AUC |", "|---|---|---|---|---|"]
+    for entry in classes:
+        ap, auc = (f"{entry[key]:.3f}" if entry[key] is not None else "-" for key in ("AP", "AUC"))
+        lines.append(f"| {entry['label']} | {entry['mid'] or '-'} | {entry['positives']} | {ap} | {auc} |")
+    names = [entry["label"] for entry in classes if entry["AP"] is not None]
+    return [
+        "## Classes",
+        "",
+        f"Best at {'; '.join(names[:6])}. Worst at {'; '.join(names[:-7:-1])}.",
+        "",
+        *lines,
+        "",
+    ]
+
+
+class Heard(NamedTuple):
+    """Test clips with exactly one label: which class it is, which scored highest, and where the clip is from."""
+
+    truth: NDArray[np.int64]
+    guess: NDArray[np.int64]
+    source: NDArray[np.str_]
+
+
+def heard(run: Run, network: Network) -> Heard:
+    clips = run.clips("test")
+    labels = clips.multi_hot()
+    single = labels.sum(1) == 1
+    guess = predict(network, clips.waveforms, run.settings.batch_size).argmax(1)
+    source = np.array(sources(run.manifest))[run.manifest.indices("test")]
+    return Heard(labels.argmax(1)[single], guess[single], source[single])
+
+
+def source_accuracy(test: Heard) -> list[str]:
+    """A table: the share of the test clips of each source whose highest score is right."""
+    lines = ["| source | test clips | accuracy |", "|---|---|---|"]
+    for name in sorted(set(test.source)):
+        chosen = test.source == name
+        lines.append(f"| {name} | {chosen.sum()} | {(test.truth == test.guess)[chosen].mean():.3f} |")
+    return lines
+
+
+def confusion_section(run: Run, test: Heard) -> list[str]:
+    """Confusions on the test split, and accuracy by source."""
+    names = [label.name for label in run.labels]
+    wrong = Counter((names[t], names[g]) for t, g in zip(test.truth, test.guess, strict=True) if t != g)
+    lines = ["## What it gets wrong", "", "Commonest confusions on the test split:", ""]
+    lines += [f"- {true} heard as {other}: {count}" for (true, other), count in wrong.most_common(8)]
+    return [*lines, "", *source_accuracy(test), ""]
+
+
+def calibration_section(about: Contract) -> list[str]:
+    """How often tags are right, and what the thresholds find, as training.calibrate measured it."""
+    lines = ["## What scores mean", ""]
+    done = about.lineage.get("calibrated_on", {})
+    if about.calibration["kind"] == "none":
+        lines += ["Scores are not calibrated: 0.7 does not mean right 7 times in 10. They rank classes and recordings."]
+    else:
+        lines += [
+            f"Tags are calibrated on {done['clips']} clips of the validation split: of those with a score of 0.7, 7 in "
+            "10 should be right, in recordings like these. A class counts as present from its threshold on; those "
+            f"of timelines were chosen on {done['soundscapes']} soundscapes mixed from the same clips."
+        ]
+    lines += [
+        "",
+        "A clip's score is the mean over its segments that are not silent, so a short event in a long clip scores low "
+        "in `sedkit tag`; `sedkit timeline` finds it. Sounds that are none of the classes still get scores.",
+        "",
+    ]
+    return [*lines, *(calibration_tables(done["test"]) if "test" in done else [])]
+
+
+def calibration_tables(test: dict[str, Any]) -> list[str]:
+    """What calibration and thresholds of their own for every class changed on the test split."""
+    rows = {
+        "calibration error of tags above 0.05": "calibration_error",
+        "calibration error of each clip's highest tag": "calibration_error_of_highest",
+        "tags, F1 over all classes together": "micro_f1_of_tags",
+        "tags, mean F1 of the classes": "macro_f1_of_tags",
+        "timelines, F1 over all classes together": "micro_f1_of_timelines",
+        "timelines, mean F1 of the classes": "macro_f1_of_timelines",
+    }
+    lines = ["| on the test split | raw scores, one threshold | as it is |", "|---|---|---|"]
+    lines += [f"| {name} | {test[key][0]:.3f} | {test[key][1]:.3f} |" for name, key in rows.items()]
+    lines += [
+        "",
+        f"The tags of the {test['clips']} test clips by their scores, and how many of them are right:",
+        "",
+        "![how often tags are right](reliability.svg)",
+        "",
+        "| score | tags | mean score | right |",
+        "|---|---|---|---|",
+    ]
+    for low, high, tags, score, right in test["reliability"]:
+        lines.append(f"| {low:.1f} to {high:.1f} | {tags:.0f} | {score:.3f} | {right:.3f} |")
+    return [*lines, ""]
+
+
+def nothing_section(model: Path) -> list[str]:
+    """What is heard in silence and in noise."""
+    return [
+        "## What it hears where there is nothing",
+        "",
+        *nothing_table(of_nothing(Tagger(model, "cpu"))),
+        "",
+    ]
+
+
+def robustness_section(run: Path, model: Path) -> list[str]:
+    """What noise and codecs cost, where ``python -m training.evaluate robustness`` has measured it for this model.
+
+    Raises
+    ------
+    SedkitError
+        If it was another model.
+    """
+    path = run / "robustness.json"
+    if not path.exists():
+        return []
+    report = json.loads(path.read_text("utf-8"))
+    if report["model_sha256"] != hashlib.sha256(model.read_bytes()).hexdigest():
+        raise SedkitError(f"{path}: of another model; measure anew with training.evaluate robustness, or remove it")
+    clips = report["conditions"][0]["clips"]
+    return [
+        "## Through noise and codecs",
+        "",
+        f"Tags of {clips} test clips, drawn with seed {report['seed']}, each made into a file that sedkit reads:",
+        "",
+        *conditions_table(report["conditions"]),
+        "",
+    ]
+
+
+def rebuild_section(run: Path, about: Contract) -> list[str]:
+    config = read_config(run)
+    place, manifest = given(config, "--run", "RUN"), given(config, "--manifest", "MANIFEST")
+    model = f"{place}/model.onnx --manifest {manifest}"
+    steps = []
+    if "calibrated_on" in about.lineage:
+        steps.append(f"calibrate {model}")
+    if (run / "model-int8.onnx").exists():
+        steps.append(f"quantize {model}")
+    if (run / "robustness.json").exists():
+        report = json.loads((run / "robustness.json").read_text("utf-8"))
+        clips = report["conditions"][0]["clips"]
+        steps.append(f"evaluate robustness {model} --clips {clips} --json {place}/robustness.json")
+    return [
+        "## Rebuild it",
+        "",
+        "```",
+        config["command"],
+        *(f"python -m training.{step}" for step in (*steps, f"publish {place}")),
+        "```",
+        "",
+        f"Source revision {config['git_revision']}, torch {config['versions']['torch']}, "
+        f"manifest SHA-256 `{config['manifest_sha256']}`. docs/training.md says how the manifest is made.",
+    ]
+
+
+def given(config: dict[str, Any], option: str, otherwise: str) -> str:
+    """What the command of a run was given for an option."""
+    words = shlex.split(config["command"])
+    return shlex.quote(words[words.index(option) + 1]) if option in words else otherwise
