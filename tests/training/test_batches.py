@@ -8,6 +8,7 @@ import torch
 
 from sedkit.contract import Label
 from sedkit.errors import SedkitError
+from training import distributed
 from training.ahead import ahead
 from training.batches import Epoch
 from training.clips import Clips
@@ -55,6 +56,19 @@ def test_waveforms_and_targets_belong_together() -> None:
 def test_workers_and_parts_do_not_change_what_a_batch_holds(execution: dict[str, int], overlay: float) -> None:
     whole, parts = epoch(overlay=overlay), epoch(overlay=overlay, **execution)
     for one, other in zip(tensors(whole.batches()), tensors(parts.batches()), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_ranks_together_hold_what_one_does_also_of_clips_that_others_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = tensors(epoch(overlay=0.7).batches())
+    ranks = []
+    for rank in range(2):
+        for environment in (distributed.ENVIRONMENT, ("LOCAL_RANK", "LOCAL_WORLD_SIZE")):
+            for name in environment:
+                monkeypatch.setenv(name, "2" if "SIZE" in name else str(rank))
+        ranks.append(list(epoch(overlay=0.7).batches()))
+    together = tensors([*one, *other] for one, other in zip(*ranks, strict=True))
+    for one, other in zip(whole, together, strict=True):
         assert torch.equal(one, other)
 
 
