@@ -41,13 +41,18 @@ class CrossValidationError(SedkitError):
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "ignore_unknown_options": True})
-@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.argument("options", metavar="[TRAINING OPTIONS]", nargs=-1, type=click.UNPROCESSED)
 @click.option("--run", "directory", type=click.Path(file_okay=False, path_type=Path), required=True, help="Directory.")
 @click.option("--esc50", type=FOLDER, help="ESC-50 with its official folds: a folder with esc50.csv and audio/.")
 @click.option("--shipped", type=FOLDER, help="The shipped model's set: a folder with esc50/, speech/ and music/.")
 @click.option("--manifest", "manifests", type=FILE, multiple=True, help="Of one fold, its test split; once a fold.")
-@click.option("--validation-share", type=click.FloatRange(0, 1, True, True), default=0.1, show_default=True,
-              help="Share of the clips learnt from, by group, with --esc50 and --shipped.")  # fmt: skip
+@click.option(
+    "--validation-share",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.1,
+    show_default=True,
+    help="Of the clips learnt from, by group, with --esc50 and --shipped.",
+)
 @click.option("--launch", default="python", show_default=True, help='Starts a run: "torchrun --nproc-per-node 8".')
 @click.option("--stop-after", help="End in good time before this, resumable: 540s, 9m, 2h.")
 def main(
@@ -62,8 +67,9 @@ def main(
 ) -> None:
     """Train one run a fold, each tested on the fold that it did not learn from.
 
-    All other OPTIONS are those of training.secost; {fold} in them stands for the name of the fold. Groups (clips of one
-    recording) that lie in several folds are not learnt from where one of their clips is tested on.
+    All other options are those of training.secost, whose --help lists them; {fold} in them stands for the name of the
+    fold. Groups (clips of one recording) that lie in several folds are not learnt from where one of their clips is
+    tested on. --launch echo writes the manifests of the folds and says what would be run.
 
     \b
     Examples:

@@ -159,28 +159,6 @@ def mapped(scores: NDArray[np.float32], known: Sequence[Label], wanted: Sequence
     return made
 
 
-def fitted(
-    scores: NDArray[np.float32], targets: NDArray[np.float32], asked: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Probabilities [asked, classes] by logistic regression on a peer's scores: one regression a class.
-
-    Parameters
-    ----------
-    scores, targets : [clips, known] and [clips, classes], of the clips that it is fitted on.
-    asked : [asked, known].
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
-
-    made = np.zeros((len(asked), targets.shape[1]), np.float32)
-    scaler = StandardScaler().fit(scores)
-    ours, theirs = scaler.transform(scores), scaler.transform(asked)
-    for column in np.flatnonzero(targets.any(0)):
-        regression = LogisticRegression(C=0.1, max_iter=1000).fit(ours, targets[:, column])
-        made[:, column] = regression.predict_proba(theirs)[:, 1]
-    return made
-
-
 def peer_model(context: click.Context, option: click.Parameter, text: str | None) -> Path | None:
     """Callback of an option ``--peer yamnet=FILE``: the file.
 

@@ -24,7 +24,7 @@ def heard(*events: tuple[float, float, int], classes: int = 2, score: float = 0.
     scores = np.full((20, classes), 0.1, np.float32)
     for onset, offset, place in events:
         scores[int(2 * onset) : int(2 * offset), place] = score
-    return Heard(EDGES, scores, list(events))
+    return Heard(EDGES, scores, list(events), scores.mean(0))
 
 
 def test_all_that_is_there_and_nothing_else() -> None:
@@ -69,7 +69,7 @@ def test_false_alarms_and_classes_that_were_never_heard() -> None:
 
 def test_the_best_threshold_finds_what_the_systems_own_does_not() -> None:
     faint = heard((1.0, 2.0, 0), SURE, score=0.3)
-    found = quality([Heard(EDGES, faint.scores, [])], [[(1.0, 2.0, 0), SURE]])
+    found = quality([Heard(EDGES, faint.scores, [], faint.tags)], [[(1.0, 2.0, 0), SURE]])
     assert found["segment_f1"] == found["event_f1"] == 0
     assert found["best_segment_f1"] == found["best_event_f1"] == found["PSDS1"] == pytest.approx(1)
 

@@ -46,11 +46,13 @@ class Heard:
     edges : [n + 1] float64, seconds: score ``i`` holds from ``edges[i]`` to ``edges[i + 1]``; the last is the end.
     scores : [n, classes] float32, in [0, 1].
     events : at the system's own thresholds.
+    tags : [classes] float32, scores of the whole recording.
     """
 
     edges: NDArray[np.float64]
     scores: NDArray[np.float32]
     events: Spans
+    tags: NDArray[np.float32]
 
     @property
     def duration(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,11 +20,13 @@ from training.crossval import CrossValidationError, read
 from training.data.manifest import Manifest
 from training.data.source import Audio
 from training.generations import trained_network
-from training.peers import class_names, clip_scores, fitted, mapped
+from training.peers import PeerError, class_names, clip_scores, mapped
 from training.run import Run, read_config, read_supervision
 from training.scores import predict
 
 Scores = NDArray[np.float32]
+STRENGTH = 0.01  # of a peer's regression: the inverse of that of its regularisation
+FLOOR = 1e-4  # of a score that is taken the logit of
 
 
 @dataclass(frozen=True)
@@ -74,9 +77,7 @@ def open_folds(directory: Path, group: str = "") -> tuple[list[Fold], list[str]]
         chosen = [number for number, name in enumerate(groups) if name.startswith(group)]
         if not chosen:
             of = f" of a group that begins with {group!r}" if group else ""
-            raise CrossValidationError(
-                f"{directory / manifest}: no clip of the split 'test'{of}; there is nothing to test"
-            )
+            raise CrossValidationError(f"{directory / manifest}: no clip of the split 'test'{of}")
         if folds and run.labels != folds[0].run.labels:
             raise CrossValidationError(f"{directory / manifest}: other classes than in fold {folds[0].name}")
         rows = rows[chosen]
@@ -112,23 +113,52 @@ def yamnet(model: Path, folds: list[Fold], cache: Path) -> list[System]:
     names, labels = class_names(model), folds[0].run.labels
     known = len({label.name for label in names} & {label.name for label in labels})
     as_it_is = System("YAMNet, as it is" + (f" ({known} of {len(labels)} classes)" if known < len(labels) else ""), [])
-    regression = System("YAMNet, logistic regression", [])
+    mapping = System("YAMNet, logistic regression", [])
     for fold in folds:
         manifest = fold.run.manifest
         with progress("YAMNet", len(manifest)) as step:
             said = clip_scores(model, clip_names(manifest), partial(_waveform, fold.run.audio), cache, step)
         learnt = np.concatenate([manifest.indices("train"), manifest.indices("validation")])
         as_it_is.scores.append(mapped(said.mean[fold.rows], names, labels))
-        regression.scores.append(fitted(said.mean[learnt], manifest.targets(learnt), said.mean[fold.rows]))
-    return [as_it_is, regression]
+        mapping.scores.append(fitted(said.mean[learnt], manifest.targets(learnt), said.mean[fold.rows]))
+    return [as_it_is, mapping]
+
+
+def fitted(scores: Scores, targets: Scores, asked: Scores) -> Scores:
+    """Probabilities [asked, classes] by multinomial logistic regression on the logits of a peer's scores.
+
+    Parameters
+    ----------
+    scores, targets : [clips, known] and [clips, classes], of the clips that it is fitted on; one of several labels
+        counts as a part of a clip of each.
+    asked : [asked, known].
+
+    Raises
+    ------
+    PeerError
+        If scikit-learn is not installed.
+    """
+    try:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+        from threadpoolctl import threadpool_limits
+    except ImportError as error:
+        raise PeerError(f"a regression needs {error.name}: pip install 'sedkit[evaluation]'") from None
+    clips, classes = np.nonzero(targets)
+    parts = 1 / targets.sum(1)[clips]
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=1000))
+    with threadpool_limits(1):  # the matrices are small
+        model.fit(_logits(scores[clips]), classes, logisticregression__sample_weight=parts)
+        made = np.zeros((len(asked), targets.shape[1]), np.float32)
+        made[:, model.classes_] = model.predict_proba(_logits(asked))
+    return made
 
 
 def clip_names(manifest: Manifest) -> list[str]:
     """A name for every clip: its file, and where it lies in that if it is a part."""
     parts = zip(manifest.names(), manifest.starts.tolist(), manifest.durations.tolist(), strict=True)
-    return [
-        name if start == 0 and duration != duration else f"{name} {start} {duration}" for name, start, duration in parts
-    ]
+    return [name if start == 0 and math.isnan(length) else f"{name} {start} {length}" for name, start, length in parts]
 
 
 @contextmanager
@@ -142,6 +172,11 @@ def progress(what: str, steps: int) -> Iterator[Callable[[int], None]]:
 
 def _waveform(audio: Audio, row: int) -> NDArray[np.float32]:
     return audio[row] / np.float32(FULL_SCALE)
+
+
+def _logits(scores: Scores) -> Scores:
+    inside = scores.clip(FLOOR, 1 - FLOOR)
+    return np.log(inside / (1 - inside))
 
 
 def _finished(run: Path) -> bool:

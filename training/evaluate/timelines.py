@@ -119,7 +119,7 @@ def read_soundscapes(folder: Path, split: str) -> Soundscapes:
 
 
 def sedkit_model(model: str, labels: Sequence[Label]) -> Callable[[Path], Heard]:
-    """Recording → what a sedkit model hears in it: its segments, and events at its own thresholds.
+    """Recording → what a sedkit model hears in it: its segments, and tags and events as sedkit makes them of those.
 
     Raises
     ------
@@ -134,15 +134,20 @@ def sedkit_model(model: str, labels: Sequence[Label]) -> Callable[[Path], Heard]
         raise EvaluationError(f"{model}: does not know {len(unknown)} of the classes ({names})")
     columns = [known[key] for key in keys]
     wanted = {key: place for place, key in enumerate(keys)}
+    tags_view = tagger.tags_view(top_k=None)
 
     def hear(path: Path) -> Heard:
         timeline = tagger.timeline(path, resolution="native")
+        view = tags_view()
+        view.add(timeline.scores)
+        tags = {tag.mid or tag.label: tag.score for tag in view.finish(str(path), timeline.duration).tags}
         edges = np.array([*(cell.start for cell in timeline.seconds), timeline.duration])
         found = [(event.onset, event.offset, event.mid or event.label) for event in timeline.events]
         return Heard(
             edges,
             timeline.scores[:, columns],
             [(onset, offset, wanted[key]) for onset, offset, key in found if key in wanted],
+            np.array([tags[key] for key in keys], np.float32),
         )
 
     return hear
@@ -151,7 +156,7 @@ def sedkit_model(model: str, labels: Sequence[Label]) -> Callable[[Path], Heard]
 def yamnet(model: Path, labels: Sequence[Label]) -> Callable[[Path], Heard]:
     """Recording → what YAMNet hears in it: the classes under their names, events at a threshold of 0.5.
 
-    A frame's score holds for the 0.48 s around its centre.
+    A frame's score holds for the 0.48 s around its centre; tags are means over frames.
     """
     peer = Yamnet(model)
 
@@ -161,14 +166,14 @@ def yamnet(model: Path, labels: Sequence[Label]) -> Callable[[Path], Heard]:
         scores = mapped(peer(waveform), peer.labels, labels)
         edges = peer.hop * np.arange(len(scores) + 1.0) + (peer.window - peer.hop) / 2
         edges[0], edges[-1] = 0, len(waveform) / SAMPLE_RATE
-        return Heard(edges, scores, spans(edges, scores, PEER_THRESHOLD))
+        return Heard(edges, scores, spans(edges, scores, PEER_THRESHOLD), scores.mean(0))
 
     return hear
 
 
 def figures(heard: Sequence[Heard], held: Soundscapes) -> dict[str, Any]:
-    """Metrics of a system: of tags, which are means of its scores, and of times."""
-    tags = summary(held.targets, np.stack([found.scores.mean(0) for found in heard]), held.labels)
+    """Metrics of a system: of tags and of times."""
+    tags = summary(held.targets, np.stack([found.tags for found in heard]), held.labels)
     return {"mAP": tags.mean_ap, "mAUC": tags.mean_auc, **quality(heard, held.truth)}
 
 
