@@ -69,7 +69,7 @@ def main(
 
     All other options are those of training.secost, whose --help lists them; {fold} in them stands for the name of the
     fold. Groups (clips of one recording) that lie in several folds are not learnt from where one of their clips is
-    tested on. --launch echo writes the manifests of the folds and says what would be run.
+    tested on. --launch echo writes the manifests of the folds and trains nothing.
 
     \b
     Examples:
