@@ -161,8 +161,6 @@ def answer(
         metrics = {split: quality(said, audio, split) for split in ("train", "validation", "test")}
         about = {"teacher": teacher, "model": model.name, "metrics": metrics}
         write_predictions(output, Predictions(said.astype(np.float16), about), audio.manifest.sha256(), labels)
-    except ImportError as error:
-        raise click.ClickException(f"needs {error.name}: pip install '.[teachers]'") from None
     except SedkitError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{output}  ({len(said)} clips, {len(labels)} classes)")

@@ -20,7 +20,7 @@ class Scores(NamedTuple):
     """What the network says of a batch of clips."""
 
     segments: Tensor  # [batch, K, classes], probabilities
-    clip: Tensor  # [batch, classes], layer P: the mean over the K segments
+    clip: Tensor  # [batch, classes], layer P: the mean over the K segments; in a Network, without silent ones
     embedding: Tensor  # [batch, K, 1024], layer L3
 
 
@@ -80,8 +80,8 @@ class Network(nn.Module):
 
     K follows from ``samples`` (sedkit.geometry): 10 s give 30 segments, anything gives at least one.
 
-    A segment in whose span no mel band rises above the front end's floor is silent, and scores 0: weak
-    labels cannot teach that, since silence lies in clips of every class.
+    A segment in whose span no mel band rises above the front end's floor is silent, scores 0 and has no part in
+    the clip's mean: weak labels cannot teach that, since silence lies in clips of every class.
     """
 
     def __init__(self, classes: int, width: float = 1.0, dropout: float = 0.0) -> None:
@@ -93,5 +93,6 @@ class Network(nn.Module):
         decibels = self.frontend.decibels(waveform)
         scores = self.wels(self.frontend.normalise(decibels))
         loudest = F.max_pool1d(decibels.amax(-1), SPAN_FRAMES, STEP_FRAMES)  # [batch, K]
-        segments = scores.segments * (loudest > SILENCE).unsqueeze(-1)
-        return Scores(segments, segments.mean(1), scores.embedding)
+        heard = (loudest > SILENCE).unsqueeze(-1).float()
+        segments = scores.segments * heard
+        return Scores(segments, segments.sum(1) / heard.sum(1).clamp(min=1), scores.embedding)

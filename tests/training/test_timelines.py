@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+pytest.importorskip("sed_scores_eval", reason="timelines are measured with the extra 'evaluation'")
+
 from training.data.__main__ import main as data
 from training.evaluate.__main__ import main as evaluate
 from training.evaluate.detection import EvaluationError, Heard, quality, spans

@@ -126,7 +126,7 @@ def test_silence_scores_nothing_and_leaves_the_sound_beside_it_alone() -> None:
         alone = network.wels(network.frontend(mixed)).segments
     assert heard.tolist() == [True] * 15 + [False] * 13
     torch.testing.assert_close(scores.segments[:, :15], alone[:, :15])
-    torch.testing.assert_close(scores.clip, scores.segments.mean(1))
+    torch.testing.assert_close(scores.clip, scores.segments[:, :15].mean(1))
 
 
 @pytest.mark.parametrize(("level", "heard"), [(-80, False), (-60, True)])
