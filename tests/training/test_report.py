@@ -174,7 +174,7 @@ def test_the_command_writes_tables_and_pictures(runs: list[Path], tmp_path: Path
     assert result.exit_code == 0, result.output
     assert result.stderr == f"left out: {tmp_path}/torn/config.json: No such file or directory; is the run finished?\n"
     assert (output / "report.md").read_text() == result.stdout
-    assert result.stdout.count("## 6 runs") == result.stdout.count("## 1 runs") == 1
+    assert result.stdout.count("## 6 runs") == result.stdout.count("## 1 run,") == 1
     assert "width 0.125, 3 epochs" in result.stdout
     assert "width 1, 3 epochs" in result.stdout
     for name in ("stages-1", "classes-1"):

@@ -64,7 +64,7 @@ def about(study: Study) -> str:
         return "; ".join(dict.fromkeys(str(config[key]) for config in configs))
 
     lines = [
-        f"## {len(configs)} runs, {all_of('date')}\n",
+        f"## {len(configs)} run{'s' * (len(configs) > 1)}, {all_of('date')}\n",
         f"- data: {clips['train']} training, {clips['validation']} validation, {clips['test']} test clips, "
         f"{len(first['labels'])} classes, manifest SHA-256 {first['manifest_sha256'][:16]}",
         f"- networks: width {settings['width']:g}, {settings['epochs']} epochs of crops of {settings['crop']:g} s, "
