@@ -24,19 +24,40 @@ from training.wels import Network
 
 def summary_section(run: Run, rows: list[dict[str, Any]], test: Heard) -> list[str]:
     """The results in short: the network, its data, and the last student on the test split."""
-    clips = read_config(run.directory)["clips"]
-    last = rows[-1]["test"]
+    config, last = read_config(run.directory), rows[-1]["test"]
+    clips = config["clips"]
+    beside = f" (Teacher-0: {rows[0]['test']['accuracy']:.3f}, {rows[0]['test']['mAP']:.3f})" if len(rows) > 1 else ""
     return [
         f"WELS-Net at {run.settings.width:g} of its width, {len(run.labels)} classes, trained on {clips['train']} "
-        f"clips with {clips['validation']} more to choose the epoch; the last of {len(rows) - 1} students. "
-        f"On {clips['test']} clips that it never saw: accuracy {last['accuracy']:.3f}, mAP {last['mAP']:.3f} "
-        f"(Teacher-0: {rows[0]['test']['accuracy']:.3f}, {rows[0]['test']['mAP']:.3f}). One seed, one fold.",
+        f"clips with {clips['validation']} more to choose the epoch; {place(rows)}. "
+        f"On {clips['test']} clips that it never saw: accuracy {last['accuracy']:.3f}, mAP {last['mAP']:.3f}{beside}. "
+        "One seed, one fold.",
         "",
+        *external_teachers(config),
         *source_accuracy(test),
     ]
 
 
-def opening(about: Contract, model: Path, network: Network) -> list[str]:
+def place(rows: list[dict[str, Any]]) -> str:
+    """Of the last network in its cascade."""
+    students = len(rows) - 1
+    return "Teacher-0, without students" if not students else f"student {students} of a SeCoST cascade"
+
+
+def external_teachers(config: dict[str, Any]) -> list[str]:
+    """Whom it learned from beside the labels and its own cascade, and how good they are themselves."""
+    lines = []
+    for name, about in config.get("teachers", {}).items():
+        shares = [stage[name] for stage in config["supervision"] if name in stage]
+        figures = ", ".join(f"{key} {value:.3f}" for key, value in about["metrics"]["test"].items())
+        lines.append(
+            f"An external teacher has {' and '.join(f'{share:g}' for share in shares)} of the say beside the labels: "
+            f"{name} ({about['teacher']}), itself with {figures} on the same test clips."
+        )
+    return [*lines, ""] if lines else []
+
+
+def opening(run: Run, about: Contract, model: Path, network: Network) -> list[str]:
     parameters = sum(parameter.numel() for parameter in network.wels.parameters())
     width = about.lineage["width"]
     size = model.stat().st_size / 1e6
@@ -46,7 +67,8 @@ def opening(about: Contract, model: Path, network: Network) -> list[str]:
         f"WELS-Net (Kumar & Ithapu, SeCoST, Table 1) at {width:g} of its filters: {parameters:,} parameters, "
         f"{size:.1f} MB, {len(about.labels)} classes. "
         + ("This is a reduced width, as a CPU can train it." if width < 1 else "This is the full width."),
-        f"The last student of a cascade of {about.lineage['stages']} stages after Teacher-0.",
+        "",
+        *external_teachers(read_config(run.directory)),
         f"Licence of the weights: {about.license}. `attribution.csv` names the author of every clip used.",
         "",
         "This card is written by `python -m training.publish`; no number in it is typed by hand.",
@@ -87,13 +109,18 @@ def results_section(run: Run, rows: list[dict[str, Any]]) -> list[str]:
     accuracy = ""
     if last["accuracy"] is not None:  # there are clips with one label
         accuracy = f", the accuracy from {first['accuracy']:.3f} to {last['accuracy']:.3f}"
+    change = ""
+    if len(rows) > 1:
+        change = (
+            f" From Teacher-0 to the last student the test mAP changes from {first['mAP']:.3f} to {last['mAP']:.3f} "
+            f"({last['mAP'] / first['mAP'] - 1:+.1%} relative){accuracy}."
+        )
     return [
         "## Results of every generation",
         "",
         table,
         "",
-        f"{last['clips']} test clips, one seed ({run.seed}). From Teacher-0 to the last student the test mAP changes "
-        f"from {first['mAP']:.3f} to {last['mAP']:.3f} ({last['mAP'] / first['mAP'] - 1:+.1%} relative){accuracy}.",
+        f"{last['clips']} test clips, one seed ({run.seed}). What ships is {place(rows)}.{change}",
         "",
     ]
 

@@ -46,7 +46,7 @@ def main(run: Path, output: Path, readme: Path | None, device: str) -> None:
         about, test = Contract.from_metadata(metadata_of(model)), card.heard(opened, network)
         int8 = sibling(model, "int8")
         lines = [
-            *card.opening(about, model, network),
+            *card.opening(opened, about, model, network),
             *card.data_section(opened),
             *card.results_section(opened, rows),
             *(card.int8_section(model, int8) if int8.exists() else []),
