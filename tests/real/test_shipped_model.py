@@ -13,18 +13,6 @@ from sedkit.tagger import Tagger
 from training.data.readers import esc50_labels
 
 HELD_OUT = "5"  # the fold of ESC-50 that is the shipped model's test split
-CLASSES = (
-    "rooster",
-    "siren",
-    "crying_baby",
-    "church_bells",
-    "dog",
-    "clock_alarm",
-    "chainsaw",
-    "toilet_flush",
-    "sheep",
-    "clapping",
-)
 
 
 @pytest.fixture(scope="module")
@@ -42,19 +30,21 @@ def audio(data: Path, row: dict[str, str]) -> Path:
     return data / "esc50" / "audio" / row["filename"]
 
 
-def test_ten_held_out_clips_of_ten_classes(shipped: Tagger, data: Path, held_out: list[dict[str, str]]) -> None:
+def test_the_held_out_fold_is_tagged_as_the_card_says(
+    shipped: Tagger, data: Path, held_out: list[dict[str, str]]
+) -> None:
     mids = {category: label.mid for category, label in esc50_labels().items()}
-    right = []
-    for category in CLASSES:
-        row = next(row for row in held_out if row["category"] == category)
-        right.append(shipped.tag(audio(data, row)).tags[0].mid == mids[category])
-    assert sum(right) >= 8
+    right = [shipped.tag(audio(data, row)).tags[0].mid == mids[row["category"]] for row in held_out[::2]]
+    assert len(right) == 200
+    assert np.mean(right) > 0.745 - 0.06  # of all ESC-50 clips in the test split; two standard errors of 200 clips
 
 
-def test_every_tenth_clip_of_the_held_out_fold(shipped: Tagger, data: Path, held_out: list[dict[str, str]]) -> None:
-    mids = {category: label.mid for category, label in esc50_labels().items()}
-    right = [shipped.tag(audio(data, row)).tags[0].mid == mids[row["category"]] for row in held_out[::10]]
-    assert np.mean(right) > 0.5  # chance is 0.02; the model card has the figure for the whole fold
+def test_noise_is_nothing(shipped: Tagger) -> None:
+    noise = np.random.default_rng(0).standard_normal(10 * 16_000).astype(np.float32)
+    for level in (-60, -50, -40):  # dBFS
+        quiet = np.float32(10 ** (level / 20)) * noise
+        assert shipped.tag(quiet, 16_000).tags[0].score < 0.1
+        assert not shipped.timeline(quiet, 16_000).events
 
 
 def test_an_event_is_found_where_it_is(shipped: Tagger, data: Path, held_out: list[dict[str, str]]) -> None:
