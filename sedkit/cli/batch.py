@@ -6,7 +6,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
@@ -206,11 +206,18 @@ def load(model: str | Path | None, device: Device, threads: int | None = None, p
     from sedkit.tagger import Tagger
 
     import_module("onnxruntime")  # before the thread, which would hold it up
-    Thread(target=lambda: [import_module(name) for name in LATER], daemon=True).start()
+    Thread(target=import_later, daemon=True).start()
     tagger = Tagger(model, device, precision, threads)
     if tagger.model.notice:
         click.echo(f"sedkit: {tagger.model.notice}", err=True)
     return tagger
+
+
+def import_later() -> None:
+    """Import what the analysis will need; what cannot be imported is told where it is needed."""
+    for name in LATER:
+        with suppress(ImportError, OSError):
+            import_module(name)
 
 
 def report(failures: Sequence[str], total: int) -> None:
