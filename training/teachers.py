@@ -28,11 +28,11 @@ from torch.nn import functional as F
 from sedkit.contract import Label
 from sedkit.errors import SedkitError
 from sedkit.metrics import summary
+from training.clips import FULL_SCALE
 from training.data.source import Audio, open_audio
 from training.files import replacing
 from training.progress import decoding
 
-FULL_SCALE = 32768.0  # int16 of a sample of 1.0
 FOLDS = 5  # groups of training clips; each is predicted by a mapping fitted on the others
 STRENGTHS = (3.0, 10.0, 30.0, 100.0)  # of the mapping's regularisation, to choose from
 FLOOR = 1e-4  # of a score that is taken the logit of
