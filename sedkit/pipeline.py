@@ -24,12 +24,13 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from typing import BinaryIO, Generic, TypeVar
+from typing import BinaryIO, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.audio import open_audio
+from sedkit.begun import Begun
 from sedkit.errors import SedkitError
 from sedkit.geometry import SEGMENT_HOP, padded_samples
 from sedkit.model import Model, pieces
@@ -37,6 +38,7 @@ from sedkit.session import usable_cpus
 from sedkit.views import View
 
 Result = TypeVar("Result")
+Source: TypeAlias = str | BinaryIO | Begun
 
 BATCH = {"cpu": 64, "cuda": 512, "tensorrt": 512}  # hops of 0.32 s in a full batch; on a CPU more is slower again
 BATCHES_AHEAD = 8  # full batches' worth of audio decoded ahead of those that are running
@@ -47,7 +49,7 @@ PATIENCE = 1.0  # seconds to wait, at the end, for a thread that is reading from
 
 
 def analyse(
-    model: Model, view: Callable[[], View[Result]], sources: Iterable[str | BinaryIO], cpus: int | None = None
+    model: Model, view: Callable[[], View[Result]], sources: Iterable[Source], cpus: int | None = None
 ) -> Generator[tuple[str, Result | SedkitError], None, None]:
     """What a view makes of each recording, in the order of `sources`.
 
@@ -57,7 +59,8 @@ def analyse(
     Parameters
     ----------
     view : makes the view of a recording; views are used from several threads, each view from one at a time.
-    sources : paths, or files open for reading bytes. Taken as they are needed, from other threads.
+    sources : paths, files open for reading bytes, or recordings that are begun (sedkit.begun). Taken as they are
+        needed, from other threads.
     cpus : how many to keep busy; None for all that this process may use.
 
     Yields
@@ -108,9 +111,7 @@ class _Piece(Generic[Result]):
 class _Crew(Generic[Result]):
     """The threads, and what they share: all of it belongs to whoever holds ``lock``."""
 
-    def __init__(
-        self, model: Model, view: Callable[[], View[Result]], sources: Iterable[str | BinaryIO], cpus: int
-    ) -> None:
+    def __init__(self, model: Model, view: Callable[[], View[Result]], sources: Iterable[Source], cpus: int) -> None:
         self.model, self.view, self.sources = model, view, enumerate(sources)
         self.lanes = max(1, cpus // model.threads) if model.device == "cpu" else 1
         self.batch_hops = BATCH[model.device]
@@ -226,7 +227,7 @@ class _Crew(Generic[Result]):
                 self.exhausted = True
                 self.done.notify()
                 return
-            recording = _Recording(number, source if isinstance(source, str) else STDIN, self.view())
+            recording = _Recording(number, name_of(source), self.view())
             recording.pieces = _pieces(recording, source)
             self.under_way.append(recording)
             self.work.notify()
@@ -311,9 +312,13 @@ class _Crew(Generic[Result]):
             self.done.notify()
 
 
-def _pieces(recording: _Recording[Result], source: str | BinaryIO) -> Generator[_Piece[Result], None, None]:
+def name_of(source: Source) -> str:
+    return source if isinstance(source, str) else source.name if isinstance(source, Begun) else STDIN
+
+
+def _pieces(recording: _Recording[Result], source: Source) -> Generator[_Piece[Result], None, None]:
     """The pieces of a recording, decoded as they are asked for."""
-    with open_audio(source) as stream:
+    with source.stream() if isinstance(source, Begun) else open_audio(source) as stream:
         for number, (samples, kept) in enumerate(pieces(stream)):
             padded = np.zeros(padded_samples(len(samples)), np.float32)
             padded[: len(samples)] = samples

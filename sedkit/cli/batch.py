@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import click
 
+from sedkit.begun import Begun
 from sedkit.cli.inputs import STDIN, expand, stdin
 from sedkit.cli.journal import Fingerprint, fingerprint
 from sedkit.cli.options import split_classes
@@ -100,28 +101,35 @@ def run_here(
     try:
         if names:
             path = find_model(model, precision, device)
-            tagger = load(path, device, threads_for(path, len(names)))
+            alone = names[0] if len(names) == 1 and output is None and names[0] != STDIN else None
+            begun = None if alone is None else Begun(alone)
+            tagger = load(path, device, threads_for(path, len(names)), begun=begun)
             wanted = split_classes(classes, tagger.labels)
             made_with = {**options, "--classes": wanted}
             with open_output(
                 output, chosen_format, kind, names, lambda: lineage(tagger, kind, chosen_format, made_with), resume
             ) as out:
-                analyse_all(tagger, view(tagger, wanted), names, out, failures)
+                analyse_all(tagger, view(tagger, wanted), names, begun, out, failures)
                 out.complete(keep_journal=resume or bool(failures))
     finally:
         report(failures, total=len(names) + len(problems))
     return 1 if failures else 0
 
 
-def analyse_all(tagger: Tagger, view: MakeView, names: Sequence[str], out: Output, failures: list[str]) -> None:
-    """Write the results of all recordings that have none yet; add what went wrong to ``failures``."""
+def analyse_all(
+    tagger: Tagger, view: MakeView, names: Sequence[str], begun: Begun | None, out: Output, failures: list[str]
+) -> None:
+    """Write the results of all recordings that have none yet; add what went wrong to ``failures``.
+
+    ``begun``: the only recording, where its decoding goes on already.
+    """
     from sedkit.pipeline import analyse
     from sedkit.session import usable_cpus
 
     cpus = min(LANES, usable_cpus()) if len(names) == 1 else None
     read: dict[str, Fingerprint | None] = {}
 
-    def sources() -> Iterator[str | BinaryIO]:
+    def sources() -> Iterator[str | BinaryIO | Begun]:
         for name in names:
             now = fingerprint(name)
             if out.holds(name, now):
@@ -129,7 +137,7 @@ def analyse_all(tagger: Tagger, view: MakeView, names: Sequence[str], out: Outpu
                 continue
             read[name] = now
             progress.begin(name)
-            yield stdin() if name == STDIN else name
+            yield begun or (stdin() if name == STDIN else name)
 
     with Progress(names) as progress:
         results = analyse(tagger.model, progress.watched(view), sources(), cpus)
@@ -201,23 +209,31 @@ def threads_for(model: Path, recordings: int) -> int | None:
     return 1 if recordings > 1 or model.stat().st_size < SMALL else None
 
 
-def load(model: str | Path | None, device: Device, threads: int | None = None, precision: Precision = "auto") -> Tagger:
-    """The tagger; what it has to say goes to standard error."""
+def load(
+    model: str | Path | None,
+    device: Device,
+    threads: int | None = None,
+    precision: Precision = "auto",
+    begun: Begun | None = None,
+) -> Tagger:
+    """The tagger; what it has to say goes to standard error. Meanwhile ``begun`` is begun."""
     from sedkit.tagger import Tagger
 
     import_module("onnxruntime")  # before the thread, which would hold it up
-    Thread(target=import_later, daemon=True).start()
+    Thread(target=meanwhile, args=[begun], daemon=True).start()
     tagger = Tagger(model, device, precision, threads)
     if tagger.model.notice:
         click.echo(f"sedkit: {tagger.model.notice}", err=True)
     return tagger
 
 
-def import_later() -> None:
-    """Import what the analysis will need; what cannot be imported is told where it is needed."""
+def meanwhile(begun: Begun | None) -> None:
+    """Import what the analysis will need, what cannot be imported is told where it is needed; begin to decode."""
     for name in LATER:
         with suppress(ImportError, OSError):
             import_module(name)
+    if begun is not None:
+        begun.begin()
 
 
 def report(failures: Sequence[str], total: int) -> None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from sedkit import pipeline
 from sedkit.audio import open_audio
+from sedkit.begun import Begun
 from sedkit.errors import AudioError, ModelError, SedkitError
 from sedkit.model import BLOCK, Model
 from sedkit.pipeline import analyse
@@ -141,6 +142,18 @@ def test_a_fault_of_a_view_is_told_with_the_name_of_the_recording(model: Model, 
 
 def test_no_sources(model: Model):
     assert list(analyse(model, Raw, [])) == []
+
+
+def test_a_recording_begun_while_the_model_loads_gives_the_same(model: Model, clips: list[str], tmp_path: Path):
+    begun = [Begun(name) for name in (clips[0], str(tmp_path / "nowhere.wav"))]
+    begin = threading.Thread(target=lambda: [recording.begin() for recording in begun])
+    begin.start()
+    (name, scores), (lost, error) = analyse(model, Raw, begun)
+    begin.join()
+    assert (name, lost) == (clips[0], begun[1].name)
+    np.testing.assert_array_equal(scores, dict(analyse(model, Raw, clips[:1]))[clips[0]])
+    assert isinstance(error, AudioError)
+    assert "no such file" in str(error)
 
 
 def test_an_error_of_the_sources_is_raised(model: Model, clips: list[str]):
