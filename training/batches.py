@@ -100,8 +100,8 @@ class Epoch:
             rows = np.where(chance.heard < 0, -1, rows[chance.heard])
             waveform = torch.empty((len(rows), samples), dtype=torch.int16, pin_memory=pinned)
             self.clips.crops(rows, chance, waveform.numpy())
-            rest = (self.targets.read(rows), chance.levels, chance.shares, chance.frames, chance.bands)
-            tensors = [torch.from_numpy(array) for array in rest]
+            drawn = (chance.levels, chance.shares, chance.frames, chance.bands, chance.responses)
+            tensors = [torch.from_numpy(array) for array in (self.targets.read(rows), *drawn)]
             if pinned:
                 tensors = [tensor.pin_memory() for tensor in tensors]
             seed = np.random.SeedSequence((*key, number_of_part + 1)).generate_state(1)[0]

@@ -13,7 +13,7 @@ from sedkit.contract import Label
 from training.data import Manifest
 from training.data.augmentation import Draws, crop, without_padding
 from training.data.sampling import Rows, balanced, by_shard, shuffled
-from training.data.soundscapes import overlay
+from training.data.soundscapes import noisy, overlay
 from training.data.source import Audio
 
 FULL_SCALE = 32768.0  # int16 of a sample of 1.0
@@ -77,16 +77,19 @@ class Clips:
         return shuffled(len(self), batch_size, random)
 
     def crops(self, rows: Rows, chance: Draws, out: NDArray[np.int16]) -> None:
-        """Fill ``out`` [clips, samples] with a crop of each clip, or with those that are heard at once.
+        """Fill ``out`` [clips, samples] with a crop of each clip, or with those that are heard at once, and with noise.
 
         ``rows`` [clips] or [clips, n], -1: none.
         """
-        for into, heard, place, seed in zip(out, rows.reshape(len(rows), -1), chance.places, chance.seeds, strict=True):
+        drawn = zip(chance.places, chance.seeds, chance.snrs, strict=True)
+        for into, heard, (place, seed, snr) in zip(out, rows.reshape(len(rows), -1), drawn, strict=True):
             waveforms = [self.waveforms[row] for row in heard if row >= 0]
             if len(waveforms) == 1:
                 into[:] = crop(waveforms[0], len(into), place)
             else:
                 into[:] = overlay(waveforms, len(into), np.random.default_rng(seed))
+            if np.isfinite(snr):
+                into[:] = noisy(into, snr, np.random.default_rng((seed, 1)))
 
     def multi_hot(self) -> NDArray[np.float32]:
         """The labels of all clips [clips, classes]."""

@@ -64,8 +64,11 @@ class LogMel(nn.Module):
         self.register_buffer("mean", torch.zeros(BANDS))
         self.register_buffer("std", torch.ones(BANDS))
 
-    def decibels(self, waveform: Tensor) -> Tensor:
-        """Waveform [batch, samples] -> log-mel power in dB, before normalisation [batch, frames, 64]."""
+    def decibels(self, waveform: Tensor, response: Tensor | None = None) -> Tensor:
+        """Waveform [batch, samples] -> log-mel power in dB, before normalisation [batch, frames, 64].
+
+        ``response`` [batch, 64]: dB by which each band is heard louder, as augmentation has it.
+        """
         samples = waveform.shape[-1]
         padded = torch.sym_max(SEGMENT_SPAN, (samples + SEGMENT_HOP - 1) // SEGMENT_HOP * SEGMENT_HOP)
         # Row t of `before` ends, and row t of `after` begins, with the centre of frame t: two views of
@@ -77,11 +80,13 @@ class LogMel(nn.Module):
         real = (after + before) @ self.cosine
         imaginary = (after - before) @ self.sine
         power = (real * real + imaginary * imaginary) @ self.mel
+        if response is not None:
+            power = power * (10 ** (response / 10)).unsqueeze(1)
         return 10 * torch.log10(power + FLOOR)
 
     def normalise(self, decibels: Tensor) -> Tensor:
         """Log-mel in dB [batch, frames, 64] -> what the network takes [batch, 1, frames, 64]."""
         return ((decibels - self.mean) / self.std).unsqueeze(1)
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        return self.normalise(self.decibels(waveform))
+    def forward(self, waveform: Tensor, response: Tensor | None = None) -> Tensor:
+        return self.normalise(self.decibels(waveform, response))

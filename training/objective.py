@@ -25,7 +25,14 @@ class Objective(nn.Module):
         self.bf16 = precision == "bf16"
 
     def forward(
-        self, waveform: Tensor, targets: Tensor, levels: Tensor, shares: Tensor, frames: Tensor, bands: Tensor
+        self,
+        waveform: Tensor,
+        targets: Tensor,
+        levels: Tensor,
+        shares: Tensor,
+        frames: Tensor,
+        bands: Tensor,
+        responses: Tensor,
     ) -> Tensor:
         """Mean over clips and classes.
 
@@ -35,7 +42,7 @@ class Objective(nn.Module):
         samples = mix(waveform.float() / FULL_SCALE * levels[:, None], shares)
         targets = mix(targets, shares)
         with torch.no_grad():
-            logmel = spec_augment(self.network.frontend(samples), frames, bands)
+            logmel = spec_augment(self.network.frontend(samples, responses), frames, bands)
         with torch.autocast(waveform.device.type, torch.bfloat16, enabled=self.bf16):
             probabilities = self.network.wels(logmel).clip
         return cross_entropy(probabilities, targets)

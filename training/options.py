@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields
 from datetime import datetime
 from functools import reduce
 from pathlib import Path
@@ -104,6 +105,9 @@ NETWORK = (
         default=0.0,
         help="Share of the clips that are heard with one to three others, at random places.",
     ),
+    click.option("--response", type=click.FloatRange(0), default=0.0, help="Random response over the bands, +- dB."),
+    click.option("--narrow", type=click.FloatRange(0, 1), default=0.0, help="Share of the clips that are low-passed."),
+    click.option("--noise", type=click.FloatRange(0, 1), default=0.0, help="Share of the clips with added noise."),
 )
 MACHINE = (
     click.option(
@@ -154,7 +158,7 @@ def begin(options: Mapping[str, Any], device: torch.device) -> Run:
         width=options["width"] or (1.0 if cuda else 0.25),
         precision=options["precision"] or ("bf16" if cuda else "float32"),
         augmentation=Augmentation(
-            **{key: options[key] for key in ("gain", "mixup", "mixed", "time_mask", "band_mask", "overlay")},
+            **{column.name: options[column.name] for column in fields(Augmentation)},
         ),
     )
     teachers = teachers_of(options["teacher"])

@@ -6,8 +6,9 @@ holds the names of its classes: they are AudioSet's display names.
 
 from __future__ import annotations
 
+import warnings
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from training.files import replacing
 NAMES = "yamnet_label_list.txt"  # in the model file, which is a ZIP file too
 WINDOW, HOP = 15_600, 7_680  # samples: a frame looks at 0.975 s, and there is one every 0.48 s
 BETWEEN_WRITES = 250  # clips
+POOLED, EMBEDDING = "reduce_mean", 1024  # name and size of the last features
 Held = dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]  # clip → mean and highest scores [521]
 
 
@@ -53,27 +55,44 @@ class Yamnet:
             raise PeerError("YAMNet needs ai-edge-litert: pip install 'sedkit[evaluation]'") from None
         self.labels = class_names(model)
         try:
-            self._interpreter = Interpreter(str(model), num_threads=1)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of memory, of which YAMNet needs little
+                self._interpreter = Interpreter(str(model), num_threads=1, experimental_preserve_all_tensors=True)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise PeerError(f"{model}: LiteRT cannot run it ({error})") from None
         self._input = self._interpreter.get_input_details()[0]["index"]
         self._output = self._interpreter.get_output_details()[0]["index"]
+        self._pooled = self._embedding(model)
+
+    def _embedding(self, model: Path) -> Callable[[], NDArray[np.float32]]:
+        """What reads the embedding of the frame that was run last."""
+        for tensor in self._interpreter.get_tensor_details():
+            if tensor["name"].endswith(POOLED) and tensor["shape"].tolist() == [1, 1, 1, EMBEDDING]:
+                index, (scale, zero) = tensor["index"], tensor["quantization"]
+                return lambda: np.float32(scale) * (self._interpreter.get_tensor(index).ravel() - np.float32(zero))
+        raise PeerError(f"{model}: YAMNet without the pooled features that its published file has")
 
     def __call__(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores [frames, 521] in [0, 1] of a recording, [samples] float32 in [-1, 1] at 16 kHz.
 
         Silence is appended until the last frame is full, as YAMNet's own code does; there is at least one frame.
         """
+        return np.stack([self._interpreter.get_tensor(self._output)[0] for _ in self._run(waveform)])
+
+    def embeddings(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Its last features [frames, 1024], 0 to 6, of which the scores are made; frames as of the scores."""
+        return np.stack([self._pooled() for _ in self._run(waveform)])
+
+    def _run(self, waveform: NDArray[np.float32]) -> Iterator[int]:
+        """Run frame after frame, and let the caller take what there is to take of each."""
         frames = 1 + max(0, -(-(len(waveform) - WINDOW) // HOP))
         padded = np.zeros(WINDOW + HOP * (frames - 1), np.float32)
         padded[: len(waveform)] = waveform
-        scores = np.empty((frames, len(self.labels)), np.float32)
         for frame in range(frames):
             self._interpreter.set_tensor(self._input, padded[HOP * frame : HOP * frame + WINDOW])
             self._interpreter.invoke()
-            scores[frame] = self._interpreter.get_tensor(self._output)[0]
-        return scores
+            yield frame
 
 
 def class_names(model: Path) -> tuple[Label, ...]:

@@ -35,7 +35,6 @@ from training.progress import decoding
 
 FOLDS = 5  # groups of training clips; each is predicted by a mapping fitted on the others
 STRENGTHS = (3.0, 10.0, 30.0, 100.0)  # of the mapping's regularisation, to choose from
-FLOOR = 1e-4  # of a score that is taken the logit of
 
 
 class TeacherError(SedkitError):
@@ -97,7 +96,7 @@ def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
 
 @command("yamnet")
 def yamnet(model: Path, manifest: str, vocabulary: Path | None, output: Path) -> None:
-    """YAMNet (TFLite), its 521 scores mapped to the manifest's classes by logistic regression.
+    """YAMNet (TFLite), its last features mapped to the manifest's classes by logistic regression.
 
     The mapping that predicts a training clip was fitted on clips of other groups: a teacher that has seen the label
     only repeats it. The other splits are predicted by one that was fitted on the whole training split.
@@ -114,10 +113,10 @@ def yamnet(model: Path, manifest: str, vocabulary: Path | None, output: Path) ->
         features = []
         with click.progressbar(range(len(audio.manifest)), label="YAMNet", file=sys.stderr) as rows:
             for row in rows:
-                features.append(heard(peer(audio[row] / np.float32(FULL_SCALE))))
+                features.append(heard(peer.embeddings(audio[row] / np.float32(FULL_SCALE))))
         return mapped(np.stack(features), audio)
 
-    answer(ask, "YAMNet, logistic regression fitted on other groups", model, manifest, vocabulary, output)
+    answer(ask, "YAMNet's features, logistic regression fitted on other groups", model, manifest, vocabulary, output)
 
 
 @command("sedkit")
@@ -194,9 +193,8 @@ def positions(known: Sequence[Label], wanted: Sequence[Label]) -> NDArray[np.int
 
 
 def heard(frames: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Features of a clip from YAMNet's scores [frames, 521]: logits of their means, and of their maxima."""
-    scores = np.concatenate([frames.mean(0), frames.max(0)]).astype(np.float64).clip(FLOOR, 1 - FLOOR)
-    return np.asarray(np.log(scores / (1 - scores)))
+    """Features of a clip from YAMNet's embeddings [frames, 1024]: roots of their means, and of their maxima."""
+    return np.sqrt(np.concatenate([frames.mean(0), frames.max(0)]).astype(np.float64))
 
 
 def mapped(features: NDArray[np.float64], audio: Audio) -> NDArray[np.float64]:
@@ -207,7 +205,7 @@ def mapped(features: NDArray[np.float64], audio: Audio) -> NDArray[np.float64]:
     groups = [manifest.groups[row] or manifest.paths[row] for row in train]
     fold = np.unique(groups, return_inverse=True)[1]
     fold = np.random.default_rng(0).permutation(fold.max() + 1)[fold] % FOLDS
-    features = (features - features[train].mean(0)) / (features[train].std(0) + 1e-6)
+    features = (features - features[train].mean(0)) / (features[train].std(0) + 0.01)
 
     def crossed(strength: float) -> NDArray[np.float64]:
         said = np.zeros(targets.shape)

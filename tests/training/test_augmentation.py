@@ -6,6 +6,8 @@ import numpy as np
 import torch
 
 from training.data.augmentation import Augmentation, Draws, crop, mix, spec_augment, without_padding
+from training.data.soundscapes import noisy
+from training.logmel import LogMel
 
 
 def draw(clips: int = 200, seed: int = 0, **changed: float) -> Draws:
@@ -109,3 +111,47 @@ def test_without_overlay_nothing_else_is_drawn() -> None:
     np.testing.assert_array_equal(one.heard, np.arange(200))
     for name in ("places", "levels", "shares", "frames", "bands"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_responses_are_curves_within_bounds_and_narrow_clips_end_at_a_band() -> None:
+    curves = draw(response=6.0).responses
+    assert np.abs(curves).max() <= 6
+    assert curves.std() > 1.5
+    assert np.abs(np.diff(curves, axis=1)).max() < curves.max() - curves.min()
+    assert len(np.unique(curves, axis=0)) == 200
+    narrow = draw(narrow=0.3).responses < -50
+    assert 30 < narrow.any(1).sum() < 90
+    assert (np.diff(narrow.astype(int), axis=1) >= 0).all(), "once a band is gone, so are all above it"
+    assert not narrow[:, :24].any()
+    assert not draw().responses.any()
+
+
+def test_a_response_is_heard_in_the_log_mel_and_the_floor_stays() -> None:
+    frontend, sound = LogMel(), 0.1 * torch.randn(2, 16_000, generator=torch.Generator().manual_seed(0))
+    responses = torch.zeros(2, 64)
+    responses[1, :32], responses[1, 32:] = 5.0, -100.0
+    plain, heard = frontend.decibels(sound), frontend.decibels(sound, responses)
+    torch.testing.assert_close(heard[0], plain[0])
+    sounding = plain[1, 1:99, :32]  # the last frames are padding
+    torch.testing.assert_close(heard[1, 1:99, :32], sounding + 5.0, atol=0.01, rtol=0)
+    torch.testing.assert_close(heard[1, :, 32:], torch.full_like(heard[1, :, 32:], -60.0), atol=0.01, rtol=0)
+
+
+def test_noise_is_added_at_the_level_that_was_drawn() -> None:
+    snrs = draw(noise=0.4).snrs
+    assert 50 < np.isfinite(snrs).sum() < 110
+    assert snrs[np.isfinite(snrs)].min() >= 0
+    assert snrs[np.isfinite(snrs)].max() <= 30
+    assert np.isinf(draw().snrs).all()
+    clip = (2000 * np.sin(np.arange(16_000) / 7)).astype(np.int16)
+    for snr in (0.0, 20.0):
+        added = noisy(clip, snr, np.random.default_rng(1)).astype(float) - clip
+        assert abs(10 * np.log10(np.square(clip, dtype=float).mean() / np.square(added).mean()) - snr) < 0.2
+    np.testing.assert_array_equal(noisy(clip, 9, np.random.default_rng(2)), noisy(clip, 9, np.random.default_rng(2)))
+
+
+def test_what_is_switched_off_draws_nothing() -> None:
+    """So that runs of before have the batches that they had."""
+    plain, more = draw(overlay=0.5), draw(overlay=0.5, response=3.0, narrow=0.1, noise=0.1)
+    for name in ("places", "levels", "shares", "frames", "bands", "heard", "seeds"):
+        np.testing.assert_array_equal(getattr(plain, name), getattr(more, name))

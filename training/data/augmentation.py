@@ -1,4 +1,4 @@
-"""Augmentation: random crop and roll, or several clips at once; level, mixup; SpecAugment on the log-mel.
+"""Augmentation: random crop and roll, or several clips at once; noise, level, mixup; response and SpecAugment.
 
 What chance decides of a batch is drawn at once, in numpy, as one entry a clip: it depends on the generator
 alone, neither on the device nor on how many processes share the batch. Applying it has no chance left.
@@ -15,6 +15,10 @@ from torch import Tensor
 
 MASKS = 2  # SpecAugment masks of each kind, a clip
 MOST = 4  # clips heard at once
+NODES = 6  # of a response curve, at most
+NARROWEST = 24  # mel bands that are left of a band-limited clip, at least: those below 1.6 kHz
+CUT = -100.0  # dB, of what a band limit takes away
+SNR = (0.0, 30.0)  # dB, of added noise
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,9 @@ class Draws:
     shares : [clips] float32 in [0.5, 1], weight of the clip in its mixture with its neighbour; 1: not mixed.
     frames, bands : [clips, 2, 2] int64, first entry and end of the masks on either axis of the log-mel.
     heard : [clips] int64, its place in the batch; with overlay [clips, n], and of those heard with it, -1: none.
-    seeds : [clips] int64, for where and how loud they are heard.
+    seeds : [clips] int64, for where and how loud they are heard, and for noise.
+    responses : [clips, bands] float32, dB that a mel band is heard louder.
+    snrs : [clips] float32, dB by which the crop is louder than the noise that is added to it; inf: none is.
     """
 
     places: NDArray[np.float64]
@@ -38,6 +44,8 @@ class Draws:
     bands: NDArray[np.int64]
     heard: NDArray[np.int64]
     seeds: NDArray[np.int64]
+    responses: NDArray[np.float32]
+    snrs: NDArray[np.float32]
 
     def __getitem__(self, part: slice) -> Draws:
         return Draws(*(getattr(self, column.name)[part] for column in fields(self)))
@@ -54,6 +62,9 @@ class Augmentation:
     mixed : share of the batches that are mixed.
     time_mask, band_mask : longest SpecAugment masks, in frames and in mel bands; two of each a clip.
     overlay : share of the clips that are heard with one to three others of the batch (soundscapes.overlay).
+    response : microphone and room: each mel band is louder or softer by up to this, in dB, along a random curve.
+    narrow : share of the clips that are heard without what lies above some frequency, from 1.6 kHz on.
+    noise : share of the clips that noise is added to, of any colour from white to brown, at 0 to 30 dB.
     """
 
     gain: float = 6.0
@@ -62,6 +73,9 @@ class Augmentation:
     time_mask: int = 24
     band_mask: int = 8
     overlay: float = 0.0
+    response: float = 0.0
+    narrow: float = 0.0
+    noise: float = 0.0
 
     def draw(self, clips: int, frames: int, bands: int, random: np.random.Generator) -> Draws:
         """Draws for a batch of clips whose crops have log-mels of ``frames`` by ``bands``."""
@@ -75,16 +89,35 @@ class Augmentation:
             _masks(clips, frames, self.time_mask, random),
             _masks(clips, bands, self.band_mask, random),
             *self._heard(clips, random),
+            self._responses(clips, bands, random),
+            self._snrs(clips, random),
         )
 
     def _heard(self, clips: int, random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         alone = np.arange(clips)
         if not self.overlay:
-            return alone, np.zeros(clips, np.int64)
+            return alone, random.integers(0, 1 << 62, clips) if self.noise else np.zeros(clips, np.int64)
         others = np.where(random.random(clips) < self.overlay, random.integers(1, MOST, clips), 0)
         heard = (alone[:, None] + random.integers(1, max(2, clips), (clips, MOST - 1))) % clips
         heard[np.arange(MOST - 1) >= others[:, None]] = -1
         return np.column_stack([alone, heard]), random.integers(0, 1 << 62, clips)
+
+    def _responses(self, clips: int, bands: int, random: np.random.Generator) -> NDArray[np.float32]:
+        responses = np.zeros((clips, bands), np.float32)
+        if self.response:
+            for curve in responses:
+                nodes = np.sort(random.uniform(0, bands - 1, random.integers(2, NODES + 1)))
+                curve[:] = np.interp(np.arange(bands), nodes, random.uniform(-self.response, self.response, len(nodes)))
+        if self.narrow:
+            left = np.where(random.random(clips) < self.narrow, random.integers(NARROWEST, bands, clips), bands)
+            responses[np.arange(bands) >= left[:, None]] = CUT
+        return responses
+
+    def _snrs(self, clips: int, random: np.random.Generator) -> NDArray[np.float32]:
+        if not self.noise:
+            return np.full(clips, np.inf, np.float32)
+        snrs = random.uniform(*SNR, clips)
+        return np.where(random.random(clips) < self.noise, snrs, np.inf).astype(np.float32)
 
 
 def _masks(clips: int, size: int, longest: int, random: np.random.Generator) -> NDArray[np.int64]:
