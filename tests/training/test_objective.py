@@ -39,8 +39,8 @@ def batch(augmentation: Augmentation, clips: int = 6) -> tuple[torch.Tensor, ...
     draws = augmentation.draw(clips, 96, 64, random)
     waveform = torch.from_numpy(random.integers(-9000, 9000, (clips, 15_360)).astype(np.int16))
     targets = torch.from_numpy(random.random((clips, 3)).astype(np.float32))
-    rest = (torch.from_numpy(array) for array in (draws.levels, draws.shares, draws.frames, draws.bands))
-    return waveform, targets, *rest
+    drawn = (draws.levels, draws.shares, draws.frames, draws.bands, draws.responses)
+    return waveform, targets, *(torch.from_numpy(array) for array in drawn)
 
 
 NONE = Augmentation(0, 0, 0, 0, 0)
@@ -54,7 +54,17 @@ def test_without_augmentation_it_is_the_loss_of_the_network_on_the_waveform() ->
     torch.testing.assert_close(Objective(network, "float32")(waveform, targets, *rest), expected)
 
 
-@pytest.mark.parametrize("changed", [{"gain": 6.0}, {"mixup": 0.4, "mixed": 1.0}, {"time_mask": 24}, {"band_mask": 8}])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"gain": 6.0},
+        {"mixup": 0.4, "mixed": 1.0},
+        {"time_mask": 24},
+        {"band_mask": 8},
+        {"response": 6.0},
+        {"narrow": 1.0},
+    ],
+)
 def test_each_step_of_the_augmentation_changes_it(changed: dict[str, float]) -> None:
     torch.manual_seed(0)
     objective = Objective(Network(3, 1 / 16).eval(), "float32")
