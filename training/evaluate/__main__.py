@@ -9,7 +9,7 @@ import click
 
 from training.data.options import Commands
 
-COMMANDS = ("run", "report", "crossval", "timelines", "robustness")
+COMMANDS = ("run", "report", "crossval", "timelines", "robustness", "mappings")
 
 
 class Evaluations(Commands):
