@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from sedkit.contract import Contract, metadata_of
 from sedkit.errors import SedkitError
 from sedkit.tagger import Tagger
 from training.data import Manifest
 from training.evaluate.robustness import conditions_table, nothing_table, of_nothing
+from training.logmel import BANDS
 from training.run import Run, read_config
 from training.scores import predict
-from training.wels import Network
+from training.wels import Network, WelsNet
 
 
 def summary_section(run: Run, rows: list[dict[str, Any]], test: Heard) -> list[str]:
@@ -57,7 +60,8 @@ def external_teachers(config: dict[str, Any]) -> list[str]:
     return [*lines, ""] if lines else []
 
 
-def opening(run: Run, about: Contract, model: Path, network: Network) -> list[str]:
+def opening(run: Run, about: Contract, model: Path, network: Network, attribution: str) -> list[str]:
+    """What the network is. ``attribution``: name of the file that names the authors of the clips."""
     parameters = sum(parameter.numel() for parameter in network.wels.parameters())
     width = about.lineage["width"]
     size = model.stat().st_size / 1e6
@@ -65,15 +69,33 @@ def opening(run: Run, about: Contract, model: Path, network: Network) -> list[st
         f"# {about.name}",
         "",
         f"WELS-Net (Kumar & Ithapu, SeCoST, Table 1) at {width:g} of its filters: {parameters:,} parameters, "
-        f"{size:.1f} MB, {len(about.labels)} classes. "
+        f"{size:.1f} MB, {len(about.labels)} classes, {operations(about) / 1e6:.0f} million multiply-adds for 10 s of "
+        f"sound, {operations(about) / operations(about, 1.0):.1%} of those at full width. "
         + ("This is a reduced width, as a CPU can train it." if width < 1 else "This is the full width."),
         "",
         *external_teachers(read_config(run.directory)),
-        f"Licence of the weights: {about.license}. `attribution.csv` names the author of every clip used.",
+        f"Licence of the weights: {about.license}. `{attribution}` names the author of every clip used.",
         "",
         "This card is written by `python -m training.publish`; no number in it is typed by hand.",
         "",
     ]
+
+
+def operations(about: Contract, width: float | None = None) -> int:
+    """Multiply-adds of the convolutions for 10 s of sound, at the model's width or another."""
+    network = WelsNet(len(about.labels), width or about.lineage["width"]).eval()
+    count = 0
+
+    def counted(module: nn.Module, _: object, output: torch.Tensor) -> None:
+        nonlocal count
+        if isinstance(module, nn.Conv2d):
+            count += output.numel() * module.weight[0].numel()
+
+    for module in network.modules():
+        module.register_forward_hook(counted)
+    with torch.no_grad():
+        network(torch.zeros(1, 1, 1024, BANDS))
+    return count
 
 
 def sources(manifest: Manifest) -> list[str]:
@@ -203,8 +225,8 @@ def confusion_section(run: Run, test: Heard) -> list[str]:
     return [*lines, "", *source_accuracy(test), ""]
 
 
-def calibration_section(about: Contract) -> list[str]:
-    """How often tags are right, and what the thresholds find, as training.calibrate measured it."""
+def calibration_section(about: Contract, diagram: str) -> list[str]:
+    """How often tags are right (``diagram`` shows it) and what the thresholds find, as training.calibrate measured."""
     lines = ["## What scores mean", ""]
     done = about.lineage.get("calibrated_on", {})
     if about.calibration["kind"] == "none":
@@ -221,10 +243,10 @@ def calibration_section(about: Contract) -> list[str]:
         "in `sedkit tag`; `sedkit timeline` finds it. Sounds that are none of the classes still get scores.",
         "",
     ]
-    return [*lines, *(calibration_tables(done["test"]) if "test" in done else [])]
+    return [*lines, *(calibration_tables(done["test"], diagram) if "test" in done else [])]
 
 
-def calibration_tables(test: dict[str, Any]) -> list[str]:
+def calibration_tables(test: dict[str, Any], diagram: str) -> list[str]:
     """What calibration and thresholds of their own for every class changed on the test split."""
     rows = {
         "calibration error of tags above 0.05": "calibration_error",
@@ -240,7 +262,7 @@ def calibration_tables(test: dict[str, Any]) -> list[str]:
         "",
         f"The tags of the {test['clips']} test clips by their scores, and how many of them are right:",
         "",
-        "![how often tags are right](reliability.svg)",
+        f"![how often tags are right]({diagram})",
         "",
         "| score | tags | mean score | right |",
         "|---|---|---|---|",

@@ -113,7 +113,7 @@ MACHINE = (
     click.option(
         "--resume",
         type=path,
-        help="Go on with this run; its own settings hold. --manifest: where its data lies now.",
+        help="Go on with this run; its own settings hold. --manifest: where its data lies now; --name: another name.",
     ),
     click.option(
         "--reuse", type=path, help="Take networks that this run would train again from finished runs in this folder."
@@ -129,7 +129,15 @@ MACHINE = (
     click.option("--workers", type=click.IntRange(1), help="Threads that read ahead  [default: by processors]."),
     click.option("--stop-after", help="End in good time before this, resumable: 540s, 9m, 2h."),
 )
-ON_RESUME = {"manifest", "reuse", "compile", "accumulate", "targets", "workers"}  # what may be given with --resume
+ON_RESUME = {
+    "manifest",
+    "name",
+    "reuse",
+    "compile",
+    "accumulate",
+    "targets",
+    "workers",
+}  # what may be given with --resume
 
 
 def all_options(command: Command) -> Command:

@@ -2,8 +2,9 @@
 
 Writes ``NAME.onnx``, ``NAME-int8.onnx`` where training.quantize has made one, ``README.md`` (the model card),
 ``reliability.svg`` where training.calibrate has calibrated it, and ``attribution.csv`` (every clip that the weights
-were fitted to or chosen on). Every number comes from the run directory, what it holds of
-``training.evaluate robustness`` included, or is computed here from it.
+were fitted to or chosen on); of a model that is not the default, ``NAME.md``, ``NAME-reliability.svg`` and
+``NAME-attribution.csv``. Every number comes from the run directory, what it holds of ``training.evaluate robustness``
+included, or is computed here from it.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import click
 
 from sedkit.contract import Contract, metadata_of
 from sedkit.errors import SedkitError
-from sedkit.installed import sibling
+from sedkit.installed import DEFAULT, sibling
 from training import card
 from training.files import replacing
 from training.generations import trained_network
 from training.options import torch_device
-from training.reliability import Bin, diagram
+from training.reliability import Bin
+from training.reliability import diagram as drawn
 from training.reports import read_generation
 from training.run import Run
 
@@ -45,14 +47,16 @@ def main(run: Path, output: Path, readme: Path | None, device: str) -> None:
         rows = [read_generation(opened.generation(number)) for number in range(generations)]
         about, test = Contract.from_metadata(metadata_of(model)), card.heard(opened, network)
         int8 = sibling(model, "int8")
+        prefix, page = ("", "README.md") if about.name == DEFAULT else (f"{about.name}-", f"{about.name}.md")
+        clips, diagram = f"{prefix}attribution.csv", f"{prefix}reliability.svg"
         lines = [
-            *card.opening(opened, about, model, network),
+            *card.opening(opened, about, model, network, clips),
             *card.data_section(opened),
             *card.results_section(opened, rows),
             *(card.int8_section(model, int8) if int8.exists() else []),
             *card.class_section(rows[-1]),
             *card.confusion_section(opened, test),
-            *card.calibration_section(about),
+            *card.calibration_section(about, diagram),
             *card.nothing_section(model),
             *card.robustness_section(run, model),
             *card.rebuild_section(run, about),
@@ -61,15 +65,15 @@ def main(run: Path, output: Path, readme: Path | None, device: str) -> None:
         for source in (model, int8) if int8.exists() else (model,):
             with replacing(output / source.name.replace("model", about.name)) as temporary:
                 shutil.copyfile(source, temporary)
-        attribution(opened, output / "attribution.csv")
-        draw_reliability(about, output / "reliability.svg")
-        with replacing(output / "README.md") as temporary:
+        attribution(opened, output / clips)
+        draw_reliability(about, output / diagram)
+        with replacing(output / page) as temporary:
             temporary.write_text("\n".join(lines) + "\n", "utf-8")
         if readme:
             insert(readme, card.summary_section(opened, rows, test))
     except SedkitError as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"{output / about.name}.onnx, {output / 'README.md'}, {output / 'attribution.csv'}")
+    click.echo(f"{output / about.name}.onnx, {output / page}, {output / clips}")
 
 
 def insert(readme: Path, lines: list[str]) -> None:
@@ -109,7 +113,7 @@ def draw_reliability(about: Contract, path: Path) -> None:
         path.unlink(missing_ok=True)
         return
     with replacing(path) as temporary:
-        temporary.write_text(diagram([Bin(*row) for row in measured["reliability"]]), "utf-8")
+        temporary.write_text(drawn([Bin(*row) for row in measured["reliability"]]), "utf-8")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from training.files import write_json
 from training.lock import Lock
 from training.progress import decoding
 from training.settings import Settings
-from training.supervision import Supervision, key_of
+from training.supervision import Supervision, key_of, taught
 from training.teachers import read_predictions, write_predictions
 
 
@@ -82,12 +82,13 @@ class Run:
         """Has a generation left the file ``name``? As rank 0 sees it, on every rank."""
         return distributed.on_first((self.generation(generation) / name).exists)
 
-    def clips(self, split: str) -> Clips:
+    def clips(self, split: str, labelled: bool = False) -> Clips:
         """The clips of a split, read as they are asked for; those of the training split without padding at their ends.
 
-        It takes one or two numbers a clip in memory, whatever their lengths.
+        ``labelled``: those alone whose labels are known. It takes one or two numbers a clip in memory, whatever their
+        lengths.
         """
-        rows = self.manifest.indices(split)
+        rows = self.manifest.labelled(split) if labelled else self.manifest.indices(split)
         labels = WeakLabels(self.manifest, rows)
         if split != "train":
             return Clips(Some(self.audio, rows), labels, self.labels)
@@ -194,6 +195,12 @@ class Run:
             raise RunError(f"{directory}: {manifest} changed since the run began; begin a new run")
         return cls(directory, settings, supervision, seed, audio, digest)
 
+    def rename(self, model: str) -> None:
+        """Give the model that the run exports another name, in ``config.json``."""
+        config = read_config(self.directory)
+        config["model"]["name"] = model
+        write_json(self.directory / "config.json", config)
+
     def sweep(self) -> None:
         """Remove what a writer that was killed left behind; for the one process that works on the run."""
         for leftover in self.directory.rglob(".*.tmp"):
@@ -202,7 +209,7 @@ class Run:
             done.with_name("checkpoint.pt").unlink(missing_ok=True)
 
     def warnings(self) -> list[str]:
-        """Classes that a split has no clip of, a line a split."""
+        """Classes that a split has no clip of, a line a split; clips that no network learns from."""
         lines = []
         for split, so in (
             ("train", "what the networks say of them means nothing"),
@@ -215,6 +222,9 @@ class Run:
                 lines.append(
                     f"{len(missing)} of {len(held)} classes have no clip of the split '{split}' ({names}): {so}"
                 )
+        unlabelled = int((~self.manifest.labels.known).sum())
+        if unlabelled and not any(map(taught, self.supervision)):
+            lines.append(f"{unlabelled} unlabelled clips are never used: no network of this run has a teacher")
         return lines
 
 
@@ -228,10 +238,10 @@ def load(manifest: str, vocabulary: Path | None, on_error: OnError, settings: Se
     with decoding() as progress:
         audio = open_audio(manifest, vocabulary, on_error, progress, in_order=settings.sampling == "shuffled")
     for split, least in (("train", 2), ("validation", 1)):  # one clip alone cannot be batch-normalised
-        count = len(audio.manifest.indices(split))
+        count = len(audio.manifest.labelled(split))
         if count < least:
             raise RunError(
-                f"{manifest}: {count} clips of the split {split!r}, at least {least} needed; "
+                f"{manifest}: {count} labelled clips of the split {split!r}, at least {least} needed; "
                 "python -m training.data makes splits"
             )
     return audio

@@ -49,7 +49,7 @@ from training.reports import read_generation, write_report
 from training.reuse import reuse
 from training.run import Run, git_revision
 from training.settings import Execution
-from training.supervision import LABELS, Key
+from training.supervision import LABELS, Key, taught
 from training.targets import Targets, forget_predictions, stored_predictions
 from training.wels import Network
 
@@ -60,12 +60,13 @@ EXPORT_NEEDS = ("onnx", "onnxscript", "onnxruntime")
 
 def secost(run: Run, execution: Execution, progress: CascadeProgress, deadline: Deadline) -> Network:
     """Algorithm 1 on the data of ``run``; returns the network of the last stage, in eval mode."""
-    train, validation = run.clips("train"), run.clips("validation")
+    validation = run.clips("validation")
     for generation in range(len(run.supervision)):  # generation 0 is line 1, the others lines 2-6
         progress.generation(generation)
         if not run.has(generation, "network.pt"):
             if execution.compile != "off":
                 deadline.check(STARTING)
+            train = run.clips("train", labelled=not taught(run.supervision[generation]))
             targets = targets_of(run, generation, train, execution, deadline)  # line 3
             network = new_network(run, generation)
             fit(  # line 4
@@ -178,6 +179,8 @@ def main(context: click.Context, resume: Path | None, device: str, stop_after: s
             )
             ending.directory = run.directory
             distributed.on_first(partial(hold, run, stack))
+            if resume and "name" in named:
+                distributed.on_first(partial(run.rename, given["name"]))
             with CascadeProgress(len(run.supervision), run.settings.epochs) as progress:
                 progress.say(
                     f"{run.directory}: {len(run.supervision) - 1} stages on {chosen}, width {run.settings.width:g}, "

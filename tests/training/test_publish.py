@@ -12,6 +12,7 @@ import onnx
 from click.testing import CliRunner
 
 from sedkit.tagger import Tagger
+from tests.training.conftest import train
 from training import publish
 from training.calibrate import calibrate
 from training.card import sources
@@ -46,6 +47,27 @@ def test_publishing_writes_the_model_its_card_and_its_attribution(run: Path, tmp
         assert f"| {entry['label']} | {entry['mid'] or '-'} | 2 | {entry['AP']:.3f} |" in card
     for text in ("CC0-1.0", "Teacher-0", "Student 2", "digital silence", "not calibrated"):
         assert text in card
+
+
+def test_a_model_beside_the_default_has_files_of_its_own(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+    copy, models = shutil.copytree(run, tmp_path / "run"), tmp_path / "models"
+    said = train("--resume", copy, "--name", "wels-secost-small")
+    assert "model.onnx" in said
+    calibrate(copy / "model.onnx", open_audio(small_manifest), clips=100, soundscapes=4, seed=0)
+    for source in (run, copy):
+        assert (
+            CliRunner().invoke(publish.main, [str(source), "--output", str(models), "--device", "cpu"]).exit_code == 0
+        )
+    prefix = "wels-secost-small"
+    assert {path.name for path in models.iterdir()} == {
+        "README.md", "attribution.csv", "wels-secost.onnx",
+        f"{prefix}.md", f"{prefix}-attribution.csv", f"{prefix}-reliability.svg", f"{prefix}.onnx",
+    }  # fmt: skip
+    assert Tagger(models / f"{prefix}.onnx", "cpu").contract.name == prefix
+    card = (models / f"{prefix}.md").read_text("utf-8")
+    assert f"({prefix}-reliability.svg)" in card
+    assert f"`{prefix}-attribution.csv`" in card
+    assert "million multiply-adds for 10 s" in card
 
 
 def test_the_int8_form_is_published_with_its_model_or_not_at_all(
