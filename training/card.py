@@ -101,7 +101,8 @@ def operations(about: Contract, width: float | None = None) -> int:
 def sources(manifest: Manifest) -> list[str]:
     """Where each clip is from: its folder directly below the labelled clips' common one, or that one itself."""
     rows = np.flatnonzero(manifest.labels.lengths)
-    labelled, found = manifest.take(rows), ["(none of the classes)"] * len(manifest)
+    labelled = manifest.take(rows)
+    found = ["(none of the classes)" if known else "(unlabelled)" for known in manifest.labels.known]
     for row, name in zip(rows.tolist(), labelled.names(), strict=True):
         found[row] = name.partition("/")[0] if "/" in name else Path(labelled.root()).name
     return found

@@ -224,7 +224,7 @@ class Run:
                 )
         unlabelled = int((~self.manifest.labels.known).sum())
         if unlabelled and not any(map(taught, self.supervision)):
-            lines.append(f"{unlabelled} unlabelled clips are never used: no network of this run has a teacher")
+            lines.append(f"{unlabelled} unlabelled clips are never used: no network has a teacher (--stages, --alpha)")
         return lines
 
 
@@ -241,7 +241,7 @@ def load(manifest: str, vocabulary: Path | None, on_error: OnError, settings: Se
         count = len(audio.manifest.labelled(split))
         if count < least:
             raise RunError(
-                f"{manifest}: {count} labelled clips of the split {split!r}, at least {least} needed; "
+                f"{manifest}: {count} clips of the split {split!r} with known labels, at least {least} needed; "
                 "python -m training.data makes splits"
             )
     return audio

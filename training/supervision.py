@@ -2,7 +2,7 @@
 
 The *supervision* of a network maps ``LABELS``, earlier generations (0 is Teacher-0) and external teachers by their
 names (training.teachers) to their weights alpha_k, which sum to one. Eq. 2 is the case of one teacher, the generation
-before.
+before. Where it is not known whether a class is heard, the weight of the labels goes to the teachers in proportion.
 """
 
 from __future__ import annotations
@@ -83,11 +83,25 @@ def checked(weights: Supervision, stage: int) -> Supervision:
 def targets(
     weights: Supervision, labels: NDArray[np.float32], predictions: Mapping[Key, NDArray[np.floating]]
 ) -> NDArray[np.float32]:
-    """Eq. 6: the targets [clips, classes] in [0, 1] from labels and teachers' clip probabilities of that shape."""
+    """Eq. 6: the targets [clips, classes] in [0, 1] from labels and teachers' clip probabilities of that shape.
+
+    ``labels`` are 0, 1, or NaN where they are not known: there the target is the sum over teachers of
+    alpha_k / (1 - alpha_labels) times what they predict (NaN without a teacher).
+    """
     mixed = np.zeros(labels.shape, np.float64)
     for key, weight in weights.items():
-        mixed += weight * np.asarray(labels if key == LABELS else predictions[key], np.float64)
-    return mixed.astype(np.float32)
+        mixed += weight * np.asarray(np.nan_to_num(labels) if key == LABELS else predictions[key], np.float64)
+    return (mixed / weight_of_known(weights, labels)).astype(np.float32)
+
+
+def weight_of_known(weights: Supervision, labels: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The weight [clips, classes] of all that is known: 1, and that of the teachers where a label is NaN."""
+    return np.where(np.isnan(labels), 1 - weights.get(LABELS, 0.0), 1.0)
+
+
+def taught(weights: Supervision) -> bool:
+    """Is there a teacher in it?"""
+    return any(key != LABELS for key in weights)
 
 
 def _key(name: str, text: str, external: Collection[str]) -> Key:

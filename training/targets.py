@@ -11,6 +11,8 @@ generation is left to learn from that teacher.
 With ``live`` teachers nothing is kept: they predict on the clips of each batch anew. Both ways a teacher
 hears the clip whole and unmixed, and mixup mixes its predictions with the weights of the waveforms, so that
 the two agree to the precision of float16.
+
+Of an unlabelled clip, teachers alone tell (training.supervision); mixup mixes that as any other target.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from training import distributed
 from training.clips import Clips, Labels, Some
 from training.data.sampling import Rows
 from training.scores import predict, scores
-from training.supervision import Key, Supervision, targets
+from training.supervision import Key, Supervision, targets, weight_of_known
 from training.wels import Network
 
 CHUNK = 2048  # clips predicted between two writes
@@ -66,7 +68,8 @@ class Targets:
         """Targets [clips, classes] of the clips at ``rows``, so far as they need no live teacher.
 
         ``rows`` [clips], or [clips, n] where up to n are heard at once (-1: none): labels of such a recording are those
-        of all its clips, and a teacher's predictions the surest of each class.
+        of all its clips, and a teacher's predictions the surest of each class. With an unlabelled clip among them, the
+        classes of the others are known to be heard, and of all other classes teachers alone tell.
         """
         known = {key: weight for key, weight in self.supervision.items() if key not in self.live}
         predictions = {teacher: united(stored, rows) for teacher, stored in self.stored.items()}
@@ -79,18 +82,23 @@ class Targets:
             there = asked[asked >= 0]
             said = scores(network, Some(self.clips.waveforms, there), self.batch_size, self.workers, tf32=True)
             heard = united(said, places.reshape(rows.shape) - (len(asked) - len(there)))
+            heard = heard / weight_of_known(self.supervision, united(self.clips.labels, rows)).astype(np.float32)
             read += self.supervision[teacher] * torch.from_numpy(heard).to(read.device)
         return read
 
 
 def united(values: Labels | NDArray[np.floating], rows: Rows) -> NDArray[Any]:
-    """``values[rows]``; of rows [clips, n], -1 where there is none, the highest in each line."""
+    """``values[rows]``; of rows [clips, n], -1 where there is none, the highest in each line.
+
+    Of labels, NaN is one that is not known: it is 1 if it is in any other clip of the line, and else not known.
+    """
     columns = rows.reshape(len(rows), -1).T
     found = values[columns[0]]
     for column in columns[1:]:
         there = column >= 0
         if there.any():
-            found[there] = np.maximum(found[there], values[column[there]])
+            one, other = found[there], values[column[there]]
+            found[there] = np.where(np.fmax(one, other) == 1, 1, np.maximum(one, other))
     return found
 
 

@@ -28,6 +28,21 @@ def fault(path: str) -> str | None:
     return None
 
 
+def length(path: str) -> float:
+    """Seconds of an audio file: from its header, or counted where that does not tell.
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be read.
+    """
+    seconds = probe(path).duration
+    if seconds is None:
+        with open_audio(path) as stream:
+            seconds = sum(map(len, stream)) / SAMPLE_RATE
+    return seconds
+
+
 def decode(path: str, start: float = 0.0, duration: float = math.nan) -> NDArray[np.int16]:
     """Samples [samples] of a clip, 16 kHz mono int16; 32768 is full scale, beyond which it clips.
 

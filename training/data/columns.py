@@ -101,11 +101,15 @@ class Labels(Sequence[tuple[int, ...]]):
     ----------
     offsets : [clips + 1] int64.
     classes : [labels] int32, positions in the vocabulary, ascending within a clip.
+    known : [clips]: are its classes known? An unlabelled clip has none, which does not say that none is heard.
     """
 
-    def __init__(self, offsets: NDArray[np.int64], classes: NDArray[np.int32]) -> None:
+    def __init__(
+        self, offsets: NDArray[np.int64], classes: NDArray[np.int32], known: NDArray[np.bool_] | None = None
+    ) -> None:
         self.offsets = offsets
         self.classes = classes
+        self.known = np.ones(len(offsets) - 1, bool) if known is None else known
 
     @classmethod
     def of(cls, clips: Iterable[Sequence[int]]) -> Labels:
@@ -137,23 +141,28 @@ class Labels(Sequence[tuple[int, ...]]):
         lengths = self.lengths[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         places = np.repeat(self.offsets[:-1][rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return Labels(offsets, self.classes[places])
+        return Labels(offsets, self.classes[places], self.known[rows])
 
     def counts(self, classes: int) -> NDArray[np.int64]:
         """[classes]: how many clips have each."""
         return np.bincount(self.classes, minlength=classes)
 
     def multi_hot(self, classes: int) -> NDArray[np.float32]:
-        """[clips, classes], 0 or 1."""
+        """[clips, classes], 0 or 1; NaN where it is not known."""
         targets = np.zeros((len(self), classes), np.float32)
         targets[self.clips(), self.classes] = 1
+        targets[~self.known] = np.nan
         return targets
 
-    def texts(self, keys: Sequence[str], none: str = "") -> pa.Array:
-        """Each clip's labels joined by ``;``, where ``keys`` are the classes' texts; ``none`` where it has none."""
+    def texts(self, keys: Sequence[str], none: str = "", unknown: str = "") -> pa.Array:
+        """Each clip's labels joined by ``;``, where ``keys`` are the classes' texts.
+
+        ``none`` where it has none, ``unknown`` where they are not known.
+        """
         texts = pa.array(keys, TEXT).take(pa.array(self.classes))
         lists = pa.ListArray.from_arrays(pa.array(self.offsets, pa.int32()), texts)
-        return pc.if_else(pa.array(self.lengths > 0), pc.binary_join(lists, scalar(";")), scalar(none))
+        empty = pc.if_else(pa.array(self.known), scalar(none), scalar(unknown))
+        return pc.if_else(pa.array(self.lengths > 0), pc.binary_join(lists, scalar(";")), empty)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -4,7 +4,8 @@
 ``path``         audio file, absolute or relative to the manifest
 ``start``        seconds into the file; empty: 0
 ``duration``     seconds; empty: to the end of the file
-``labels``       the clip's classes, as MIDs or names, separated by ``;``; ``-``: none of the classes
+``labels``       the clip's classes, as MIDs or names, separated by ``;``; ``-``: none of the classes;
+                 ``?``: not known, of a clip in ``train`` that teachers alone tell of (an *unlabelled* clip)
 ``split``        ``train``, ``validation`` or ``test``; empty: not assigned yet
 ``group``        clips that must not be parted by a split (one recording, one speaker); empty: the file itself
 ``license``      free text
@@ -35,7 +36,7 @@ from training.data.columns import CHUNK, TEXT, Labels, Texts, joined, scalar
 from training.data.paths import absolute, common_folder, relative
 from training.data.problems import Faults, ManifestError, OnError, Tally
 from training.data.rows import HEADER, Columns, Row, columns_of, read_columns, read_seconds
-from training.data.vocabulary import NONE, Vocabulary
+from training.data.vocabulary import NONE, UNKNOWN, Vocabulary
 from training.files import replacing
 
 SPLITS = ("train", "validation", "test")
@@ -120,10 +121,15 @@ class Manifest:
             unknown,
             lambda row: "{!r} of {}".format(vocabulary.stranger(*at(row, "labels")), *at(row, "path")),
         )
-        bare = (labels.lengths == 0) & ~_equal(text["labels"], NONE)
+        bare = (labels.lengths == 0) & labels.known & ~_equal(text["labels"], NONE)
         faults.mark("clip without a label", bare, lambda row: at(row, "path")[0])
         known = np.logical_or.reduce([splits.equals(split) for split in ("", *SPLITS)])
         faults.mark("unknown split", ~known, lambda row: "{!r} of {}".format(*at(row, "split", "path")))
+        faults.mark(
+            f"unlabelled clip ({UNKNOWN!r}) that is not in the split 'train', the only one that can have such",
+            ~labels.known & ~splits.equals("train"),
+            lambda row: "row {}: {} in {!r}".format(row + 1, *at(row, "path", "split")),
+        )
         faults.mark(
             "bad number",
             ~finite,
@@ -214,7 +220,7 @@ class Manifest:
                 relative(part.paths, folder),
                 pa.array([_text(seconds) if seconds else "" for seconds in part.starts.tolist()], TEXT),
                 pa.array(["" if math.isnan(seconds) else _text(seconds) for seconds in part.durations.tolist()], TEXT),
-                part.labels.texts(keys, NONE),
+                part.labels.texts(keys, NONE, UNKNOWN),
                 *(column.plain() for column in texts),
             ]
 
@@ -229,6 +235,10 @@ class Manifest:
     def indices(self, split: str) -> NDArray[np.int64]:
         """Rows of ``split``, ascending."""
         return np.flatnonzero(self.splits.equals(split))
+
+    def labelled(self, split: str) -> NDArray[np.int64]:
+        """Rows of ``split`` whose labels are known, ascending."""
+        return np.flatnonzero(self.splits.equals(split) & self.labels.known)
 
     def select(self, split: str) -> Manifest:
         """The clips of ``split`` alone."""
@@ -321,7 +331,7 @@ class Manifest:
         return self.without(faults, on_error, where)
 
     def targets(self, rows: Sequence[int] | NDArray[np.int64] | None = None) -> NDArray[np.float32]:
-        """Multi-hot labels [clips, classes], 0 or 1, of all clips or of those at ``rows``."""
+        """Multi-hot labels [clips, classes] of all clips or of those at ``rows``: 0 or 1, NaN of unlabelled ones."""
         labels = self.labels if rows is None else self.labels.take(np.asarray(rows, dtype=np.int64))
         return labels.multi_hot(len(self.vocabulary))
 

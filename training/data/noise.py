@@ -29,7 +29,8 @@ def noisy(
     bare = np.bincount(clips[kept], minlength=len(labels)) == 0
     kept[best[bare[clips[best]]]] = True
     flipped = (chance >= drop) & (chance < drop + flip)
-    return Labels.of_pairs(clips[kept], np.where(flipped, other, labels.classes)[kept], len(labels))
+    spoilt = Labels.of_pairs(clips[kept], np.where(flipped, other, labels.classes)[kept], len(labels))
+    return Labels(spoilt.offsets, spoilt.classes, labels.known)
 
 
 def with_noise(

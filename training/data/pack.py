@@ -208,12 +208,12 @@ def _write(
 
 
 def _members(manifest: Manifest, rows: NDArray[np.int64]) -> Iterator[dict[str, Any]]:
-    """What is said of each clip beside its audio."""
+    """What is said of each clip beside its audio; labels that are not known are null."""
     part, labels = manifest.take(rows), manifest.vocabulary.labels
-    for row, classes in zip(part.rows(manifest.root()), part.labels, strict=True):
+    for row, classes, known in zip(part.rows(manifest.root()), part.labels, part.labels.known, strict=True):
         yield row._asdict() | {
-            "labels": [manifest.vocabulary.key(place) for place in classes],
-            "names": [labels[place].name for place in classes],
+            "labels": [manifest.vocabulary.key(place) for place in classes] if known else None,
+            "names": [labels[place].name for place in classes] if known else None,
         }
 
 

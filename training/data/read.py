@@ -117,6 +117,27 @@ def folders(
     write(readers.folders(folder, splitting, vocabulary(labels), on_error), output)
 
 
+@click.command()
+@click.argument("folder", type=FOLDER)
+@output_option
+@click.option("--labels", type=FILE, required=True, help="Classes: NAME.labels.csv of the labelled set NAME.csv.")
+@click.option(
+    "--seconds", type=click.FloatRange(0.96), default=10.0, show_default=True, help="Longer recordings are cut."
+)
+@on_error_option
+def unlabelled(folder: Path, output: Path, labels: Path, seconds: float, on_error: Any) -> None:
+    """A folder of recordings of which nobody has said what is heard.
+
+    All of them, at any depth, become training clips without labels (?). To be merged with a labelled set: students
+    learn from them what their teachers hear in them; a network without a teacher passes over them.
+
+    \b
+    python -m training.data unlabelled recordings --labels set.labels.csv --output more.csv
+    python -m training.data merge set.csv more.csv --output all.csv
+    """
+    write(readers.unlabelled(folder, Vocabulary.load(labels), seconds, on_error), output)
+
+
 audio_option = click.option("--audio", type=FOLDER, required=True, help="Folder of the recordings.")
 look_option = click.option(
     "--look/--no-look", default=True, show_default=True, help="Open every file, to find those that cannot be read."
@@ -245,4 +266,4 @@ def desed(table: Path, audio: Path, output: Path, split: str, labels: Path | Non
     write(corpora.desed(table, audio, split, vocabulary(labels), on_error, look), output)
 
 
-COMMANDS = (esc50, shipped, plain_csv, folders, audioset, audioset_strong, fsd50k, urbansound8k, desed)
+COMMANDS = (esc50, shipped, plain_csv, folders, unlabelled, audioset, audioset_strong, fsd50k, urbansound8k, desed)

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from sedkit.contract import Label
-from training.data.audio import SUFFIXES
-from training.data.manifest import SPLITS, Manifest
+from sedkit.errors import AudioError
+from training.data.audio import SUFFIXES, fault, length
+from training.data.manifest import LOOKING, SPLITS, Manifest
 from training.data.problems import Faults, ManifestError, OnError, Tally
 from training.data.rows import Row
 from training.data.splits import hold_out
 from training.data.tables import audioset_index, audioset_labels, read_table
-from training.data.vocabulary import Vocabulary
+from training.data.vocabulary import UNKNOWN, Vocabulary
 
 TABLE = Path(__file__).with_name("esc50_audioset.csv")
 SPEECH = Label("Speech", "/m/09x0r", 0)
@@ -157,8 +160,8 @@ def plain_csv(
     """A CSV of paths and labels (several separated by ``;``), with the other columns of a manifest if it has them.
 
     Columns go by several names (``COLUMNS``). A clip that stands in several rows gets the labels of all.
-    Paths count from ``audio``, or else from the table's folder.
-    Without ``vocabulary`` the classes are the labels that occur.
+    Paths count from ``audio``, or else from the table's folder. Unlabelled clips (``?``) without a split are in
+    ``train``. Without ``vocabulary`` the classes are the labels that occur.
 
     Raises
     ------
@@ -175,7 +178,7 @@ def plain_csv(
     for clip in clips:
         held = {column: clip[name] for column, name in names.items() if name}
         fold = held.pop("fold", "")
-        held["split"] = held.get("split") or splitting.of_fold(fold)
+        held["split"] = held.get("split") or splitting.of_fold(fold) or ("train" if held["labels"] == UNKNOWN else "")
         row = Row(**held)
         first = rows.setdefault(row[:3], row)
         if first is not row:
@@ -205,21 +208,14 @@ def folders(
     ManifestError
         If there is no audio in it, or for faults in the data with ``on_error="stop"``.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ManifestError(f"{folder}: no such folder")
-    left_out, problems = Tally(), Tally()
+    folder, left_out, problems = Path(folder), Tally(), Tally()
     rows = []
-    for path in files_below(folder):
-        parts = path.relative_to(folder).parts
-        if path.suffix.lower() not in SUFFIXES:
-            left_out.add("file that is not audio", str(path))
-        elif len(parts) < 2:
-            left_out.add("file in no class's folder", str(path))
-        elif not _is_utf8(str(path)):
-            problems.add("file name that is not UTF-8", ascii(str(path)))
+    for name in audio_below(folder, left_out, problems):
+        label, *inside = name.split("/")
+        if inside:
+            rows.append(Row(name, labels=label.strip()))
         else:
-            rows.append(Row("/".join(parts), labels=parts[0].strip()))
+            left_out.add("file in no class's folder", str(folder / name))
     problems.settle(on_error, str(folder))
     if not rows:
         raise ManifestError(f"{folder}: no audio in folders below it; it must hold one folder a class")
@@ -230,6 +226,50 @@ def folders(
     if look:
         manifest = manifest.checked(on_error, str(folder))
     return splitting.apply(manifest)
+
+
+def unlabelled(
+    folder: str | Path, vocabulary: Vocabulary, seconds: float = 10.0, on_error: OnError = "stop"
+) -> Manifest:
+    """A folder of recordings, at any depth, of which nobody has said what is heard: clips for teachers to tell of.
+
+    Each recording is cut into equal clips of about ``seconds``; one of less than 1.5 times that stays whole.
+    All are in ``train``, without labels.
+
+    Raises
+    ------
+    ManifestError
+        If there is no audio in it, or for faults in the data with ``on_error="stop"``.
+    """
+    folder, left_out, problems = Path(folder), Tally(), Tally()
+    names = list(audio_below(folder, left_out, problems))
+    rows = []
+    with ThreadPoolExecutor(LOOKING) as pool:
+        for name, cut in zip(names, pool.map(lambda name: _cuts(str(folder / name), seconds), names), strict=True):
+            if isinstance(cut, str):
+                problems.add(cut, str(folder / name))
+            else:
+                rows += [Row(name, *times, labels=UNKNOWN, split="train") for times in cut]
+    problems.settle(on_error, str(folder))
+    if not rows:
+        raise ManifestError(f"{folder}: no audio in it" + (f" but {problems}" if problems else ""))
+    manifest = Manifest.from_rows(rows, vocabulary, folder, on_error, str(folder))
+    manifest.dropped.update(left_out)
+    manifest.dropped.update(problems)
+    return manifest
+
+
+def _cuts(path: str, seconds: float) -> list[tuple[str, str]] | str:
+    """Start and duration of each clip of a recording, as text, or the kind of what is wrong with it."""
+    try:
+        end = length(path)
+    except AudioError:
+        return fault(path) or "unreadable audio"
+    count = max(1, round(end / seconds))
+    if count == 1:
+        return [("", "")]
+    bounds = np.linspace(0, end, count + 1).round(3).tolist()
+    return [(str(start), str(round(stop - start, 3))) for start, stop in pairwise(bounds)]
 
 
 def merge(manifests: Sequence[Manifest], on_error: OnError = "stop") -> Manifest:
@@ -248,12 +288,13 @@ def merge(manifests: Sequence[Manifest], on_error: OnError = "stop") -> Manifest
 def describe(manifest: Manifest) -> str:
     """What is in a manifest and what was left out, in a few lines."""
     sizes = [f"{manifest.splits.count(split)} {split or 'unassigned'}" for split in (*SPLITS, "")]
-    counts = manifest.labels.counts(len(manifest.vocabulary))
+    counts, known = manifest.labels.counts(len(manifest.vocabulary)), manifest.labels.known
     lines = [
         f"{len(manifest)} clips, {len(manifest.vocabulary)} classes: "
         + ", ".join(size for size in sizes if not size.startswith("0 ")),
         f"clips a class: {counts.min()} to {counts.max()}"
-        + (f"; of no class: {none}" if (none := int((manifest.labels.lengths == 0).sum())) else ""),
+        + (f"; of no class: {none}" if (none := int((known & (manifest.labels.lengths == 0)).sum())) else "")
+        + (f"; unlabelled: {unlabelled}" if (unlabelled := int((~known).sum())) else ""),
     ]
     return "\n".join(lines + [f"left out: {line}" for line in manifest.dropped.lines()])
 
@@ -288,6 +329,25 @@ def _esc50_row(clip: dict[str, str], audio: str, split: str) -> Row:
         license=clip["license"],
         attribution=f"{clip['author']} {clip['url']}",
     )
+
+
+def audio_below(folder: Path, left_out: Tally, problems: Tally) -> Iterator[str]:
+    """Names of the audio files below a folder, from it, with ``/``. Other files are counted in ``left_out``.
+
+    Raises
+    ------
+    ManifestError
+        If there is no such folder.
+    """
+    if not folder.is_dir():
+        raise ManifestError(f"{folder}: no such folder")
+    for path in files_below(folder):
+        if path.suffix.lower() not in SUFFIXES:
+            left_out.add("file that is not audio", str(path))
+        elif not _is_utf8(str(path)):
+            problems.add("file name that is not UTF-8", ascii(str(path)))
+        else:
+            yield path.relative_to(folder).as_posix()
 
 
 def files_below(folder: Path) -> Iterator[Path]:

@@ -26,12 +26,15 @@ def class_weights(labels: Labels, classes: int, offset: float = 100.0) -> NDArra
     """How much more often than others a clip is drawn [clips], where rare classes are to be heard more often.
 
     The sum over the clip's labels of 1000 / (clips that have the label + ``offset``), as PaSST and EfficientAT
-    draw AudioSet (Koutini et al. 2022; Schmid et al. 2023). Clips without a label count as a class.
+    draw AudioSet (Koutini et al. 2022; Schmid et al. 2023). Clips of no class count as a class. An unlabelled clip
+    is drawn as often as the mean of the others: an epoch hears about as many of them as there are.
     """
     rarity = 1000 / (labels.counts(classes) + offset)
     weights = np.bincount(labels.clips(), rarity[labels.classes], len(labels))
-    bare = labels.lengths == 0
+    bare = labels.known & (labels.lengths == 0)
     weights[bare] = 1000 / (bare.sum() + offset)
+    if not labels.known.all():
+        weights[~labels.known] = weights[labels.known].mean()
     return weights
 
 

@@ -22,7 +22,8 @@ def hold_out(manifest: Manifest, split: str, share: float, seed: int = 0) -> Man
 
     Classes are served from the rarest to the commonest. A class offers its groups in an order drawn by
     ``seed`` (a hash: adding clips does not reshuffle the others), and a group moves where that brings
-    the class nearer to its share, and takes no class's last group from training.
+    the class nearer to its share, and takes no class's last group from training. A group with an unlabelled clip
+    stays in ``train``.
     """
     splits = pa.array(["train"], TEXT).take(pa.array(np.zeros(len(manifest), np.int64)))
     splits = pc.if_else(pc.equal(manifest.splits.plain(), ""), splits, manifest.splits.plain())
@@ -35,6 +36,7 @@ def hold_out(manifest: Manifest, split: str, share: float, seed: int = 0) -> Man
     encoded = keys.dictionary_encode()
     codes = encoded.indices.to_numpy()
     moved = _choose(training.labels, codes, _draws(seed, encoded.dictionary), share)
+    moved[codes[~training.labels.known]] = False
     mask = np.zeros(len(manifest), bool)
     mask[rows] = moved[codes]
     return manifest.with_splits(pc.if_else(pa.array(mask), scalar(split), splits))

@@ -4,7 +4,8 @@ A vocabulary file is a CSV ``index,mid,display_name``, the form in which AudioSe
 classes (``class_labels_indices.csv``). A class of one's own leaves ``index`` and ``mid`` empty.
 The order of the rows is the order of the classes.
 
-In place of labels, ``-`` says that none of the classes is heard in a clip. No class can have that name.
+In place of labels, ``-`` says that none of the classes is heard in a clip, and ``?`` that it is not known which are.
+No class can have such a name.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from training.files import replacing
 
 HEADER = ("index", "mid", "display_name")
 NONE = "-"  # in place of labels: none of the classes is heard
+UNKNOWN = "?"  # in place of labels: nobody has said which are heard
+MARKS = {NONE: "no class", UNKNOWN: "labels that are not known"}
 MID = re.compile(r"/[mtg]/\w+")
 
 
@@ -46,9 +49,9 @@ class Vocabulary:
         for kind in ("name", "mid", "index"):
             values = [(getattr(label, kind), place) for place, label in enumerate(self.labels)]
             held = [(value, place) for value, place in values if value is not None]
-            if NONE in dict(held):
+            for mark in MARKS.keys() & dict(held).keys():
                 raise ManifestError(
-                    f"{where}: a class is called {NONE!r}, which stands for no class; name it otherwise"
+                    f"{where}: a class is called {mark!r}, which stands for {MARKS[mark]}; name it otherwise"
                 )
             if len({value for value, _ in held}) != len(held):
                 raise ManifestError(f"{where}: a class's {kind} stands there twice; each must be unique")
@@ -69,7 +72,7 @@ class Vocabulary:
         return self._class.get(text)
 
     def parse(self, texts: pa.Array) -> tuple[Labels, NDArray[np.bool_]]:
-        """A column of labels (MIDs or names by ``;``, or ``-``): their classes, and where one is none of these."""
+        """A column of labels (MIDs or names by ``;``, or a mark): their classes, and where one is none of these."""
         encoded = texts.dictionary_encode()
         count, codes = len(encoded.dictionary), encoded.indices.to_numpy()
         pieces = pc.split_pattern(encoded.dictionary, ";")
@@ -77,10 +80,12 @@ class Vocabulary:
         rows = np.repeat(np.arange(count), pc.list_value_length(pieces).to_numpy(zero_copy_only=False))
         known = pc.index_in(labels, pa.array(list(self._class), TEXT)).fill_null(-1).to_numpy()
         strange = (known < 0) & pc.not_equal(labels, "").to_numpy(zero_copy_only=False)
-        strange &= ~pc.equal(encoded.dictionary, NONE).to_numpy(zero_copy_only=False)[rows]
+        strange &= ~pc.is_in(encoded.dictionary, pa.array(list(MARKS), TEXT)).to_numpy(zero_copy_only=False)[rows]
         classes = np.array(list(self._class.values()))[known[known >= 0]]
         unknown = np.bincount(rows[strange], minlength=count) > 0
-        return Labels.of_pairs(rows[known >= 0], classes, count).take(codes), unknown[codes]
+        labelled = pc.not_equal(encoded.dictionary, UNKNOWN).to_numpy(zero_copy_only=False)
+        found = Labels.of_pairs(rows[known >= 0], classes, count)
+        return Labels(found.offsets, found.classes, labelled).take(codes), unknown[codes]
 
     def stranger(self, text: str) -> str:
         """The first of the labels in ``text`` that is no class."""
@@ -95,7 +100,7 @@ class Vocabulary:
     @classmethod
     def of(cls, texts: Iterable[str]) -> Vocabulary:
         """The vocabulary of the labels that occur in a data set: in alphabetical order, without AudioSet's numbers."""
-        return cls(Label(text, text if MID.fullmatch(text) else None) for text in sorted({*texts} - {NONE}))
+        return cls(Label(text, text if MID.fullmatch(text) else None) for text in sorted({*texts} - {*MARKS}))
 
     @classmethod
     def union(cls, vocabularies: Sequence[Vocabulary]) -> Vocabulary:

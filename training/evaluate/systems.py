@@ -118,7 +118,7 @@ def yamnet(model: Path, folds: list[Fold], cache: Path) -> list[System]:
         manifest = fold.run.manifest
         with progress("YAMNet", len(manifest)) as step:
             said = clip_scores(model, clip_names(manifest), partial(_waveform, fold.run.audio), cache, step)
-        learnt = np.concatenate([manifest.indices("train"), manifest.indices("validation")])
+        learnt = np.concatenate([manifest.labelled("train"), manifest.indices("validation")])
         as_it_is.scores.append(mapped(said.mean[fold.rows], names, labels))
         mapping.scores.append(fitted(said.mean[learnt], manifest.targets(learnt), said.mean[fold.rows]))
     return [as_it_is, mapping]
