@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import math
 import shlex
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,8 @@ import click
 from click.core import ParameterSource
 
 from sedkit.errors import SedkitError
-from training.experiments import OF_MACHINE, STOPPED, ended, flags, launcher
+from training.deadline import Deadline
+from training.experiments import OF_MACHINE, flags, resumable, train
 from training.files import write_json
 from training.folds import write_folds
 from training.options import seconds
@@ -78,7 +78,7 @@ def main(
           --stage labels=0.3,0=0.3,yamnet=0.4
       python -m training.crossval --manifest a.csv --manifest b.csv --manifest c.csv --run runs/cv
     """
-    until = time.monotonic() + seconds(stop_after) if stop_after else math.inf
+    deadline = Deadline(seconds(stop_after) if stop_after else math.inf)
     if sum(map(bool, (esc50, shipped, manifests))) != 1:
         raise click.UsageError("name the data with one of --esc50, --shipped and --manifest")
     if len(manifests) == 1:
@@ -89,28 +89,10 @@ def main(
             folds = write_folds("esc50" if esc50 else "shipped", esc50 or shipped, directory, validation_share)
         else:
             folds = {str(number): path.absolute() for number, path in enumerate(manifests, start=1)}
-        claim(directory, folds, flags({name: given[name] for name in given if name not in OF_MACHINE}))
+        with resumable():
+            train_folds(directory, folds, given, launch, deadline)
     except SedkitError as error:
         raise click.ClickException(str(error)) from None
-    failed = []
-    for fold, manifest in folds.items():
-        run = directory / f"fold-{fold}"
-        if (run / "model.onnx").exists():
-            click.echo(f"fold {fold}: finished", err=True)
-            continue
-        limit = [] if math.isinf(until) else ["--stop-after", f"{max(0.0, until - time.monotonic()):.0f}s"]
-        command = [*launcher(launch), *arguments(run, directory / manifest, given, fold), *limit]
-        click.echo(f"fold {fold}: {shlex.join(command)}", err=True)
-        code = ended(command)
-        if code in STOPPED:
-            raise SystemExit(128 + abs(code) % 128)
-        if code:
-            failed.append(f"{fold} (exit code {code})")
-        elif not (run / "model.onnx").exists():
-            click.echo("stopped in time; give the same command again to go on", err=True)
-            return
-    if failed:
-        raise click.ClickException(f"folds that are not finished: {', '.join(failed)}; what each said stands above")
     click.echo(f"finished; python -m training.evaluate crossval {shlex.quote(str(directory))}", err=True)
 
 
@@ -122,12 +104,30 @@ def understood(options: tuple[str, ...]) -> Options:
     click.UsageError
         If it does not, or they are each run's own.
     """
-    with secost.make_context("training.crossval", list(options)) as context:
+    with secost.make_context("training.secost", list(options)) as context:
         written = [name for name in context.params if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
         given = {name: context.params[name] for name in written}
     if given.keys() & {"resume", "directory"}:
         raise click.UsageError("leave out --resume and --directory; the same command again goes on where it was")
     return given
+
+
+def train_folds(directory: Path, folds: dict[str, Path], given: Options, launch: str, deadline: Deadline) -> None:
+    """Train the runs of a cross-validation that are not finished. ``folds``: name → manifest, from ``directory``.
+
+    Raises
+    ------
+    CrossValidationError
+        If another cross-validation is there.
+    Stopped, click.ClickException, SystemExit
+        If not all could be finished (training.experiments.train).
+    """
+    claim(directory, folds, flags({name: given[name] for name in given if name not in OF_MACHINE}))
+    runs = {}
+    for fold, manifest in folds.items():
+        run = directory / f"fold-{fold}"
+        runs[f"fold {fold}"] = run, arguments(run, directory / manifest, given, fold)
+    train(runs, launch, deadline)
 
 
 def arguments(run: Path, manifest: Path, given: Options, fold: str) -> list[str]:

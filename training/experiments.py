@@ -16,6 +16,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from training.deadline import Deadline, Stopped
 from training.options import ON_RESUME, seconds
 from training.preset import NOT_HELD, Options, PresetError, check, load
 from training.secost import main as secost
@@ -64,33 +67,67 @@ def main(
       python -m training.experiments fig3-right --launch "torchrun --nproc-per-node 8" --manifest packed/
       python -m training.experiments soundscapes --manifest set/noisy.csv --list
     """
-    until = time.monotonic() + seconds(stop_after) if stop_after else math.inf
+    deadline = Deadline(seconds(stop_after) if stop_after else math.inf)
     place = directory or Path("runs")
     try:
         trainings = {name: merged(own, options) for name, own in wanted(preset, seeds, only).items()}
     except PresetError as error:
         raise click.ClickException(str(error)) from None
+    runs = {name: (place / name, arguments(place / name, given)) for name, given in trainings.items()}
+    if listed:
+        for name, (run, own) in runs.items():
+            click.echo(f"{name}: {'finished' if finished(run) else shlex.join([*launcher(launch), *own])}")
+    else:
+        with resumable():
+            train(runs, launch, deadline)
+        click.echo(f"finished; python -m training.evaluate report {shlex.quote(str(place))}/*", err=True)
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Of a command that goes on where it was: when the time is over inside, it says so and ends."""
+    try:
+        yield
+    except Stopped:
+        click.echo("stopped in time; give the same command again to go on", err=True)
+        raise SystemExit(0) from None
+
+
+def train(runs: dict[str, tuple[Path, list[str]]], launch: str, deadline: Deadline) -> None:
+    """Train what is not finished of ``runs``, name → directory and arguments of training.secost, one after the other.
+
+    Raises
+    ------
+    Stopped
+        If the time was over.
+    click.ClickException
+        If some could not be finished; the others are then.
+    SystemExit
+        If one was interrupted.
+    """
     failed = []
-    for name, given in trainings.items():
-        run = place / name
-        finished = (run / "model.onnx").exists()
-        command = [*launcher(launch), *arguments(run, given)]
-        click.echo(f"{name}: {'finished' if finished else shlex.join(command)}", err=not listed)
-        if finished or listed:
+    for name, (run, own) in runs.items():
+        if finished(run):
+            click.echo(f"{name}: finished", err=True)
             continue
-        limit = [] if math.isinf(until) else ["--stop-after", f"{max(0.0, until - time.monotonic()):.0f}s"]
-        code = ended(command + limit)
+        left = max(0.0, deadline.at - time.monotonic())
+        limit = [] if math.isinf(left) else ["--stop-after", f"{left:.0f}s"]
+        command = [*launcher(launch), *own, *limit]
+        click.echo(f"{name}: {shlex.join(command)}", err=True)
+        code = ended(command)
         if code in STOPPED:
             raise SystemExit(128 + abs(code) % 128)
         if code:
             failed.append(f"{name} (exit code {code})")
-        elif not (run / "model.onnx").exists():
-            click.echo("stopped in time; give the same command again to go on", err=True)
-            return
+        elif not finished(run):
+            raise Stopped
     if failed:
         raise click.ClickException(f"not finished: {', '.join(failed)}; what each said stands above")
-    if not listed:
-        click.echo(f"finished; python -m training.evaluate report {shlex.quote(str(place))}/*", err=True)
+
+
+def finished(run: Path) -> bool:
+    """Has the training in this directory come to its end?"""
+    return (run / "model.onnx").exists()
 
 
 def wanted(preset: str, seeds: tuple[int, ...], only: tuple[str, ...]) -> dict[str, Options]:
@@ -156,12 +193,15 @@ def ended(command: list[str]) -> int:
     except OSError as error:
         raise click.ClickException(f"{command[0]}: {error.strerror}; see --launch") from None
     with process:
-        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-        while True:
-            try:
-                return process.wait()
-            except KeyboardInterrupt:
-                continue
+        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        try:
+            while True:
+                try:
+                    return process.wait()
+                except KeyboardInterrupt:
+                    continue
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

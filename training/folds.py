@@ -1,4 +1,4 @@
-"""The official folds of a data set as manifests, one a fold: it is the test split, the others are learnt from."""
+"""Folds of a data set as manifests, one a fold: it is the test split, the others are learnt from."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from training.data import readers
 from training.data.manifest import Manifest
+from training.data.problems import ManifestError
 from training.data.splits import hold_out
 from training.data.tables import read_table
 
@@ -83,3 +84,63 @@ def fold_splits(
     held = manifest.take(learnt).with_splits(["train"] * len(learnt))
     splits[learnt] = list(hold_out(held, "validation", validation_share).splits)
     return list(splits)
+
+
+def write_parts(manifest: Manifest, count: int, directory: Path) -> dict[str, Path]:
+    """Write ``fold-K.csv`` into ``directory`` for each of ``count`` parts of the training split (``parts``).
+
+    A part is the test split of its manifest and the others are learnt from; validation is as it was, and what else is
+    labelled has no split. All hold the same clips in the same order, those that are labelled.
+
+    Returns
+    -------
+    Fold → its manifest, from ``directory``.
+
+    Raises
+    ------
+    ManifestError
+        If the training split has fewer groups than that.
+    OutputError
+        If a manifest cannot be written.
+    """
+    manifest = manifest.take(np.flatnonzero(manifest.labels.known))
+    part = parts(manifest, count)
+    splits = np.where(manifest.splits.equals("validation"), "validation", "").astype(object)
+    splits[part >= 0] = "train"
+    paths = {}
+    for number in range(count):
+        fold = str(number + 1)
+        paths[fold] = Path(f"fold-{fold}.csv")
+        manifest.with_splits(list(np.where(part == number, "test", splits))).save(directory / paths[fold])
+    return paths
+
+
+def parts(manifest: Manifest, count: int, seed: int = 0) -> NDArray[np.int64]:
+    """[clips]: in which of ``count`` parts of the labelled training clips each lies; -1: it is none of them.
+
+    No group lies in two parts. Each of them, the largest first, goes where its rarest class has the fewest clips.
+
+    Raises
+    ------
+    ManifestError
+        If there are fewer groups than parts.
+    """
+    train = manifest.labelled("train")
+    learnt = manifest.take(train)
+    names = [group or path for group, path in zip(learnt.groups, learnt.paths, strict=True)]
+    _, group, clips = np.unique(names, return_inverse=True, return_counts=True)
+    if len(clips) < count:
+        raise ManifestError(f"{len(clips)} groups of clips to train on cannot be cut into {count} parts")
+    classes = len(manifest.vocabulary)
+    rarest = np.full(len(clips), classes)  # of no class: as if that were one
+    common, labelled = learnt.labels.counts(classes), group[learnt.labels.clips()]
+    order = np.lexsort((-common[learnt.labels.classes], labelled))
+    rarest[labelled[order]] = learnt.labels.classes[order]  # of several, the last
+    held, sizes, place = np.zeros((classes + 1, count)), np.zeros(count), np.zeros(len(clips), np.int64)
+    for one in np.lexsort((np.random.default_rng(seed).permutation(len(clips)), -clips)):
+        place[one] = np.lexsort((sizes, held[rarest[one]]))[0]
+        held[rarest[one], place[one]] += clips[one]
+        sizes[place[one]] += clips[one]
+    part = np.full(len(manifest), -1)
+    part[train] = place[group]
+    return part

@@ -2,6 +2,7 @@
 
     python -m training.teachers yamnet --model yamnet.tflite --manifest manifest.csv --output yamnet.npz
     python -m training.teachers sedkit --model model.onnx --manifest manifest.csv --output earlier.npz
+    python -m training.teachers crossfitted --run runs/crossfitted --manifest manifest.csv --output t0.npz
     python -m training.secost --teacher yamnet=yamnet.npz --stage labels=0.3,0=0.3,yamnet=0.4
 
 The file is NumPy's NPZ: ``probabilities`` float16 [clips, classes], a row for every clip of the manifest whatever its
@@ -11,6 +12,7 @@ split, and ``about``, JSON: hash of the manifest, classes, what the teacher is a
 from __future__ import annotations
 
 import json
+import math
 import sys
 import zipfile
 from collections.abc import Callable, Sequence
@@ -35,6 +37,8 @@ from training.progress import decoding
 
 FOLDS = 5  # groups of training clips; each is predicted by a mapping fitted on the others
 STRENGTHS = (3.0, 10.0, 30.0, 100.0)  # of the mapping's regularisation, to choose from
+MODEL = click.option("--model", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+Command = Callable[..., None]
 
 
 class TeacherError(SedkitError):
@@ -83,18 +87,18 @@ def main() -> None:
     """Ask a model what it hears in every clip of a manifest, as a teacher for the cascade."""
 
 
-def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
-    """Decorator: a command with the options that all teachers share."""
+def command(name: str, *own: Callable[[Command], Command], **attributes: Any) -> Callable[[Command], click.Command]:
+    """Decorator: a command with the options that all teachers share, after its ``own``."""
     options = (
         click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="File to write, .npz."),
         click.option("--vocabulary", type=click.Path(path_type=Path), help="Classes [default: beside the manifest]."),
         click.option("--manifest", required=True, help="The clips that are to be trained on; or a packed set."),
-        click.option("--model", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)),
+        *reversed(own),
     )
-    return lambda function: main.command(name)(reduce(lambda made, option: option(made), options, function))
+    return lambda function: main.command(name, **attributes)(reduce(lambda made, add: add(made), options, function))
 
 
-@command("yamnet")
+@command("yamnet", MODEL)
 def yamnet(model: Path, manifest: str, vocabulary: Path | None, output: Path) -> None:
     """YAMNet (TFLite), its last features mapped to the manifest's classes by logistic regression.
 
@@ -119,7 +123,7 @@ def yamnet(model: Path, manifest: str, vocabulary: Path | None, output: Path) ->
     answer(ask, "YAMNet's features, logistic regression fitted on other groups", model, manifest, vocabulary, output)
 
 
-@command("sedkit")
+@command("sedkit", MODEL)
 def earlier(model: Path, manifest: str, vocabulary: Path | None, output: Path) -> None:
     """A sedkit model (ONNX); classes that it does not know are refused.
 
@@ -143,8 +147,64 @@ def earlier(model: Path, manifest: str, vocabulary: Path | None, output: Path) -
     answer(ask, "sedkit model", model, manifest, vocabulary, output)
 
 
+@command(
+    "crossfitted",
+    click.argument("options", metavar="[TRAINING OPTIONS]", nargs=-1, type=click.UNPROCESSED),
+    click.option(
+        "--run", "directory", required=True, type=click.Path(file_okay=False, path_type=Path), help="Of runs."
+    ),
+    click.option("--folds", type=click.IntRange(2), default=5, help="Parts of the training split, a run each."),
+    click.option("--launch", default="python", help='Starts a run: "torchrun --nproc-per-node 8".'),
+    click.option("--stop-after", help="End in good time before this, resumable: 540s, 9m, 2h."),
+    context_settings={"ignore_unknown_options": True},
+)
+def crossfitted(
+    options: tuple[str, ...],
+    directory: Path,
+    folds: int,
+    launch: str,
+    stop_after: str | None,
+    manifest: str,
+    vocabulary: Path | None,
+    output: Path,
+) -> None:
+    """Networks trained here, each asked of the training clips that it never heard.
+
+    The training split is cut into parts, by group and with about as many clips of every class in each; a run a part
+    learns from the others, with the same validation split. Validation and test clips are predicted by the mean of the
+    networks. The same command given again goes on where it was.
+
+    All other options are those of training.secost, whose --help lists them. Without --stages, --stage, --alpha and
+    --preset, Teacher-0 alone is trained, else a cascade, whose last student is asked.
+
+    \b
+    Examples:
+      python -m training.teachers crossfitted --manifest manifest.csv --run runs/crossfitted --output t0.npz
+      python -m training.teachers crossfitted --manifest manifest.csv --run runs/crossfitted --output t0.npz \\
+          --folds 3 --epochs 30 --width 0.25
+      python -m training.evaluate crossval runs/crossfitted
+    """
+    from training.crossfit import ask
+    from training.crossval import understood
+    from training.deadline import Deadline
+    from training.experiments import resumable
+    from training.options import seconds
+
+    deadline = Deadline(seconds(stop_after) if stop_after else math.inf)
+    given = understood(options)
+    with resumable():
+        answer(
+            lambda audio: ask(audio, folds, directory, given, launch, deadline),
+            f"{folds} networks, each asked of training clips that it never heard",
+            directory,
+            manifest,
+            vocabulary,
+            output,
+        )
+
+
 def answer(
-    ask: Callable[[Audio], NDArray[np.float64]],
+    ask: Callable[[Audio], NDArray[np.floating]],
     teacher: str,
     model: Path,
     manifest: str,
@@ -170,7 +230,7 @@ def answer(
 
 def quality(said: NDArray[np.float64], audio: Audio, split: str) -> dict[str, float]:
     """mAP and accuracy on a split, so far as it has them."""
-    rows = audio.manifest.indices(split)
+    rows = audio.manifest.labelled(split)
     if not len(rows):
         return {}
     found = summary(audio.manifest.targets(rows), said[rows], audio.manifest.vocabulary.labels).to_dict()
@@ -200,7 +260,7 @@ def heard(frames: NDArray[np.float32]) -> NDArray[np.float64]:
 def mapped(features: NDArray[np.float64], audio: Audio) -> NDArray[np.float64]:
     """Probabilities [clips, classes] from features [clips, n]: one logistic regression a class, cross-fitted."""
     manifest = audio.manifest
-    train = manifest.indices("train")
+    train = manifest.labelled("train")
     targets = manifest.targets(train)
     groups = [manifest.groups[row] or manifest.paths[row] for row in train]
     fold = np.unique(groups, return_inverse=True)[1]

@@ -102,7 +102,7 @@ def test_the_mapping_never_repeats_a_label_it_was_fitted_on() -> None:
     random = np.random.default_rng(0)
     targets = np.eye(2, dtype=np.float32)[random.integers(0, 2, 120)]
     manifest = SimpleNamespace(
-        indices=lambda split: np.arange(100),
+        labelled=lambda split: np.arange(100),
         targets=lambda rows: targets[rows],
         groups=[str(clip // 2) for clip in range(120)],
         paths=[""] * 120,

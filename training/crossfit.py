@@ -1,0 +1,95 @@
+"""Cross-fitted teachers: what networks say of clips that they never heard, for the students of a cascade (Eq. 6).
+
+The labelled clips of the training split are cut into parts. For each there is a cascade that learns from the others
+and hears nothing of it; on disk they are a cross-validation (training.crossval) of the training split, resumed as one::
+
+    crossval.json      the parts with their manifests, and the options of every training
+    fold-1.csv ...     manifests: the test split is the part, the others are learnt from
+    fold-1/ ...        one run a part (training.secost), with what its last network says (training.targets)
+    decoded            the store of the manifest that was cut, if links can be made here
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.clips import Clips, Some, WeakLabels
+from training.crossval import CrossValidationError, train_folds
+from training.data.source import Audio
+from training.data.store import AudioStore
+from training.deadline import Deadline
+from training.folds import write_parts
+from training.generations import trained_network
+from training.options import default_workers, torch_device
+from training.preset import Options
+from training.run import Run
+from training.targets import stored_predictions
+
+CASCADE = {"stages", "stage", "alpha", "preset"}  # options that say how many students there are
+
+
+def ask(
+    audio: Audio, count: int, directory: Path, given: Options, launch: str, deadline: Deadline
+) -> NDArray[np.float32]:
+    """What ``count`` networks say of all clips [clips, classes], each of those that it did not learn from.
+
+    A labelled training clip is predicted by the network that did not hear its part, any other by the mean of all.
+    What was done in ``directory`` before is not done again.
+
+    Parameters
+    ----------
+    given : options of training.secost, for every part; without any of ``CASCADE``, Teacher-0 is all that is trained.
+    launch : what starts a training (training.experiments).
+
+    Raises
+    ------
+    SedkitError
+        If the clips cannot be cut into so many parts, or another cross-validation is in ``directory``.
+    Stopped, click.ClickException, SystemExit
+        If not all networks could be finished (training.experiments.train), or asked.
+    """
+    if not isinstance(audio, AudioStore):
+        raise CrossValidationError("the splits of a packed set are fixed; name the manifest that it was packed from")
+    folds = write_parts(audio.manifest, count, directory)
+    lend(audio, directory)
+    stages = {} if given.keys() & CASCADE else {"stages": 0}
+    train_folds(directory, folds, given | stages, launch, deadline)
+    device = torch_device(given.get("device", "auto"))
+    workers = given.get("workers") or default_workers(device)
+    labelled = np.flatnonzero(audio.manifest.labels.known)
+    others = np.setdiff1d(np.arange(len(audio)), audio.manifest.labelled("train"))
+    said = np.zeros((len(audio), len(audio.manifest.vocabulary)), np.float32)
+    with click.progressbar(folds.items(), label="predicting", file=sys.stderr) as progress:
+        for fold, manifest in progress:
+            run = Run.open(directory / f"fold-{fold}", str(directory / manifest))
+            rows = np.concatenate([labelled[run.manifest.indices("test")], others])
+            said[rows] += predictions(run, audio, rows, device, workers, deadline)
+    said[others] /= count
+    return said.clip(0, 1)
+
+
+def predictions(
+    run: Run, audio: Audio, rows: NDArray[np.int64], device: torch.device, workers: int, deadline: Deadline
+) -> NDArray[np.float16]:
+    """What the last network of ``run`` says of the clips at ``rows`` of ``audio``, whole; kept beside its weights."""
+    last = len(run.supervision) - 1
+    network, weights = trained_network(run, last, device), run.generation(last) / "network.pt"
+    clips = Clips(Some(audio, rows, trimmed=True), WeakLabels(audio.manifest, rows), run.labels)
+    identity = audio.manifest.sha256()
+    return stored_predictions(network, weights, clips, identity, run.settings.batch_size, workers, deadline.check)
+
+
+def lend(store: AudioStore, directory: Path) -> None:
+    """Have the manifests in ``directory``, which are of the same clips, find them decoded."""
+    link = directory / "decoded"
+    with contextlib.suppress(OSError):  # where there are no links, they are decoded once more
+        if link.is_symlink():
+            link.unlink()
+        link.symlink_to(store.folder.parent.absolute(), target_is_directory=True)
