@@ -100,7 +100,7 @@ class Epoch:
             rows = np.where(chance.heard < 0, -1, rows[chance.heard])
             waveform = torch.empty((len(rows), samples), dtype=torch.int16, pin_memory=pinned)
             self.clips.crops(rows, chance, waveform.numpy())
-            drawn = (chance.levels, chance.shares, chance.frames, chance.bands, chance.responses)
+            drawn = (chance.levels, chance.shares, chance.frames, chance.bands, chance.responses, chance.styles)
             tensors = [torch.from_numpy(array) for array in (self.targets.read(rows), *drawn)]
             if pinned:
                 tensors = [tensor.pin_memory() for tensor in tensors]

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from sedkit.contract import Label
 from training.data import Manifest
 from training.data.augmentation import Draws, crop, without_padding
+from training.data.channel import at_speed, noisy, reverberant
 from training.data.sampling import Rows, balanced, by_shard, shuffled
-from training.data.soundscapes import noisy, overlay
+from training.data.soundscapes import overlay
 from training.data.source import Audio
 
 FULL_SCALE = 32768.0  # int16 of a sample of 1.0
@@ -77,17 +78,21 @@ class Clips:
         return shuffled(len(self), batch_size, random)
 
     def crops(self, rows: Rows, chance: Draws, out: NDArray[np.int16]) -> None:
-        """Fill ``out`` [clips, samples] with a crop of each clip, or with those that are heard at once, and with noise.
+        """Fill ``out`` [clips, samples] with a crop of each clip, or those that are heard at once, through a channel.
 
         ``rows`` [clips] or [clips, n], -1: none.
         """
-        drawn = zip(chance.places, chance.seeds, chance.snrs, strict=True)
-        for into, heard, (place, seed, snr) in zip(out, rows.reshape(len(rows), -1), drawn, strict=True):
+        drawn = zip(chance.places, chance.seeds, chance.speeds, chance.t60s, chance.snrs, strict=True)
+        for into, heard, (place, seed, speed, t60, snr) in zip(out, rows.reshape(len(rows), -1), drawn, strict=True):
             waveforms = [self.waveforms[row] for row in heard if row >= 0]
+            samples = round(len(into) * speed)
             if len(waveforms) == 1:
-                into[:] = crop(waveforms[0], len(into), place)
+                made = crop(waveforms[0], samples, place)
             else:
-                into[:] = overlay(waveforms, len(into), np.random.default_rng(seed))
+                made = overlay(waveforms, samples, np.random.default_rng(seed))
+            into[:] = at_speed(made, len(into))
+            if t60:
+                into[:] = reverberant(into, t60, np.random.default_rng((seed, 2)))
             if np.isfinite(snr):
                 into[:] = noisy(into, snr, np.random.default_rng((seed, 1)))
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from training.clips import FULL_SCALE
-from training.data.augmentation import mix, spec_augment
+from training.data.augmentation import mix, mix_style, spec_augment
 from training.settings import Precision
 from training.wels import Network
 
@@ -33,6 +33,7 @@ class Objective(nn.Module):
         frames: Tensor,
         bands: Tensor,
         responses: Tensor,
+        styles: Tensor,
     ) -> Tensor:
         """Mean over clips and classes.
 
@@ -42,7 +43,8 @@ class Objective(nn.Module):
         samples = mix(waveform.float() / FULL_SCALE * levels[:, None], shares)
         targets = mix(targets, shares)
         with torch.no_grad():
-            logmel = spec_augment(self.network.frontend(samples, responses), frames, bands)
+            logmel = mix_style(self.network.frontend(samples, responses), styles)
+            logmel = spec_augment(logmel, frames, bands)
         with torch.autocast(waveform.device.type, torch.bfloat16, enabled=self.bf16):
             probabilities = self.network.wels(logmel).clip
         return cross_entropy(probabilities, targets)

@@ -107,7 +107,10 @@ NETWORK = (
     ),
     click.option("--response", type=click.FloatRange(0), default=0.0, help="Random response over the bands, +- dB."),
     click.option("--narrow", type=click.FloatRange(0, 1), default=0.0, help="Share of the clips that are low-passed."),
+    click.option("--speed", type=click.FloatRange(0, 1), default=0.0, help="Random speed and pitch, up to 1 + this."),
+    click.option("--reverb", type=click.FloatRange(0, 1), default=0.0, help="Share of the clips heard in a room."),
     click.option("--noise", type=click.FloatRange(0, 1), default=0.0, help="Share of the clips with added noise."),
+    click.option("--style", type=click.FloatRange(0, 1), default=0.0, help="Share of the batches with Freq-MixStyle."),
 )
 MACHINE = (
     click.option(

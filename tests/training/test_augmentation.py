@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
-from training.data.augmentation import Augmentation, Draws, crop, mix, spec_augment, without_padding
-from training.data.soundscapes import noisy
+from training.data.augmentation import Augmentation, Draws, crop, mix, mix_style, spec_augment, without_padding
+from training.data.channel import at_speed, noisy, reverberant
 from training.logmel import LogMel
 
 
@@ -152,6 +153,45 @@ def test_noise_is_added_at_the_level_that_was_drawn() -> None:
 
 def test_what_is_switched_off_draws_nothing() -> None:
     """So that runs of before have the batches that they had."""
-    plain, more = draw(overlay=0.5), draw(overlay=0.5, response=3.0, narrow=0.1, noise=0.1)
+    plain = draw(overlay=0.5)
+    more = draw(overlay=0.5, response=3.0, narrow=0.1, speed=0.1, reverb=0.1, noise=0.1, style=0.5)
     for name in ("places", "levels", "shares", "frames", "bands", "heard", "seeds"):
         np.testing.assert_array_equal(getattr(plain, name), getattr(more, name))
+
+
+def test_speed_changes_pitch_and_length_alike() -> None:
+    speeds = draw(speed=0.25).speeds
+    assert 0.8 <= speeds.min() < 0.85 < 1.18 < speeds.max() <= 1.25
+    assert (draw().speeds == 1).all()
+    tone = np.rint(9000 * np.sin(2 * np.pi * 500 * np.arange(20_000) / 16_000)).astype(np.int16)
+    faster = at_speed(tone, 16_000)
+    assert np.abs(np.fft.rfft(faster)).argmax() == 625  # Hz: 16,000 samples are a second
+    assert at_speed(tone, 20_000) is tone
+
+
+def test_a_room_rings_and_is_no_louder() -> None:
+    t60s = draw(reverb=0.5).t60s
+    assert 60 < (t60s > 0).sum() < 140
+    assert t60s[t60s > 0].min() >= 0.1
+    assert not draw().t60s.any()
+    click = np.zeros(16_000, np.int16)
+    click[100:110] = 20_000
+    heard = reverberant(click, 0.5, np.random.default_rng(0)).astype(float)
+    assert np.square(heard).sum() == pytest.approx(np.square(click, dtype=float).sum(), rel=0.02)
+    assert not heard[:100].any()
+    early, late = (10 * np.log10(np.square(heard[start : start + 800]).mean()) for start in (1000, 5000))
+    assert early - late == pytest.approx(30, abs=4), "a quarter of a second is half of T60"
+
+
+def test_styles_are_exchanged_band_by_band() -> None:
+    torch.manual_seed(0)
+    logmel = torch.randn(4, 1, 50, 8) * torch.rand(4, 1, 1, 8).add(0.5) + torch.randn(4, 1, 1, 8)
+    styled = mix_style(logmel, torch.tensor([1.0, 0.5, 0.75, 0.5]))
+    torch.testing.assert_close(styled[0], logmel[0], atol=0, rtol=0)
+    torch.testing.assert_close(styled[1].mean(1), (logmel[0] + logmel[1]).mean(1) / 2)
+    spread = logmel.std(2, correction=0)
+    torch.testing.assert_close(styled[2].std(1, correction=0), 0.75 * spread[2] + 0.25 * spread[3])
+    still = torch.zeros(2, 1, 50, 8)
+    assert torch.equal(mix_style(still, torch.tensor([0.5, 0.5])), still)
+    styles = [draw(style=0.5, seed=seed).styles for seed in range(40)]
+    assert 10 < sum(weights.min() < 1 for weights in styles) < 30

@@ -39,7 +39,7 @@ def batch(augmentation: Augmentation, clips: int = 6) -> tuple[torch.Tensor, ...
     draws = augmentation.draw(clips, 96, 64, random)
     waveform = torch.from_numpy(random.integers(-9000, 9000, (clips, 15_360)).astype(np.int16))
     targets = torch.from_numpy(random.random((clips, 3)).astype(np.float32))
-    drawn = (draws.levels, draws.shares, draws.frames, draws.bands, draws.responses)
+    drawn = (draws.levels, draws.shares, draws.frames, draws.bands, draws.responses, draws.styles)
     return waveform, targets, *(torch.from_numpy(array) for array in drawn)
 
 
@@ -63,6 +63,7 @@ def test_without_augmentation_it_is_the_loss_of_the_network_on_the_waveform() ->
         {"band_mask": 8},
         {"response": 6.0},
         {"narrow": 1.0},
+        {"style": 1.0},
     ],
 )
 def test_each_step_of_the_augmentation_changes_it(changed: dict[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""Augmentation: random crop and roll, or several clips at once; noise, level, mixup; response and SpecAugment.
+"""Augmentation: random crop and roll, or several clips at once; channel, level, mixup; response, style, SpecAugment.
 
 What chance decides of a batch is drawn at once, in numpy, as one entry a clip: it depends on the generator
 alone, neither on the device nor on how many processes share the batch. Applying it has no chance left.
@@ -19,6 +19,8 @@ NODES = 6  # of a response curve, at most
 NARROWEST = 24  # mel bands that are left of a band-limited clip, at least: those below 1.6 kHz
 CUT = -100.0  # dB, of what a band limit takes away
 SNR = (0.0, 30.0)  # dB, of added noise
+T60 = (0.1, 1.0)  # seconds in which the sound of a room falls by 60 dB
+STYLE = 0.6  # parameter of the Beta distribution that weights of styles are drawn from
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,12 @@ class Draws:
     shares : [clips] float32 in [0.5, 1], weight of the clip in its mixture with its neighbour; 1: not mixed.
     frames, bands : [clips, 2, 2] int64, first entry and end of the masks on either axis of the log-mel.
     heard : [clips] int64, its place in the batch; with overlay [clips, n], and of those heard with it, -1: none.
-    seeds : [clips] int64, for where and how loud they are heard, and for noise.
+    seeds : [clips] int64, for where and how loud they are heard, and for rooms and noise.
     responses : [clips, bands] float32, dB that a mel band is heard louder.
+    speeds : [clips] float32, factor on speed and pitch.
+    t60s : [clips] float32, seconds of the reverberation of a room (training.data.channel); 0: none.
     snrs : [clips] float32, dB by which the crop is louder than the noise that is added to it; inf: none is.
+    styles : [clips] float32 in [0.5, 1], weight of the clip's own style beside its neighbour's (:func:`mix_style`).
     """
 
     places: NDArray[np.float64]
@@ -45,7 +50,10 @@ class Draws:
     heard: NDArray[np.int64]
     seeds: NDArray[np.int64]
     responses: NDArray[np.float32]
+    speeds: NDArray[np.float32]
+    t60s: NDArray[np.float32]
     snrs: NDArray[np.float32]
+    styles: NDArray[np.float32]
 
     def __getitem__(self, part: slice) -> Draws:
         return Draws(*(getattr(self, column.name)[part] for column in fields(self)))
@@ -64,7 +72,10 @@ class Augmentation:
     overlay : share of the clips that are heard with one to three others of the batch (soundscapes.overlay).
     response : microphone and room: each mel band is louder or softer by up to this, in dB, along a random curve.
     narrow : share of the clips that are heard without what lies above some frequency, from 1.6 kHz on.
+    speed : clips are played up to 1 + this as fast, or as slow.
+    reverb : share of the clips that are heard in a room.
     noise : share of the clips that noise is added to, of any colour from white to brown, at 0 to 30 dB.
+    style : share of the batches whose clips take on some of the style of another (:func:`mix_style`).
     """
 
     gain: float = 6.0
@@ -75,7 +86,10 @@ class Augmentation:
     overlay: float = 0.0
     response: float = 0.0
     narrow: float = 0.0
+    speed: float = 0.0
+    reverb: float = 0.0
     noise: float = 0.0
+    style: float = 0.0
 
     def draw(self, clips: int, frames: int, bands: int, random: np.random.Generator) -> Draws:
         """Draws for a batch of clips whose crops have log-mels of ``frames`` by ``bands``."""
@@ -90,13 +104,17 @@ class Augmentation:
             _masks(clips, bands, self.band_mask, random),
             *self._heard(clips, random),
             self._responses(clips, bands, random),
-            self._snrs(clips, random),
+            self._speeds(clips, random),
+            _some(clips, self.reverb, T60, 0.0, random),
+            _some(clips, self.noise, SNR, np.inf, random),
+            self._styles(clips, random),
         )
 
     def _heard(self, clips: int, random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         alone = np.arange(clips)
         if not self.overlay:
-            return alone, random.integers(0, 1 << 62, clips) if self.noise else np.zeros(clips, np.int64)
+            seeded = self.noise or self.reverb
+            return alone, random.integers(0, 1 << 62, clips) if seeded else np.zeros(clips, np.int64)
         others = np.where(random.random(clips) < self.overlay, random.integers(1, MOST, clips), 0)
         heard = (alone[:, None] + random.integers(1, max(2, clips), (clips, MOST - 1))) % clips
         heard[np.arange(MOST - 1) >= others[:, None]] = -1
@@ -113,11 +131,26 @@ class Augmentation:
             responses[np.arange(bands) >= left[:, None]] = CUT
         return responses
 
-    def _snrs(self, clips: int, random: np.random.Generator) -> NDArray[np.float32]:
-        if not self.noise:
-            return np.full(clips, np.inf, np.float32)
-        snrs = random.uniform(*SNR, clips)
-        return np.where(random.random(clips) < self.noise, snrs, np.inf).astype(np.float32)
+    def _speeds(self, clips: int, random: np.random.Generator) -> NDArray[np.float32]:
+        if not self.speed:
+            return np.ones(clips, np.float32)
+        return ((1 + self.speed) ** random.uniform(-1, 1, clips)).astype(np.float32)
+
+    def _styles(self, clips: int, random: np.random.Generator) -> NDArray[np.float32]:
+        if not (self.style and random.random() < self.style):
+            return np.ones(clips, np.float32)
+        weights = random.beta(STYLE, STYLE, clips)
+        return np.maximum(weights, 1 - weights).astype(np.float32)
+
+
+def _some(
+    clips: int, share: float, bounds: tuple[float, float], none: float, random: np.random.Generator
+) -> NDArray[np.float32]:
+    """A number between ``bounds`` for a share of the clips, ``none`` for the others."""
+    if not share:
+        return np.full(clips, none, np.float32)
+    values = random.uniform(*bounds, clips)
+    return np.where(random.random(clips) < share, values, none).astype(np.float32)
 
 
 def _masks(clips: int, size: int, longest: int, random: np.random.Generator) -> NDArray[np.int64]:
@@ -151,6 +184,16 @@ def mix(batch: Tensor, shares: Tensor) -> Tensor:
     neighbour = batch[(clip ^ 1).clamp(max=len(batch) - 1)]
     shares = shares.view(-1, *[1] * (batch.ndim - 1))
     return shares * batch + (1 - shares) * neighbour
+
+
+def mix_style(logmel: Tensor, shares: Tensor) -> Tensor:
+    """Log-mel [clips, 1, frames, bands] with each band's mean and deviation over time mixed with the neighbour's.
+
+    Freq-MixStyle (Kim et al., 2022): the level and the dynamics of bands tell of the recording more than of the sound.
+    """
+    deviation, mean = torch.std_mean(logmel, 2, correction=0, keepdim=True)
+    factor = mix(deviation, shares) / deviation.clamp(min=1e-3)
+    return torch.where(deviation > 1e-3, logmel * factor + (mix(mean, shares) - mean * factor), logmel)
 
 
 def spec_augment(logmel: Tensor, frames: Tensor, bands: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Soundscapes: labelled clips mixed into recordings of which is known what is heard in them, and when.
 
 :class:`Sources` makes recordings of clips with one label, for a data set on disk (training.data.soundscape_set);
-:func:`overlay` mixes any clips, and :func:`noisy` adds noise, as augmentation in training.
+:func:`overlay` mixes any clips, as augmentation in training.
 """
 
 from __future__ import annotations
@@ -198,13 +198,6 @@ def overlay(clips: Sequence[Samples], samples: int, random: np.random.Generator)
             level = rms(heard)
         mix[onset : onset + len(heard)] += heard
     return quantised(mix / FULL_SCALE)
-
-
-def noisy(clip: Samples, snr: float, random: np.random.Generator) -> Samples:
-    """``clip`` with noise of some colour, ``snr`` dB below the clip's own level."""
-    sound = clip / FULL_SCALE
-    noise = coloured_noise(len(clip), random.uniform(0, 2), random)
-    return quantised(sound + noise * (rms(sound) / max(rms(noise), 1e-9) / 10 ** (snr / 20)))
 
 
 def coloured_noise(samples: int, slope: float, random: np.random.Generator) -> NDArray[np.float64]:
