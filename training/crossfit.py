@@ -35,7 +35,7 @@ from training.targets import stored_predictions
 CASCADE = {"stages", "stage", "alpha", "preset"}  # options that say how many students there are
 
 
-def ask(
+def crossfit(
     audio: Audio, count: int, directory: Path, given: Options, launch: str, deadline: Deadline
 ) -> NDArray[np.float32]:
     """What ``count`` networks say of all clips [clips, classes], each of those that it did not learn from.

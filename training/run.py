@@ -30,10 +30,10 @@ from training.data.sampling import class_weights
 from training.data.source import Audio, open_audio
 from training.files import write_json
 from training.lock import Lock
+from training.predictions import read_predictions, write_predictions
 from training.progress import decoding
 from training.settings import Settings
 from training.supervision import Supervision, key_of, taught
-from training.teachers import read_predictions, write_predictions
 
 
 class RunError(SedkitError):
@@ -118,7 +118,7 @@ class Run:
         Parameters
         ----------
         model : ``name`` and ``license`` of the export.
-        teachers : predictions of external teachers (training.teachers), which are copied into the directory.
+        teachers : predictions of external teachers (training.predictions), which are copied into the directory.
 
         Raises
         ------

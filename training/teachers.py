@@ -5,18 +5,14 @@
     python -m training.teachers crossfitted --run runs/crossfitted --manifest manifest.csv --output t0.npz
     python -m training.secost --teacher yamnet=yamnet.npz --stage labels=0.3,0=0.3,yamnet=0.4
 
-The file is NumPy's NPZ: ``probabilities`` float16 [clips, classes], a row for every clip of the manifest whatever its
-split, and ``about``, JSON: hash of the manifest, classes, what the teacher is and how good it is on each split.
+Each writes a file of predictions (training.predictions) and prints how good they are on each split.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import sys
-import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -31,55 +27,19 @@ from sedkit.contract import Label
 from sedkit.errors import SedkitError
 from sedkit.metrics import summary
 from training.clips import FULL_SCALE
+from training.crossfit import crossfit
+from training.crossval import understood
 from training.data.source import Audio, open_audio
-from training.files import replacing
+from training.deadline import Deadline
+from training.experiments import resumable
+from training.options import seconds
+from training.predictions import Predictions, TeacherError, write_predictions
 from training.progress import decoding
 
-FOLDS = 5  # groups of training clips; each is predicted by a mapping fitted on the others
+FOLDS = 5  # groups of training clips; each is predicted by what was fitted on the others
 STRENGTHS = (3.0, 10.0, 30.0, 100.0)  # of the mapping's regularisation, to choose from
 MODEL = click.option("--model", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 Command = Callable[..., None]
-
-
-class TeacherError(SedkitError):
-    """An external teacher cannot be asked, or its predictions do not fit."""
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a teacher says: ``probabilities`` float16 [clips, classes]; ``about``: what it is, and its metrics."""
-
-    probabilities: NDArray[np.float16]
-    about: dict[str, Any]
-
-
-def write_predictions(path: Path, said: Predictions, data: str, labels: Sequence[Label]) -> None:
-    """Write predictions on the clips of a manifest with hash ``data``, atomically."""
-    about = said.about | {"manifest_sha256": data, "labels": [asdict(label) for label in labels]}
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, probabilities=said.probabilities, about=np.array(json.dumps(about)))
-
-
-def read_predictions(path: Path, data: str, labels: Sequence[Label]) -> Predictions:
-    """Predictions on the clips of the manifest with hash ``data``.
-
-    Raises
-    ------
-    TeacherError
-        If the file cannot be read, or is about another manifest or other classes.
-    """
-    try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            probabilities, about = file["probabilities"], json.loads(str(file["about"]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise TeacherError(
-            f"{path}: predictions of a teacher cannot be read ({error}); python -m training.teachers"
-        ) from None
-    if about.pop("manifest_sha256") != data or about.pop("labels") != [asdict(label) for label in labels]:
-        raise TeacherError(f"{path}: predictions on another manifest, or on other classes; make them anew for this one")
-    if not ((probabilities >= 0) & (probabilities <= 1)).all():
-        raise TeacherError(f"{path}: probabilities that are not in [0, 1]; make them anew")
-    return Predictions(probabilities, about)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -151,9 +111,9 @@ def earlier(model: Path, manifest: str, vocabulary: Path | None, output: Path) -
     "crossfitted",
     click.argument("options", metavar="[TRAINING OPTIONS]", nargs=-1, type=click.UNPROCESSED),
     click.option(
-        "--run", "directory", required=True, type=click.Path(file_okay=False, path_type=Path), help="Of runs."
+        "--run", "directory", required=True, type=click.Path(file_okay=False, path_type=Path), help="Of the runs."
     ),
-    click.option("--folds", type=click.IntRange(2), default=5, help="Parts of the training split, a run each."),
+    click.option("--folds", type=click.IntRange(2), default=FOLDS, help="Parts of the training split, a run each."),
     click.option("--launch", default="python", help='Starts a run: "torchrun --nproc-per-node 8".'),
     click.option("--stop-after", help="End in good time before this, resumable: 540s, 9m, 2h."),
     context_settings={"ignore_unknown_options": True},
@@ -171,11 +131,12 @@ def crossfitted(
     """Networks trained here, each asked of the training clips that it never heard.
 
     The training split is cut into parts, by group and with about as many clips of every class in each; a run a part
-    learns from the others, with the same validation split. Validation and test clips are predicted by the mean of the
-    networks. The same command given again goes on where it was.
+    learns from the others, with the same validation split. All clips but these, unlabelled ones among them, get the
+    mean of what the networks say. The same command given again goes on where it was.
 
-    All other options are those of training.secost, whose --help lists them. Without --stages, --stage, --alpha and
-    --preset, Teacher-0 alone is trained, else a cascade, whose last student is asked.
+    All other options are those of training.secost, whose --help lists them; {fold} in them stands for the number of
+    the part. Without --stages, --stage, --alpha and --preset, Teacher-0 alone is trained, else a cascade, whose last
+    student is asked.
 
     \b
     Examples:
@@ -184,17 +145,11 @@ def crossfitted(
           --folds 3 --epochs 30 --width 0.25
       python -m training.evaluate crossval runs/crossfitted
     """
-    from training.crossfit import ask
-    from training.crossval import understood
-    from training.deadline import Deadline
-    from training.experiments import resumable
-    from training.options import seconds
-
     deadline = Deadline(seconds(stop_after) if stop_after else math.inf)
     given = understood(options)
     with resumable():
         answer(
-            lambda audio: ask(audio, folds, directory, given, launch, deadline),
+            lambda audio: crossfit(audio, folds, directory, given, launch, deadline),
             f"{folds} networks, each asked of training clips that it never heard",
             directory,
             manifest,

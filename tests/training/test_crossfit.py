@@ -16,9 +16,10 @@ from training.data.pack import Packing, pack
 from training.data.rows import Row
 from training.folds import parts, write_parts
 from training.generations import trained_network
+from training.predictions import read_predictions
 from training.run import Run
 from training.scores import predict
-from training.teachers import main, read_predictions
+from training.teachers import main
 
 
 def crossfitted(manifest: Path, folder: Path, *options: str) -> tuple[int, str]:
@@ -55,6 +56,18 @@ def test_a_part_is_heard_by_all_networks_but_its_own(small_manifest: Path, tmp_p
         found = sorted(fold.splits[row] for fold in folds)
         assert found == {"train": ["test", "train", "train"], "validation": ["validation"] * 3, "test": [""] * 3}[split]
     assert all(list(fold.paths) == list(whole.paths) for fold in folds)
+
+
+def test_unlabelled_clips_are_heard_by_no_network(tmp_path: Path) -> None:
+    """Not even where one is of a group that is cut."""
+    rows = [
+        Row(f"{row}.wav", labels="?" if row % 3 == 0 else "a", split="train", group=str(row // 3)) for row in range(12)
+    ]
+    manifest = Manifest.from_rows(rows, Vocabulary.of(["a"]), tmp_path)
+    for path in write_parts(manifest, 4, tmp_path).values():
+        fold = Manifest.load(tmp_path / path)
+        assert [name for name in fold.names() if int(name.removesuffix(".wav")) % 3 == 0] == []
+        assert sorted(fold.splits) == ["test"] * 2 + ["train"] * 6
 
 
 @pytest.fixture(scope="module")

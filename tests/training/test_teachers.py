@@ -11,16 +11,10 @@ from click.testing import CliRunner
 
 from tests.training.conftest import SMALL, begin, cascade, metrics, train
 from training.data import Manifest
+from training.predictions import Predictions, TeacherError, read_predictions, write_predictions
 from training.run import Run
 from training.supervision import LABELS
-from training.teachers import (
-    Predictions,
-    TeacherError,
-    main,
-    mapped,
-    read_predictions,
-    write_predictions,
-)
+from training.teachers import main, mapped
 
 
 @pytest.fixture
