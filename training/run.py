@@ -65,6 +65,11 @@ class Run:
     def labels(self) -> tuple[Label, ...]:
         return self.manifest.vocabulary.labels
 
+    @property
+    def unlabelled(self) -> int:
+        """How many training clips there are whose labels are not known."""
+        return int((~self.manifest.labels.known).sum())
+
     def generation(self, number: int) -> Path:
         """Directory of a generation."""
         return self.directory / f"generation-{number}"
@@ -152,9 +157,12 @@ class Run:
 
     def _config(self) -> dict[str, Any]:
         """What decides the result, so far as the run itself knows it."""
+        clips = {split: len(self.manifest.indices(split)) for split in ("train", "validation", "test")}
+        if self.unlabelled:
+            clips["unlabelled"] = self.unlabelled  # of those in train
         return {
             "manifest_sha256": self.data,
-            "clips": {split: len(self.manifest.indices(split)) for split in ("train", "validation", "test")},
+            "clips": clips,
             "dropped": self.manifest.dropped.counts,
             "settings": asdict(self.settings),
             "supervision": [{str(key): weight for key, weight in stage.items()} for stage in self.supervision],
@@ -222,9 +230,10 @@ class Run:
                 lines.append(
                     f"{len(missing)} of {len(held)} classes have no clip of the split '{split}' ({names}): {so}"
                 )
-        unlabelled = int((~self.manifest.labels.known).sum())
-        if unlabelled and not any(map(taught, self.supervision)):
-            lines.append(f"{unlabelled} unlabelled clips are never used: no network has a teacher (--stages, --alpha)")
+        if self.unlabelled and not any(map(taught, self.supervision)):
+            lines.append(
+                f"{self.unlabelled} unlabelled clips are never used: no network has a teacher (--stages, --alpha)"
+            )
         return lines
 
 

@@ -17,6 +17,7 @@ from sedkit.contract import Label
 from tests.training.conftest import SMALL, begin, cascade, metrics, train, weights
 from tests.training.processes import training, wait_for
 from training.batches import Epoch
+from training.card import sources
 from training.clips import Clips
 from training.data import Manifest, ManifestError, Vocabulary
 from training.data.__main__ import main
@@ -277,6 +278,8 @@ def test_unlabelled_clips_without_a_teacher_are_a_warning(partly: Path, tmp_path
     for number, stages in enumerate((["--stages", "0"], ["--stages", "2", "--alpha", "1"])):
         said = train(*arguments, "--run", tmp_path / str(number), *stages)
         assert "warning: 12 unlabelled clips are never used: no network has a teacher" in " ".join(said.split())
+    config = json.loads((tmp_path / "0" / "config.json").read_text())
+    assert config["clips"] == {"train": 24, "validation": 6, "test": 6, "unlabelled": 12}
     assert Run.open(tmp_path / "0").clips("train", labelled=True).multi_hot().sum(1).tolist() == [1] * 12
 
 
@@ -286,6 +289,10 @@ def test_unlabelled_clips_alone_train_nothing(partly: Path, tmp_path: Path) -> N
     manifest.take(alone).save(tmp_path / "manifest.csv")
     with pytest.raises(AssertionError, match="0 clips of the split 'train' with known labels, at least 2 needed"):
         begin(tmp_path / "manifest.csv", tmp_path / "run", "--stages", "1")
+
+
+def test_the_card_counts_them_apart() -> None:
+    assert sources(manifest_of("Dog", "?", "-")) == ["data", "(unlabelled)", "(none of the classes)"]
 
 
 def test_mappings_are_fitted_and_measured_on_labelled_clips(partly: Path) -> None:
