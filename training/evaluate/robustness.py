@@ -24,6 +24,7 @@ from sedkit.pipeline import analyse
 from sedkit.tagger import Tagger
 from training.clips import FULL_SCALE
 from training.data.augmentation import without_padding
+from training.data.channel import reverberant
 from training.data.negatives import hum
 from training.data.soundscapes import coloured_noise, rms
 from training.data.source import Audio, open_audio
@@ -51,6 +52,12 @@ def noisy(sound: Sound, random: np.random.Generator, slope: float, snr: float) -
     level = rms(without_padding(sound)) * 10 ** (-snr / 20)
     mixed = sound + noise * (level / rms(noise))
     return file_of(mixed / max(1.0, np.abs(mixed).max()))
+
+
+def in_a_room(sound: Sound, random: np.random.Generator, t60: float) -> BinaryIO:
+    """In a room where sound falls by 60 dB in ``t60`` seconds (training.data.channel)."""
+    samples = np.rint(sound * (FULL_SCALE - 1)).astype(np.int16)
+    return file_of(reverberant(samples, t60, random) / FULL_SCALE)
 
 
 def band_limited(sound: Sound, _: np.random.Generator, corner: float) -> BinaryIO:
@@ -98,6 +105,7 @@ CONDITIONS: dict[str, Condition] = {
     "clean": partial(amplified, decibels=0.0),
     **{f"white noise, SNR {snr} dB": partial(noisy, slope=0.0, snr=snr) for snr in (20, 10, 0)},
     **{f"pink noise, SNR {snr} dB": partial(noisy, slope=1.0, snr=snr) for snr in (20, 10, 0)},
+    **{f"a room, T60 {t60} s": partial(in_a_room, t60=t60) for t60 in (0.3, 0.8)},
     "nothing above 4 kHz": partial(band_limited, corner=4000.0),
     "mp3, 32 kbit/s": partial(mp3, bitrate=32_000),
     "clipped 12 dB below its peak": partial(clipped, decibels=12.0),
