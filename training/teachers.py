@@ -29,6 +29,7 @@ from sedkit.metrics import summary
 from training.clips import FULL_SCALE
 from training.crossfit import crossfit
 from training.crossval import understood
+from training.data.problems import OnError
 from training.data.source import Audio, open_audio
 from training.deadline import Deadline
 from training.experiments import resumable
@@ -52,6 +53,7 @@ def command(name: str, *own: Callable[[Command], Command], **attributes: Any) ->
     options = (
         click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="File to write, .npz."),
         click.option("--vocabulary", type=click.Path(path_type=Path), help="Classes [default: beside the manifest]."),
+        click.option("--on-error", type=click.Choice(["stop", "skip"]), default="stop", help="Unusable clips."),
         click.option("--manifest", required=True, help="The clips that are to be trained on; or a packed set."),
         *reversed(own),
     )
@@ -59,7 +61,7 @@ def command(name: str, *own: Callable[[Command], Command], **attributes: Any) ->
 
 
 @command("yamnet", MODEL)
-def yamnet(model: Path, manifest: str, vocabulary: Path | None, output: Path) -> None:
+def yamnet(model: Path, **asked: Any) -> None:
     """YAMNet (TFLite), its last features mapped to the manifest's classes by logistic regression.
 
     The mapping that predicts a training clip was fitted on clips of other groups: a teacher that has seen the label
@@ -80,11 +82,11 @@ def yamnet(model: Path, manifest: str, vocabulary: Path | None, output: Path) ->
                 features.append(heard(peer.embeddings(audio[row] / np.float32(FULL_SCALE))))
         return mapped(np.stack(features), audio)
 
-    answer(ask, "YAMNet's features, logistic regression fitted on other groups", model, manifest, vocabulary, output)
+    answer(ask, "YAMNet's features, logistic regression fitted on other groups", model, **asked)
 
 
 @command("sedkit", MODEL)
-def earlier(model: Path, manifest: str, vocabulary: Path | None, output: Path) -> None:
+def earlier(model: Path, **asked: Any) -> None:
     """A sedkit model (ONNX); classes that it does not know are refused.
 
     \b
@@ -104,7 +106,7 @@ def earlier(model: Path, manifest: str, vocabulary: Path | None, output: Path) -
                 said[row] = segments.mean(0)[columns]
         return said
 
-    answer(ask, "sedkit model", model, manifest, vocabulary, output)
+    answer(ask, "sedkit model", model, **asked)
 
 
 @command(
@@ -124,9 +126,7 @@ def crossfitted(
     folds: int,
     launch: str,
     stop_after: str | None,
-    manifest: str,
-    vocabulary: Path | None,
-    output: Path,
+    **asked: Any,
 ) -> None:
     """Networks trained here, each asked of the training clips that it never heard.
 
@@ -152,9 +152,7 @@ def crossfitted(
             lambda audio: crossfit(audio, folds, directory, given, launch, deadline),
             f"{folds} networks, each asked of training clips that it never heard",
             directory,
-            manifest,
-            vocabulary,
-            output,
+            **asked,
         )
 
 
@@ -163,13 +161,14 @@ def answer(
     teacher: str,
     model: Path,
     manifest: str,
+    on_error: OnError,
     vocabulary: Path | None,
     output: Path,
 ) -> None:
     """Write what a teacher says of a manifest's clips, and print how good it is."""
     try:
         with decoding() as progress:
-            audio = open_audio(manifest, vocabulary, progress=progress)
+            audio = open_audio(manifest, vocabulary, on_error, progress)
         said = ask(audio)
         labels = audio.manifest.vocabulary.labels
         metrics = {split: quality(said, audio, split) for split in ("train", "validation", "test")}

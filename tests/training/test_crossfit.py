@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -139,3 +140,17 @@ def test_what_cannot_be_cross_fitted_is_one_line(fitted: Path, small_manifest: P
     code, said = crossfitted(tmp_path / "packed", tmp_path)
     assert code == 1
     assert "Error: the splits of a packed set are fixed; name the manifest that it was packed from" in said
+
+
+def test_clips_that_cannot_be_used_are_in_no_part(small_manifest: Path, tmp_path: Path) -> None:
+    """With a launcher that only says what it would start."""
+    shutil.copytree(small_manifest.parent, tmp_path / "set", ignore=shutil.ignore_patterns("decoded"))
+    (tmp_path / "set" / "tone-0.wav").write_bytes(b"no sound")
+    code, said = crossfitted(tmp_path / "set" / "manifest.csv", tmp_path, "--launch", "echo")
+    assert code == 1
+    assert "tone-0.wav" in said
+    code, said = crossfitted(tmp_path / "set" / "manifest.csv", tmp_path, "--launch", "echo", "--on-error", "skip")
+    assert code == 0, said
+    folds = [Manifest.load(tmp_path / "runs" / f"fold-{fold}.csv") for fold in "12"]
+    assert [len(fold) for fold in folds] == [35, 35]
+    assert sorted(len(fold.select("test")) for fold in folds) == [11, 12]
