@@ -126,7 +126,7 @@ class Manifest:
         known = np.logical_or.reduce([splits.equals(split) for split in ("", *SPLITS)])
         faults.mark("unknown split", ~known, lambda row: "{!r} of {}".format(*at(row, "split", "path")))
         faults.mark(
-            f"unlabelled clip ({UNKNOWN!r}) that is not in the split 'train', the only one that can have such",
+            f"unlabelled clip ({UNKNOWN!r}) outside the split 'train': move it there or label it",
             ~labels.known & ~splits.equals("train"),
             lambda row: "row {}: {} in {!r}".format(row + 1, *at(row, "path", "split")),
         )

@@ -135,7 +135,7 @@ def under_conditions(
     manifest = audio.manifest
     if tagger.labels != manifest.vocabulary.labels:
         raise SedkitError(f"{tagger.model.path}: its classes are not those of the manifest")
-    rows = np.sort(np.random.default_rng(seed).permutation(manifest.indices(split))[:clips])
+    rows = np.sort(np.random.default_rng(seed).permutation(manifest.labelled(split))[:clips])
     if not len(rows):
         raise SedkitError(f"the manifest has no clips of the split {split!r}")
     targets = manifest.targets(rows)
