@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import numpy as np
@@ -25,11 +26,22 @@ NAMES = "yamnet_label_list.txt"  # in the model file, which is a ZIP file too
 WINDOW, HOP = 15_600, 7_680  # samples: a frame looks at 0.975 s, and there is one every 0.48 s
 BETWEEN_WRITES = 250  # clips
 POOLED, EMBEDDING = "reduce_mean", 1024  # name and size of the last features
-Held = dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]  # clip → mean and highest scores [521]
+Held = dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]  # clip → mean scores [521], features [2048]
 
 
 class PeerError(SedkitError):
     """A peer is not there, or cannot be run."""
+
+
+class Heard(NamedTuple):
+    """Of each frame: ``scores`` [frames, 521] in [0, 1]; ``embeddings`` [frames, 1024], 0 to 6, from which they are."""
+
+    scores: NDArray[np.float32]
+    embeddings: NDArray[np.float32]
+
+    def features(self) -> NDArray[np.float64]:
+        """Of the clip [2048], for a regression: roots of the embeddings' means, and of their maxima."""
+        return np.sqrt(np.concatenate([self.embeddings.mean(0), self.embeddings.max(0)]).astype(np.float64))
 
 
 class Yamnet:
@@ -73,26 +85,21 @@ class Yamnet:
                 return lambda: np.float32(scale) * (self._interpreter.get_tensor(index).ravel() - np.float32(zero))
         raise PeerError(f"{model}: YAMNet without the pooled features that its published file has")
 
-    def __call__(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores [frames, 521] in [0, 1] of a recording, [samples] float32 in [-1, 1] at 16 kHz.
+    def __call__(self, waveform: NDArray[np.float32]) -> Heard:
+        """What it hears in a recording, [samples] float32 in [-1, 1] at 16 kHz.
 
         Silence is appended until the last frame is full, as YAMNet's own code does; there is at least one frame.
         """
-        return np.stack([self._interpreter.get_tensor(self._output)[0] for _ in self._run(waveform)])
-
-    def embeddings(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Its last features [frames, 1024], 0 to 6, of which the scores are made; frames as of the scores."""
-        return np.stack([self._pooled() for _ in self._run(waveform)])
-
-    def _run(self, waveform: NDArray[np.float32]) -> Iterator[int]:
-        """Run frame after frame, and let the caller take what there is to take of each."""
         frames = 1 + max(0, -(-(len(waveform) - WINDOW) // HOP))
         padded = np.zeros(WINDOW + HOP * (frames - 1), np.float32)
         padded[: len(waveform)] = waveform
+        heard = Heard(np.empty((frames, len(self.labels)), np.float32), np.empty((frames, EMBEDDING), np.float32))
         for frame in range(frames):
             self._interpreter.set_tensor(self._input, padded[HOP * frame : HOP * frame + WINDOW])
             self._interpreter.invoke()
-            yield frame
+            heard.scores[frame] = self._interpreter.get_tensor(self._output)[0]
+            heard.embeddings[frame] = self._pooled()
+        return heard
 
 
 def class_names(model: Path) -> tuple[Label, ...]:
@@ -112,10 +119,10 @@ def class_names(model: Path) -> tuple[Label, ...]:
 
 @dataclass(frozen=True)
 class ClipScores:
-    """A peer's scores of whole clips: mean and highest over the frames, both float32 [clips, 521]."""
+    """YAMNet's scores of whole clips, means over their frames, float32 [clips, 521]; features [clips, 2048]."""
 
-    mean: NDArray[np.float32]
-    highest: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    features: NDArray[np.float32]
 
 
 def clip_scores(
@@ -125,7 +132,7 @@ def clip_scores(
     cache: Path,
     progress: Callable[[int], None] = lambda clips: None,
 ) -> ClipScores:
-    """YAMNet's scores of clips, from ``cache`` (NPZ: ``names``, ``mean``, ``max``) so far as it holds them.
+    """YAMNet's scores of clips, from ``cache`` (NPZ: ``names``, ``scores``, ``features``) so far as it holds them.
 
     The others are added to it, some at a time, so that what was interrupted goes on.
 
@@ -144,8 +151,8 @@ def clip_scores(
     if missing := [clip for clip, name in enumerate(names) if name not in held]:
         peer = Yamnet(model)
         for done, clip in enumerate(missing, start=1):
-            frames = peer(waveform(clip))
-            held[names[clip]] = frames.mean(0), frames.max(0)
+            heard = peer(waveform(clip))
+            held[names[clip]] = heard.scores.mean(0), heard.features().astype(np.float32)
             if done % BETWEEN_WRITES == 0 or done == len(missing):
                 _write(cache, held)
             progress(1)
@@ -153,15 +160,15 @@ def clip_scores(
 
 
 def _write(cache: Path, held: Held) -> None:
-    mean, highest = (np.stack([pair[part] for pair in held.values()]) for part in (0, 1))
+    scores, features = (np.stack([pair[part] for pair in held.values()]) for part in (0, 1))
     with replacing(cache) as temporary, temporary.open("wb") as file:
-        np.savez(file, names=np.array(list(held)), mean=mean, max=highest)
+        np.savez(file, names=np.array(list(held)), scores=scores, features=features)
 
 
 def _read(cache: Path) -> Held:
     try:
         with np.load(cache, allow_pickle=False) as file:
-            return dict(zip(file["names"].tolist(), zip(file["mean"], file["max"], strict=True), strict=True))
+            return dict(zip(file["names"].tolist(), zip(file["scores"], file["features"], strict=True), strict=True))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

@@ -19,9 +19,7 @@ from typing import Any
 
 import click
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 from sedkit.contract import Label
 from sedkit.errors import SedkitError
@@ -36,6 +34,7 @@ from training.experiments import resumable
 from training.options import seconds
 from training.predictions import Predictions, TeacherError, write_predictions
 from training.progress import decoding
+from training.regression import regression
 
 FOLDS = 5  # groups of training clips; each is predicted by what was fitted on the others
 STRENGTHS = (3.0, 10.0, 30.0, 100.0)  # of the mapping's regularisation, to choose from
@@ -79,7 +78,7 @@ def yamnet(model: Path, **asked: Any) -> None:
         features = []
         with click.progressbar(range(len(audio.manifest)), label="YAMNet", file=sys.stderr) as rows:
             for row in rows:
-                features.append(heard(peer.embeddings(audio[row] / np.float32(FULL_SCALE))))
+                features.append(peer(audio[row] / np.float32(FULL_SCALE)).features())
         return mapped(np.stack(features), audio)
 
     answer(ask, "YAMNet's features, logistic regression fitted on other groups", model, **asked)
@@ -206,11 +205,6 @@ def positions(known: Sequence[Label], wanted: Sequence[Label]) -> NDArray[np.int
     return np.array([places[label.mid or label.name] for label in wanted])
 
 
-def heard(frames: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Features of a clip from YAMNet's embeddings [frames, 1024]: roots of their means, and of their maxima."""
-    return np.sqrt(np.concatenate([frames.mean(0), frames.max(0)]).astype(np.float64))
-
-
 def mapped(features: NDArray[np.float64], audio: Audio) -> NDArray[np.float64]:
     """Probabilities [clips, classes] from features [clips, n]: one logistic regression a class, cross-fitted."""
     manifest = audio.manifest
@@ -219,7 +213,6 @@ def mapped(features: NDArray[np.float64], audio: Audio) -> NDArray[np.float64]:
     groups = [manifest.groups[row] or manifest.paths[row] for row in train]
     fold = np.unique(groups, return_inverse=True)[1]
     fold = np.random.default_rng(0).permutation(fold.max() + 1)[fold] % FOLDS
-    features = (features - features[train].mean(0)) / (features[train].std(0) + 0.01)
 
     def crossed(strength: float) -> NDArray[np.float64]:
         said = np.zeros(targets.shape)
@@ -237,30 +230,6 @@ def mapped(features: NDArray[np.float64], audio: Audio) -> NDArray[np.float64]:
     said = regression(features[train], targets, best)(features)
     said[train] = found[best]
     return said
-
-
-def regression(
-    features: NDArray[np.float64], targets: NDArray[np.float32], strength: float
-) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-    """Logistic regressions of all classes, fitted at once: features [clips, n] -> probabilities [clips, classes].
-
-    They minimise the cross-entropy summed over clips, plus ``strength`` / 2 times the squared weights.
-    """
-    inputs, wanted = torch.from_numpy(features).float(), torch.from_numpy(targets).float()
-    weight = torch.zeros(features.shape[1], targets.shape[1], requires_grad=True)
-    offset = torch.full((targets.shape[1],), -3.0, requires_grad=True)
-    optimiser = torch.optim.LBFGS([weight, offset], max_iter=300, line_search_fn="strong_wolfe", tolerance_change=1e-7)
-
-    def closure() -> torch.Tensor:
-        optimiser.zero_grad()
-        entropy = F.binary_cross_entropy_with_logits(inputs @ weight + offset, wanted, reduction="sum")
-        value = (entropy + strength / 2 * weight.square().sum()) / len(inputs)
-        value.backward()
-        return value
-
-    optimiser.step(closure)
-    w, b = weight.detach().double().numpy(), offset.detach().double().numpy()
-    return lambda asked: np.asarray(1 / (1 + np.exp(-(asked @ w + b))))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def test_clear_clips(yamnet: Yamnet, data: Path) -> None:
     for category in CLASSES:
         clip = next(row for row in rows if row["category"] == category)
         waveform = decode(str(data / "esc50" / "audio" / clip["filename"])) / np.float32(32768)
-        frames = yamnet(waveform)
+        frames = yamnet(waveform).scores
         assert frames.shape == (10, 521)
         scores = mapped(frames, yamnet.labels, labels).mean(0)
         right += labels[int(scores.argmax())] == esc50_labels()[category]
@@ -48,11 +48,15 @@ def test_clear_clips(yamnet: Yamnet, data: Path) -> None:
 
 @pytest.mark.parametrize(("samples", "frames"), [(0, 1), (WINDOW, 1), (WINDOW + 1, 2), (WINDOW + 2 * HOP, 3)])
 def test_frames(yamnet: Yamnet, samples: int, frames: int) -> None:
-    assert yamnet(np.zeros(samples, np.float32)).shape == (frames, 521)
+    heard = yamnet(np.zeros(samples, np.float32))
+    assert heard.scores.shape == (frames, 521)
+    assert heard.embeddings.shape == (frames, 1024)
 
 
 def test_a_frame_hears_its_window_alone(yamnet: Yamnet) -> None:
     random = np.random.default_rng(0)
     waveform = 0.1 * random.standard_normal(WINDOW + 2 * HOP).astype(np.float32)
-    frames = yamnet(waveform)
-    assert (frames[1] == yamnet(waveform[HOP : HOP + WINDOW])[0]).all()
+    heard, alone = yamnet(waveform), yamnet(waveform[HOP : HOP + WINDOW])
+    for of_all, of_one in zip(heard, alone, strict=True):
+        assert (of_all[1] == of_one[0]).all()
+    assert 0 <= heard.embeddings.min() < heard.embeddings.max() <= 6

@@ -181,7 +181,7 @@ def test_a_peer_on_the_same_clips(cv: Path, tmp_path: Path) -> None:
     sounds = [("noise", "tone", "clicks").index(name.split("-")[0]) for name in names]
     scores = np.full((len(names), 4), 0.1, np.float32)
     scores[np.arange(len(names)), sounds] = 0.9
-    np.savez(copy / "yamnet.npz", names=np.array(names), mean=scores, max=scores)
+    np.savez(copy / "yamnet.npz", names=np.array(names), scores=scores, features=scores)
     model = tmp_path / "yamnet.tflite"
     with zipfile.ZipFile(model, "w") as file:
         file.writestr("yamnet_label_list.txt", "noise\ntone\nhum\nhiss\n")

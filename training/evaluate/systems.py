@@ -20,13 +20,13 @@ from training.crossval import CrossValidationError, read
 from training.data.manifest import Manifest
 from training.data.source import Audio
 from training.generations import trained_network
-from training.peers import PeerError, class_names, clip_scores, mapped
+from training.peers import class_names, clip_scores, mapped
+from training.regression import regression
 from training.run import Run, read_config, read_supervision
 from training.scores import predict
 
 Scores = NDArray[np.float32]
-STRENGTH = 0.01  # of a peer's regression: the inverse of that of its regularisation
-FLOOR = 1e-4  # of a score that is taken the logit of
+STRENGTH = 30.0  # of the regularisation of a peer's regression
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def cascade(folds: list[Fold], device: torch.device) -> list[System]:
 
 
 def yamnet(model: Path, folds: list[Fold], cache: Path) -> list[System]:
-    """YAMNet as it is, its classes mapped to ours, and with a logistic regression fitted on the other folds.
+    """YAMNet as it is, its classes mapped to ours, and a regression on its features, fitted on the other folds.
 
     ``cache``: where its scores are kept (``training.peers.clip_scores``).
 
@@ -113,46 +113,16 @@ def yamnet(model: Path, folds: list[Fold], cache: Path) -> list[System]:
     names, labels = class_names(model), folds[0].run.labels
     known = len({label.name for label in names} & {label.name for label in labels})
     as_it_is = System("YAMNet, as it is" + (f" ({known} of {len(labels)} classes)" if known < len(labels) else ""), [])
-    mapping = System("YAMNet, logistic regression", [])
+    mapping = System("YAMNet, logistic regression on its features", [])
     for fold in folds:
         manifest = fold.run.manifest
         with progress("YAMNet", len(manifest)) as step:
             said = clip_scores(model, clip_names(manifest), partial(_waveform, fold.run.audio), cache, step)
         learnt = np.concatenate([manifest.labelled("train"), manifest.indices("validation")])
-        as_it_is.scores.append(mapped(said.mean[fold.rows], names, labels))
-        mapping.scores.append(fitted(said.mean[learnt], manifest.targets(learnt), said.mean[fold.rows]))
+        as_it_is.scores.append(mapped(said.scores[fold.rows], names, labels))
+        known_of = regression(said.features[learnt].astype(np.float64), manifest.targets(learnt), STRENGTH)
+        mapping.scores.append(known_of(said.features[fold.rows]).astype(np.float32))
     return [as_it_is, mapping]
-
-
-def fitted(scores: Scores, targets: Scores, asked: Scores) -> Scores:
-    """Probabilities [asked, classes] by multinomial logistic regression on the logits of a peer's scores.
-
-    Parameters
-    ----------
-    scores, targets : [clips, known] and [clips, classes], of the clips that it is fitted on; one of several labels
-        counts as a part of a clip of each.
-    asked : [asked, known].
-
-    Raises
-    ------
-    PeerError
-        If scikit-learn is not installed.
-    """
-    try:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-        from threadpoolctl import threadpool_limits
-    except ImportError as error:
-        raise PeerError(f"a regression needs {error.name}: pip install 'sedkit[evaluation]'") from None
-    clips, classes = np.nonzero(targets)
-    parts = 1 / targets.sum(1)[clips]
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=1000))
-    with threadpool_limits(1):  # the matrices are small
-        model.fit(_logits(scores[clips]), classes, logisticregression__sample_weight=parts)
-        made = np.zeros((len(asked), targets.shape[1]), np.float32)
-        made[:, model.classes_] = model.predict_proba(_logits(asked))
-    return made
 
 
 def clip_names(manifest: Manifest) -> list[str]:
@@ -172,11 +142,6 @@ def progress(what: str, steps: int) -> Iterator[Callable[[int], None]]:
 
 def _waveform(audio: Audio, row: int) -> NDArray[np.float32]:
     return audio[row] / np.float32(FULL_SCALE)
-
-
-def _logits(scores: Scores) -> Scores:
-    inside = scores.clip(FLOOR, 1 - FLOOR)
-    return np.log(inside / (1 - inside))
 
 
 def _finished(run: Path) -> bool:

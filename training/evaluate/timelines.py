@@ -163,7 +163,7 @@ def yamnet(model: Path, labels: Sequence[Label]) -> Callable[[Path], Heard]:
     def hear(path: Path) -> Heard:
         with open_audio(path) as stream:
             waveform = np.concatenate([*stream, np.zeros(0, np.float32)])
-        scores = mapped(peer(waveform), peer.labels, labels)
+        scores = mapped(peer(waveform).scores, peer.labels, labels)
         edges = peer.hop * np.arange(len(scores) + 1.0) + (peer.window - peer.hop) / 2
         edges[0], edges[-1] = 0, len(waveform) / SAMPLE_RATE
         return Heard(edges, scores, spans(edges, scores, PEER_THRESHOLD), scores.mean(0))
