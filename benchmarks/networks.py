@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from benchmarks.audio import Recordings
 from benchmarks.harness import Setup, packages
 from sedkit.contract import Contract, Label
-from sedkit.errors import ModelError
 from sedkit.installed import find_model, sibling
 from sedkit.model import Model
 
@@ -72,26 +71,14 @@ def full_width(setup: Setup) -> Models:
 
 
 def shipped(setup: Setup) -> Models:
-    """The default model that comes with sedkit."""
-    return _installed("shipped model", find_model(precision="fp32"), setup)
-
-
-def smallest(setup: Setup) -> Models:
-    """The model that comes with sedkit as the small one, or else the default model."""
-    try:
-        return _installed("small model", find_model("small", precision="fp32"), setup)
-    except ModelError:
-        return shipped(setup)
-
-
-def _installed(name: str, fp32: Path, setup: Setup) -> Models:
-    """Quantised here if it comes without an int8 form."""
+    """The default model that comes with sedkit; quantised here if it comes without an int8 form."""
+    fp32 = find_model(precision="fp32")
     int8 = sibling(fp32, "int8")
     if not int8.exists():
         int8 = cache_folder() / f"{fp32.stem}-{_key(setup.recordings, fp32)}.int8.onnx"
     if not int8.exists():
         _quantise(fp32, int8, setup.recordings)
-    return Models(name, fp32, int8)
+    return Models("shipped model", fp32, int8)
 
 
 def cache_folder() -> Path:
