@@ -19,9 +19,9 @@ class Begun:
 
     def begin(self) -> None:
         """Open the recording and decode its first block; an error is kept for who asks for the stream."""
-        from sedkit.audio import open_audio
-
         try:
+            from sedkit.audio import open_audio
+
             self._opened = open_audio(self.name)
         except BaseException as error:
             self._opened = error

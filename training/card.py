@@ -16,6 +16,7 @@ from torch import nn
 
 from sedkit.contract import Contract, metadata_of
 from sedkit.errors import SedkitError
+from sedkit.installed import DEFAULT
 from sedkit.tagger import Tagger
 from training.data import Manifest
 from training.evaluate.robustness import conditions_table, nothing_table, of_nothing
@@ -313,6 +314,8 @@ def rebuild_section(run: Path, about: Contract) -> list[str]:
     place, manifest = given(config, "--run", "RUN"), given(config, "--manifest", "MANIFEST")
     model = f"{place}/model.onnx --manifest {manifest}"
     steps = []
+    if about.name != given(config, "--name", DEFAULT):
+        steps.append(f"secost --resume {place} --name {about.name}")
     if "calibrated_on" in about.lineage:
         steps.append(f"calibrate {model}")
     if (run / "model-int8.onnx").exists():

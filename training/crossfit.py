@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.clips import Clips, Some, WeakLabels
-from training.crossval import CrossValidationError, train_folds
+from training.crossval import CrossValidationError, claim, train_folds
 from training.data.source import Audio
 from training.data.store import AudioStore
 from training.deadline import Deadline
@@ -57,10 +57,12 @@ def crossfit(
     """
     if not isinstance(audio, AudioStore):
         raise CrossValidationError("the splits of a packed set are fixed; name the manifest that it was packed from")
+    given = given if given.keys() & CASCADE else given | {"stages": 0}
+    parts = {str(part): Path(f"fold-{part}.csv") for part in range(1, count + 1)}
+    claim(directory, parts, given, write=False)  # before its manifests are written over
     folds = write_parts(audio.manifest, count, directory)
     lend(audio, directory)
-    stages = {} if given.keys() & CASCADE else {"stages": 0}
-    train_folds(directory, folds, given | stages, launch, deadline)
+    train_folds(directory, folds, given, launch, deadline)
     device = torch_device(given.get("device", "auto"))
     workers = given.get("workers") or default_workers(device)
     labelled = np.flatnonzero(audio.manifest.labels.known)
@@ -87,9 +89,13 @@ def predictions(
 
 
 def lend(store: AudioStore, directory: Path) -> None:
-    """Have the manifests in ``directory``, which are of the same clips, find them decoded."""
+    """Have the manifests in ``directory`` find their clips decoded.
+
+    They do where they have all clips of the store: where some are unlabelled or unusable, the others are decoded again.
+    """
     link = directory / "decoded"
+    if link.exists():
+        return
     with contextlib.suppress(OSError):  # where there are no links, they are decoded once more
-        if link.is_symlink():
-            link.unlink()
-        link.symlink_to(store.folder.parent.absolute(), target_is_directory=True)
+        link.unlink(missing_ok=True)  # a link to what is gone
+        link.symlink_to(store.folder.parent.resolve(), target_is_directory=True)

@@ -122,7 +122,7 @@ def train_folds(directory: Path, folds: dict[str, Path], given: Options, launch:
     Stopped, click.ClickException, SystemExit
         If not all could be finished (training.experiments.train).
     """
-    claim(directory, folds, flags({name: given[name] for name in given if name not in OF_MACHINE}))
+    claim(directory, folds, given)
     runs = {}
     for fold, manifest in folds.items():
         run = directory / f"fold-{fold}"
@@ -138,17 +138,19 @@ def arguments(run: Path, manifest: Path, given: Options, fold: str) -> list[str]
     return where + [option.replace("{fold}", fold) for option in own]
 
 
-def claim(directory: Path, folds: dict[str, Path], options: list[str]) -> None:
-    """Write ``crossval.json``, unless it is there and the same.
+def claim(directory: Path, folds: dict[str, Path], given: Options, write: bool = True) -> None:
+    """Write ``crossval.json``, unless it is there and the same; or see only whether that could be done.
 
     Raises
     ------
     CrossValidationError
         If another cross-validation is there.
     """
+    options = flags({name: given[name] for name in given if name not in OF_MACHINE})
     about = {"folds": {fold: str(path) for fold, path in folds.items()}, "options": options}
     if not (directory / "crossval.json").exists():
-        write_json(directory / "crossval.json", about)
+        if write:
+            write_json(directory / "crossval.json", about)
     elif read(directory) != about:
         raise CrossValidationError(
             f"{directory}: holds a cross-validation of other folds or with other options; name another --run"

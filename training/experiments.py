@@ -31,7 +31,7 @@ from training.preset import NOT_HELD, Options, PresetError, check, load
 from training.secost import main as secost
 
 GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
-OF_MACHINE = ON_RESUME | {"device"}
+OF_MACHINE = (ON_RESUME - {"name"}) | {"device"}
 STOPPED = {-signal.SIGINT, 128 + signal.SIGINT, -signal.SIGTERM, 128 + signal.SIGTERM}  # exit codes
 
 

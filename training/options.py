@@ -116,7 +116,7 @@ MACHINE = (
     click.option(
         "--resume",
         type=path,
-        help="Go on with this run; its own settings hold. --manifest: where its data lies now; --name: another name.",
+        help="Go on with this run; its own settings hold. --manifest: where its data lies now; --name: of its export.",
     ),
     click.option(
         "--reuse", type=path, help="Take networks that this run would train again from finished runs in this folder."

@@ -82,7 +82,7 @@ class Yamnet:
         for tensor in self._interpreter.get_tensor_details():
             if tensor["name"].endswith(POOLED) and tensor["shape"].tolist() == [1, 1, 1, EMBEDDING]:
                 index, (scale, zero) = tensor["index"], tensor["quantization"]
-                return lambda: np.float32(scale) * (self._interpreter.get_tensor(index).ravel() - np.float32(zero))
+                return lambda: np.float32(scale or 1) * (self._interpreter.get_tensor(index).ravel() - np.float32(zero))
         raise PeerError(f"{model}: YAMNet without the pooled features that its published file has")
 
     def __call__(self, waveform: NDArray[np.float32]) -> Heard:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import shlex
@@ -264,6 +265,9 @@ def read_config(directory: Path) -> dict[str, Any]:
         raise RunError(f"{directory}: not a run directory: config.json: {error.strerror}") from None
     except ValueError as error:
         raise RunError(f"{directory}: config.json is damaged ({error}); begin a new run") from None
+    with contextlib.suppress(KeyError, TypeError):  # what is no run's is told by who needs more of it
+        settings = config["settings"]
+        settings["augmentation"] = asdict(Augmentation()) | settings["augmentation"]  # of before there was so much
     return config
 
 

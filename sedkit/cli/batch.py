@@ -230,7 +230,7 @@ def load(
 def meanwhile(begun: Begun | None) -> None:
     """Import what the analysis will need, what cannot be imported is told where it is needed; begin to decode."""
     for name in LATER:
-        with suppress(ImportError, OSError):
+        with suppress(Exception):
             import_module(name)
     if begun is not None:
         begun.begin()

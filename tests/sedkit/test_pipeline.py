@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from sedkit import pipeline
 from sedkit.audio import open_audio
 from sedkit.begun import Begun
+from sedkit.cli import batch
 from sedkit.errors import AudioError, ModelError, SedkitError
 from sedkit.model import BLOCK, Model
 from sedkit.pipeline import analyse
@@ -259,3 +260,17 @@ def test_memory_does_not_grow_with_the_number_of_recordings(model_path: Path, cl
     run: Callable[..., str] = subprocess.check_output
     few, many = map(float, run([sys.executable, "-c", PROGRAM, model_path, clips[1]], text=True).split())
     assert many < few + 12
+
+
+def test_what_goes_wrong_in_the_background_keeps_nobody_waiting(model: Model, clips: list[str], monkeypatch):
+    """Such as a library that is there and broken."""
+    monkeypatch.setattr(batch, "LATER", ("json", "tests.nonesuch"))
+    monkeypatch.setattr(batch, "import_module", lambda name: 1 / 0)
+    begun = Begun(clips[0])
+    batch.meanwhile(begun)
+    ((_, scores),) = analyse(model, Raw, [begun])
+    assert len(scores)
+    monkeypatch.setattr("sedkit.audio.open_audio", lambda name: 1 / 0)
+    begun.begin()
+    ((_, error),) = analyse(model, Raw, [begun])
+    assert "ZeroDivisionError" in str(error)

@@ -126,6 +126,7 @@ def test_what_was_said_is_not_asked_again_and_teaches(fitted: Path, small_manife
 
 
 def test_what_cannot_be_cross_fitted_is_one_line(fitted: Path, small_manifest: Path, tmp_path: Path) -> None:
+    there = {path: path.read_bytes() for path in sorted((fitted / "runs").glob("*.csv"))}
     for folder, options, says in (
         (fitted, [*SMALL, "--epochs", "4"], "with other options; name another --run"),
         (fitted, [*SMALL, "--folds", "3"], "of other folds or with other options"),
@@ -136,6 +137,7 @@ def test_what_cannot_be_cross_fitted_is_one_line(fitted: Path, small_manifest: P
         code, said = crossfitted(small_manifest, folder, *options)
         assert code in (1, 2)
         assert says in said
+    assert there == {path: path.read_bytes() for path in sorted((fitted / "runs").glob("*.csv"))}
     pack(Manifest.load(small_manifest), tmp_path / "packed", Packing())
     code, said = crossfitted(tmp_path / "packed", tmp_path)
     assert code == 1

@@ -231,3 +231,12 @@ def test_what_is_sent_to_the_experiments_reaches_the_training(tmp_path: Path) ->
 def test_a_preset_that_cannot_be_found_is_an_error() -> None:
     with pytest.raises(PresetError, match="there are audioset"):
         load("nothing")
+
+
+def test_a_run_of_before_an_option_existed_is_one_without_it(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+    old = shutil.copytree(run, tmp_path / "runs" / "old")
+    config = json.loads((old / "config.json").read_text("utf-8"))
+    for later in ("response", "narrow", "speed", "reverb", "noise", "style"):
+        del config["settings"]["augmentation"][later]
+    (old / "config.json").write_text(json.dumps(config))
+    assert len(reuse(begun(small_manifest, tmp_path / "new", "--stages", "1"), old.parent)) == 2

@@ -16,7 +16,7 @@ from torch import Tensor
 MASKS = 2  # SpecAugment masks of each kind, a clip
 MOST = 4  # clips heard at once
 NODES = 6  # of a response curve, at most
-NARROWEST = 24  # mel bands that are left of a band-limited clip, at least: those below 1.6 kHz
+NARROWEST = 24  # mel bands that are left of a band-limited clip, at least: those below 1.2 kHz
 CUT = -100.0  # dB, of what a band limit takes away
 SNR = (0.0, 30.0)  # dB, of added noise
 T60 = (0.1, 1.0)  # seconds in which the sound of a room falls by 60 dB
@@ -71,7 +71,7 @@ class Augmentation:
     time_mask, band_mask : longest SpecAugment masks, in frames and in mel bands; two of each a clip.
     overlay : share of the clips that are heard with one to three others of the batch (soundscapes.overlay).
     response : microphone and room: each mel band is louder or softer by up to this, in dB, along a random curve.
-    narrow : share of the clips that are heard without what lies above some frequency, from 1.6 kHz on.
+    narrow : share of the clips that are heard without what lies above some frequency, from 1.2 kHz on.
     speed : clips are played up to 1 + this as fast, or as slow.
     reverb : share of the clips that are heard in a room.
     noise : share of the clips that noise is added to, of any colour from white to brown, at 0 to 30 dB.
