@@ -74,7 +74,7 @@ def command(model: Path, manifest: str, vocabulary: Path | None) -> None:
     Silent segments are left out of all of them.
 
     \b
-    Example:
+    Examples:
       python -m training.evaluate mappings runs/first/model.onnx --manifest manifest.csv
     """
     opened = Model(model, "cpu", threads=1)
