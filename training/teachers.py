@@ -95,14 +95,17 @@ def earlier(model: Path, **asked: Any) -> None:
 
     def ask(audio: Audio) -> NDArray[np.float64]:
         from sedkit.model import Model
+        from sedkit.views import TagsView
 
         teacher = Model(model, "cpu")
-        columns = positions(teacher.contract.labels, audio.manifest.vocabulary.labels)
+        columns = positions(teacher.contract.labels, audio.manifest.vocabulary.labels).tolist()
         said = np.zeros((len(audio.manifest), len(columns)))
         with click.progressbar(range(len(said)), label=teacher.contract.name, file=sys.stderr) as rows:
             for row in rows:
-                segments = np.concatenate(list(teacher.segments([audio[row] / np.float32(FULL_SCALE)])))
-                said[row] = segments.mean(0)[columns]
+                view = TagsView(audio.manifest.vocabulary.labels, columns, None, 0.0)
+                for segments in teacher.segments([audio[row] / np.float32(FULL_SCALE)]):
+                    view.add(segments)
+                said[row] = view.means()
         return said
 
     answer(ask, "sedkit model", model, **asked)

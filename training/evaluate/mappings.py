@@ -6,7 +6,7 @@ that was trained towards it, this does not tell. Timelines do not depend on P.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -18,6 +18,7 @@ from sedkit.metrics import summary
 from sedkit.model import Model
 from training.clips import FULL_SCALE
 from training.data.source import open_audio
+from training.evaluate.tables import table, three
 from training.progress import decoding
 from training.teachers import positions
 
@@ -55,15 +56,6 @@ def heard(segments: Segments) -> Segments:
     return sounding if len(sounding) else segments[:1]
 
 
-def table(rows: Sequence[tuple[str, str, int, float | None, float | None]]) -> list[str]:
-    """In Markdown."""
-    lines = ["| split | clips | a recording's score | mAP | accuracy |", "|---|---|---|---|---|"]
-    for split, name, clips, *figures in rows:
-        cells = ["-" if figure is None else f"{figure:.3f}" for figure in figures]
-        lines.append(f"| {split} | {clips} | {name} | " + " | ".join(cells) + " |")
-    return lines
-
-
 @click.command("mappings")
 @click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--manifest", required=True, help="The clips that the model is tested on.")
@@ -92,7 +84,7 @@ def command(model: Path, manifest: str, vocabulary: Path | None) -> None:
         for name, mapping in MAPPINGS.items() if len(clips) else ():
             said = np.stack([mapping(scores) for scores in segments])
             found = summary(audio.manifest.targets(clips), said, labels).to_dict()
-            rows.append((split, name, len(clips), found["mAP"], found["accuracy"]))
+            rows.append([split, str(len(clips)), name, three(found["mAP"]), three(found["accuracy"])])
     if not rows:
         raise SedkitError(f"{manifest}: no clips of the splits 'validation' and 'test'")
-    click.echo("\n".join(table(rows)))
+    click.echo(table(["split", "clips", "a recording's score", "mAP", "accuracy"], rows), nl=False)

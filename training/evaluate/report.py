@@ -10,6 +10,7 @@ import click
 from training.evaluate import paper
 from training.evaluate.cascades import Line, ReportError, Study, alphas, relative, studies, supervision
 from training.evaluate.figures import draw
+from training.evaluate.tables import table
 from training.files import replacing
 
 
@@ -185,8 +186,3 @@ def printed(known: paper.Alphas | None, held: dict[paper.Alphas, float] = paper.
 
 def percent(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:+.1%}"
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A table in Markdown."""
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows]) + "\n"

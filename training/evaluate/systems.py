@@ -120,8 +120,8 @@ def yamnet(model: Path, folds: list[Fold], cache: Path) -> list[System]:
             said = clip_scores(model, clip_names(manifest), partial(_waveform, fold.run.audio), cache, step)
         learnt = np.concatenate([manifest.labelled("train"), manifest.indices("validation")])
         as_it_is.scores.append(mapped(said.scores[fold.rows], names, labels))
-        known_of = regression(said.features[learnt].astype(np.float64), manifest.targets(learnt), STRENGTH)
-        mapping.scores.append(known_of(said.features[fold.rows]).astype(np.float32))
+        predict_clips = regression(said.features[learnt].astype(np.float64), manifest.targets(learnt), STRENGTH)
+        mapping.scores.append(predict_clips(said.features[fold.rows]).astype(np.float32))
     return [as_it_is, mapping]
 
 
