@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ class CrossValidationError(SedkitError):
     help="Of the clips learnt from, by group, with --esc50 and --shipped.",
 )
 @click.option("--launch", default="python", show_default=True, help='Starts a run: "torchrun --nproc-per-node 8".')
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Folds trained side by side.")
 @click.option("--stop-after", help="End in good time before this, resumable: 540s, 9m, 2h.")
 def main(
     options: tuple[str, ...],
@@ -63,13 +65,15 @@ def main(
     manifests: tuple[Path, ...],
     validation_share: float,
     launch: str,
+    jobs: int,
     stop_after: str | None,
 ) -> None:
     """Train one run a fold, each tested on the fold that it did not learn from.
 
     All other options are those of training.secost, whose --help lists them; {fold} in them stands for the name of the
     fold. Groups (clips of one recording) that lie in several folds are not learnt from where one of their clips is
-    tested on. --launch echo writes the manifests of the folds and trains nothing.
+    tested on. --launch echo writes the manifests of the folds and trains nothing. Several folds at a time (--jobs) make
+    better use of a GPU, once their clips are decoded.
 
     \b
     Examples:
@@ -88,9 +92,10 @@ def main(
         if esc50 or shipped:
             folds = write_folds("esc50" if esc50 else "shipped", esc50 or shipped, directory, validation_share)
         else:
-            folds = {str(number): path.absolute() for number, path in enumerate(manifests, start=1)}
+            places = (Path(os.path.relpath(path, directory)) for path in manifests)  # both may be moved together
+            folds = {str(number): place for number, place in enumerate(places, start=1)}
         with resumable():
-            train_folds(directory, folds, given, launch, deadline)
+            train_folds(directory, folds, given, launch, deadline, jobs)
     except SedkitError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"finished; python -m training.evaluate crossval {shlex.quote(str(directory))}", err=True)
@@ -112,8 +117,12 @@ def understood(options: tuple[str, ...]) -> Options:
     return given
 
 
-def train_folds(directory: Path, folds: dict[str, Path], given: Options, launch: str, deadline: Deadline) -> None:
-    """Train the runs of a cross-validation that are not finished. ``folds``: name → manifest, from ``directory``.
+def train_folds(
+    directory: Path, folds: dict[str, Path], given: Options, launch: str, deadline: Deadline, jobs: int = 1
+) -> None:
+    """Train the runs of a cross-validation that are not finished, ``jobs`` at a time.
+
+    ``folds``: name → manifest, from ``directory``.
 
     Raises
     ------
@@ -127,7 +136,7 @@ def train_folds(directory: Path, folds: dict[str, Path], given: Options, launch:
     for fold, manifest in folds.items():
         run = directory / f"fold-{fold}"
         runs[f"fold {fold}"] = run, arguments(run, directory / manifest, given, fold)
-    train(runs, launch, deadline)
+    train(runs, launch, deadline, jobs)
 
 
 def arguments(run: Path, manifest: Path, given: Options, fold: str) -> list[str]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from click.core import ParameterSource
 from training.deadline import Deadline, Stopped
 from training.options import ON_RESUME, seconds
 from training.preset import NOT_HELD, Options, PresetError, check, load
+from training.processes import Processes
 from training.secost import main as secost
 
 GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
@@ -93,8 +93,8 @@ def resumable() -> Iterator[None]:
         raise SystemExit(0) from None
 
 
-def train(runs: dict[str, tuple[Path, list[str]]], launch: str, deadline: Deadline) -> None:
-    """Train what is not finished of ``runs``, name → directory and arguments of training.secost, one after the other.
+def train(runs: dict[str, tuple[Path, list[str]]], launch: str, deadline: Deadline, jobs: int = 1) -> None:
+    """Train what is not finished of ``runs``, name → directory and arguments of training.secost, ``jobs`` at a time.
 
     Raises
     ------
@@ -105,24 +105,32 @@ def train(runs: dict[str, tuple[Path, list[str]]], launch: str, deadline: Deadli
     SystemExit
         If one was interrupted.
     """
-    failed = []
+    waiting = {}
     for name, (run, own) in runs.items():
         if finished(run):
             click.echo(f"{name}: finished", err=True)
-            continue
-        left = max(0.0, deadline.at - time.monotonic())
-        limit = [] if math.isinf(left) else ["--stop-after", f"{left:.0f}s"]
-        command = [*launcher(launch), *own, *limit]
-        click.echo(f"{name}: {shlex.join(command)}", err=True)
-        code = ended(command)
-        if code in STOPPED:
-            raise SystemExit(128 + abs(code) % 128)
-        if code:
-            failed.append(f"{name} (exit code {code})")
-        elif not finished(run):
-            raise Stopped
-    if failed:
+        else:
+            waiting[name] = own
+    codes = {}
+    with Processes() as processes:
+        while waiting or processes.running:
+            while waiting and len(processes.running) < jobs:
+                name = next(iter(waiting))
+                left = max(0.0, deadline.at - time.monotonic())
+                limit = [] if math.isinf(left) else ["--stop-after", f"{left:.0f}s"]
+                command = [*launcher(launch), *waiting.pop(name), *limit]
+                click.echo(f"{name}: {shlex.join(command)}", err=True)
+                processes.start(name, command)
+            name, code = processes.next_to_end()
+            codes[name] = code
+            if code in STOPPED or (code == 0 and not finished(runs[name][0])):
+                waiting.clear()  # interrupted, or the time is over
+    if stopped := set(codes.values()) & STOPPED:
+        raise SystemExit(128 + abs(stopped.pop()) % 128)
+    if failed := [f"{name} (exit code {code})" for name, code in codes.items() if code]:
         raise click.ClickException(f"not finished: {', '.join(failed)}; what each said stands above")
+    if not all(finished(run) for run, _ in runs.values()):
+        raise Stopped
 
 
 def finished(run: Path) -> bool:
@@ -184,24 +192,6 @@ def launcher(launch: str) -> list[str]:
     if program == "python":
         return [sys.executable, *rest, "-m", "training.secost"]
     return [program, *rest, "-m", "training.secost"]
-
-
-def ended(command: list[str]) -> int:
-    """Exit code of ``command``. Ctrl-C reaches it first, and it says how it ends; SIGTERM is passed on to it."""
-    try:
-        process = subprocess.Popen(command)
-    except OSError as error:
-        raise click.ClickException(f"{command[0]}: {error.strerror}; see --launch") from None
-    with process:
-        before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-        try:
-            while True:
-                try:
-                    return process.wait()
-                except KeyboardInterrupt:
-                    continue
-        finally:
-            signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

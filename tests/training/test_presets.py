@@ -19,6 +19,7 @@ from training import experiments
 from training.experiments import arguments, flags, merged
 from training.options import stages_of
 from training.preset import PRESETS, PresetError, load, presets
+from training.processes import Processes
 from training.reuse import reuse, shared
 from training.run import Run
 from training.secost import main
@@ -134,6 +135,9 @@ def test_networks_that_runs_have_in_common_are_trained_once(run: Path, small_man
     for number in (0, 1):
         ours, theirs = weights(directory, number), weights(run, number)
         assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    assert (directory / "generation-1" / "scores.npz").read_bytes() == (
+        run / "generation-1" / "scores.npz"
+    ).read_bytes()
     assert reuse(config, run.parent) == []
     cascade(directory)
     assert len(metrics(directory, 2)) == 3
@@ -223,7 +227,13 @@ def test_what_is_sent_to_the_experiments_reaches_the_training(tmp_path: Path) ->
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
     before = signal.getsignal(signal.SIGTERM)
     try:
-        assert experiments.ended(["sleep", "60"]) == -signal.SIGTERM
+        with Processes() as processes:
+            processes.start("one", ["sleep", "60"])
+            processes.start("other", ["sleep", "60"])
+            assert {processes.next_to_end() for _ in range(2)} == {
+                ("one", -signal.SIGTERM),
+                ("other", -signal.SIGTERM),
+            }
     finally:
         signal.signal(signal.SIGTERM, before)
 
