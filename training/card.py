@@ -6,6 +6,7 @@ import hashlib
 import json
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,28 +19,37 @@ from sedkit.contract import Contract, metadata_of
 from sedkit.errors import SedkitError
 from sedkit.installed import DEFAULT
 from sedkit.tagger import Tagger
-from training.data import Manifest
+from training.data.origin import sources
 from training.evaluate.robustness import conditions_table, nothing_table, of_nothing
 from training.logmel import BANDS
 from training.run import Run, read_config
 from training.scores import predict
 from training.wels import Network, WelsNet
 
+SAME, OWN = "the same test clips", "the file's own test clips"  # what a card without, or with, a cross-validation says
+
 
 def summary_section(run: Run, rows: list[dict[str, Any]], test: Heard) -> list[str]:
     """The results in short: the network, its data, and the last student on the test split."""
-    config, last = read_config(run.directory), rows[-1]["test"]
-    clips = config["clips"]
+    clips, last = read_config(run.directory)["clips"], rows[-1]["test"]
     beside = f" (Teacher-0: {rows[0]['test']['accuracy']:.3f}, {rows[0]['test']['mAP']:.3f})" if len(rows) > 1 else ""
     return [
-        f"WELS-Net at {run.settings.width:g} of its width, {len(run.labels)} classes, trained on {clips['train']} "
-        f"clips with {clips['validation']} more to choose the epoch; {place(rows)}. "
+        f"{learnt(run, rows)} "
         f"On {clips['test']} clips that it never saw: accuracy {last['accuracy']:.3f}, mAP {last['mAP']:.3f}{beside}. "
-        "One seed, one fold.",
+        "One seed, one test split.",
         "",
-        *external_teachers(config),
+        *external_teachers(run, SAME),
         *source_accuracy(test),
     ]
+
+
+def learnt(run: Run, rows: list[dict[str, Any]]) -> str:
+    """A sentence: the network, and on how many clips it was trained."""
+    clips = read_config(run.directory)["clips"]
+    return (
+        f"WELS-Net at {run.settings.width:g} of its width, {len(run.labels)} classes, trained on {clips['train']} "
+        f"clips with {clips['validation']} more to choose the epoch; {place(rows)}."
+    )
 
 
 def place(rows: list[dict[str, Any]]) -> str:
@@ -48,21 +58,28 @@ def place(rows: list[dict[str, Any]]) -> str:
     return "Teacher-0, without students" if not students else f"student {students} of a SeCoST cascade"
 
 
-def external_teachers(config: dict[str, Any]) -> list[str]:
-    """Whom it learned from beside the labels and its own cascade, and how good they are themselves."""
-    lines = []
+def external_teachers(run: Run, tested: str) -> list[str]:
+    """Whom it learned from beside the labels and its own cascade, and how good they are on the run's test split.
+
+    ``tested``: what to call those clips.
+    """
+    lines, config = [], read_config(run.directory)
     for name, about in config.get("teachers", {}).items():
         shares = [stage[name] for stage in config["supervision"] if name in stage]
         figures = ", ".join(f"{key} {value:.3f}" for key, value in about["metrics"]["test"].items())
+        itself = f", itself with {figures} on {tested}" if figures else ""
         lines.append(
             f"An external teacher has {' and '.join(f'{share:g}' for share in shares)} of the say beside the labels: "
-            f"{name} ({about['teacher']}), itself with {figures} on the same test clips."
+            f"{name} ({about['teacher']}){itself}."
         )
     return [*lines, ""] if lines else []
 
 
-def opening(run: Run, about: Contract, model: Path, network: Network, attribution: str) -> list[str]:
-    """What the network is. ``attribution``: name of the file that names the authors of the clips."""
+def opening(run: Run, about: Contract, model: Path, network: Network, attribution: str, tested: str) -> list[str]:
+    """What the network is.
+
+    ``attribution``: name of the file that names the authors of the clips. ``tested``: as ``external_teachers`` has it.
+    """
     parameters = sum(parameter.numel() for parameter in network.wels.parameters())
     width = about.lineage["width"]
     size = model.stat().st_size / 1e6
@@ -74,7 +91,7 @@ def opening(run: Run, about: Contract, model: Path, network: Network, attributio
         f"sound, {operations(about) / operations(about, 1.0):.1%} of those at full width. "
         + ("This is a reduced width, as a CPU can train it." if width < 1 else "This is the full width."),
         "",
-        *external_teachers(read_config(run.directory)),
+        *external_teachers(run, tested),
         f"Licence of the weights: {about.license}. `{attribution}` names the author of every clip used.",
         "",
         "This card is written by `python -m training.publish`; no number in it is typed by hand.",
@@ -99,16 +116,6 @@ def operations(about: Contract, width: float | None = None) -> int:
     return count
 
 
-def sources(manifest: Manifest) -> list[str]:
-    """Where each clip is from: its folder directly below the labelled clips' common one, or that one itself."""
-    rows = np.flatnonzero(manifest.labels.lengths)
-    labelled = manifest.take(rows)
-    found = ["(none of the classes)" if known else "(unlabelled)" for known in manifest.labels.known]
-    for row, name in zip(rows.tolist(), labelled.names(), strict=True):
-        found[row] = name.partition("/")[0] if "/" in name else Path(labelled.root()).name
-    return found
-
-
 def data_section(run: Run) -> list[str]:
     manifest = run.manifest
     counts = Counter(zip(sources(manifest), manifest.licenses, manifest.splits, strict=True))
@@ -128,6 +135,31 @@ def data_section(run: Run) -> list[str]:
 
 
 def results_section(run: Run, rows: list[dict[str, Any]]) -> list[str]:
+    return ["## Results of every generation", "", *generations(run, rows)]
+
+
+def own_section(run: Run, rows: list[dict[str, Any]], test: Heard) -> list[str]:
+    """The same beside a cross-validation: what the network in the file does on the few clips left to test it on."""
+    licenses = Counter(run.manifest.select("test").licenses).most_common()
+    under = ", ".join(f"{count} under {license or 'no licence that is known'}" for license, count in licenses)
+    last = rows[-1]["test"]
+    classes = sum(entry["positives"] > 0 for entry in last["classes"])
+    return [
+        "## The network in the file",
+        "",
+        f"What this card says of a test split, here and below, is of the file itself, on the {last['clips']} clips of "
+        f"its own test split, which the network in it never heard ({under}): {classes} of its {len(run.labels)} "
+        "classes, and the others are in no mean. The cross-validation above tested other networks, on a set of clips "
+        "of its own: figures of the two are not to be compared.",
+        "",
+        *generations(run, rows),
+        *source_accuracy(test),
+        "",
+    ]
+
+
+def generations(run: Run, rows: list[dict[str, Any]]) -> list[str]:
+    """The run's table of its generations, and a sentence on the last."""
     table = (run.directory / "report.md").read_text("utf-8").strip()
     first, last = rows[0]["test"], rows[-1]["test"]
     accuracy = ""
@@ -140,8 +172,6 @@ def results_section(run: Run, rows: list[dict[str, Any]]) -> list[str]:
             f"({last['mAP'] / first['mAP'] - 1:+.1%} relative){accuracy}."
         )
     return [
-        "## Results of every generation",
-        "",
         table,
         "",
         f"{last['clips']} test clips, one seed ({run.seed}). What ships is {place(rows)}.{change}",
@@ -158,7 +188,7 @@ def int8_section(model: Path, int8: Path) -> list[str]:
         If it was made of another model.
     """
     about = Contract.from_metadata(metadata_of(int8)).lineage["quantisation"]
-    if about["of_sha256"] != hashlib.sha256(model.read_bytes()).hexdigest():
+    if about["of_sha256"] != sha256(model):
         raise SedkitError(f"{int8}: made of another model; python -m training.quantize makes it anew, or remove it")
     lines = [
         "## In 8-bit integers",
@@ -182,14 +212,12 @@ def class_section(row: dict[str, Any]) -> list[str]:
         ap, auc = (f"{entry[key]:.3f}" if entry[key] is not None else "-" for key in ("AP", "AUC"))
         lines.append(f"| {entry['label']} | {entry['mid'] or '-'} | {entry['positives']} | {ap} | {auc} |")
     names = [entry["label"] for entry in classes if entry["AP"] is not None]
-    return [
-        "## Classes",
-        "",
-        f"Best at {'; '.join(names[:6])}. Worst at {'; '.join(names[:-7:-1])}.",
-        "",
-        *lines,
-        "",
-    ]
+    return ["## Classes", "", best_and_worst(names), "", *lines, ""]
+
+
+def best_and_worst(names: list[str]) -> str:
+    """A sentence on classes, of which the best come first."""
+    return f"Best at {'; '.join(names[:6])}. Worst at {'; '.join(names[:-7:-1])}."
 
 
 class Heard(NamedTuple):
@@ -296,7 +324,7 @@ def robustness_section(run: Path, model: Path) -> list[str]:
     if not path.exists():
         return []
     report = json.loads(path.read_text("utf-8"))
-    if report["model_sha256"] != hashlib.sha256(model.read_bytes()).hexdigest():
+    if report["model_sha256"] != sha256(model):
         raise SedkitError(f"{path}: of another model; measure anew with training.evaluate robustness, or remove it")
     clips = report["conditions"][0]["clips"]
     return [
@@ -309,7 +337,8 @@ def robustness_section(run: Path, model: Path) -> list[str]:
     ]
 
 
-def rebuild_section(run: Path, about: Contract) -> list[str]:
+def rebuild_section(run: Path, about: Contract, beside: Sequence[str] = (), crossval: str = "") -> list[str]:
+    """The commands. ``beside``: those of what else the card tells of; ``crossval``: options of publishing."""
     config = read_config(run)
     place, manifest = given(config, "--run", "RUN"), given(config, "--manifest", "MANIFEST")
     model = f"{place}/model.onnx --manifest {manifest}"
@@ -328,8 +357,9 @@ def rebuild_section(run: Path, about: Contract) -> list[str]:
         "## Rebuild it",
         "",
         "```",
+        *beside,
         config["command"],
-        *(f"python -m training.{step}" for step in (*steps, f"publish {place}")),
+        *(f"python -m training.{step}" for step in (*steps, f"publish {place}{crossval}")),
         "```",
         "",
         f"Source revision {config['git_revision']}, torch {config['versions']['torch']}, "
@@ -341,3 +371,8 @@ def given(config: dict[str, Any], option: str, otherwise: str) -> str:
     """What the command of a run was given for an option."""
     words = shlex.split(config["command"])
     return shlex.quote(words[words.index(option) + 1]) if option in words else otherwise
+
+
+def sha256(path: Path) -> str:
+    """Of a file, as the metadata of an int8 form and robustness.json have it."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -17,6 +17,7 @@ from training.files import write_json
 from training.reports import best_threshold, generation_report
 from training.run import Run, git_revision, read_config
 from training.scores import predict
+from training.split_scores import write_split_scores
 from training.wels import Network
 
 NORMALISED_ON = 2000  # training clips, at most
@@ -68,7 +69,10 @@ def measure_normalisation(network: Network, waveforms: Sequence[NDArray[np.int16
 
 
 def report_generation(run: Run, generation: int, network: Network, workers: int = 1) -> None:
-    """Score the validation and the test split and write the generation's ``report.json``; every rank calls this."""
+    """Score the validation and the test split; every rank calls this.
+
+    Writes the generation's ``scores.npz`` and, as the last, its ``report.json``.
+    """
     splits = {}
     for split in ("validation", "test"):
         clips = run.clips(split)
@@ -76,6 +80,7 @@ def report_generation(run: Run, generation: int, network: Network, workers: int 
             splits[split] = clips.multi_hot(), predict(network, clips.waveforms, run.settings.batch_size, workers)
 
     def write() -> None:
+        write_split_scores(run.generation(generation), {split: scores for split, (_, scores) in splits.items()})
         report = {
             "generation": generation,
             "supervision": {str(key): weight for key, weight in run.supervision[generation].items()},

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -126,7 +126,7 @@ class ClipScores:
 
 
 def clip_scores(
-    model: Path,
+    model: Path | None,
     names: Sequence[str],
     waveform: Callable[[int], NDArray[np.float32]],
     cache: Path,
@@ -138,6 +138,7 @@ def clip_scores(
 
     Parameters
     ----------
+    model : None where the cache is known to hold all of them (``cached``).
     names : of the clips; a cache is of one data set, in which a name stands for one clip.
     waveform : clip number → [samples] float32.
     progress : called with the number of clips that were scored since the last call.
@@ -149,6 +150,8 @@ def clip_scores(
     """
     held = _read(cache)
     if missing := [clip for clip, name in enumerate(names) if name not in held]:
+        if model is None:
+            raise PeerError(f"{cache}: holds no scores of {len(missing)} clips; name the model: --peer yamnet=FILE")
         peer = Yamnet(model)
         for done, clip in enumerate(missing, start=1):
             heard = peer(waveform(clip))
@@ -157,6 +160,18 @@ def clip_scores(
                 _write(cache, held)
             progress(1)
     return ClipScores(*(np.stack([held[name][part] for name in names]) for part in (0, 1)))
+
+
+def cached(cache: Path, names: Iterable[str]) -> bool:
+    """Does ``cache`` hold the scores of all these clips?
+
+    Raises
+    ------
+    PeerError
+        If it is damaged.
+    """
+    held = _read(cache)
+    return bool(held) and all(name in held for name in names)
 
 
 def _write(cache: Path, held: Held) -> None:

@@ -4,76 +4,146 @@ Writes ``NAME.onnx``, ``NAME-int8.onnx`` where training.quantize has made one, `
 ``reliability.svg`` where training.calibrate has calibrated it, and ``attribution.csv`` (every clip that the weights
 were fitted to or chosen on); of a model that is not the default, ``NAME.md``, ``NAME-reliability.svg`` and
 ``NAME-attribution.csv``. Every number comes from the run directory, what it holds of ``training.evaluate robustness``
-included, or is computed here from it.
+included, from a cross-validation, or is computed here from them.
 """
 
 from __future__ import annotations
 
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import click
+import torch
 
 from sedkit.contract import Contract, metadata_of
 from sedkit.errors import SedkitError
 from sedkit.installed import DEFAULT, sibling
-from training import card
+from training import card, card_crossval
+from training.calibrate import rewrite
+from training.card_crossval import crossvalidated
 from training.files import replacing
 from training.generations import trained_network
 from training.options import torch_device
+from training.peers import peer_model
 from training.reliability import Bin
 from training.reliability import diagram as drawn
 from training.reports import read_generation
 from training.run import Run
 
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("run", type=FOLDER)
 @click.option("--output", type=click.Path(path_type=Path), default="models", help="Folder of the models.")
 @click.option("--readme", type=click.Path(exists=True, path_type=Path), help="File to put the results into as well.")
+@click.option("--crossval", metavar="CV", type=FOLDER, help="Cross-validation of the recipe, to lead the card.")
+@click.option("--peer", metavar="yamnet=FILE", callback=peer_model, help="YAMNet (TFLite), beside it.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
-def main(run: Path, output: Path, readme: Path | None, device: str) -> None:
-    """Copy the model of a finished RUN and write its card."""
+def main(run: Path, output: Path, readme: Path | None, crossval: Path | None, peer: Path | None, device: str) -> None:
+    """Copy the model of a finished RUN and write its card.
+
+    With --crossval (training.crossval), the card leads with what networks of the same recipe do on clips that they
+    never heard, and the model's metadata has the means; the run's own test split is what the file itself is measured
+    on. YAMNet is beside it with --peer, or if CV/yamnet.npz holds all its scores.
+    """
+    if peer and not crossval:
+        raise click.UsageError("--peer is compared with a cross-validation; name that with --crossval")
     try:
-        model = run / "model.onnx"
-        if not model.exists():
-            raise SedkitError(f"{run}: the run is not finished; go on with python -m training.secost --resume {run}")
-        opened = Run.open(run)
-        if not len(opened.manifest.indices("test")):
-            raise SedkitError(f"{run}: no clips of the split 'test', and a card needs its figures")
-        generations = len(opened.supervision)
-        network = trained_network(opened, generations - 1, torch_device(device))
-        rows = [read_generation(opened.generation(number)) for number in range(generations)]
-        about, test = Contract.from_metadata(metadata_of(model)), card.heard(opened, network)
-        int8 = sibling(model, "int8")
-        prefix, page = ("", "README.md") if about.name == DEFAULT else (f"{about.name}-", f"{about.name}.md")
-        clips, diagram = f"{prefix}attribution.csv", f"{prefix}reliability.svg"
-        lines = [
-            *card.opening(opened, about, model, network, clips),
-            *card.data_section(opened),
-            *card.results_section(opened, rows),
-            *(card.int8_section(model, int8) if int8.exists() else []),
-            *card.class_section(rows[-1]),
-            *card.confusion_section(opened, test),
-            *card.calibration_section(about, diagram),
-            *card.nothing_section(model),
-            *card.robustness_section(run, model),
-            *card.rebuild_section(run, about),
-        ]
-        sibling(output / f"{about.name}.onnx", "int8").unlink(missing_ok=True)  # of an earlier model
-        for source in (model, int8) if int8.exists() else (model,):
-            with replacing(output / source.name.replace("model", about.name)) as temporary:
-                shutil.copyfile(source, temporary)
-        attribution(opened, output / clips)
-        draw_reliability(about, output / diagram)
-        with replacing(output / page) as temporary:
-            temporary.write_text("\n".join(lines) + "\n", "utf-8")
-        if readme:
-            insert(readme, card.summary_section(opened, rows, test))
+        written = publish(run, output, readme, crossval, peer, torch_device(device))
     except SedkitError as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"{output / about.name}.onnx, {output / page}, {output / clips}")
+    click.echo(", ".join(map(str, written)))
+
+
+def publish(
+    run: Path, output: Path, readme: Path | None, crossval: Path | None, peer: Path | None, device: torch.device
+) -> tuple[Path, ...]:
+    """What the command does; returns the model, its card and its attribution.
+
+    Raises
+    ------
+    SedkitError
+        If the run is not finished, what was measured is of another model, or the cross-validation cannot be used; no
+        file has changed then.
+    """
+    model = run / "model.onnx"
+    if not model.exists():
+        raise SedkitError(f"{run}: the run is not finished; go on with python -m training.secost --resume {run}")
+    opened = Run.open(run)
+    if not len(opened.manifest.indices("test")):
+        raise SedkitError(f"{run}: no clips of the split 'test', and a card needs its figures")
+    generations = len(opened.supervision)
+    found = crossvalidated(crossval, opened, device, peer) if crossval else None
+    network = trained_network(opened, generations - 1, device)
+    rows = [read_generation(opened.generation(number)) for number in range(generations)]
+    about, test = Contract.from_metadata(metadata_of(model)), card.heard(opened, network)
+    int8 = sibling(model, "int8")
+    prefix, page = ("", "README.md") if about.name == DEFAULT else (f"{about.name}-", f"{about.name}.md")
+    clips, diagram = f"{prefix}attribution.csv", f"{prefix}reliability.svg"
+    of_itself = [
+        *(card.int8_section(model, int8) if int8.exists() else []),
+        *([] if found else [*card.class_section(rows[-1]), *card.confusion_section(opened, test)]),
+        *card.calibration_section(about, diagram),
+        *card.nothing_section(model),
+        *card.robustness_section(run, model),
+    ]
+    if found:
+        lines = [
+            *card.opening(opened, about, model, network, clips, card.OWN),
+            *card_crossval.lead_section(found, opened),
+            *card_crossval.class_sections(found),
+            *card.data_section(opened),
+            *card.own_section(opened, rows, test),
+            *of_itself,
+            *card.rebuild_section(run, about, card_crossval.commands(found), card_crossval.options(found)),
+        ]
+        summary = card_crossval.summary_section(found, opened, rows)
+    else:
+        lines = [
+            *card.opening(opened, about, model, network, clips, card.SAME),
+            *card.data_section(opened),
+            *card.results_section(opened, rows),
+            *of_itself,
+            *card.rebuild_section(run, about),
+        ]
+        summary = card.summary_section(opened, rows, test)
+    place = output / f"{about.name}.onnx"
+    put(model, place, card_crossval.metrics(found) if found else None)
+    attribution(opened, output / clips)
+    draw_reliability(about, output / diagram)
+    with replacing(output / page) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", "utf-8")
+    if readme:
+        insert(readme, summary)
+    return place, output / page, output / clips
+
+
+def put(model: Path, place: Path, crossval: dict[str, float] | None) -> None:
+    """Copy a model and its int8 form, where it has one, to ``place`` and beside it.
+
+    ``crossval``: figures of a cross-validation, which become ``metrics.crossval`` in the lineage of both copies.
+    """
+    int8, beside = sibling(model, "int8"), sibling(place, "int8")
+    beside.unlink(missing_ok=True)  # of an earlier model
+    copy(model, place, crossval)
+    if int8.exists():
+        copy(int8, beside, crossval, of=place)
+
+
+def copy(source: Path, place: Path, crossval: dict[str, float] | None, of: Path | None = None) -> None:
+    """Copy a model, with figures of a cross-validation in its lineage; ``of``: the model whose int8 form it then is."""
+    with replacing(place) as temporary:
+        shutil.copyfile(source, temporary)
+        if crossval is None:
+            return
+        about = Contract.from_metadata(metadata_of(source))
+        lineage = {**about.lineage, "metrics": {**about.lineage.get("metrics", {}), "crossval": crossval}}
+        if of:
+            lineage["quantisation"] = {**lineage["quantisation"], "of_sha256": card.sha256(of)}
+        rewrite(temporary, replace(about, lineage=lineage))
 
 
 def insert(readme: Path, lines: list[str]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from training.files import replacing, write_json
 from training.run import Run, RunError, read_config
+from training.split_scores import NAME as SCORES
 from training.supervision import LABELS
 
 SAME = ("manifest_sha256", "labels", "settings", "seed", "versions", "device", "processes")
@@ -61,8 +62,9 @@ def _take(run: Run, other: Path, generation: int) -> bool:
         _copy(other / "frontend.pt", frontend)
     elif frontend.read_bytes() != (other / "frontend.pt").read_bytes():
         return False
-    for name in KEPT[:2]:
-        _copy(source / name, here / name)
+    for name in (*KEPT[:2], SCORES):
+        if (source / name).exists():  # earlier runs kept no scores
+            _copy(source / name, here / name)
     write_json(here / "reused.json", {"run": str(other), "git_revision": read_config(other)["git_revision"]})
     _copy(source / KEPT[2], here / KEPT[2])  # last: it says that the generation is trained
     return True

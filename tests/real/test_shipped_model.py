@@ -14,7 +14,7 @@ from sedkit.installed import DEFAULT, installed_models, sibling
 from sedkit.tagger import Tagger
 from training.data.readers import esc50_labels
 
-HELD_OUT = "5"  # the fold of ESC-50 that is in the shipped models' test split
+FOLD = "5"  # of speech and music
 
 
 @pytest.fixture(scope="module", params=installed_models(), ids=lambda path: path.stem)
@@ -26,27 +26,36 @@ def carded_accuracy(model: Path) -> float:
     """On the test clips of ESC-50, as the model's card has it."""
     name = sibling(model, "fp32").stem
     card = model.with_name("README.md" if name == DEFAULT else f"{name}.md").read_text("utf-8")
-    found = re.search(r"^\| esc50 \| \d+ \| ([\d.]+) \|$", card, re.MULTILINE)
+    own = card.partition("| source | test clips | accuracy |\n")[2]
+    found = re.search(r"^\| esc50 \| \d+ \| ([\d.]+) \|$", own, re.MULTILINE)
     assert found
     return float(found[1])
 
 
 @pytest.fixture(scope="module")
-def held_out(data: Path) -> list[dict[str, str]]:
+def held_out(data: Path, shipped: Tagger) -> list[dict[str, str]]:
+    """ESC-50's clips of recordings that the model neither learnt from nor was chosen on."""
+    name = sibling(shipped.model.path, "fp32").stem
+    table = shipped.model.path.with_name("attribution.csv" if name == DEFAULT else f"{name}-attribution.csv")
+    with table.open(encoding="utf-8") as file:
+        learnt = {Path(row["clip"]).name for row in csv.DictReader(file)}
     with (data / "esc50" / "esc50.csv").open(encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if row["fold"] == HELD_OUT]
+        rows = list(csv.DictReader(file))
+    recordings = {row["src_file"] for row in rows if row["filename"] in learnt}
+    return [row for row in rows if row["src_file"] not in recordings]
 
 
 def audio(data: Path, row: dict[str, str]) -> Path:
     return data / "esc50" / "audio" / row["filename"]
 
 
-def test_the_held_out_fold_is_tagged_as_the_card_says(
+def test_held_out_clips_are_tagged_as_the_card_says(
     shipped: Tagger, data: Path, held_out: list[dict[str, str]]
 ) -> None:
     mids = {category: label.mid for category, label in esc50_labels().items()}
-    right = [shipped.tag(audio(data, row)).tags[0].mid == mids[row["category"]] for row in held_out[::2]]
-    assert len(right) == 200
+    some = held_out[:: max(1, len(held_out) // 200)]
+    right = [shipped.tag(audio(data, row)).tags[0].mid == mids[row["category"]] for row in some]
+    assert len(right) >= 200
     assert np.mean(right) > carded_accuracy(shipped.model.path) - 0.06  # two standard errors of 200 clips
 
 
@@ -71,7 +80,7 @@ def test_an_event_is_found_where_it_is(shipped: Tagger, data: Path, held_out: li
 def test_speech_and_music(shipped: Tagger, data: Path) -> None:
     for name, label in (("speech", "Speech"), ("music", "Music")):
         with (data / name / f"{name}.csv").open(encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row["fold"] == HELD_OUT][:10]
+            rows = [row for row in csv.DictReader(file) if row["fold"] == FOLD][:10]
         first = [shipped.tag(data / name / "audio" / row["filename"]).tags[0].label for row in rows]
         assert first.count(label) >= 8
 

@@ -1,4 +1,4 @@
-"""Cross-validation: folds without leaks, a cascade a fold, and tables that checkpoints alone give again."""
+"""Cross-validation: folds without leaks, a cascade a fold, and tables that scores or checkpoints give again."""
 
 from __future__ import annotations
 
@@ -65,6 +65,11 @@ def cv(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "cv"
 
 
+def copied(cv: Path, place: Path) -> Path:
+    """A copy of a cross-validation, with its manifests beside it."""
+    return shutil.copytree(cv.parent, place, dirs_exist_ok=True) / cv.name
+
+
 def test_another_command_does_not_go_on_with_it(cv: Path) -> None:
     first, second = cv.parent / "a.csv", cv.parent / "b.csv"
     given = ["--run", cv, "--manifest", first, "--manifest", second, "--stages", "1", *SMALL]
@@ -75,11 +80,10 @@ def test_another_command_does_not_go_on_with_it(cv: Path) -> None:
 
 
 def test_finished_folds_are_passed_over(cv: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "cv"
-    shutil.copytree(cv, copy)
+    copy = copied(cv, tmp_path)
     for fold in ("fold-1", "fold-2"):
         (copy / fold / "model.onnx").touch()
-    first, second = cv.parent / "a.csv", cv.parent / "b.csv"
+    first, second = tmp_path / "a.csv", tmp_path / "b.csv"
     code, _, said = run(
         crossval, "--run", copy, "--manifest", first, "--manifest", second, "--stages", "1", *SMALL, "--workers", "1"
     )
@@ -138,9 +142,9 @@ def test_tables_are_those_of_the_checkpoints(cv: Path, tmp_path: Path) -> None:
 
 
 def test_markdown_and_folds_that_are_not_finished(cv: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "cv"
-    shutil.copytree(cv, copy)
-    (copy / "fold-2" / "generation-1" / "network.pt").unlink()
+    copy = copied(cv, tmp_path)
+    for name in ("network.pt", "scores.npz"):
+        (copy / "fold-2" / "generation-1" / name).unlink()
     code, out, said = run(evaluate, "crossval", copy, "--replicates", "100")
     assert code == 0
     assert said == "left out: fold 2, which is not finished\n"
@@ -161,6 +165,82 @@ def test_markdown_and_folds_that_are_not_finished(cv: Path, tmp_path: Path) -> N
     assert "crossval.json: No such file or directory; python -m training.crossval makes one" in said
 
 
+def without_audio(cv: Path, place: Path) -> Path:
+    """A copy of a cross-validation at a place of its own: its tables' files alone, and manifests of absent audio."""
+    copy = place / "cv"
+    about = json.loads((cv / "crossval.json").read_text())
+    for fold, manifest in about["folds"].items():
+        whole = Manifest.load(cv / manifest)
+        rows = [row._replace(path=str(place.joinpath("gone", *Path(row.path).parts[-2:]))) for row in whole.rows()]
+        Manifest.from_rows(rows, whole.vocabulary, place).save(copy / f"fold-{fold}.csv")
+        about["folds"][fold] = f"fold-{fold}.csv"
+        for path in (cv / f"fold-{fold}").rglob("*"):
+            if path.name in ("config.json", "report.json", "scores.npz"):
+                target = copy / path.relative_to(cv)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+    (copy / "crossval.json").write_text(json.dumps(about))
+    return copy
+
+
+def test_scores_that_were_kept_need_neither_networks_nor_audio(cv: Path, tmp_path: Path) -> None:
+    copy, scored_anew = without_audio(cv, tmp_path), copied(cv, tmp_path / "anew")
+    for path in scored_anew.rglob("scores.npz"):
+        path.unlink()
+    kept, again, anew = (json.loads(run(evaluate, "crossval", place, "--json")[1]) for place in (copy, cv, scored_anew))
+    assert kept == again == anew
+    names = Manifest.load(copy / "fold-1.csv").names()
+    np.savez(copy / "yamnet.npz", names=names, scores=np.zeros((len(names), 4)), features=np.eye(len(names)))
+    code, out, said = run(evaluate, "crossval", copy)  # a complete cache is used without the model
+    assert code == 0, said
+    assert "| YAMNet, logistic regression on its features |" in out
+    np.savez(copy / "yamnet.npz", names=names[1:], scores=np.zeros((len(names), 4)), features=np.eye(len(names)))
+    assert "YAMNet" not in run(evaluate, "crossval", copy)[1]
+
+
+def test_scores_of_other_weights_are_not_taken(cv: Path, tmp_path: Path) -> None:
+    copy = copied(cv, tmp_path)
+    before = run(evaluate, "crossval", copy, "--json")
+    generation = copy / "fold-1" / "generation-1"
+    with np.load(generation / "scores.npz") as file:
+        held = dict(file)
+    np.savez(generation / "scores.npz", **(held | {"test": held["test"][::-1]}))
+    assert run(evaluate, "crossval", copy, "--json") != before  # of these weights, so it says
+    np.savez(generation / "scores.npz", **(held | {"test": held["test"][::-1], "network_sha256": np.array("other")}))
+    assert run(evaluate, "crossval", copy, "--json") == before  # scored anew
+
+
+def test_scores_that_cannot_be_used_are_one_line(cv: Path, tmp_path: Path) -> None:
+    copy = copied(cv, tmp_path)
+    generation = copy / "fold-2" / "generation-0"
+    path = generation / "scores.npz"
+    with np.load(path) as file:
+        held = dict(file)
+
+    def refused(says: str, remedy: str) -> None:
+        code, out, said = run(evaluate, "crossval", copy)
+        assert (code, out) == (1, "")
+        assert said.startswith(f"Error: {path}: {says}")
+        assert said.count("\n") == 1
+        assert said.endswith(remedy + "\n")
+
+    for remedy in ("remove it, and the clips are scored anew", "copy it again, or else network.pt and the audio"):
+        path.write_bytes(b"PK not whole")
+        refused("no scores of the split 'test' in it (", remedy)
+        np.savez(path, **{name: held[name] for name in ("validation", "network_sha256")})
+        refused("no scores of the split 'test' in it (", remedy)
+        for scores, says in (
+            (held["test"][1:], "11x3 scores, where 12x3 in [0, 1] belong"),
+            (held["test"] + 1, "12x3 scores, where 12x3 in [0, 1] belong"),
+            (np.full(held["test"].shape, "x"), "no scores of the split 'test' in it ("),
+        ):
+            np.savez(path, **(held | {"test": scores}))
+            refused(says, remedy)
+        (generation / "network.pt").unlink(missing_ok=True)
+    path.unlink()
+    assert "left out: fold 2, which is not finished" in run(evaluate, "crossval", copy)[2]
+
+
 def test_clips_of_some_groups(cv: Path) -> None:
     code, out, _ = run(evaluate, "crossval", cv, "--group", "tone:", "--json")
     assert code == 0
@@ -175,8 +255,7 @@ def test_clips_of_some_groups(cv: Path) -> None:
 
 def test_a_peer_on_the_same_clips(cv: Path, tmp_path: Path) -> None:
     """Scores that were kept are used: no network is run where they are complete."""
-    copy = tmp_path / "cv"
-    shutil.copytree(cv, copy)
+    copy = copied(cv, tmp_path)
     names = Manifest.load(cv.parent / "a.csv").names()
     sounds = [("noise", "tone", "clicks").index(name.split("-")[0]) for name in names]
     scores = np.full((len(names), 4), 0.1, np.float32)

@@ -9,7 +9,7 @@ import pytest
 
 from sedkit.contract import Label
 from sedkit.metrics import roc_auc
-from training.peers import PeerError, Yamnet, class_names, clip_scores, mapped
+from training.peers import PeerError, Yamnet, cached, class_names, clip_scores, mapped
 from training.regression import regression
 
 
@@ -26,6 +26,12 @@ def test_scores_that_were_kept_are_not_made_again(tmp_path: Path) -> None:
     assert (found.features == features[[2, 0]]).all()
     with pytest.raises(PeerError, match="no-model: not YAMNet's TFLite file"):
         clip_scores(model, ["c", "d"], refused, cache)
+    assert (clip_scores(None, ["b"], refused, cache).scores == scores[[1]]).all()
+    with pytest.raises(PeerError, match=r"scores.npz: holds no scores of 1 clips; name the model: --peer yamnet=FILE"):
+        clip_scores(None, ["b", "d"], refused, cache)
+    assert cached(cache, ["a", "c"])
+    assert not cached(cache, ["a", "d"])
+    assert not cached(tmp_path / "nothing.npz", ["a"])
     cache.write_bytes(b"PK nothing")
     with pytest.raises(PeerError, match=r"scores.npz: no scores can be read from it; remove it"):
         clip_scores(model, ["a"], refused, cache)

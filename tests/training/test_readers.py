@@ -143,6 +143,16 @@ def test_shipped(everything):
     assert manifest.attributions[held["m2.wav"]] == "t2, package"
 
 
+def test_shipped_with_all_folds_learnt_from(everything):
+    manifest = readers.shipped(everything, Splitting(readers.NO_FOLD, validation_share=0))
+    assert clip_names(manifest, "train") == [
+        "1-10-0.wav", "10.wav", "11.wav", "2-11-2.wav", "4-13-4.wav", "4-15-7.wav", "5-13-5.wav", "50.wav", "51.wav",
+        "m2.wav", "m5.wav",
+    ]  # fmt: skip
+    assert clip_names(manifest, "test") == ["3-12-3.wav", "5-14-6.wav"]  # not 1-10-1, of the recording of 1-10-0
+    assert manifest.dropped.counts == {"clip not free to learn from, of a recording in training": 1}
+
+
 def test_shipped_validation_is_of_the_training_clips(everything):
     manifest = readers.shipped(everything, Splitting("5", validation_share=0.5))
     whole = readers.shipped(everything, FOLD_5)
@@ -279,6 +289,7 @@ def test_cli_commands_write_manifests(esc50, tmp_path):
         ("esc50", esc50, "--licenses", "CC0,CC-BY"),
         ("csv", esc50 / "esc50.csv", "--audio", esc50 / "audio", "--test-fold", "5"),
         ("folders", esc50, "--test-share", "0.2"),
+        ("esc50", esc50, "--test-fold", "none"),
     ]
     for number, command in enumerate(commands):
         result = run(*command, "-o", tmp_path / f"{number}.csv")
@@ -286,7 +297,8 @@ def test_cli_commands_write_manifests(esc50, tmp_path):
     merged = run("merge", tmp_path / "0.csv", "-o", tmp_path / "m.csv")
     assert merged.exit_code == 0, merged.output
     assert Manifest.load(tmp_path / "m.csv").sha256() == Manifest.load(tmp_path / "0.csv").sha256()
-    assert [len(Manifest.load(tmp_path / f"{number}.csv")) for number in range(3)] == [4, 8, 8]
+    assert [len(Manifest.load(tmp_path / f"{number}.csv")) for number in range(4)] == [4, 8, 8, 8]
+    assert "test" not in Manifest.load(tmp_path / "3.csv").splits
 
 
 def test_cli_errors_are_one_line(tmp_path):

@@ -40,7 +40,10 @@ def splitting_options(default_test_fold: str | None = None) -> Callable[[Callabl
         with_splitting.__doc__ = command.__doc__
         with_splitting.__name__ = command.__name__
         test_fold = click.option(
-            "--test-fold", default=default_test_fold, show_default=True, help="Fold that becomes the test split."
+            "--test-fold",
+            default=default_test_fold,
+            show_default=True,
+            help=f"Fold that becomes the test split; {readers.NO_FOLD}: all folds are learnt from.",
         )
         return test_fold(validation_option(seed_option(with_splitting)))
 
@@ -70,7 +73,10 @@ def esc50(folder: Path, output: Path, licenses: str | None, on_error: Any, split
 @on_error_option
 @splitting_options("5")
 def shipped(folder: Path, output: Path, on_error: Any, splitting: readers.Splitting) -> None:
-    """The shipped model's set: FOLDER holds esc50/, speech/ and music/."""
+    """The shipped model's set: FOLDER holds esc50/, speech/ and music/.
+
+    The test split is the test fold, and ESC-50's clips that are not free to learn from.
+    """
     write(readers.shipped(folder, splitting, on_error), output)
 
 

@@ -29,6 +29,7 @@ TABLE = Path(__file__).with_name("esc50_audioset.csv")
 SPEECH = Label("Speech", "/m/09x0r", 0)
 MUSIC = Label("Music", "/m/04rlf", 137)
 FREE = ("CC0", "CC-BY")  # licences of the ESC-50 clips that the shipped model learns from
+NO_FOLD = "none"  # in place of a test fold: all folds are learnt from
 
 COLUMNS = {  # names under which a plain CSV may hold a manifest's columns
     "path": ("path", "filename", "file", "filepath", "file_name"),
@@ -49,7 +50,7 @@ class Splitting:
 
     Attributes
     ----------
-    test_fold : the fold that becomes the test split; None: no folds, use ``test_share``.
+    test_fold : the fold that becomes the test split; ``NO_FOLD``: none does; None: no folds, use ``test_share``.
     test_share, validation_share : shares (0 to 1) of every class, by group (``splits.hold_out``).
     seed : draws the groups.
     """
@@ -71,7 +72,7 @@ class Splitting:
         A group that lies in the test fold and in another stays whole in test; its other clips are left out.
         """
         manifest = manifest.parted("skip")
-        if self.test_fold is not None and "test" not in manifest.splits:
+        if self.test_fold not in (None, NO_FOLD) and "test" not in manifest.splits:
             raise ManifestError(f"no clip in fold {self.test_fold}; name a fold that the data has")
         manifest = hold_out(manifest, "test", self.test_share, self.seed)
         return hold_out(manifest, "validation", self.validation_share, self.seed)
@@ -114,7 +115,8 @@ def shipped(folder: str | Path, splitting: Splitting, on_error: OnError = "stop"
 
     Outside the test fold, training and validation get the ESC-50 clips under CC0 or CC-BY, all speech and
     all music. The test split is the whole test fold, under any licence, and the other ESC-50 clips
-    of those recordings that have no clip in training or validation. Groups: recording, speaker, track.
+    of those recordings that have no clip in training or validation; with ``NO_FOLD``, these alone. Groups: recording,
+    speaker, track.
 
     Raises
     ------

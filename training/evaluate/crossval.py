@@ -1,4 +1,4 @@
-"""``python -m training.evaluate crossval``: the tables of a cross-validation, from its checkpoints."""
+"""``python -m training.evaluate crossval``: the tables of a cross-validation, from the scores that its runs kept."""
 
 from __future__ import annotations
 
@@ -15,18 +15,16 @@ import torch
 from numpy.typing import NDArray
 
 from sedkit.metrics import summary
-from training.crossval import CrossValidationError
+from training.data.origin import sources
 from training.evaluate.bootstrap import accuracy, drawn, mean_ap
-from training.evaluate.systems import Fold, System, cascade, open_folds, yamnet
-from training.evaluate.tables import table, three
+from training.evaluate.crossval_tables import document
+from training.evaluate.systems import Fold, Scored, System, scored
 from training.files import replacing
 from training.options import torch_device
 from training.peers import peer_model
-from training.reports import describe
 from training.run import read_config
 
 FILE = click.Path(dir_okay=False, path_type=Path)
-PAIRS = 15  # most confused, in the text
 METRICS = {"accuracy": accuracy, "mAP": mean_ap}
 
 
@@ -49,7 +47,9 @@ def command(
 ) -> None:
     """Tables of the cross-validation CV (training.crossval): every clip is scored by networks that never heard it.
 
-    Folds that are not finished are left out. The scores of the peer are kept in CV/yamnet.npz.
+    Folds that are not finished are left out. The scores of the peer are kept in CV/yamnet.npz; once that holds all
+    clips, YAMNet's regression is in the tables without --peer. The networks' scores are those that their reports left;
+    only where there are none, checkpoints and audio are needed.
 
     \b
     Examples:
@@ -81,22 +81,25 @@ def report(
     SedkitError
         If no fold is finished, or its data or the peer cannot be used.
     """
-    folds, missing = open_folds(directory, group)
-    if not folds:
-        raise CrossValidationError(f"{directory}: no fold is finished; go on with python -m training.crossval")
-    networks = cascade(folds, device)
-    peers = yamnet(peer, folds, directory / "yamnet.npz") if peer else []
+    found = scored(directory, device, peer)
+    return summarised(found.among(group) if group else found, replicates)
+
+
+def summarised(found: Scored, replicates: int = 1000, generation: int = -1) -> dict[str, Any]:
+    """What ``report`` gives, of systems that have scored. ``generation``: whose confusions are counted."""
+    systems = [*found.networks, *found.peers]
     return {
-        **about(folds, missing),
+        **about(found.folds, found.missing),
         "replicates": replicates,
-        **measured(folds, [*networks, *peers], replicates),
-        "confusion": confused(folds, networks[-1]),
+        **measured(found.folds, systems, replicates),
+        "by_source": by_source(found.folds, systems),
+        "confusion": confused(found.folds, found.networks[generation]),
     }
 
 
 def about(folds: list[Fold], missing: list[str]) -> dict[str, Any]:
     """What was trained on what, from the runs' ``config.json``."""
-    configs = [read_config(fold.run.directory) for fold in folds]
+    configs = [read_config(fold.directory) for fold in folds]
     same = ("date", "git_revision", "device", "seed", "settings", "supervision", "command")
     return {
         "name": configs[0]["model"]["name"],
@@ -118,7 +121,7 @@ def measured(folds: list[Fold], systems: list[System], replicates: int) -> dict[
         np.cumsum([len(fold.groups) for fold in folds])[:-1],
         axis=1,
     )
-    labels = folds[0].run.labels
+    labels = folds[0].labels
     rows: list[dict[str, Any]] = []
     ap: dict[str, list[float]] = {}
     first: dict[str, tuple[Any, Any]] = {}
@@ -165,9 +168,25 @@ def estimate(by_fold: NDArray[np.float64], replicates: NDArray[np.float64]) -> d
     }
 
 
+def by_source(folds: list[Fold], systems: list[System]) -> list[dict[str, Any]]:
+    """Accuracy of every system on the clips of each source (``training.data.origin``) with one label, of all folds."""
+    single = np.concatenate([fold.targets.sum(1) == 1 for fold in folds])
+    source = np.concatenate([np.array(sources(fold.manifest))[fold.rows] for fold in folds])[single]
+    truth = np.concatenate([fold.targets.argmax(1) for fold in folds])[single]
+    right = {system.name: np.concatenate(system.scores).argmax(1)[single] == truth for system in systems}
+    return [
+        {
+            "source": name,
+            "clips": int((source == name).sum()),
+            "accuracy": {system: float(found[source == name].mean()) for system, found in right.items()},
+        }
+        for name in np.unique(source).tolist()
+    ]
+
+
 def confused(folds: list[Fold], system: System) -> dict[str, Any]:
     """Confusion matrix over the clips with one label: a row a true class, a column a highest score."""
-    labels = folds[0].run.labels
+    labels = folds[0].labels
     counts = np.zeros((len(labels), len(labels)), int)
     for fold, scores in zip(folds, system.scores, strict=True):
         single = fold.targets.sum(1) == 1
@@ -183,67 +202,6 @@ def write_confusion(path: Path, confusion: dict[str, Any]) -> None:
         writer.writerows([label, *row] for label, row in zip(confusion["labels"], confusion["counts"], strict=True))
 
 
-def document(report: dict[str, Any]) -> str:
-    """The report in Markdown."""
-    clips, settings = report["clips"], report["settings"]
-    tested = f"{sum(clips['test'])} clips of {report['sources']} sources in {len(report['folds'])} folds"
-    if report["missing"]:
-        tested += f", without {', '.join(report['missing'])}, which are not finished"
-    lines = [
-        f"## Cross-validation of {report['name']}\n",
-        f"- tested on {tested}; learnt from {_range(clips['train'])} clips, "
-        f"best epochs chosen on {_range(clips['validation'])}",
-        f"- networks: width {settings['width']:g}, {settings['epochs']} epochs of crops of {settings['crop']:g} s, "
-        f"seed {report['seed']}; "
-        + ", ".join(f"student {n}: {describe(stage)}" for n, stage in enumerate(report["supervision"]) if n),
-        f"- {report['date']}, commit {report['git_revision']}, {report['device']}",
-        "- mean and standard deviation over folds; intervals: 95 %, by a bootstrap over sources of "
-        f"{report['replicates']} replicates\n",
-        *(_by_fold(report, metric) for metric in METRICS),
-        _gains(report),
-        _classes(report),
-        _pairs(report["confusion"]),
-    ]
-    return "\n".join(line for line in lines if line)
-
-
-def _by_fold(report: dict[str, Any], metric: str) -> str:
-    head = [metric, *(f"fold {fold}" for fold in report["folds"]), "mean", "deviation", "95 %"]
-    rows = [
-        [row["system"], *map(three, row[metric]["folds"]), *_spread(row[metric], three)] for row in report["systems"]
-    ]
-    return table(head, rows)
-
-
-def _gains(report: dict[str, Any]) -> str:
-    head = ["gain over Teacher-0", "accuracy", "deviation", "95 %", "mAP", "deviation", "95 %", "relative"]
-    base = report["systems"][0]["mAP"]["mean"]
-    rows = []
-    for row in report["systems"][1:]:
-        gain = row["gain"]
-        relative = f"{gain['mAP']['mean'] / base:+.1%}" if base and gain["mAP"]["mean"] is not None else "-"
-        rows.append([row["system"], *_spread(gain["accuracy"], _signed), *_spread(gain["mAP"], _signed), relative])
-    return table(head, rows) if rows else ""
-
-
-def _classes(report: dict[str, Any]) -> str:
-    names = [row["system"] for row in report["systems"]]
-    last = report["confusion"]["system"]
-    ordered = sorted(report["classes"], key=lambda each: (each["AP"][last] is None, each["AP"][last]))
-    rows = [[each["label"], str(each["clips"]), *(three(each["AP"][name]) for name in names)] for each in ordered]
-    return table(["AP", "clips", *names], rows)
-
-
-def _pairs(confusion: dict[str, Any]) -> str:
-    counts, labels = np.array(confusion["counts"]), confusion["labels"]
-    of = counts.sum(1)
-    np.fill_diagonal(counts, 0)
-    places = np.argsort(-counts, axis=None, kind="stable")[:PAIRS]
-    pairs = [divmod(int(place), len(labels)) for place in places if counts.flat[place]]
-    rows = [[labels[true], labels[taken], f"{counts[true, taken]} of {of[true]}"] for true, taken in pairs]
-    return table([f"most confused by {confusion['system']}", "taken for", "clips"], rows) if rows else ""
-
-
 def number(value: float) -> float | None:
     """For JSON: None where it is undefined."""
     return float(value) if math.isfinite(value) else None
@@ -252,17 +210,3 @@ def number(value: float) -> float | None:
 def _mean(values: Sequence[float]) -> float:
     defined = [value for value in values if not math.isnan(value)]
     return sum(defined) / len(defined) if defined else math.nan
-
-
-def _spread(figure: dict[str, Any], text: Any) -> list[str]:
-    low, high = figure["interval"] or (None, None)
-    return [text(figure["mean"]), three(figure["deviation"]), f"{text(low)} to {text(high)}"]
-
-
-def _signed(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.3f}"
-
-
-def _range(values: Sequence[int]) -> str:
-    low, high = min(values), max(values)
-    return str(low) if low == high else f"{low} to {high}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
+from sedkit.contract import Label
 from training.clips import FULL_SCALE, Some
 from training.crossval import CrossValidationError, read
 from training.data.manifest import Manifest
-from training.data.source import Audio
 from training.generations import trained_network
-from training.peers import class_names, clip_scores, mapped
+from training.peers import cached, class_names, clip_scores, mapped
 from training.regression import regression
 from training.run import Run, read_config, read_supervision
 from training.scores import predict
+from training.split_scores import NAME as SCORES
+from training.split_scores import read_split_scores
 
 Scores = NDArray[np.float32]
 STRENGTH = 30.0  # of the regularisation of a peer's regression
@@ -35,16 +37,33 @@ class Fold:
 
     Attributes
     ----------
-    rows : [clips], of the run's manifest.
+    directory : of its run.
+    path : of its manifest.
+    rows : [clips], of the manifest.
     targets : [clips, classes], 0 or 1.
     groups : [clips], the recording that each is of.
     """
 
     name: str
-    run: Run
+    directory: Path
+    path: Path
+    manifest: Manifest
     rows: NDArray[np.int64]
     targets: NDArray[np.float32]
     groups: list[str]
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        return self.manifest.vocabulary.labels
+
+    @cached_property
+    def run(self) -> Run:
+        """With its audio, which is decoded where that was not done."""
+        return Run.open(self.directory, str(self.path))
+
+    def waveform(self, row: int) -> NDArray[np.float32]:
+        """Samples [samples] of a clip of the manifest, in [-1, 1]."""
+        return self.run.audio[row] / np.float32(FULL_SCALE)
 
 
 @dataclass(frozen=True)
@@ -55,74 +74,129 @@ class System:
     scores: list[Scores]
 
 
-def open_folds(directory: Path, group: str = "") -> tuple[list[Fold], list[str]]:
-    """The finished folds of a cross-validation, and the names of the others.
+@dataclass(frozen=True)
+class Scored:
+    """The folds of a cross-validation, and what systems say of their test clips.
 
-    ``group``: what the groups of the clips to test on begin with.
+    Attributes
+    ----------
+    folds : those that are finished; at least one.
+    missing : names of the others.
+    networks : Teacher-0 and every student.
+    peers : YAMNet, if it was asked.
+    """
+
+    folds: list[Fold]
+    missing: list[str]
+    networks: list[System]
+    peers: list[System]
+
+    def among(self, group: str) -> Scored:
+        """The same of test clips whose groups begin with ``group``.
+
+        Raises
+        ------
+        CrossValidationError
+            If a fold is tested on none.
+        """
+        chosen = [[number for number, name in enumerate(fold.groups) if name.startswith(group)] for fold in self.folds]
+        for fold, rows in zip(self.folds, chosen, strict=True):
+            if not rows:
+                raise CrossValidationError(
+                    f"{fold.path}: no clip of the split 'test' of a group that begins with {group!r}"
+                )
+        return replace(
+            self,
+            folds=[_among(*pair) for pair in zip(self.folds, chosen, strict=True)],
+            networks=[_said(system, chosen) for system in self.networks],
+            peers=[_said(system, chosen) for system in self.peers],
+        )
+
+
+def scored(directory: Path, device: torch.device, peer: Path | None = None) -> Scored:
+    """What the networks of a cross-validation, and YAMNet, say of its test clips.
+
+    No network and no audio is needed where the runs kept their scores (``training.split_scores``). YAMNet is asked if
+    its TFLite file is given as ``peer``; without it, what ``directory/yamnet.npz`` holds is used if that is complete.
+
+    Raises
+    ------
+    SedkitError
+        If no fold is finished, or its data, its scores or the peer cannot be used.
+    """
+    folds, missing = open_folds(directory)
+    if not folds:
+        raise CrossValidationError(f"{directory}: no fold is finished; go on with python -m training.crossval")
+    return Scored(folds, missing, cascade(folds, device), yamnet(peer, folds, directory / "yamnet.npz"))
+
+
+def open_folds(directory: Path) -> tuple[list[Fold], list[str]]:
+    """The finished folds of a cross-validation, and the names of the others.
 
     Raises
     ------
     CrossValidationError, RunError, ManifestError
         If there is none, or its data cannot be read.
     """
-    folds, missing = [], []
-    for name, manifest in read(directory)["folds"].items():
-        place = directory / f"fold-{name}"
-        if not _finished(place):
+    folds: list[Fold] = []
+    missing = []
+    for name, where in read(directory)["folds"].items():
+        run, path = directory / f"fold-{name}", directory / where
+        if not _finished(run):
             missing.append(name)
             continue
-        run = Run.open(place, str(directory / manifest))
-        rows = run.manifest.indices("test")
-        groups = _groups(run.manifest.take(rows))
-        chosen = [number for number, name in enumerate(groups) if name.startswith(group)]
-        if not chosen:
-            of = f" of a group that begins with {group!r}" if group else ""
-            raise CrossValidationError(f"{directory / manifest}: no clip of the split 'test'{of}")
-        if folds and run.labels != folds[0].run.labels:
-            raise CrossValidationError(f"{directory / manifest}: other classes than in fold {folds[0].name}")
-        rows = rows[chosen]
-        folds.append(Fold(name, run, rows, run.manifest.targets(rows), [groups[number] for number in chosen]))
+        manifest = _manifest(run, path)
+        rows = manifest.indices("test")
+        if not len(rows):
+            raise CrossValidationError(f"{path}: no clip of the split 'test'")
+        folds.append(Fold(name, run, path, manifest, rows, manifest.targets(rows), _groups(manifest.take(rows))))
+        if folds[-1].labels != folds[0].labels:
+            raise CrossValidationError(f"{path}: other classes than in fold {folds[0].name}")
     return folds, missing
 
 
 def cascade(folds: list[Fold], device: torch.device) -> list[System]:
     """Teacher-0 and every student, each fold's own."""
-    generations = len(folds[0].run.supervision)
+    generations = len(read_supervision(read_config(folds[0].directory)))
     names = ["Teacher-0", *(f"Student {stage}" for stage in range(1, generations))]
     systems = [System(name, []) for name in names]
     with progress("scoring", generations * len(folds)) as step:
         for fold in folds:
-            waveforms = Some(fold.run.audio, fold.rows)
             for generation, system in enumerate(systems):
-                network = trained_network(fold.run, generation, device)
-                system.scores.append(predict(network, waveforms, fold.run.settings.batch_size, workers=2))
+                system.scores.append(_heard(fold, generation, device))
                 step(1)
     return systems
 
 
-def yamnet(model: Path, folds: list[Fold], cache: Path) -> list[System]:
+def yamnet(model: Path | None, folds: list[Fold], cache: Path) -> list[System]:
     """YAMNet as it is, its classes mapped to ours, and a regression on its features, fitted on the other folds.
 
-    ``cache``: where its scores are kept (``training.peers.clip_scores``).
+    ``cache``: where its scores are kept (``training.peers.clip_scores``). Without ``model``, the regression alone, and
+    that only if the cache holds all clips.
 
     Raises
     ------
     PeerError
-        If the model cannot be run.
+        If the model cannot be run, or the cache is damaged.
     """
-    names, labels = class_names(model), folds[0].run.labels
-    known = len({label.name for label in names} & {label.name for label in labels})
-    as_it_is = System("YAMNet, as it is" + (f" ({known} of {len(labels)} classes)" if known < len(labels) else ""), [])
+    if model is None and not all(cached(cache, clip_names(fold.manifest)) for fold in folds):
+        return []
     mapping = System("YAMNet, logistic regression on its features", [])
+    systems, names, labels = [mapping], class_names(model) if model else (), folds[0].labels
+    if names:
+        known = len({label.name for label in names} & {label.name for label in labels})
+        suffix = f" ({known} of {len(labels)} classes)" if known < len(labels) else ""
+        systems.insert(0, System(f"YAMNet, as it is{suffix}", []))
     for fold in folds:
-        manifest = fold.run.manifest
+        manifest = fold.manifest
         with progress("YAMNet", len(manifest)) as step:
-            said = clip_scores(model, clip_names(manifest), partial(_waveform, fold.run.audio), cache, step)
+            said = clip_scores(model, clip_names(manifest), fold.waveform, cache, step)
+        if names:
+            systems[0].scores.append(mapped(said.scores[fold.rows], names, labels))
         learnt = np.concatenate([manifest.labelled("train"), manifest.indices("validation")])
-        as_it_is.scores.append(mapped(said.scores[fold.rows], names, labels))
         predict_clips = regression(said.features[learnt].astype(np.float64), manifest.targets(learnt), STRENGTH)
         mapping.scores.append(predict_clips(said.features[fold.rows]).astype(np.float32))
-    return [as_it_is, mapping]
+    return systems
 
 
 def clip_names(manifest: Manifest) -> list[str]:
@@ -140,16 +214,36 @@ def progress(what: str, steps: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.advance(task, done)
 
 
-def _waveform(audio: Audio, row: int) -> NDArray[np.float32]:
-    return audio[row] / np.float32(FULL_SCALE)
+def _heard(fold: Fold, generation: int, device: torch.device) -> Scores:
+    """What a generation says of the test clips: as its report left it, or else scored now."""
+    kept = read_split_scores(fold.directory / f"generation-{generation}", "test", fold.targets.shape)
+    if kept is not None:
+        return kept
+    network = trained_network(fold.run, generation, device)
+    return predict(network, Some(fold.run.audio, fold.rows), fold.run.settings.batch_size, workers=2)
 
 
 def _finished(run: Path) -> bool:
     if not (run / "config.json").exists():
         return False
-    generations = len(read_supervision(read_config(run)))
-    return all((run / f"generation-{number}" / "network.pt").exists() for number in range(generations))
+    generations = (run / f"generation-{number}" for number in range(len(read_supervision(read_config(run)))))
+    return all(any((one / name).exists() for name in ("network.pt", SCORES)) for one in generations)
+
+
+def _manifest(run: Path, path: Path) -> Manifest:
+    """The manifest as the run has it: without clips that could not be decoded, which only its audio tells."""
+    config = read_config(run)
+    manifest = Manifest.load(path, None, config.get("on_error", "stop"))
+    return manifest if manifest.sha256() == config.get("manifest_sha256") else Run.open(run, str(path)).manifest
 
 
 def _groups(manifest: Manifest) -> list[str]:
     return [group or name for group, name in zip(manifest.groups, manifest.names(), strict=True)]
+
+
+def _among(fold: Fold, rows: list[int]) -> Fold:
+    return replace(fold, rows=fold.rows[rows], targets=fold.targets[rows], groups=[fold.groups[row] for row in rows])
+
+
+def _said(system: System, chosen: list[list[int]]) -> System:
+    return System(system.name, [scores[rows] for scores, rows in zip(system.scores, chosen, strict=True)])
