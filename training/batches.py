@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sedkit.errors import SedkitError
-from sedkit.geometry import HOP, SAMPLE_RATE, padded_samples
+from sedkit.geometry import HOP, padded_samples
 from sedkit.session import usable_cpus
 from training import distributed
 from training.ahead import ahead
@@ -25,6 +25,8 @@ from training.data.sampling import Rows
 from training.logmel import BANDS
 from training.settings import Execution, Settings
 from training.targets import Targets
+
+APPLIED = ("levels", "shares", "frames", "bands", "responses", "styles", "speeds")  # of the draws, by the objective
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,7 @@ class Epoch:
     def _read(self, number: int) -> list[Part]:
         """This rank's parts of a batch, in (pinned) memory of the host."""
         key = (*self.seed, number + 1)  # not 0: numpy takes (1, 2, 3, 0) for (1, 2, 3)
-        samples = round(self.settings.crop * SAMPLE_RATE)
-        frames = padded_samples(samples) // HOP
+        frames = padded_samples(self.settings.samples) // HOP
         draws = self.settings.augmentation.draw(self.size, frames, BANDS, np.random.default_rng(key))
         pinned = self.execution.device.type == "cuda"
         parts = []
@@ -98,10 +99,11 @@ class Epoch:
             inside = self.slices[number_of_part]
             rows, chance = self.order[number], draws[inside]
             rows = np.where(chance.heard < 0, -1, rows[chance.heard])
-            waveform = torch.empty((len(rows), samples), dtype=torch.int16, pin_memory=pinned)
+            waveform = torch.empty((len(rows), self.settings.read), dtype=torch.int16, pin_memory=pinned)
             self.clips.crops(rows, chance, waveform.numpy())
-            drawn = (chance.levels, chance.shares, chance.frames, chance.bands, chance.responses, chance.styles)
-            tensors = [torch.from_numpy(array) for array in (self.targets.read(rows), *drawn)]
+            drawn = (getattr(chance, name) for name in APPLIED)
+            arrays = (self.targets.read(rows), *drawn, *self.targets.told(rows))
+            tensors = [torch.from_numpy(array) for array in arrays]
             if pinned:
                 tensors = [tensor.pin_memory() for tensor in tensors]
             seed = np.random.SeedSequence((*key, number_of_part + 1)).generate_state(1)[0]

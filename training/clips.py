@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sedkit.contract import Label
 from training.data import Manifest
 from training.data.augmentation import Draws, crop, without_padding
-from training.data.channel import at_speed, noisy, reverberant
+from training.data.channel import noisy, reverberant
 from training.data.sampling import Rows, balanced, by_shard, shuffled
 from training.data.soundscapes import overlay
 from training.data.source import Audio
@@ -82,15 +82,13 @@ class Clips:
 
         ``rows`` [clips] or [clips, n], -1: none.
         """
-        drawn = zip(chance.places, chance.seeds, chance.speeds, chance.t60s, chance.snrs, strict=True)
-        for into, heard, (place, seed, speed, t60, snr) in zip(out, rows.reshape(len(rows), -1), drawn, strict=True):
+        drawn = zip(chance.places, chance.seeds, chance.t60s, chance.snrs, strict=True)
+        for into, heard, (place, seed, t60, snr) in zip(out, rows.reshape(len(rows), -1), drawn, strict=True):
             waveforms = [self.waveforms[row] for row in heard if row >= 0]
-            samples = round(len(into) * speed)
             if len(waveforms) == 1:
-                made = crop(waveforms[0], samples, place)
+                into[:] = crop(waveforms[0], len(into), place)
             else:
-                made = overlay(waveforms, samples, np.random.default_rng(seed))
-            into[:] = at_speed(made, len(into))
+                into[:] = overlay(waveforms, len(into), np.random.default_rng(seed))
             if t60:
                 into[:] = reverberant(into, t60, np.random.default_rng((seed, 2)))
             if np.isfinite(snr):

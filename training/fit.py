@@ -4,10 +4,11 @@ A generation's directory::
 
     generation-0/
         metrics.jsonl   one line an epoch
-        checkpoint.pt   after every epoch, and every ten minutes of a long one: the trainer's state, history,
+        checkpoint.pt   after an epoch, and every ten minutes of a long one: the trainer's state, history,
                         best epoch so far; gone when done
         network.pt      weights of the best epoch on the validation split; its presence says "done"
 
+Where epochs are short, not all are followed by a checkpoint: writing them takes a twentieth of the time at most.
 Every batch draws from a generator seeded by (seed, generation, epoch, batch), so a run that was killed and
 resumed goes through the same batches as one that was not.
 """
@@ -39,9 +40,11 @@ from training.scores import predict
 from training.settings import Execution, Settings
 from training.targets import Targets
 from training.trainer import Trainer
+from training.view import View
 from training.wels import Network
 
 EVERY = 600  # seconds of an epoch between two checkpoints
+SPARED = 20  # times what a checkpoint takes to write lies between two of them, at least
 LOOK = 16  # batches between two looks at the loss on CUDA, which the device must be waited for
 
 Report = Callable[[dict[str, Any]], None]
@@ -81,12 +84,13 @@ def fit(
     Stopped
         If the deadline came first.
     """
-    course = _Course(network, settings, execution, seed, directory)
+    course = _Course(network, settings, execution, seed, directory, targets.view)
     course.resume()
     deadline = deadline or Deadline()
     while len(course.history) < settings.epochs:
         row = _train_epoch(course, clips, targets, report, deadline)
-        row |= _validate(course, validation)
+        if row["epoch"] % settings.validate_every == 0 or row["epoch"] == settings.epochs:
+            row |= _validate(course, validation)
         course.end_epoch(row)
         report(row)
     distributed.on_first(course.finish)
@@ -112,14 +116,21 @@ class _Course:
     """
 
     def __init__(
-        self, network: Network, settings: Settings, execution: Execution, seed: Sequence[int], directory: Path
+        self,
+        network: Network,
+        settings: Settings,
+        execution: Execution,
+        seed: Sequence[int],
+        directory: Path,
+        view: View | None = None,
     ) -> None:
         self.settings, self.execution, self.seed, self.directory = settings, execution, tuple(seed), directory
-        self.trainer = Trainer(network, settings, execution)
+        self.trainer = Trainer(network, settings, execution, view)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {"score": -1.0}
         self.progress = _Progress()
         self.saved, self.saving = time.monotonic(), 1.0  # when the last checkpoint was, and how long it took
+        self.due = True  # is one to be written after this epoch?
         self.pace = math.inf  # seconds between two looks at the loss, at best
 
     @property
@@ -160,18 +171,19 @@ class _Course:
         state |= {"history": self.history, "best": self.best}
         distributed.on_first(lambda: save(state, self.directory / "checkpoint.pt"))
         self.saved = time.monotonic()
-        self.saving = self.saved - started
+        self.saving, self.due = self.saved - started, False
 
     def end_epoch(self, row: dict[str, Any]) -> None:
         """Add the metrics of the epoch that went on, keep its network if it is the best, and write all that down."""
         self.history.append(row)
         self.progress = _Progress()
-        score = row["validation_mAP"] or 0.0  # None where no validation clip has a label
+        score = row.get("validation_mAP", -math.inf) or 0.0  # None where no validation clip has a label
         if score > self.best["score"]:
             weights = {name: value.cpu().clone() for name, value in self.trainer.result.state_dict().items()}
             self.best = {"score": score, "epoch": row["epoch"], "network": weights}
         distributed.on_first(self._write_metrics)  # first: no epoch with a checkpoint may lack there
-        self.save()
+        if self.due or distributed.decided(time.monotonic() - self.saved > SPARED * self.saving):
+            self.save()
 
     def _write_metrics(self) -> None:
         with replacing(self.directory / "metrics.jsonl") as temporary:
@@ -215,6 +227,7 @@ def _train_epoch(course: _Course, clips: Clips, targets: Targets, report: Report
         "loss": done.loss / len(epoch),
         "clips_per_second": round(len(epoch) * epoch.size / done.seconds, 2),
         "data_wait": round(done.waited / done.seconds, 4),
+        "seconds": round(done.seconds, 3),
     }
 
 
@@ -222,7 +235,7 @@ def _look(course: _Course, deadline: Deadline, over: bool) -> None:
     """Is all well, and time left to the next look, or, where the epoch is ``over``, for its validation?"""
     if not math.isfinite(course.progress.loss):
         raise course.diverged(f"the loss is {course.progress.loss}")
-    validating = course.history[-1]["validation_seconds"] if course.history else 0.0
+    validating = max((row.get("validation_seconds", 0.0) for row in course.history), default=0.0)
     stop = not deadline.fits((validating if over else 2 * course.pace) + 2 * course.saving)
     if stop or distributed.decided(time.monotonic() - course.saved > EVERY):
         course.save()

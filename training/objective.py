@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from training.clips import FULL_SCALE
-from training.data.augmentation import mix, mix_style, spec_augment
+from training.data.augmentation import at_speed, mix, mix_style, spec_augment
 from training.settings import Precision
+from training.view import View
 from training.wels import Network
 
 
@@ -16,12 +17,16 @@ class Objective(nn.Module):
 
     Parameters
     ----------
-    precision : of WELS-Net alone; the front end and the loss are float32.
+    precision : of WELS-Net and of teachers' networks alone; the front ends and the loss are float32.
+    samples : of a waveform as the network hears it; there may be more, of which a fast one takes all.
+    view : teachers that hear what the network hears.
     """
 
-    def __init__(self, network: Network, precision: Precision) -> None:
+    def __init__(self, network: Network, precision: Precision, samples: int, view: View | None = None) -> None:
         super().__init__()
         self.network = network
+        self.samples = samples
+        self.view = view
         self.bf16 = precision == "bf16"
 
     def forward(
@@ -34,18 +39,26 @@ class Objective(nn.Module):
         bands: Tensor,
         responses: Tensor,
         styles: Tensor,
+        speeds: Tensor,
+        known: Tensor | None = None,
+        told: Tensor | None = None,
     ) -> Tensor:
         """Mean over clips and classes.
 
-        ``waveform`` int16 [clips, samples], ``targets`` [clips, classes] in [0, 1], the rest as in
-        :class:`~training.data.augmentation.Draws`.
+        ``waveform`` int16 [clips, samples], ``targets`` [clips, classes] in [0, 1], the last two as in
+        :class:`~training.view.View`, the rest as in :class:`~training.data.augmentation.Draws`.
         """
-        samples = mix(waveform.float() / FULL_SCALE * levels[:, None], shares)
+        loud = waveform.float() / FULL_SCALE * levels[:, None]
+        if waveform.shape[1] > self.samples:
+            loud = at_speed(loud, speeds, self.samples)
+        samples = mix(loud, shares)
         targets = mix(targets, shares)
         with torch.no_grad():
             logmel = mix_style(self.network.frontend(samples, responses), styles)
             logmel = spec_augment(logmel, frames, bands)
         with torch.autocast(waveform.device.type, torch.bfloat16, enabled=self.bf16):
+            if self.view is not None:
+                targets = self.view(samples, targets, mix(known, shares), told)
             probabilities = self.network.wels(logmel).clip
         return cross_entropy(probabilities, targets)
 

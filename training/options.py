@@ -53,8 +53,9 @@ CASCADE = (
     click.option(
         "--teacher",
         multiple=True,
-        metavar="NAME=FILE",
-        help="What an external teacher says of the clips (training.teachers); its NAME may stand in --stage.",
+        metavar="NAME=FILE|RUN",
+        help="An external teacher (training.teachers), or the last network of a finished RUN; its NAME may stand in "
+        "--stage.",
     ),
     click.option("--first", default="labels=1", help="What Teacher-0 learns from: the labels, and external teachers."),
     click.option("--seed", type=click.IntRange(0), default=0),
@@ -94,6 +95,13 @@ NETWORK = (
         help="Of the training of WELS-Net  [default: bf16 on CUDA, float32 on the CPU].",
     ),
     click.option("--sync-bn", is_flag=True, help="Batch statistics over all processes, not of each alone."),
+    click.option("--validate-every", type=click.IntRange(1), default=1, help="Epochs; and always after the last."),
+    click.option(
+        "--teachers-hear",
+        type=click.Choice(["clip", "view"]),
+        default="clip",
+        help="Teachers predict on whole clips, once; or on the very crops and mixtures that the student hears.",
+    ),
     click.option("--gain", type=click.FloatRange(0), default=6.0, help="Random level, +- dB."),
     click.option("--mixup", type=click.FloatRange(0), default=0.4, help="Parameter of the Beta distribution; 0: off."),
     click.option("--mixed", type=click.FloatRange(0, 1), default=0.5, help="Share of the batches that are mixed."),
@@ -162,6 +170,8 @@ def begin(options: Mapping[str, Any], device: torch.device) -> Run:
         "crop",
         "dropout",
         "sync_bn",
+        "validate_every",
+        "teachers_hear",
     )
     settings = Settings(
         **{key: options[key] for key in same},

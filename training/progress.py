@@ -70,7 +70,7 @@ class CascadeProgress:
                 done = self._number * self.epochs + row["epoch"] - 1 + row["batch"] / row["batches"]
                 self._bar.update(self._task, description=self._name, completed=done)
             return
-        score = row["validation_mAP"]
+        score = row.get("validation_mAP")
         left = row["seconds"] * (self.epochs * (self.generations - self._number) - row["epoch"])
         line = (
             f"epoch {row['epoch']}/{self.epochs}  loss {row['loss']:.4f}  "

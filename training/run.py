@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import platform
 import shlex
 import subprocess
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 
 from sedkit.contract import Label
 from sedkit.errors import SedkitError
-from training import distributed
+from training import asked, distributed
 from training.clips import Clips, Some, WeakLabels
 from training.data import Manifest
 from training.data.augmentation import Augmentation
@@ -34,7 +35,8 @@ from training.lock import Lock
 from training.predictions import read_predictions, write_predictions
 from training.progress import decoding
 from training.settings import Settings
-from training.supervision import Supervision, key_of, taught
+from training.supervision import Key, Supervision, key_of, taught
+from training.view import Asked
 
 
 class RunError(SedkitError):
@@ -75,14 +77,23 @@ class Run:
         """Directory of a generation."""
         return self.directory / f"generation-{number}"
 
-    def external(self, teacher: str) -> Path:
-        """Predictions of an external teacher."""
-        return self.directory / "teachers" / f"{teacher}.npz"
+    def external(self, teacher: str, suffix: str = ".npz") -> Path:
+        """What is kept of an external teacher: its predictions, or itself (``.pt``)."""
+        return self.directory / "teachers" / f"{teacher}{suffix}"
 
     def said(self, teacher: str) -> NDArray[np.float16]:
         """What an external teacher predicts of the training split, [clips, classes]."""
         said = read_predictions(self.external(teacher), self.data, self.labels)
         return said.probabilities[self.manifest.indices("train")]
+
+    def asks(self, teacher: Key) -> bool:
+        """Is it an external teacher that is asked of what the student hears?"""
+        return isinstance(teacher, str) and self.external(teacher, ".pt").exists()
+
+    def teacher(self, name: str) -> Asked:
+        """Such a teacher, for the clips of the training split."""
+        found = asked.read(self.external(name, ".pt"), self.data, self.labels, len(self.manifest))
+        return found._replace(parts=found.parts[self.manifest.indices("train")])
 
     def has(self, generation: int, name: str) -> bool:
         """Has a generation left the file ``name``? As rank 0 sees it, on every rank."""
@@ -124,7 +135,8 @@ class Run:
         Parameters
         ----------
         model : ``name`` and ``license`` of the export.
-        teachers : predictions of external teachers (training.predictions), which are copied into the directory.
+        teachers : files of external teachers (training.predictions, training.asked), or finished runs, which are
+            copied into the directory.
 
         Raises
         ------
@@ -142,19 +154,27 @@ class Run:
         with Lock(directory):
             _refuse_begun(directory)
             run = cls(directory, settings, supervision, seed, audio, audio.manifest.sha256())
-            external = {name: read_predictions(path, run.data, run.labels) for name, path in (teachers or {}).items()}
-            for name, said in external.items():
-                write_predictions(run.external(name), said, run.data, run.labels)
+            external = {name: run._bring(name, path) for name, path in (teachers or {}).items()}
             about = {
                 "manifest": manifest if "://" in manifest else str(Path(manifest).absolute()),
                 "vocabulary": str(vocabulary.absolute()) if vocabulary else None,
                 "on_error": on_error,
                 "model": model,
                 "device": describe_device(device),
-                "teachers": {name: said.about for name, said in external.items()},
+                "teachers": external,
             }
             write_json(directory / "config.json", about | run._config())
         return run
+
+    def _bring(self, name: str, teacher: Path) -> dict[str, Any]:
+        """Copy an external teacher into the directory; returns what there is to say of it."""
+        if teacher.is_dir() or teacher.suffix == ".pt":
+            if self.settings.teachers_hear != "view":
+                raise RunError(f"{teacher}: is asked of what the student hears: add --teachers-hear view")
+            return asked.bring(teacher, self.external(name, ".pt"), self.data, self.labels)
+        said = read_predictions(teacher, self.data, self.labels)
+        write_predictions(self.external(name), said, self.data, self.labels)
+        return said.about
 
     def _config(self) -> dict[str, Any]:
         """What decides the result, so far as the run itself knows it."""
@@ -266,8 +286,9 @@ def read_config(directory: Path) -> dict[str, Any]:
     except ValueError as error:
         raise RunError(f"{directory}: config.json is damaged ({error}); begin a new run") from None
     with contextlib.suppress(KeyError, TypeError):  # what is no run's is told by who needs more of it
-        settings = config["settings"]
-        settings["augmentation"] = asdict(Augmentation()) | settings["augmentation"]  # of before there was so much
+        settings = asdict(Settings()) | config["settings"]  # of before there was so much
+        settings["augmentation"] = asdict(Augmentation()) | settings["augmentation"]
+        config["settings"] = settings
     return config
 
 
@@ -278,12 +299,15 @@ def read_supervision(config: dict[str, Any]) -> list[Supervision]:
 
 @cache
 def git_revision() -> str:
-    """Commit of the source tree, with ``-dirty`` where it has changes; ``unknown`` outside a checkout."""
+    """Commit of the source tree, with ``-dirty`` where it has changes.
+
+    Outside a checkout it is what SEDKIT_REVISION says, which whoever copies the tree may set, or ``unknown``.
+    """
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("SEDKIT_REVISION", "unknown")
     return done.stdout.strip()
 
 

@@ -51,6 +51,7 @@ from training.run import Run, git_revision
 from training.settings import Execution
 from training.supervision import LABELS, Key, taught
 from training.targets import Targets, forget_predictions, stored_predictions
+from training.view import Asked, Generation
 from training.wels import Network
 
 STARTING = 60.0  # seconds that compiling a network may take
@@ -95,12 +96,19 @@ def targets_of(run: Run, generation: int, train: Clips, execution: Execution, de
     supervision = run.supervision[generation]
     how = {"batch_size": run.settings.batch_size, "workers": execution.workers}
     stored: dict[Key, NDArray[np.float16]] = {}
+    asked: dict[Key, Asked] = {}
     teachers = {}
     for key in supervision:
         if isinstance(key, int):
             teachers[key] = trained_network(run, key, execution.device)
+        elif run.asks(key):
+            asked[key] = run.teacher(key)
         elif key != LABELS:
             stored[key] = run.said(key)
+    if run.settings.teachers_hear == "view":
+        nobody = np.zeros(len(train), np.int64)
+        asked |= {key: Asked(Generation(network), nobody) for key, network in teachers.items()}
+        return Targets(supervision, train, stored, asked=asked)
     if execution.live_targets:
         return Targets(supervision, train, stored, live=teachers, **how)
     for teacher, network in teachers.items():

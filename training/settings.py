@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 
+from sedkit.geometry import SAMPLE_RATE
 from training.data.augmentation import Augmentation
 
 Schedule = Literal["cosine", "one-cycle", "constant"]
 Sampling = Literal["shuffled", "balanced"]
 Precision = Literal["float32", "bf16"]
 Compile = Literal["off", "on", "graphs"]
+Hearing = Literal["clip", "view"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class Settings:
     width, dropout : of the network.
     precision : of the training's forward and backward pass. Front end, sigmoid, loss and weights are float32.
     sync_bn : batch statistics of all processes together, in place of each process's own.
+    validate_every : epochs between two looks at the validation split; the last epoch is always looked at.
+    teachers_hear : ``clip``: the whole clip, once (Algorithm 1); ``view``: what the student hears, crop and mixture,
+        each time. Predictions that were stored before are of whole clips either way.
     """
 
     epochs: int = 60
@@ -47,7 +53,19 @@ class Settings:
     dropout: float = 0.2
     precision: Precision = "float32"
     sync_bn: bool = False
+    validate_every: int = 1
+    teachers_hear: Hearing = "clip"
     augmentation: Augmentation = field(default_factory=Augmentation)
+
+    @property
+    def samples(self) -> int:
+        """Samples of a training crop as it is heard."""
+        return round(self.crop * SAMPLE_RATE)
+
+    @property
+    def read(self) -> int:
+        """Samples of a training crop as it is read, of which a fast one takes all."""
+        return math.ceil(self.samples * (1 + self.augmentation.speed))
 
 
 @dataclass(frozen=True)

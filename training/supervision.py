@@ -88,10 +88,17 @@ def targets(
     ``labels`` are 0, 1, or NaN where they are not known: there the target is the sum over teachers of
     alpha_k / (1 - alpha_labels) times what they predict (NaN without a teacher).
     """
+    return (weighted(weights, labels, predictions) / weight_of_known(weights, labels)).astype(np.float32)
+
+
+def weighted(
+    weights: Supervision, labels: NDArray[np.float32], predictions: Mapping[Key, NDArray[np.floating]]
+) -> NDArray[np.float64]:
+    """The sum [clips, classes] of what is known, each times its weight; labels that are not known count as 0."""
     mixed = np.zeros(labels.shape, np.float64)
     for key, weight in weights.items():
         mixed += weight * np.asarray(np.nan_to_num(labels) if key == LABELS else predictions[key], np.float64)
-    return (mixed / weight_of_known(weights, labels)).astype(np.float32)
+    return mixed
 
 
 def weight_of_known(weights: Supervision, labels: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -12,6 +12,9 @@ With ``live`` teachers nothing is kept: they predict on the clips of each batch 
 hears the clip whole and unmixed, and mixup mixes its predictions with the weights of the waveforms, so that
 the two agree to the precision of float16.
 
+Teachers that are ``asked`` of what the student hears are the objective's business (training.view); here is what they
+need to know of each clip.
+
 Of an unlabelled clip, teachers alone tell (training.supervision); mixup mixes that as any other target.
 """
 
@@ -35,7 +38,8 @@ from training import distributed
 from training.clips import Clips, Labels, Some
 from training.data.sampling import Rows
 from training.scores import predict, scores
-from training.supervision import Key, Supervision, targets, weight_of_known
+from training.supervision import Key, Supervision, targets, weight_of_known, weighted
+from training.view import Asked, View
 from training.wels import Network
 
 CHUNK = 2048  # clips predicted between two writes
@@ -49,6 +53,7 @@ class Targets:
     ----------
     stored : predictions [clips, classes] of teachers that were computed before, and of external ones.
     live : networks of teachers that are asked anew; ``batch_size`` and ``workers`` are as in ``scores``.
+    asked : teachers that hear what the student hears.
     """
 
     def __init__(
@@ -57,23 +62,43 @@ class Targets:
         clips: Clips,
         stored: Predictions | None = None,
         live: Mapping[int, Network] | None = None,
+        asked: Mapping[Key, Asked] | None = None,
         batch_size: int = 32,
         workers: int = 1,
     ) -> None:
         self.supervision, self.clips = supervision, clips
         self.batch_size, self.workers = batch_size, workers
-        self.stored, self.live = stored or {}, live or {}
+        self.stored, self.live, self.asked = stored or {}, live or {}, asked or {}
+
+    @property
+    def view(self) -> View | None:
+        """The teachers that are asked of what the student hears, if there are any."""
+        return View(self.supervision, self.asked) if self.asked else None
 
     def read(self, rows: Rows) -> NDArray[np.float32]:
         """Targets [clips, classes] of the clips at ``rows``, so far as they need no live teacher.
 
         ``rows`` [clips], or [clips, n] where up to n are heard at once (-1: none): labels of such a recording are those
         of all its clips, and a teacher's predictions the surest of each class. With an unlabelled clip among them, the
-        classes of the others are known to be heard, and of all other classes teachers alone tell.
+        classes of the others are known to be heard, and of all other classes teachers alone tell. Beside teachers that
+        are ``asked``, targets are what is known without them, times its weights.
         """
-        known = {key: weight for key, weight in self.supervision.items() if key not in self.live}
+        known = {key: weight for key, weight in self.supervision.items() if key not in {*self.live, *self.asked}}
         predictions = {teacher: united(stored, rows) for teacher, stored in self.stored.items()}
-        return targets(known, united(self.clips.labels, rows), predictions)
+        of = weighted if self.asked else targets
+        return of(known, united(self.clips.labels, rows), predictions).astype(np.float32)
+
+    def told(self, rows: Rows) -> tuple[NDArray[Any], ...]:
+        """``known`` [clips, classes] float32 and ``told`` [clips, teachers] int64 of :class:`~training.view.View`.
+
+        Nothing where no teacher is ``asked``. A mixture is told as its first clip is, which has the most of it.
+        """
+        if not self.asked:
+            return ()
+        theirs = sum(self.supervision[key] for key in self.asked)
+        known = weight_of_known(self.supervision, united(self.clips.labels, rows)) - theirs
+        first = rows.reshape(len(rows), -1)[:, 0]
+        return known.astype(np.float32), np.stack([one.parts[first] for one in self.asked.values()], 1)
 
     def complete(self, rows: Rows, read: Tensor) -> Tensor:
         """``read`` of these rows with what the live teachers say, in place."""

@@ -4,8 +4,10 @@
     python -m training.teachers sedkit --model model.onnx --manifest manifest.csv --output earlier.npz
     python -m training.teachers crossfitted --run runs/crossfitted --manifest manifest.csv --output t0.npz
     python -m training.secost --teacher yamnet=yamnet.npz --stage labels=0.3,0=0.3,yamnet=0.4
+    python -m training.teachers listener --model yamnet.tflite --manifest manifest.csv --output yamnet.pt
 
-Each writes a file of predictions (training.predictions) and prints how good they are on each split.
+Each writes a file of predictions (training.predictions) and prints how good they are on each split; the last one
+writes a teacher that can be asked of any sound (training.listeners).
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from numpy.typing import NDArray
 from sedkit.contract import Label
 from sedkit.errors import SedkitError
 from sedkit.metrics import summary
+from training import listeners
 from training.clips import FULL_SCALE
 from training.crossfit import crossfit
 from training.crossval import understood
@@ -40,6 +44,7 @@ FOLDS = 5  # groups of training clips; each is predicted by what was fitted on t
 STRENGTHS = (3.0, 10.0, 30.0, 100.0)  # of the mapping's regularisation, to choose from
 MODEL = click.option("--model", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 Command = Callable[..., None]
+Write = Callable[[Path, Predictions, str, Sequence[Label]], None]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -47,10 +52,13 @@ def main() -> None:
     """Ask a model what it hears in every clip of a manifest, as a teacher for the cascade."""
 
 
-def command(name: str, *own: Callable[[Command], Command], **attributes: Any) -> Callable[[Command], click.Command]:
-    """Decorator: a command with the options that all teachers share, after its ``own``."""
+def command(
+    name: str, *own: Callable[[Command], Command], suffix: str = ".npz", **attributes: Any
+) -> Callable[[Command], click.Command]:
+    """Decorator: a command with the options that all teachers share, after its ``own``; it writes a ``suffix`` file."""
+    output = f"File to write, {suffix}."
     options = (
-        click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="File to write, .npz."),
+        click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help=output),
         click.option("--vocabulary", type=click.Path(path_type=Path), help="Classes [default: beside the manifest]."),
         click.option("--on-error", type=click.Choice(["stop", "skip"]), default="stop", help="Unusable clips."),
         click.option("--manifest", required=True, help="The clips that are to be trained on; or a packed set."),
@@ -82,6 +90,30 @@ def yamnet(model: Path, **asked: Any) -> None:
         return mapped(np.stack(features), audio)
 
     answer(ask, "YAMNet's features, logistic regression fitted on other groups", model, **asked)
+
+
+@command("listener", MODEL, suffix=".pt")
+def listener(model: Path, **asked: Any) -> None:
+    """YAMNet (TFLite) as a network that can be asked, while a student learns, of whatever the student hears.
+
+    It tells the manifest's classes as the command yamnet does, by logistic regressions that never saw the clip; but
+    they are fitted on crops of the clips as well. The metrics are those of whole clips.
+
+    \b
+    Example:
+      python -m training.teachers listener --model yamnet.tflite --manifest manifest.csv --output yamnet.pt
+    """
+    made: listeners.Fitted
+
+    def ask(audio: Audio) -> NDArray[np.float64]:
+        nonlocal made
+        made, said = listeners.fit(listeners.read_yamnet(model), audio)
+        return said.astype(np.float64)
+
+    def write(path: Path, said: Predictions, data: str, labels: Sequence[Label]) -> None:
+        listeners.save(path, replace(made, about=said.about), data, labels)
+
+    answer(ask, "YAMNet, logistic regressions fitted on other groups, of any sound", model, write=write, **asked)
 
 
 @command("sedkit", MODEL)
@@ -166,6 +198,7 @@ def answer(
     on_error: OnError,
     vocabulary: Path | None,
     output: Path,
+    write: Write = write_predictions,
 ) -> None:
     """Write what a teacher says of a manifest's clips, and print how good it is."""
     try:
@@ -175,7 +208,7 @@ def answer(
         labels = audio.manifest.vocabulary.labels
         metrics = {split: quality(said, audio, split) for split in ("train", "validation", "test")}
         about = {"teacher": teacher, "model": model.name, "metrics": metrics}
-        write_predictions(output, Predictions(said.astype(np.float16), about), audio.manifest.sha256(), labels)
+        write(output, Predictions(said.astype(np.float16), about), audio.manifest.sha256(), labels)
     except SedkitError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{output}  ({len(said)} clips, {len(labels)} classes)")

@@ -17,13 +17,14 @@ from training.average import MovingAverage
 from training.batches import Part
 from training.objective import Objective
 from training.settings import Execution, Settings
+from training.view import View
 from training.wels import Network
 
 MODES = {"on": "default", "graphs": "reduce-overhead"}  # of torch.compile
 
 
 class Trainer:
-    """``network`` with everything that a step needs.
+    """``network`` with everything that a step needs, ``view`` being teachers that hear what it hears.
 
     Attributes
     ----------
@@ -35,7 +36,7 @@ class Trainer:
         If CUDA graphs are asked for where gradients outlive a step's one graph.
     """
 
-    def __init__(self, network: Network, settings: Settings, execution: Execution) -> None:
+    def __init__(self, network: Network, settings: Settings, execution: Execution, view: View | None = None) -> None:
         device = execution.device
         self.graphs = execution.compile == "graphs"
         if self.graphs and execution.accumulate * distributed.ranks() > 1:
@@ -50,7 +51,9 @@ class Trainer:
         self.fused = device.type == "cuda"
         self.optimizer = torch.optim.Adam(self.network.parameters(), settings.learning_rate, fused=self.fused)
         self.average = MovingAverage(self.network, settings.ema) if settings.ema else None
-        self.objective: torch.nn.Module = Objective(self.network, settings.precision)
+        self.objective: torch.nn.Module = Objective(
+            self.network, settings.precision, settings.samples, view and view.to(device=device, memory_format=layout)
+        )
         if execution.compile != "off":
             self.objective.compile(dynamic=False, mode=MODES[execution.compile])
         if distributed.ranks() > 1:

@@ -90,7 +90,10 @@ class Network(nn.Module):
         self.wels = WelsNet(classes, width, dropout)
 
     def forward(self, waveform: Tensor) -> Scores:
-        decibels = self.frontend.decibels(waveform)
+        return self.scored(self.frontend.decibels(waveform))
+
+    def scored(self, decibels: Tensor) -> Scores:
+        """What the network says of a log-mel [batch, frames, 64] in dB."""
         scores = self.wels(self.frontend.normalise(decibels))
         loudest = F.max_pool1d(decibels.amax(-1), SPAN_FRAMES, STEP_FRAMES)  # [batch, K]
         heard = (loudest > SILENCE).unsqueeze(-1).float()

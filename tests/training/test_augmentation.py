@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from training.data.augmentation import Augmentation, Draws, crop, mix, mix_style, spec_augment, without_padding
-from training.data.channel import at_speed, noisy, reverberant
+from training.data.augmentation import (
+    Augmentation,
+    Draws,
+    at_speed,
+    crop,
+    mix,
+    mix_style,
+    spec_augment,
+    without_padding,
+)
+from training.data.channel import noisy, reverberant
 from training.logmel import LogMel
 
 
@@ -163,10 +172,12 @@ def test_speed_changes_pitch_and_length_alike() -> None:
     speeds = draw(speed=0.25).speeds
     assert 0.8 <= speeds.min() < 0.85 < 1.18 < speeds.max() <= 1.25
     assert (draw().speeds == 1).all()
-    tone = np.rint(9000 * np.sin(2 * np.pi * 500 * np.arange(20_000) / 16_000)).astype(np.int16)
-    faster = at_speed(tone, 16_000)
+    tone = torch.sin(2 * np.pi * 500 * torch.arange(20_000) / 16_000).expand(3, -1)
+    faster, same, slower = at_speed(tone, torch.tensor([1.25, 1.0, 0.8]), 16_000)
     assert np.abs(np.fft.rfft(faster)).argmax() == 625  # Hz: 16,000 samples are a second
-    assert at_speed(tone, 20_000) is tone
+    assert np.abs(np.fft.rfft(slower)).argmax() == 400
+    assert torch.equal(same, tone[1, :16_000])
+    torch.testing.assert_close(faster, torch.sin(2 * np.pi * 625 * torch.arange(16_000) / 16_000), atol=0.01, rtol=0)
 
 
 def test_a_room_rings_and_is_no_louder() -> None:

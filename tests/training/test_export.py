@@ -95,6 +95,34 @@ def test_parity_sees_nan_and_embeddings(
     assert not parity(other, exported.read_bytes(), clips) <= exporting.TOLERANCE
 
 
+def test_rounding_that_changes_scores_is_refused(
+    network: Network, clips: list[np.ndarray], tmp_path: Path
+) -> None:
+    """Weights below 6e-5 lose digits. Where the next layer makes up for their size, that changes what it gets."""
+    for factor, says in ((1e-6, "to float16 changes a score by .* train anew"), (1e-8, r"wels\.L3\.0 has a weight of")):
+        with pytest.raises(ExportError, match=f"tiny.onnx: not written: .*{says}") as refused:
+            export(rescaled(network, factor), DESCRIPTION, tmp_path / "tiny.onnx", clips)
+        assert "\n" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+def rescaled(network: Network, factor: float) -> Network:
+    """The same function, with the output of L2 so much smaller and the weights of L3 so much larger."""
+    other = copy.deepcopy(network)
+    with torch.no_grad():
+        other.wels.L2[1].weight.mul_(factor)
+        other.wels.L2[1].bias.mul_(factor)
+        other.wels.L3[0].weight.div_(factor)
+    return other
+
+
+def test_filters_that_are_silent_do_no_harm(network: Network, clips: list[np.ndarray], tmp_path: Path) -> None:
+    silent = copy.deepcopy(network)
+    with torch.no_grad():
+        silent.wels.L2[1].weight[::2] = 1e-12
+    assert export(silent, DESCRIPTION, tmp_path / "silent.onnx", clips) <= 1e-4
+
+
 def test_parity_needs_a_clip(network: Network) -> None:
     with pytest.raises(ExportError, match="at least one real clip"):
         parity(network, b"", [])

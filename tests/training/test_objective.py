@@ -39,7 +39,7 @@ def batch(augmentation: Augmentation, clips: int = 6) -> tuple[torch.Tensor, ...
     draws = augmentation.draw(clips, 96, 64, random)
     waveform = torch.from_numpy(random.integers(-9000, 9000, (clips, 15_360)).astype(np.int16))
     targets = torch.from_numpy(random.random((clips, 3)).astype(np.float32))
-    drawn = (draws.levels, draws.shares, draws.frames, draws.bands, draws.responses, draws.styles)
+    drawn = (draws.levels, draws.shares, draws.frames, draws.bands, draws.responses, draws.styles, draws.speeds)
     return waveform, targets, *(torch.from_numpy(array) for array in drawn)
 
 
@@ -51,7 +51,7 @@ def test_without_augmentation_it_is_the_loss_of_the_network_on_the_waveform() ->
     network = Network(3, 1 / 16).eval()
     waveform, targets, *rest = batch(NONE)
     expected = cross_entropy(network(waveform.float() / 32768).clip, targets)
-    torch.testing.assert_close(Objective(network, "float32")(waveform, targets, *rest), expected)
+    torch.testing.assert_close(Objective(network, "float32", 15_360)(waveform, targets, *rest), expected)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_without_augmentation_it_is_the_loss_of_the_network_on_the_waveform() ->
 )
 def test_each_step_of_the_augmentation_changes_it(changed: dict[str, float]) -> None:
     torch.manual_seed(0)
-    objective = Objective(Network(3, 1 / 16).eval(), "float32")
+    objective = Objective(Network(3, 1 / 16).eval(), "float32", 15_360)
     steps = {"gain": 0.0, "mixup": 0.0, "mixed": 0.0, "time_mask": 0, "band_mask": 0}
     assert objective(*batch(Augmentation(**steps | changed))) != objective(*batch(NONE))
 
@@ -76,7 +76,7 @@ def test_each_step_of_the_augmentation_changes_it(changed: dict[str, float]) -> 
 def test_bf16_is_near_float32_and_its_loss_is_float32() -> None:
     torch.manual_seed(0)
     network = Network(3, 1 / 16).eval()
-    losses = [Objective(network, precision)(*batch(NONE)) for precision in ("float32", "bf16")]
+    losses = [Objective(network, precision, 15_360)(*batch(NONE)) for precision in ("float32", "bf16")]
     assert losses[1].dtype == torch.float32
     assert losses[0] != losses[1]
     torch.testing.assert_close(*losses, rtol=0.02, atol=0.02)

@@ -21,6 +21,7 @@ from training import quantize
 from training.data import Manifest, Vocabulary
 from training.data.rows import Row
 from training.data.source import open_audio
+from training.float16 import restored
 from training.rounding import LIMIT
 
 
@@ -112,7 +113,7 @@ def test_integers_are_in_the_body_alone_and_cannot_saturate(models):
 
 def test_onnx_runtime_computes_what_was_fitted(models, manifest):
     """A step of rounding more or less in an early layer changes many later ones: errors are compared, not values."""
-    original = onnx.load(models[0])
+    original = restored(onnx.load(models[0]))
     layers, convolutions = quantize.body(original, models[0])
     audio = open_audio(manifest)
     clips = [audio[row] for row in audio.manifest.indices("test")]
@@ -130,6 +131,22 @@ def test_onnx_runtime_computes_what_was_fitted(models, manifest):
         fitted, exact = layer(fitted), original_layer(exact)
     error, expected = (np.abs(values - exact.numpy()).mean() for values in (found, last(fitted).numpy()))
     assert 0.7 * expected < error < 1.3 * expected < 0.2 * exact.mean()
+
+
+def test_how_the_weights_are_stored_does_not_matter(models, manifest, tmp_path):
+    original = onnx.load(models[0])
+    assert onnx.TensorProto.FLOAT16 in {tensor.data_type for tensor in original.graph.initializer}
+    onnx.save(restored(original), tmp_path / "model.onnx")
+    command(tmp_path / "model.onnx", "--manifest", manifest)
+    (graph, about), (other, its) = (
+        (onnx.load(path).graph, Contract.from_metadata(metadata_of(path)))
+        for path in (models[1], tmp_path / "model-int8.onnx")
+    )
+    assert graph == other
+    assert onnx.TensorProto.FLOAT16 not in {tensor.data_type for tensor in graph.initializer}
+    of = about.lineage["quantisation"].pop("of_sha256"), its.lineage["quantisation"].pop("of_sha256")
+    assert of[0] != of[1]
+    assert about == its
 
 
 def test_what_cannot_be_quantised_is_one_line(models, manifest, tmp_path):

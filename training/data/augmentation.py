@@ -175,6 +175,16 @@ def crop(clip: NDArray[np.int16], samples: int, place: float) -> NDArray[np.int1
     return np.resize(np.roll(clip, int(place * len(clip))), samples)
 
 
+def at_speed(waveforms: Tensor, speeds: Tensor, samples: int) -> Tensor:
+    """Waveforms [clips, more], each played at its speed, which changes its pitch alike: [clips, samples].
+
+    A clip begins where it did and is interpolated between its samples; it takes ``samples`` times its speed of them.
+    """
+    place = torch.arange(samples, device=waveforms.device) * speeds[:, None]
+    before = place.long().clamp(max=waveforms.shape[1] - 2)
+    return torch.lerp(waveforms.gather(1, before), waveforms.gather(1, before + 1), place - before)
+
+
 def mix(batch: Tensor, shares: Tensor) -> Tensor:
     """Each entry of ``batch`` [clips, ...] mixed with its neighbour: 0 with 1, 2 with 3; an odd last one stays.
 

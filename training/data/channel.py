@@ -1,6 +1,8 @@
-"""What lies between a sound and its recording, as augmentation: a room, noise, a tape that runs fast or slow."""
+"""What lies between a sound and its recording, as augmentation: a room, noise."""
 
 from __future__ import annotations
+
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,14 +12,8 @@ from training.data.audio import FULL_SCALE
 from training.data.soundscapes import coloured_noise, quantised, rms
 
 Samples = NDArray[np.int16]
+COLOURS, TAPE = 17, 1 << 19  # colours of noise that there are, and samples of each
 DIRECT = (-3.0, 12.0)  # dB of the direct sound above the reverberation
-
-
-def at_speed(clip: Samples, samples: int) -> Samples:
-    """``clip`` played in the time of ``samples``: faster and higher, or slower and lower (linear interpolation)."""
-    if len(clip) == samples:
-        return clip
-    return np.rint(np.interp(np.linspace(0, len(clip) - 1, samples), np.arange(len(clip)), clip)).astype(np.int16)
 
 
 def reverberant(clip: Samples, t60: float, random: np.random.Generator) -> Samples:
@@ -36,6 +32,14 @@ def reverberant(clip: Samples, t60: float, random: np.random.Generator) -> Sampl
 
 def noisy(clip: Samples, snr: float, random: np.random.Generator) -> Samples:
     """``clip`` with noise of some colour from white to brown, ``snr`` dB below the clip's own level."""
-    sound = clip / FULL_SCALE
-    noise = coloured_noise(len(clip), random.uniform(0, 2), random)
-    return quantised(sound + noise * (rms(sound) / max(rms(noise), 1e-9) / 10 ** (snr / 20)))
+    tape = noise_tape(int(random.integers(COLOURS)))
+    noise = np.resize(np.roll(tape, -random.integers(len(tape)))[: len(clip)], len(clip))
+    loud = rms(clip / FULL_SCALE) / max(rms(noise), 1e-9) / 10 ** (snr / 20)
+    return quantised(clip / FULL_SCALE + noise * loud)
+
+
+@cache
+def noise_tape(colour: int) -> NDArray[np.float32]:
+    """Half a minute of noise that joins on to itself: 0 is white, ``COLOURS`` - 1 brown."""
+    slope = 2 * colour / (COLOURS - 1)
+    return coloured_noise(TAPE, slope, np.random.default_rng(colour)).astype(np.float32)

@@ -1,0 +1,86 @@
+"""External teachers that are asked of what the student hears, as files in a run: ``teachers/NAME.pt``.
+
+Two kinds: a listener (training.listeners), and the last network of an earlier run, whatever its width::
+
+    network   its state, float16
+    width     of its filters
+    about     its classes, what the teacher is and how good it is on each split
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sedkit.contract import Label
+from training import listeners
+from training.checkpoint import load, save
+from training.files import replacing
+from training.predictions import TeacherError
+from training.reports import read_generation
+from training.view import Asked, Generation
+from training.wels import Network
+
+
+def bring(teacher: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[str, Any]:
+    """Copy a listener's file, or make one of a finished run; returns what there is to say of it.
+
+    Raises
+    ------
+    TeacherError
+        If it cannot be read, is not finished, or is about other classes, or a listener about another manifest.
+    """
+    if teacher.is_dir():
+        return _of_run(teacher, to, labels)
+    about = listeners.load(teacher, data, labels).about
+    with replacing(to) as temporary:
+        shutil.copyfile(teacher, temporary)
+    return about
+
+
+def read(path: Path, data: str, labels: Sequence[Label], clips: int) -> Asked:
+    """The teacher in a file that :func:`bring` left, for a manifest of so many ``clips``.
+
+    Raises
+    ------
+    CheckpointError, TeacherError
+        If it cannot be read.
+    """
+    state = load(path)
+    if "network" not in state:
+        listener = listeners.load(path, data, labels)
+        return Asked(listener.listener, listener.parts)
+    network = Network(len(labels), state["width"])
+    network.load_state_dict(state["network"])
+    return Asked(Generation(network), np.zeros(clips, np.int64))
+
+
+def _of_run(run: Path, to: Path, labels: Sequence[Label]) -> dict[str, Any]:
+    from training.run import read_config  # which reads teachers through this module
+
+    config = read_config(run)
+    last = len(config["supervision"]) - 1
+    generation = run / f"generation-{last}"
+    if not (generation / "report.json").exists():
+        raise TeacherError(f"{run}: is no finished run; go on with python -m training.secost --resume {run}")
+    if config["labels"] != [asdict(label) for label in labels]:
+        raise TeacherError(f"{run}: learnt other classes; a teacher must know those of the manifest")
+    report, width = read_generation(generation), config["settings"]["width"]
+    network = load(generation / "network.pt")["network"]
+    about = {
+        "teacher": f"generation {last} of an earlier cascade, width {width:g}",
+        "model": config["model"]["name"],
+        "metrics": {
+            split: {key: round(report[split][key], 4) for key in ("mAP", "accuracy")}
+            for split in ("validation", "test")
+            if split in report
+        },
+    }
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in network.items()}
+    save({"network": halves, "width": width, "about": about}, to)
+    return about

@@ -1,0 +1,311 @@
+"""A teacher that can be asked of any sound while a network learns: YAMNet in torch, and what its features mean.
+
+The network is that of the published TFLite file (training.peers) with the rounding of its weights and without that of
+its activations. A clip that the regressions were fitted on is told by one that never saw its group; the file, of
+training.checkpoint, therefore belongs to one manifest: ``listener``, its state (convolutions float16); ``parts``; and
+``about``, with hash of the manifest, classes, what the teacher is and how good it is on each split.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sedkit.contract import Label
+from training import peers
+from training.checkpoint import CheckpointError
+from training.checkpoint import load as load_state
+from training.checkpoint import save as save_state
+from training.clips import FULL_SCALE
+from training.data.augmentation import crop, without_padding
+from training.data.source import Audio
+from training.folds import parts as parts_of
+from training.predictions import TeacherError
+from training.regression import regression
+
+COLUMN, STEP, POINTS = 400, 160, 512  # samples under the analysis window, and between two; DFT points
+BINS, BANDS = POINTS // 2 + 1, 64
+PATCH = 1 + (peers.WINDOW - COLUMN) // STEP  # columns of log-mel in a frame of YAMNet, and between two of them
+PATCH_HOP = peers.HOP // STEP
+FIRST = 32  # filters of the first layer; then of each depthwise-separable pair, with its stride
+PAIRS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *5 * ((512, 1),), (1024, 2), (1024, 1))
+FEATURES = 2 * peers.EMBEDDING
+
+PARTS = 5  # of the training clips, by group; each is told by what was fitted on the others
+CROPS, SAMPLES = 2, 40_960  # crops of each training clip that are fitted to beside the whole; 2.56 s
+STRENGTHS = (10.0, 30.0, 100.0)  # of the regressions' regularisation, to choose from
+Regression = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+class Yamnet(nn.Module):
+    """Waveform [batch, samples], 16 kHz in [-1, 1] -> features [batch, 2048], those of ``peers.Heard.features``.
+
+    The front end is float32 whatever autocast says; the convolutions follow it. No weight has a gradient.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("spectrum", _spectrum(), persistent=False)
+        self.register_buffer("mel", torch.zeros(BINS, BANDS))
+        self.register_buffer("floor", torch.ones(BANDS))  # added to the magnitude in every band before the logarithm
+        layers, inputs = [_layer(1, FIRST, 3, stride=2)], FIRST
+        for filters, stride in PAIRS:
+            layers += [_layer(inputs, inputs, 3, stride, groups=inputs), _layer(inputs, filters, 1)]
+            inputs = filters
+        self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.requires_grad_(False)
+
+    def patches(self, waveform: Tensor) -> Tensor:
+        """Log-mel of each frame [batch, frames, 96, 64]; silence is appended until the last frame is full."""
+        frames = frames_of(waveform.shape[-1])
+        samples = peers.WINDOW + peers.HOP * (frames - 1)
+        with torch.autocast(waveform.device.type, enabled=False):
+            padded = nn.functional.pad(waveform.float(), (0, samples - waveform.shape[-1]))
+            real, imaginary = (padded.unfold(-1, COLUMN, STEP) @ self.spectrum).chunk(2, -1)
+            logmel = torch.log(torch.sqrt(real * real + imaginary * imaginary) @ self.mel + self.floor)
+        return logmel.unfold(1, PATCH, PATCH_HOP).transpose(2, 3)
+
+    def embeddings(self, waveform: Tensor) -> Tensor:
+        """What each frame is described by [batch, frames, 1024] float32, 0 to 6."""
+        patches = self.patches(waveform)
+        maps = self.layers(patches.flatten(0, 1).unsqueeze(1))
+        return maps.float().mean((2, 3)).unflatten(0, patches.shape[:2])
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        embeddings = self.embeddings(waveform)
+        return torch.cat([embeddings.mean(1), embeddings.amax(1)], -1).sqrt()
+
+
+class Listener(nn.Module):
+    """Waveform [batch, samples], part [batch] int64 -> probabilities [batch, classes] float32.
+
+    Regression ``part`` of ``parts`` + 1 tells: number p < ``parts`` was fitted on the clips that are not in part p, the
+    last on all. They take features in standard deviations, ``spread``, from ``mean``.
+    """
+
+    def __init__(self, parts: int, classes: int) -> None:
+        super().__init__()
+        self.yamnet = Yamnet()
+        self.register_buffer("mean", torch.zeros(FEATURES))
+        self.register_buffer("spread", torch.ones(FEATURES))
+        self.register_buffer("weight", torch.zeros(parts + 1, FEATURES, classes))
+        self.register_buffer("offset", torch.zeros(parts + 1, classes))
+
+    def forward(self, waveform: Tensor, part: Tensor) -> Tensor:
+        return self.told(self.yamnet(waveform), part)
+
+    def told(self, features: Tensor, part: Tensor) -> Tensor:
+        """What features [batch, 2048] mean: probabilities [batch, classes]."""
+        with torch.autocast(features.device.type, enabled=False):
+            logits = (features.float() - self.mean) / self.spread @ self.weight  # [parts + 1, batch, classes]
+            return torch.sigmoid(logits[part, torch.arange(len(part), device=part.device)] + self.offset[part])
+
+    def take(self, features: NDArray[np.float64], fitted: Sequence[Regression]) -> None:
+        """Tell as ``fitted`` do, which were fitted to ``features`` [n, 2048] or to some of them."""
+        mean, spread = features.mean(0), features.std(0) + 0.01
+        asked = np.vstack([mean, mean + np.diag(spread)])
+        for part, one in enumerate(fitted):
+            p = one(asked)
+            logits = torch.from_numpy(np.log(p) - np.log1p(-p))
+            self.offset[part], self.weight[part] = logits[0], logits[1:] - logits[0]
+        self.mean.copy_(torch.from_numpy(mean))
+        self.spread.copy_(torch.from_numpy(spread))
+
+
+def _spectrum() -> Tensor:
+    """[400, 2 x 257]: columns under a periodic Hann window -> real and imaginary part of their DFT."""
+    n = np.arange(COLUMN)
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * n / COLUMN)
+    angle = 2 * np.pi * np.outer(n, np.arange(BINS)) / POINTS
+    return torch.from_numpy(window[:, None] * np.hstack([np.cos(angle), -np.sin(angle)])).float()
+
+
+def _layer(inputs: int, filters: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+    """Convolution and ReLU6. At stride 2, maps of even size are padded at their ends alone, as TensorFlow does."""
+    ends = nn.ZeroPad2d((0, 1, 0, 1)) if stride == 2 else nn.Identity()
+    convolution = nn.Conv2d(inputs, filters, kernel, stride, kernel // 2 if stride == 1 else 0, groups=groups)
+    return nn.Sequential(ends, convolution, nn.ReLU6(inplace=True))
+
+
+def frames_of(samples: int) -> int:
+    """How many frames YAMNet hears in so many samples: at least one."""
+    return 1 + max(0, -(-(samples - peers.WINDOW) // peers.HOP))
+
+
+def read_yamnet(model: Path) -> Yamnet:
+    """YAMNet with the weights of its TFLite file.
+
+    Raises
+    ------
+    PeerError
+        If it is not that file, or LiteRT is not installed.
+    """
+    network = Yamnet()
+    try:
+        network.load_state_dict(dict(_weights(peers.Yamnet(model)._interpreter, network)))
+    except (ValueError, RuntimeError):
+        raise peers.PeerError(f"{model}: YAMNet with other layers than its published file has") from None
+    return network
+
+
+def _weights(interpreter: Any, network: Yamnet) -> Iterator[tuple[str, Tensor]]:
+    """The state of ``network`` from the tensors of the file: those quantised by channel are the layers', in order."""
+    layers = iter(network.layers.state_dict(prefix="layers."))
+    named = {"mel_spectrogram": "mel", "add": "floor"}
+    for tensor in interpreter.get_tensor_details():
+        scales, axis = (tensor["quantization_parameters"][key] for key in ("scales", "quantized_dimension"))
+        name = next(layers, None) if len(scales) > 1 else named.get(tensor["name"])
+        if name is None:  # the weights of the classes among them
+            continue
+        value = interpreter.get_tensor(tensor["index"])
+        yield name, torch.from_numpy(_dequantised(value, scales, axis) if len(scales) else value.T.copy())
+
+
+def _dequantised(value: NDArray[np.integer], scales: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """A layer's offsets [filters], or its weights in torch's order of axes: [filters, inputs, height, width].
+
+    They lie there as [filters, height, width, inputs], those of a depthwise layer as [1, height, width, filters].
+    """
+    scaled = (np.moveaxis(value, axis, -1) * scales).astype(np.float32)
+    if value.ndim == 4:
+        scaled = scaled.transpose(3, 2, 0, 1) if axis == 0 else scaled.transpose(3, 0, 1, 2)
+    return np.ascontiguousarray(scaled)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A listener, and which of its regressions tells each clip of a manifest.
+
+    Attributes
+    ----------
+    parts : [clips] int64; the last, of clips that none was fitted on.
+    about : what it is, and its metrics.
+    """
+
+    listener: Listener
+    parts: NDArray[np.int64]
+    about: dict[str, Any]
+
+
+def fit(yamnet: Yamnet, audio: Audio) -> tuple[Fitted, NDArray[np.float32]]:
+    """A listener that knows the classes of a manifest, and what it says of its clips as a whole [clips, classes].
+
+    It is fitted on the labelled training clips, each as a whole and ``CROPS`` times in part.
+
+    Raises
+    ------
+    ManifestError
+        If these are of fewer than ``PARTS`` groups.
+    """
+    manifest = audio.manifest
+    parts = parts_of(manifest, PARTS)
+    train = np.flatnonzero(parts >= 0)
+    whole, crops = heard(yamnet, audio, train)
+    views = np.concatenate([whole[train, None], crops], 1)
+    often = views.shape[1]
+    features, targets = views.reshape(-1, FEATURES).astype(np.float64), np.repeat(manifest.targets(train), often, 0)
+    listener = Listener(PARTS, len(manifest.vocabulary))
+    listener.yamnet.load_state_dict(yamnet.state_dict())
+    listener.take(features, crossfitted(features, targets, np.repeat(parts[train], often)))
+    parts[parts < 0] = PARTS
+    said = listener.told(torch.from_numpy(whole), torch.from_numpy(parts)).numpy()
+    return Fitted(listener, parts, {}), said
+
+
+def heard(yamnet: Yamnet, audio: Audio, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Features of all clips as a whole [clips, 2048], and of random crops of those at ``rows`` [rows, CROPS, 2048].
+
+    Zeros at the ends of a clip are not heard.
+    """
+    random = np.random.default_rng(0)
+    whole = np.empty((len(audio), FEATURES), np.float32)
+    crops = np.empty((len(rows), CROPS, FEATURES), np.float32)
+    places = {int(row): place for place, row in enumerate(rows)}
+    with click.progressbar(range(len(audio)), label="YAMNet", file=sys.stderr) as bar:
+        for row in bar:
+            clip = without_padding(audio[row])
+            whole[row] = _features(yamnet, clip[None])
+            if row in places:
+                crops[places[row]] = _features(yamnet, np.stack([crop(clip, SAMPLES, p) for p in random.random(CROPS)]))
+    return whole, crops
+
+
+def _features(yamnet: Yamnet, clips: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Features [clips, 2048] of clips [clips, samples]."""
+    return yamnet(torch.from_numpy(clips / np.float32(FULL_SCALE))).numpy()
+
+
+def crossfitted(
+    features: NDArray[np.float64], targets: NDArray[np.float32], part: NDArray[np.int64]
+) -> list[Regression]:
+    """Regressions fitted on all of ``features`` [n, 2048] but those of each ``part`` [n], and last one on all.
+
+    Their strength is what tells the features of the parts best.
+    """
+
+    def others(strength: float) -> list[Regression]:
+        learnt = [part != held for held in range(PARTS)]
+        return [regression(features[rows], targets[rows], strength) for rows in learnt]
+
+    def loss(fitted: list[Regression]) -> float:
+        said = np.empty(targets.shape)
+        for held, one in enumerate(fitted):
+            said[part == held] = one(features[part == held])
+        p = said.clip(1e-6, 1 - 1e-6)
+        return float(-(targets * np.log(p) + (1 - targets) * np.log(1 - p)).mean())
+
+    found = {strength: others(strength) for strength in STRENGTHS}
+    best = min(found, key=lambda strength: loss(found[strength]))
+    return [*found[best], regression(features, targets, best)]
+
+
+def save(path: Path, fitted: Fitted, data: str, labels: Sequence[Label]) -> None:
+    """Write a listener for the manifest with hash ``data``, atomically.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    about = fitted.about | {"manifest_sha256": data, "labels": [asdict(label) for label in labels]}
+    listener = {
+        name: value.half() if name.startswith("yamnet.layers.") else value
+        for name, value in fitted.listener.state_dict().items()
+    }
+    save_state({"listener": listener, "parts": torch.from_numpy(fitted.parts), "about": about}, path)
+
+
+def load(path: Path, data: str, labels: Sequence[Label]) -> Fitted:
+    """The listener for the manifest with hash ``data``, on the CPU.
+
+    Raises
+    ------
+    TeacherError
+        If the file cannot be read, or is about another manifest or other classes.
+    """
+    try:
+        state = load_state(path)
+        about, parts = state["about"], state["parts"].numpy()
+        count, _, classes = state["listener"]["weight"].shape
+        listener = Listener(count - 1, classes)
+        listener.load_state_dict(state["listener"])
+        theirs = about.pop("manifest_sha256"), about.pop("labels")
+    except (CheckpointError, AttributeError, LookupError, TypeError, ValueError, RuntimeError):
+        what = "it is damaged, or something else" if path.is_file() else "no such file"
+        raise TeacherError(
+            f"{path}: a listener cannot be read ({what}); python -m training.teachers listener makes one"
+        ) from None
+    if theirs != (data, [asdict(label) for label in labels]):
+        raise TeacherError(f"{path}: a listener for another manifest, or for other classes; make it anew for this one")
+    if not all(value.isfinite().all() for value in listener.state_dict().values()):
+        raise TeacherError(f"{path}: weights that are not finite; make it anew")
+    return Fitted(listener, parts, about)
