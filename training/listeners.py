@@ -142,16 +142,22 @@ def frames_of(samples: int) -> int:
 
 
 def read_yamnet(model: Path) -> Yamnet:
-    """YAMNet with the weights of its TFLite file.
+    """YAMNet with the weights of its TFLite file, or of a listener's, for which LiteRT is not needed.
 
     Raises
     ------
     PeerError
-        If it is not that file, or LiteRT is not installed.
+        If it is neither, or LiteRT is not installed.
     """
     network = Yamnet()
     try:
+        if model.suffix == ".pt":
+            state = load_state(model)["listener"]
+            network.load_state_dict({name[7:]: value for name, value in state.items() if name.startswith("yamnet.")})
+            return network
         network.load_state_dict(dict(_weights(peers.Yamnet(model)._interpreter, network)))
+    except (CheckpointError, LookupError, TypeError):
+        raise peers.PeerError(f"{model}: no listener, of which YAMNet could be taken") from None
     except (ValueError, RuntimeError):
         raise peers.PeerError(f"{model}: YAMNet with other layers than its published file has") from None
     return network
@@ -199,7 +205,7 @@ class Fitted:
 def fit(yamnet: Yamnet, audio: Audio) -> tuple[Fitted, NDArray[np.float32]]:
     """A listener that knows the classes of a manifest, and what it says of its clips as a whole [clips, classes].
 
-    It is fitted on the labelled training clips, each as a whole and ``CROPS`` times in part.
+    It is fitted on the labelled training clips, each as a whole and ``CROPS`` times in part, where ``yamnet`` lies.
 
     Raises
     ------
@@ -215,7 +221,7 @@ def fit(yamnet: Yamnet, audio: Audio) -> tuple[Fitted, NDArray[np.float32]]:
     features, targets = views.reshape(-1, FEATURES).astype(np.float64), np.repeat(manifest.targets(train), often, 0)
     listener = Listener(PARTS, len(manifest.vocabulary))
     listener.yamnet.load_state_dict(yamnet.state_dict())
-    listener.take(features, crossfitted(features, targets, np.repeat(parts[train], often)))
+    listener.take(features, crossfitted(features, targets, np.repeat(parts[train], often), yamnet.mel.device))
     parts[parts < 0] = PARTS
     said = listener.told(torch.from_numpy(whole), torch.from_numpy(parts)).numpy()
     return Fitted(listener, parts, {}), said
@@ -241,11 +247,16 @@ def heard(yamnet: Yamnet, audio: Audio, rows: NDArray[np.int64]) -> tuple[NDArra
 
 def _features(yamnet: Yamnet, clips: NDArray[np.int16]) -> NDArray[np.float32]:
     """Features [clips, 2048] of clips [clips, samples]."""
-    return yamnet(torch.from_numpy(clips / np.float32(FULL_SCALE))).numpy()
+    waveforms = torch.from_numpy(clips / np.float32(FULL_SCALE))
+    features: NDArray[np.float32] = yamnet(waveforms.to(yamnet.mel.device)).cpu().numpy()
+    return features
 
 
 def crossfitted(
-    features: NDArray[np.float64], targets: NDArray[np.float32], part: NDArray[np.int64]
+    features: NDArray[np.float64],
+    targets: NDArray[np.float32],
+    part: NDArray[np.int64],
+    device: torch.device | str = "cpu",
 ) -> list[Regression]:
     """Regressions fitted on all of ``features`` [n, 2048] but those of each ``part`` [n], and last one on all.
 
@@ -254,7 +265,7 @@ def crossfitted(
 
     def others(strength: float) -> list[Regression]:
         learnt = [part != held for held in range(PARTS)]
-        return [regression(features[rows], targets[rows], strength) for rows in learnt]
+        return [regression(features[rows], targets[rows], strength, device) for rows in learnt]
 
     def loss(fitted: list[Regression]) -> float:
         said = np.empty(targets.shape)
@@ -265,7 +276,7 @@ def crossfitted(
 
     found = {strength: others(strength) for strength in STRENGTHS}
     best = min(found, key=lambda strength: loss(found[strength]))
-    return [*found[best], regression(features, targets, best)]
+    return [*found[best], regression(features, targets, best, device)]
 
 
 def save(path: Path, fitted: Fitted, data: str, labels: Sequence[Label]) -> None:

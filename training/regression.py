@@ -11,7 +11,10 @@ from torch.nn import functional as F
 
 
 def regression(
-    features: NDArray[np.float64], targets: NDArray[np.float32], strength: float
+    features: NDArray[np.float64],
+    targets: NDArray[np.float32],
+    strength: float,
+    device: torch.device | str = "cpu",
 ) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
     """Logistic regressions of all classes, fitted at once: features [clips, n] -> probabilities [clips, classes].
 
@@ -19,9 +22,10 @@ def regression(
     in standard deviations over the clips that are fitted to, which count as 0.01 more than they are.
     """
     mean, spread = features.mean(0), features.std(0) + 0.01
-    inputs, wanted = torch.from_numpy((features - mean) / spread).float(), torch.from_numpy(targets).float()
-    weight = torch.zeros(features.shape[1], targets.shape[1], requires_grad=True)
-    offset = torch.full((targets.shape[1],), -3.0, requires_grad=True)
+    inputs = torch.from_numpy((features - mean) / spread).float().to(device)
+    wanted = torch.from_numpy(targets).float().to(device)
+    weight = torch.zeros(features.shape[1], targets.shape[1], device=device, requires_grad=True)
+    offset = torch.full((targets.shape[1],), -3.0, device=device, requires_grad=True)
     optimiser = torch.optim.LBFGS([weight, offset], max_iter=300, line_search_fn="strong_wolfe", tolerance_change=1e-7)
 
     def closure() -> torch.Tensor:
@@ -32,5 +36,5 @@ def regression(
         return value
 
     optimiser.step(closure)
-    w, b = weight.detach().double().numpy(), offset.detach().double().numpy()
+    w, b = weight.detach().cpu().double().numpy(), offset.detach().cpu().double().numpy()
     return lambda asked: np.asarray(1 / (1 + np.exp(-((asked - mean) / spread @ w + b))))

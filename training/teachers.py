@@ -35,7 +35,7 @@ from training.data.problems import OnError
 from training.data.source import Audio, open_audio
 from training.deadline import Deadline
 from training.experiments import resumable
-from training.options import seconds
+from training.options import seconds, torch_device
 from training.predictions import Predictions, TeacherError, write_predictions
 from training.progress import decoding
 from training.regression import regression
@@ -43,6 +43,7 @@ from training.regression import regression
 FOLDS = 5  # groups of training clips; each is predicted by what was fitted on the others
 STRENGTHS = (3.0, 10.0, 30.0, 100.0)  # of the mapping's regularisation, to choose from
 MODEL = click.option("--model", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+DEVICE = click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 Command = Callable[..., None]
 Write = Callable[[Path, Predictions, str, Sequence[Label]], None]
 
@@ -92,12 +93,13 @@ def yamnet(model: Path, **asked: Any) -> None:
     answer(ask, "YAMNet's features, logistic regression fitted on other groups", model, **asked)
 
 
-@command("listener", MODEL, suffix=".pt")
-def listener(model: Path, **asked: Any) -> None:
+@command("listener", MODEL, DEVICE, suffix=".pt")
+def listener(model: Path, device: str, **asked: Any) -> None:
     """YAMNet (TFLite) as a network that can be asked, while a student learns, of whatever the student hears.
 
     It tells the manifest's classes as the command yamnet does, by logistic regressions that never saw the clip; but
-    they are fitted on crops of the clips as well. The metrics are those of whole clips.
+    they are fitted on crops of the clips as well. The metrics are those of whole clips. MODEL may be an earlier
+    listener, too, from which YAMNet is taken.
 
     \b
     Example:
@@ -107,7 +109,7 @@ def listener(model: Path, **asked: Any) -> None:
 
     def ask(audio: Audio) -> NDArray[np.float64]:
         nonlocal made
-        made, said = listeners.fit(listeners.read_yamnet(model), audio)
+        made, said = listeners.fit(listeners.read_yamnet(model).to(torch_device(device)), audio)
         return said.astype(np.float64)
 
     def write(path: Path, said: Predictions, data: str, labels: Sequence[Label]) -> None:

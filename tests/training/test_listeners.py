@@ -211,3 +211,13 @@ def test_the_command_makes_one(
     assert told.shape == (PARTS + 1, 3)
     assert torch.isfinite(told).all()
     assert (told.std(0) > 0).all()
+
+
+def test_yamnet_is_taken_from_an_earlier_listener_too(tmp_path: Path) -> None:
+    earlier = listener(3)
+    save(tmp_path / "earlier.pt", Fitted(earlier, np.zeros(1, np.int64), {}), "", ())
+    sound = torch.from_numpy(make_sound(1, seed=1))[None]
+    torch.testing.assert_close(read_yamnet(tmp_path / "earlier.pt")(sound), earlier.yamnet(sound), atol=0.02, rtol=0.02)
+    (tmp_path / "other.pt").write_bytes(b"nothing")
+    with pytest.raises(PeerError, match=r"other\.pt: no listener, of which YAMNet could be taken"):
+        read_yamnet(tmp_path / "other.pt")
