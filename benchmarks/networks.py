@@ -41,7 +41,7 @@ FITTING = (512, 5.12)  # clips, and seconds each, that the integers are fitted t
 THRESHOLD = 0.9
 SOURCES = (
     "benchmarks/networks.py",
-    *(f"training/{name}.py" for name in ("wels", "logmel", "export", "quantize", "rounding")),
+    *(f"training/{name}.py" for name in ("wels", "logmel", "export", "float16", "quantize", "rounding")),
 )
 
 
@@ -205,11 +205,13 @@ def multiply_adds(model: onnx.ModelProto, shape: Sequence[int]) -> int:
     """Multiply-adds of a graph's convolutions and matrix products with weights, for one input of a shape.
 
     Counted from the shapes of layers and weights: every weight counts once for every output position of its
-    channel, at padded borders too. float32 graphs only.
+    channel, at padded borders too. Graphs in float32 arithmetic only.
     """
     import onnx
 
-    model = onnx.ModelProto.FromString(model.SerializeToString())
+    from training.float16 import restored
+
+    model = restored(model)
     for dimension, size in zip(model.graph.input[0].type.tensor_type.shape.dim, shape, strict=True):
         dimension.dim_value = size
     for output in model.graph.output:

@@ -8,7 +8,7 @@ output          float32   ``embedding`` [batch, K, 1024]
 ==============  ========  ====================================================
 
 ``batch``, ``samples`` and ``K`` are dynamic; K follows from ``samples`` (sedkit.geometry).
-The log-mel front end is inside the graph.
+The log-mel front end is inside the graph. Weights may be stored in float16, each before a Cast to float32.
 
 ``metadata_props`` (text, JSON where structured):
 
@@ -32,7 +32,8 @@ The log-mel front end is inside the graph.
                                 [...]}``, one number a class, every slope above 0: as sedkit.calibration has it.
                                 Segment scores stay as they are
 ``sedkit.lineage``              JSON object: how the weights came to be (dataset hash, stages, alpha
-                                of each stage, git revision, seed, metrics); ``quantisation`` in it
+                                of each stage, git revision, seed, metrics); of a network its ``width``, a factor
+                                on its filters, and ``multiply_adds`` for 10 s; ``quantisation`` in it
                                 stands for integers, with what they lost on held-out clips,
                                 ``calibrated_on`` for calibration and thresholds fitted to such
 ``sedkit.license``              licence of the weights
@@ -103,7 +104,7 @@ class Contract:
 
     @property
     def precision(self) -> Literal["fp32", "int8"]:
-        """Of the weights and the arithmetic: float32, or 8-bit integers."""
+        """Of the arithmetic: float32, whatever the weights are stored in, or 8-bit integers."""
         return "int8" if "quantisation" in self.lineage else "fp32"
 
     @property

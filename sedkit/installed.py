@@ -1,7 +1,7 @@
 """Models by name and precision: those that came with sedkit, and where their files are.
 
 NAME is the file NAME.onnx, in float32. Beside it may lie NAME-int8.onnx, the same model in 8-bit integers, which is
-faster on a CPU; its metadata say what that was measured to cost.
+faster on a CPU; its metadata say what that was measured to cost. ``wels-secost-small`` is ``small`` for short.
 """
 
 from __future__ import annotations
@@ -30,6 +30,13 @@ def installed_models() -> list[Path]:
     return sorted(folder.glob("*" + SUFFIX), key=lambda path: path.stem)
 
 
+def names() -> dict[str, Path]:
+    """The installed models by their names, and by the short ones of those that are named after the default."""
+    named = {path.stem: path for path in installed_models()}
+    short = {name.removeprefix(DEFAULT + "-"): path for name, path in named.items() if name.startswith(DEFAULT + "-")}
+    return short | named
+
+
 def find_model(
     name_or_path: str | os.PathLike[str] | None = None, precision: Precision = "auto", device: Device = "auto"
 ) -> Path:
@@ -37,7 +44,7 @@ def find_model(
 
     Parameters
     ----------
-    name_or_path : None is the default model, ``"wels-secost"``.
+    name_or_path : None is the default model, ``"wels-secost"``; ``"small"`` is ``"wels-secost-small"``.
     precision : ``"fp32"`` or ``"int8"`` is this form of it, or an error. ``"auto"`` takes a path, and a name that
         ends in ``-int8``, as it is; of another name the int8 form, if it will run on a CPU and the form lost no more
         than 0.003 mAP on held-out clips, else the fp32 form.
@@ -70,7 +77,7 @@ def find_model(
 def named_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
     """The very file that a name or a path stands for, whatever its precision; raises as :func:`find_model` does."""
     wanted = os.fspath(DEFAULT if name_or_path is None else name_or_path)
-    path = {path.stem: path for path in installed_models()}.get(wanted, Path(wanted))
+    path = names().get(wanted, Path(wanted))
     if not path.is_file():
         raise ModelError(f"{wanted}: no such model; {installed_text()}")
     return path

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from sedkit.contract import Contract, metadata_of
 from sedkit.errors import SedkitError
@@ -21,10 +19,9 @@ from sedkit.installed import DEFAULT
 from sedkit.tagger import Tagger
 from training.data.origin import sources
 from training.evaluate.robustness import conditions_table, nothing_table, of_nothing
-from training.logmel import BANDS
 from training.run import Run, read_config
 from training.scores import predict
-from training.wels import Network, WelsNet
+from training.wels import Network, multiply_adds
 
 SAME, OWN = "the same test clips", "the file's own test clips"  # what a card without, or with, a cross-validation says
 
@@ -82,13 +79,14 @@ def opening(run: Run, about: Contract, model: Path, network: Network, attributio
     """
     parameters = sum(parameter.numel() for parameter in network.wels.parameters())
     width = about.lineage["width"]
+    operations = multiply_adds(len(about.labels), width)
     size = model.stat().st_size / 1e6
     return [
         f"# {about.name}",
         "",
         f"WELS-Net (Kumar & Ithapu, SeCoST, Table 1) at {width:g} of its filters: {parameters:,} parameters, "
-        f"{size:.1f} MB, {len(about.labels)} classes, {operations(about) / 1e6:.0f} million multiply-adds for 10 s of "
-        f"sound, {operations(about) / operations(about, 1.0):.1%} of those at full width. "
+        f"{size:.1f} MB, {len(about.labels)} classes, {operations / 1e6:.0f} million multiply-adds for 10 s of "
+        f"sound, {operations / multiply_adds(len(about.labels), 1.0):.1%} of those at full width. "
         + ("This is a reduced width, as a CPU can train it." if width < 1 else "This is the full width."),
         "",
         *external_teachers(run, tested),
@@ -97,23 +95,6 @@ def opening(run: Run, about: Contract, model: Path, network: Network, attributio
         "This card is written by `python -m training.publish`; no number in it is typed by hand.",
         "",
     ]
-
-
-def operations(about: Contract, width: float | None = None) -> int:
-    """Multiply-adds of the convolutions for 10 s of sound, at the model's width or another."""
-    network = WelsNet(len(about.labels), width or about.lineage["width"]).eval()
-    count = 0
-
-    def counted(module: nn.Module, _: object, output: torch.Tensor) -> None:
-        nonlocal count
-        if isinstance(module, nn.Conv2d):
-            count += output.numel() * module.weight[0].numel()
-
-    for module in network.modules():
-        module.register_forward_hook(counted)
-    with torch.no_grad():
-        network(torch.zeros(1, 1, 1024, BANDS))
-    return count
 
 
 def data_section(run: Run) -> list[str]:

@@ -3,6 +3,9 @@
 The file is written only if ``onnx.checker`` passes, the contract reads back, and ONNX Runtime gives
 torch's scores on real clips at several lengths and batch sizes. The same weights and contract give
 the same bytes.
+
+Weights are rounded to float16 for the file (training.float16), whatever the width: ONNX Runtime must give the
+scores that torch gives with the rounded weights, and those of the network itself within a wider bound.
 """
 
 from __future__ import annotations
@@ -22,10 +25,12 @@ from sedkit.contract import Contract
 from sedkit.errors import SedkitError
 from sedkit.geometry import SAMPLE_RATE
 from training.files import replacing
+from training.float16 import folded, stored
 from training.wels import Network
 
 OPSET = 18  # ONNX Runtime >= 1.14
 TOLERANCE = 1e-4  # largest difference between torch's probabilities and ONNX Runtime's
+ROUNDING = 0.1  # largest difference that rounding the weights to float16 may make to any of them
 LENGTHS = (0.2, 0.96, 2.5, 5.0, 10.0)  # seconds, for the parity check
 BATCHES = (1, 3)
 
@@ -43,20 +48,30 @@ def export(network: Network, description: Contract, path: Path, clips: Sequence[
 
     Returns
     -------
-    The largest difference found between torch and ONNX Runtime, at most 1e-4.
+    The largest difference found between torch and ONNX Runtime with the weights of the file, at most 1e-4.
 
     Raises
     ------
     ExportError
-        If the graph's scores differ from torch's by more than that. Nothing is written.
+        If the graph's scores differ from torch's by more than that, or float16 cannot hold the weights: one is too
+        large, or rounding them changes a score by more than 0.1. Nothing is written.
     """
-    network = network.cpu().eval()
-    model = to_onnx(network, description)
+    try:
+        rounded = folded(network)
+    except SedkitError as error:
+        raise ExportError(f"{path}: not written: {error}") from None
+    model = stored(to_onnx(rounded, description))
     onnx.checker.check_model(model, full_check=True)
     serialized = model.SerializeToString(deterministic=True)
-    difference = parity(network, serialized, clips)
+    difference = parity(rounded, serialized, clips)
     if not difference <= TOLERANCE:
         raise ExportError(f"{path}: not written: ONNX Runtime and torch differ by {difference:.2g} (> {TOLERANCE:g})")
+    change = parity(network.cpu().eval(), serialized, clips)
+    if not change <= ROUNDING:
+        raise ExportError(
+            f"{path}: not written: rounding the weights to float16 changes a score by {change:.2g} (> {ROUNDING:g}): "
+            "train anew at a lower --learning-rate, or with another --seed"
+        )
     with replacing(path) as temporary:
         temporary.write_bytes(serialized)
     return difference

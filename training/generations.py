@@ -18,7 +18,7 @@ from training.reports import best_threshold, generation_report
 from training.run import Run, git_revision, read_config
 from training.scores import predict
 from training.split_scores import write_split_scores
-from training.wels import Network
+from training.wels import Network, multiply_adds
 
 NORMALISED_ON = 2000  # training clips, at most
 
@@ -108,6 +108,7 @@ def description(run: Run, rows: list[dict[str, Any]]) -> Contract:
         "supervision": [row["supervision"] for row in rows],
         "seed": run.seed,
         "width": run.settings.width,
+        "multiply_adds": multiply_adds(len(run.labels), run.settings.width),
         "git_revision": config["git_revision"],
         "export_revision": git_revision(),
         "metrics": metrics,

@@ -37,6 +37,7 @@ from training.clips import FULL_SCALE
 from training.data.augmentation import crop, without_padding
 from training.data.source import Audio, open_audio
 from training.files import replacing
+from training.float16 import restored
 from training.progress import decoding
 from training.rounding import COPIES, FINENESS, Grid, Layer, Rounded, parts, rounded
 from training.run import git_revision
@@ -86,7 +87,7 @@ def quantize(path: Path, audio: Audio, output: Path, clips: int, seed: int) -> d
     content = path.read_bytes()
     about = description(path)
     try:
-        model = onnx.load_from_string(content)
+        model = restored(onnx.load_from_string(content))
     except DecodeError:
         raise QuantizeError(f"{path}: not an ONNX file that can be read; export or copy it again") from None
     labels = audio.manifest.vocabulary.labels
@@ -147,9 +148,10 @@ def body(model: onnx.ModelProto, path: Path) -> tuple[list[Layer], list[onnx.Nod
         paddings = set(attributes(node).get("pads", [0]))
         strides = attributes(pool)["strides"] if pool else sides
         following = next_one(pool or relu, "Conv")
-        if len(node.input) < 3 or len(paddings) > 1 or len({*sides, *strides}) > 1 or following is None:
+        operands = [weights[name] for name in node.input[1:] if name in weights]
+        if len(operands) < 2 or len(paddings) > 1 or len({*sides, *strides}) > 1 or following is None:
             break
-        layers.append(Layer(weights[node.input[1]], weights[node.input[2]], paddings.pop(), sides[0]))
+        layers.append(Layer(*operands, paddings.pop(), sides[0]))
         convolutions.append(following)
     if not layers or len(convolutions) != sum(node.op_type == "Conv" for node in model.graph.node):
         raise QuantizeError(f"{path}: not the graph of a WELS-Net; export it with python -m training.export's export()")

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from sedkit.contract import EMBEDDING
 from sedkit.geometry import SPAN_FRAMES, STEP_FRAMES
-from training.logmel import FLOOR, LogMel
+from training.logmel import BANDS, FLOOR, LogMel
 
 SILENCE = 10 * math.log10(FLOOR) + 1  # dB; white noise at -70 dBFS just reaches it
 
@@ -99,3 +99,20 @@ class Network(nn.Module):
         heard = (loudest > SILENCE).unsqueeze(-1).float()
         segments = scores.segments * heard
         return Scores(segments, segments.sum(1) / heard.sum(1).clamp(min=1), scores.embedding)
+
+
+def multiply_adds(classes: int, width: float) -> int:
+    """Multiply-adds of WELS-Net's convolutions for 10 s of sound, which are 1024 frames."""
+    network = WelsNet(classes, width).eval()
+    count = 0
+
+    def counted(module: nn.Module, _: object, output: Tensor) -> None:
+        nonlocal count
+        if isinstance(module, nn.Conv2d):
+            count += output.numel() * module.weight[0].numel()
+
+    for module in network.modules():
+        module.register_forward_hook(counted)
+    with torch.no_grad():
+        network(torch.zeros(1, 1, 1024, BANDS))
+    return count

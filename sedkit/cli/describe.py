@@ -24,6 +24,7 @@ def model(path: Path) -> dict[str, Any]:
     return {
         "file": str(path),
         "name": contract.name,
+        "size": path.stat().st_size,
         "contract": VERSION,
         "precision": contract.precision,
         **NUMBERS,
@@ -37,6 +38,21 @@ def model(path: Path) -> dict[str, Any]:
             )
         ],
     }
+
+
+def megabytes(size: int) -> str:
+    """Of a size in bytes: ``28.7 MB``."""
+    return f"{size / 1e6:.1f} MB"
+
+
+def network(lineage: Mapping[str, Any]) -> str | None:
+    """What a file says of it, if anything: ``width 0.25, 355 million multiply-adds for 10 s``."""
+    parts = []
+    if isinstance(width := lineage.get("width"), int | float):
+        parts.append(f"width {width:g}")
+    if isinstance(work := lineage.get("multiply_adds"), int):
+        parts.append(f"{work / 1e6:,.0f} million multiply-adds for 10 s")
+    return ", ".join(parts) or None
 
 
 def calibration(kind: Mapping[str, Any], lineage: Mapping[str, Any]) -> str:

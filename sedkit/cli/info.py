@@ -21,8 +21,8 @@ def command(ctx: click.Context, files: tuple[str, ...], format_name: str) -> Non
     """Describe recordings and models.
 
     Of a recording: format, rate, channels, bits, duration. Of a model (an ONNX file, or the name of an installed one):
-    its classes with their thresholds, its precision and what that cost, its licence, and how it came to be. --format
-    json prints one object a line.
+    its size, its classes with their thresholds, its precision and what that cost, its licence, and how it came to be.
+    --format json prints one object a line.
 
     \b
     Examples:
@@ -49,11 +49,11 @@ def command(ctx: click.Context, files: tuple[str, ...], format_name: str) -> Non
 
 def is_model(file: str) -> bool:
     """Whether this is an ONNX file or, where no file has that name, the name of an installed model."""
-    from sedkit.installed import SUFFIX, installed_models
+    from sedkit.installed import SUFFIX, names
 
     if Path(file).suffix.lower() == SUFFIX:
         return True
-    return not Path(file).exists() and file in (path.stem for path in installed_models())
+    return not Path(file).exists() and file in names()
 
 
 def describe_audio(file: str) -> tuple[dict[str, Any], str]:
@@ -87,6 +87,8 @@ def describe_model(file: str) -> tuple[dict[str, Any], str]:
         "contract": model["contract"],
         "input": f"{rate} Hz, mono",
         "segments": f"{model['segment_span'] / rate:.2f} s, one every {model['segment_hop'] / rate:.2f} s",
+        "size": describe.megabytes(model["size"]),
+        "network": describe.network(model["lineage"]),
         "precision": model["precision"],
         "licence": model["license"],
         "calibration": describe.calibration(model["calibration"], model["lineage"]),
@@ -95,7 +97,7 @@ def describe_model(file: str) -> tuple[dict[str, Any], str]:
         **{
             name.replace("_", " "): value
             for name, value in model["lineage"].items()
-            if name not in ("metrics", "quantisation", "calibrated_on")
+            if name not in ("metrics", "quantisation", "calibrated_on", "width", "multiply_adds")
         },
     }
     names = [label["name"] for label in model["labels"]]

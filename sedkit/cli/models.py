@@ -13,14 +13,16 @@ import click
 def command(ctx: click.Context, format_name: str) -> None:
     """List the installed models.
 
-    Of each: its name, its precision, the number of its classes, its licence, its metrics, and where the file is.
-    NAME-int8 is the faster form of NAME for CPUs; --precision chooses between them, and (default) is what runs on this
-    machine if nothing is chosen. --format json prints one object a line, with the names of the classes. sedkit info
-    shows everything about one of them.
+    Of each: its name, its precision, its size, how wide its network is and what that computes, the number of its
+    classes, its licence, its metrics, and where the file is. NAME-int8 is the faster form of NAME for CPUs; --precision
+    chooses between them, and (default) is what runs on this machine if nothing is chosen. --model takes another by
+    its name, of which "wels-secost-" may be left out. --format json prints one object a line, with the names of the
+    classes. sedkit info shows everything about one of them.
 
     \b
     Examples:
       sedkit models
+      sedkit tag --model small clip.wav      wels-secost-small
       sedkit models --format json | jq -r .path
     """
     from sedkit.cli import complain, describe
@@ -45,6 +47,9 @@ def command(ctx: click.Context, format_name: str) -> None:
             "name": path.stem,
             "default": path == default,
             "precision": model["precision"],
+            "size": model["size"],
+            "width": model["lineage"].get("width"),
+            "multiply_adds": model["lineage"].get("multiply_adds"),
             "classes": len(model["labels"]),
             "license": model["license"],
             "metrics": model["lineage"].get("metrics", {}),
@@ -56,7 +61,8 @@ def command(ctx: click.Context, format_name: str) -> None:
         else:
             title = path.stem + (" (default)" if record["default"] else "")
             classes = f"{record['classes']} (sedkit info {path.stem} lists them)"
-            rows = {"precision": record["precision"], "classes": classes, "licence": record["license"]}
+            rows = {"precision": record["precision"], "size": describe.megabytes(record["size"])}
+            rows |= {"network": describe.network(model["lineage"]), "classes": classes, "licence": record["license"]}
             rows |= describe.metrics(record["metrics"]) | describe.quantisation(model["lineage"])
             rows |= {"path": record["path"]}
             click.echo(("\n" if position else "") + describe.block(title, rows))

@@ -20,10 +20,10 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of installed models, then files."""
-    from sedkit.installed import installed_models
+    from sedkit.installed import names
 
-    names = [path.stem for path in installed_models() if path.stem.startswith(incomplete)]
-    return [CompletionItem(name) for name in names] + [CompletionItem(incomplete, type="file")]
+    known = [name for name in names() if name.startswith(incomplete)]
+    return [CompletionItem(name) for name in known] + [CompletionItem(incomplete, type="file")]
 
 
 classes = click.option(
@@ -39,7 +39,7 @@ model = click.option(
     "-m",
     metavar="NAME|PATH",
     shell_complete=complete_model,
-    help="An installed model (see sedkit models) or an ONNX file.",
+    help="An installed model by its name, full or short (see sedkit models), or an ONNX file.",
 )
 device = click.option(
     "--device",

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from sedkit.cli import COMMANDS, describe, main
 from sedkit.cli.options import split_classes
-from sedkit.contract import Label
+from sedkit.contract import Contract, Label, metadata_of
 from sedkit.tagger import Tagger
 from sedkit.views import TagsView
 from tests.conftest import LABELS, make_sound
@@ -315,6 +316,9 @@ def test_models(sedkit, model_path: Path, monkeypatch: pytest.MonkeyPatch):
         "name": "test",
         "default": False,
         "precision": "fp32",
+        "size": model_path.stat().st_size,
+        "width": None,
+        "multiply_adds": None,
         "classes": ALL,
         "license": "CC0-1.0",
         "metrics": {},
@@ -322,6 +326,36 @@ def test_models(sedkit, model_path: Path, monkeypatch: pytest.MonkeyPatch):
         "labels": [label.name for label in LABELS],
     }
     assert str(model_path) in sedkit("models", model=None).stdout
+
+
+def test_a_model_beside_the_default(sedkit, clips: Path, model_path: Path, tmp_path: Path, monkeypatch):
+    """Listed with what its file says of it, described and used by its short name."""
+    monkeypatch.setattr("sedkit.installed.__file__", str(tmp_path / "sedkit" / "installed.py"))
+    (tmp_path / "models").mkdir()
+    onnx, description = pytest.importorskip("onnx"), Contract.from_metadata(metadata_of(model_path))
+    metrics = {"test": {"accuracy": 0.9012, "mAP": 0.85}}
+    for name, lineage in (
+        ("wels-secost", {"width": 1.0, "multiply_adds": 5_480_000_000, "metrics": metrics}),
+        ("wels-secost-small", {"width": 0.25}),
+    ):
+        model = onnx.load(model_path)
+        onnx.helper.set_model_props(model, replace(description, name=name, lineage=lineage).to_metadata())
+        onnx.save(model, tmp_path / "models" / f"{name}.onnx")
+    listed = sedkit("models", model=None).stdout
+    first, second = listed.split("\n\n")
+    megabytes = f"{(tmp_path / 'models' / 'wels-secost.onnx').stat().st_size / 1e6:.1f} MB"
+    assert first.startswith("wels-secost (default)\n")
+    for text in (megabytes, "width 1, 5,480 million multiply-adds for 10 s", "5 (sedkit", "accuracy 0.901, mAP 0.85"):
+        assert text in first
+    assert second.startswith("wels-secost-small\n")
+    assert re.search(r"network +width 0\.25\n", second)
+    assert [found["width"] for found in objects(sedkit("models", "-f", "json", model=None))] == [1.0, 0.25]
+    assert sedkit("info", "small", model=None).stdout.startswith("wels-secost-small\n")
+    assert sedkit("tag", clips / "a.wav", model="small").exit_code == 0
+    refused = sedkit("tag", clips / "a.wav", model="smaller")
+    assert (refused.exit_code, refused.stderr) == (
+        1, "sedkit: error: smaller: no such model; installed: wels-secost, wels-secost-small\n"
+    )  # fmt: skip
 
 
 def test_what_integers_change():

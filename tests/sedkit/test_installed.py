@@ -46,14 +46,31 @@ def test_a_source_checkout_finds_the_models_beside_the_package(tmp_path, monkeyp
     assert find_model() == tmp_path / "models" / "wels-secost.onnx"
 
 
+def test_models_named_after_the_default_have_short_names(tmp_path, monkeypatch):
+    folder = tmp_path / "models"
+    folder.mkdir()
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "sedkit" / "installed.py"))
+    for name in ("wels-secost", "wels-secost-int8", "wels-secost-small", "wels-secost-tiny", "tiny"):
+        (folder / f"{name}.onnx").write_bytes(b"")
+    small = folder / "wels-secost-small.onnx"
+    assert find_model("small") == find_model("wels-secost-small") == named_model("small") == small
+    assert named_model("tiny") == folder / "tiny.onnx"  # its full name
+    monkeypatch.chdir(folder)
+    (folder / "small").write_bytes(b"")
+    assert find_model("small") == small
+    assert find_model("./small") == Path("./small")
+    with pytest.raises(ModelError, match=r"^smal: no such model; installed: tiny, wels-secost, wels-secost-int8, "):
+        find_model("smal")
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_path: Path, description: Contract) -> Path:
-    """A folder of installed models: ``wels-secost`` in both forms, ``lossy`` whose int8 form is bad, ``plain``."""
+    """Installed models: ``wels-secost`` and ``-small`` in both forms, ``lossy`` whose int8 form is bad, ``plain``."""
     folder = tmp_path / "sedkit" / "models"
     folder.mkdir(parents=True)
     monkeypatch.setattr(module, "__file__", str(folder.parent / "installed.py"))
     monkeypatch.setattr(module, "expects_gpu", lambda device: device == "cuda")
-    for name, lost in (("wels-secost", 0.003), ("lossy", 0.0031)):
+    for name, lost in (("wels-secost", 0.003), ("wels-secost-small", 0.0), ("lossy", 0.0031)):
         write(model_path, folder / f"{name}.onnx", description)
         write(model_path, folder / f"{name}-int8.onnx", quantised(description, lost))
     write(model_path, folder / "plain.onnx", description)
@@ -82,6 +99,12 @@ def write(model_path: Path, path: Path, contract: Contract) -> None:
         ("wels-secost", "auto", "cpu", "wels-secost-int8"),
         ("wels-secost-int8", "auto", "cuda", "wels-secost-int8"),
         ("wels-secost-int8", "fp32", "cpu", "wels-secost"),
+        ("small", "auto", "cpu", "wels-secost-small-int8"),
+        ("small", "auto", "cuda", "wels-secost-small"),
+        ("small", "fp32", "cpu", "wels-secost-small"),
+        ("small", "int8", "cuda", "wels-secost-small-int8"),
+        ("small-int8", "auto", "cuda", "wels-secost-small-int8"),
+        ("wels-secost-small", "auto", "cpu", "wels-secost-small-int8"),
         ("lossy", "auto", "cpu", "lossy"),
         ("lossy", "int8", "cpu", "lossy-int8"),
         ("plain", "auto", "cpu", "plain"),

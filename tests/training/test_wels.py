@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sedkit import geometry
-from training.wels import Network, WelsNet
+from training.wels import Network, WelsNet, multiply_adds
 
 TABLE_1 = [  # layer, output size for an input of 1 x 1024 x 64
     ("B1.0", (64, 1024, 64)),
@@ -107,6 +107,14 @@ def test_any_length_gives_the_segments_that_the_geometry_promises(samples: int) 
     with torch.no_grad():
         scores = network(torch.zeros(1, samples))
     assert scores.segments.shape == (1, geometry.segment_count(samples), 2)
+
+
+def test_multiply_adds_are_those_of_table_1() -> None:
+    """Output positions of each layer times its weights."""
+    blocks = zip((1, 64, 128, 256), (64, 128, 256, 512), (1024 * 64, 256 * 16, 128 * 8, 64 * 4), strict=True)
+    convolutions = sum(positions * 9 * (one + other) * other for one, other, positions in blocks)
+    last = 30 * (512 * 6 * 2048 + 2048 * 1024 + 1024 * 1024 + 1024 * 527)
+    assert multiply_adds(527, 1.0) == convolutions + last
 
 
 def test_ten_seconds_have_thirty_segments() -> None:
