@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import platform
 import shlex
 import subprocess
@@ -299,15 +298,12 @@ def read_supervision(config: dict[str, Any]) -> list[Supervision]:
 
 @cache
 def git_revision() -> str:
-    """Commit of the source tree, with ``-dirty`` where it has changes.
-
-    Outside a checkout it is what SEDKIT_REVISION says, which whoever copies the tree may set, or ``unknown``.
-    """
+    """Commit of the source tree, with ``-dirty`` where it has changes; ``unknown`` outside a checkout."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("SEDKIT_REVISION", "unknown")
+        return "unknown"
     return done.stdout.strip()
 
 
