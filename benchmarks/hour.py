@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import Row, Setup, Unavailable, at_least, packages, race, ratios, seconds
-from benchmarks.networks import full_width, shipped
+from benchmarks.networks import full_width, small_model
 from sedkit.audio import open_audio
 from sedkit.cli import main
 
@@ -35,7 +35,7 @@ def measure(setup: Setup) -> Iterator[Row]:
     length, trial = (20.0, 5.0) if setup.quick else (SECONDS, 60.0)
     trial_wav = setup.recordings.write_wav(setup.scratch / "trial.wav", trial)
     yamnets = ways_of_yamnet(setup, trial_wav)
-    models, small = full_width(setup), shipped(setup)
+    models, small = full_width(setup), small_model(setup)
     own = {
         f"{models.name}, fp32": (models.fp32, None),
         f"{models.name}, int8": (models.int8, FULL_WIDTH),

@@ -1,4 +1,4 @@
-"""The networks that are timed, as sedkit models, fp32 and int8: WELS-Net of full width, and the shipped model.
+"""The networks that are timed, as sedkit models, fp32 and int8: WELS-Net of full width, and the small model.
 
 No trained network of full width is at hand, and speed does not need one. Weights are drawn with a fixed seed, and
 batch normalisation and the front end take their statistics from real sound, so that activations have the ranges and
@@ -57,10 +57,10 @@ class Models:
 def full_width(setup: Setup) -> Models:
     """WELS-Net with all of Table 1's filters and AudioSet's 527 classes, made if need be.
 
-    In a quick run, the shipped model takes its place.
+    In a quick run, the small model takes its place.
     """
     if setup.quick:
-        return shipped(setup)
+        return small_model(setup)
     stem = cache_folder() / f"wels-full-{_key(setup.recordings)}"
     models = Models("full width", stem.with_suffix(".fp32.onnx"), stem.with_suffix(".int8.onnx"))
     if not models.fp32.exists():
@@ -70,15 +70,15 @@ def full_width(setup: Setup) -> Models:
     return models
 
 
-def shipped(setup: Setup) -> Models:
-    """The default model that comes with sedkit; quantised here if it comes without an int8 form."""
-    fp32 = find_model(precision="fp32")
+def small_model(setup: Setup) -> Models:
+    """The small model that comes with sedkit; quantised here if it comes without an int8 form."""
+    fp32 = find_model("small", precision="fp32")
     int8 = sibling(fp32, "int8")
     if not int8.exists():
         int8 = cache_folder() / f"{fp32.stem}-{_key(setup.recordings, fp32)}.int8.onnx"
     if not int8.exists():
         _quantise(fp32, int8, setup.recordings)
-    return Models("shipped model", fp32, int8)
+    return Models("small model", fp32, int8)
 
 
 def cache_folder() -> Path:

@@ -1,7 +1,7 @@
 """(2) int8 against fp32: how much faster, and how far apart the scores are.
 
 Both run as sedkit runs them (``Model.segments``), on all CPUs, on the same recordings. The difference is looked at on
-the full-width network, whose weights are random, and on the shipped model, whose weights are trained.
+the full-width network, whose weights are random, and on the small model, whose weights are trained.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import Round, Row, Setup, at_least, at_most, race, ratios, seconds
-from benchmarks.networks import full_width, shipped
+from benchmarks.networks import full_width, small_model
 from sedkit.model import Model
 
 SPEED, DIFFERENCE = at_least(1.8), at_most(0.03)
@@ -34,7 +34,7 @@ def measure(setup: Setup) -> Iterator[Row]:
         details={"seconds_of_sound": length, "fp32_seconds": fp32, "int8_seconds": int8},
     )
     yield difference(models.name, rounds)
-    small = shipped(setup)
+    small = small_model(setup)
     if small != models:
         yield difference(small.name, run(small.fp32, small.int8, setup))
 

@@ -73,7 +73,7 @@ def conditions(results: dict[str, Any]) -> list[str]:
     machine, commit = results["machine"], results["commit"]
     features = " ".join(machine["features"]) or "no vector extensions known to the table"
     versions = ", ".join(f"{package} {version}" for package, version in results["versions"].items())
-    quick = "QUICK run on the shipped model and short recordings: no figure counts. " if results["quick"] else ""
+    quick = "QUICK run on the small model and short recordings: no figure counts. " if results["quick"] else ""
     revision = f"{(commit['revision'] or 'unknown')[:10]}{' and changes' if commit['changed'] else ''}"
     return [
         f"{quick}{results['date'][:10]}, revision {revision}, {results['repeats']} rounds. "

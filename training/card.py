@@ -116,7 +116,9 @@ def data_section(run: Run) -> list[str]:
 
 
 def results_section(run: Run, rows: list[dict[str, Any]]) -> list[str]:
-    return ["## Results of every generation", "", *generations(run, rows)]
+    tested = sum(entry["positives"] > 0 for entry in rows[-1]["test"]["classes"])
+    some = [f"The test split has clips of {tested} of the {len(run.labels)} classes; the others are in no mean.", ""]
+    return ["## Results of every generation", "", *generations(run, rows), *(some if tested < len(run.labels) else [])]
 
 
 def own_section(run: Run, rows: list[dict[str, Any]], test: Heard) -> list[str]:
@@ -155,9 +157,22 @@ def generations(run: Run, rows: list[dict[str, Any]]) -> list[str]:
     return [
         table,
         "",
-        f"{last['clips']} test clips, one seed ({run.seed}). What ships is {place(rows)}.{change}",
+        f"{last['clips']} test clips, one seed ({run.seed}). What ships is {place(rows)}.{change}"
+        f"{ended_early(run, rows)}",
         "",
     ]
+
+
+def ended_early(run: Run, rows: list[dict[str, Any]]) -> str:
+    """A sentence on each network whose training was ended before its last epoch."""
+    said = ""
+    for row in rows:
+        number = row["generation"]
+        epochs = len((run.generation(number) / "metrics.jsonl").read_text("utf-8").splitlines())
+        if epochs < run.settings.epochs:
+            name = f"student {number}" if number else "Teacher-0"
+            said += f" The training of {name} was ended after {epochs} of its {run.settings.epochs} epochs."
+    return said
 
 
 def int8_section(model: Path, int8: Path) -> list[str]:
