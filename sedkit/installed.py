@@ -33,8 +33,8 @@ def installed_models() -> list[Path]:
 def names() -> dict[str, Path]:
     """The installed models by their names, and by the short ones of those that are named after the default."""
     named = {path.stem: path for path in installed_models()}
-    short = {name.removeprefix(DEFAULT + "-"): path for name, path in named.items() if name.startswith(DEFAULT + "-")}
-    return short | named
+    beside = (name for name in named if name.startswith(DEFAULT + "-") and name != DEFAULT + INT8)
+    return {name.removeprefix(DEFAULT + "-"): named[name] for name in beside} | named
 
 
 def find_model(

@@ -36,7 +36,7 @@ def bring(teacher: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[s
         If it cannot be read, is not finished, or is about other classes, or a listener about another manifest.
     """
     if teacher.is_dir():
-        return _of_run(teacher, to, labels)
+        return _of_run(teacher, to, data, labels)
     about = listeners.load(teacher, data, labels).about
     with replacing(to) as temporary:
         shutil.copyfile(teacher, temporary)
@@ -60,7 +60,7 @@ def read(path: Path, data: str, labels: Sequence[Label], clips: int) -> Asked:
     return Asked(Generation(network), np.zeros(clips, np.int64))
 
 
-def _of_run(run: Path, to: Path, labels: Sequence[Label]) -> dict[str, Any]:
+def _of_run(run: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[str, Any]:
     from training.run import read_config  # which reads teachers through this module
 
     config = read_config(run)
@@ -72,15 +72,18 @@ def _of_run(run: Path, to: Path, labels: Sequence[Label]) -> dict[str, Any]:
         raise TeacherError(f"{run}: learnt other classes; a teacher must know those of the manifest")
     report, width = read_generation(generation), config["settings"]["width"]
     network = load(generation / "network.pt")["network"]
+    same = config["manifest_sha256"] == data  # else its figures are of other clips
     about = {
         "teacher": f"generation {last} of an earlier cascade, width {width:g}",
         "model": config["model"]["name"],
-        "metrics": {
-            split: {key: round(report[split][key], 4) for key in ("mAP", "accuracy")}
-            for split in ("validation", "test")
-            if split in report
-        },
+        "metrics": {split: _figures(report[split]) for split in ("validation", "test") if same and split in report},
     }
     halves = {name: value.half() if value.is_floating_point() else value for name, value in network.items()}
+    if not all(value.isfinite().all() for value in halves.values()):
+        raise TeacherError(f"{run}: generation {last} has weights that float16 cannot hold; it cannot be asked")
     save({"network": halves, "width": width, "about": about}, to)
     return about
+
+
+def _figures(split: dict[str, Any]) -> dict[str, float]:
+    return {key: round(split[key], 4) for key in ("mAP", "accuracy") if split[key] is not None}

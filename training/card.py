@@ -45,7 +45,8 @@ def learnt(run: Run, rows: list[dict[str, Any]]) -> str:
     clips = read_config(run.directory)["clips"]
     return (
         f"WELS-Net at {run.settings.width:g} of its width, {len(run.labels)} classes, trained on {clips['train']} "
-        f"clips with {clips['validation']} more to choose the epoch; {place(rows)}."
+        f"clips with {clips['validation']} more to {'choose the epoch' if run.settings.chosen else 'calibrate it'}; "
+        f"{place(rows)}."
     )
 
 
@@ -63,7 +64,7 @@ def external_teachers(run: Run, tested: str) -> list[str]:
     lines, config = [], read_config(run.directory)
     for name, about in config.get("teachers", {}).items():
         shares = [stage[name] for stage in config["supervision"] if name in stage]
-        figures = ", ".join(f"{key} {value:.3f}" for key, value in about["metrics"]["test"].items())
+        figures = ", ".join(f"{key} {value:.3f}" for key, value in about["metrics"].get("test", {}).items())
         itself = f", itself with {figures} on {tested}" if figures else ""
         lines.append(
             f"An external teacher has {' and '.join(f'{share:g}' for share in shares)} of the say beside the labels: "
@@ -100,6 +101,7 @@ def opening(run: Run, about: Contract, model: Path, network: Network, attributio
 def data_section(run: Run) -> list[str]:
     manifest = run.manifest
     counts = Counter(zip(sources(manifest), manifest.licenses, manifest.splits, strict=True))
+    held_out = "its epoch and its thresholds are" if run.settings.chosen else "its thresholds are"
     lines = ["## Data", "", "| source | licence | train | validation | test |", "|---|---|---|---|---|"]
     for name, license in sorted({key[:2] for key in counts}):
         cells = [str(counts[name, license, split]) for split in ("train", "validation", "test")]
@@ -107,10 +109,9 @@ def data_section(run: Run) -> list[str]:
     return [
         *lines,
         "",
-        "The network is fitted to the training split, its epoch and its thresholds are chosen on the validation "
-        "split, and the test split is used for nothing but the figures below. Clips of one recording, speaker or "
-        "track never lie in two splits. Training clips lose the digital silence that pads them; test clips are "
-        "scored whole.",
+        f"The network is fitted to the training split, {held_out} chosen on the validation split, and the test split "
+        "is used for nothing but the figures below. Clips of one recording, speaker or track never lie in two splits. "
+        "Training clips lose the digital silence that pads them; test clips are scored whole.",
         "",
     ]
 

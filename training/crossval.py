@@ -18,6 +18,7 @@ import json
 import math
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,14 @@ import click
 from click.core import ParameterSource
 
 from sedkit.errors import SedkitError
+from training.data.source import open_audio
 from training.deadline import Deadline
 from training.experiments import OF_MACHINE, flags, resumable, train
 from training.files import write_json
 from training.folds import write_folds
 from training.options import seconds
 from training.preset import Options
+from training.progress import decoding
 from training.secost import main as secost
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -73,7 +76,7 @@ def main(
     All other options are those of training.secost, whose --help lists them; {fold} in them stands for the name of the
     fold. Groups (clips of one recording) that lie in several folds are not learnt from where one of their clips is
     tested on. --launch echo writes the manifests of the folds and trains nothing. Several folds at a time (--jobs) make
-    better use of a GPU, once their clips are decoded.
+    better use of a GPU; each then writes how it goes into a file beside its run.
 
     \b
     Examples:
@@ -92,7 +95,7 @@ def main(
         if esc50 or shipped:
             folds = write_folds("esc50" if esc50 else "shipped", esc50 or shipped, directory, validation_share)
         else:
-            places = (Path(os.path.relpath(path, directory)) for path in manifests)  # both may be moved together
+            places = (Path(os.path.relpath(path.resolve(), directory.resolve())) for path in manifests)
             folds = {str(number): place for number, place in enumerate(places, start=1)}
         with resumable():
             train_folds(directory, folds, given, launch, deadline, jobs)
@@ -132,6 +135,10 @@ def train_folds(
         If not all could be finished (training.experiments.train).
     """
     claim(directory, folds, given)
+    if jobs > 1:  # else each of them would decode the clips
+        for manifest in folds.values():
+            with decoding() as progress:
+                open_audio(str(directory / manifest), given.get("vocabulary"), given.get("on_error", "stop"), progress)
     runs = {}
     for fold, manifest in folds.items():
         run = directory / f"fold-{fold}"
@@ -156,14 +163,20 @@ def claim(directory: Path, folds: dict[str, Path], given: Options, write: bool =
         If another cross-validation is there.
     """
     options = flags({name: given[name] for name in given if name not in OF_MACHINE})
-    about = {"folds": {fold: str(path) for fold, path in folds.items()}, "options": options}
     if not (directory / "crossval.json").exists():
         if write:
-            write_json(directory / "crossval.json", about)
-    elif read(directory) != about:
+            named = {fold: str(path) for fold, path in folds.items()}
+            write_json(directory / "crossval.json", {"folds": named, "options": options})
+        return
+    about = read(directory)
+    if about["options"] != options or _places(directory, about["folds"]) != _places(directory, folds):
         raise CrossValidationError(
             f"{directory}: holds a cross-validation of other folds or with other options; name another --run"
         )
+
+
+def _places(directory: Path, folds: Mapping[str, Path | str]) -> dict[str, Path]:
+    return {fold: (directory / path).resolve() for fold, path in folds.items()}
 
 
 def read(directory: Path) -> dict[str, Any]:

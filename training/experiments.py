@@ -120,15 +120,21 @@ def train(runs: dict[str, tuple[Path, list[str]]], launch: str, deadline: Deadli
                 limit = [] if math.isinf(left) else ["--stop-after", f"{left:.0f}s"]
                 command = [*launcher(launch), *waiting.pop(name), *limit]
                 click.echo(f"{name}: {shlex.join(command)}", err=True)
-                processes.start(name, command)
+                log = runs[name][0].with_suffix(".log") if jobs > 1 else None
+                if log:
+                    log.parent.mkdir(parents=True, exist_ok=True)
+                    click.echo(f"{name}: says how it goes in {log}", err=True)
+                processes.start(name, command, log)
             name, code = processes.next_to_end()
             codes[name] = code
-            if code in STOPPED or (code == 0 and not finished(runs[name][0])):
+            if code in STOPPED or processes.stopped or (code == 0 and not finished(runs[name][0])):
                 waiting.clear()  # interrupted, or the time is over
     if stopped := set(codes.values()) & STOPPED:
         raise SystemExit(128 + abs(stopped.pop()) % 128)
     if failed := [f"{name} (exit code {code})" for name, code in codes.items() if code]:
-        raise click.ClickException(f"not finished: {', '.join(failed)}; what each said stands above")
+        raise click.ClickException(
+            f"not finished: {', '.join(failed)}; what each said stands {'in their logs' if jobs > 1 else 'above'}"
+        )
     if not all(finished(run) for run, _ in runs.values()):
         raise Stopped
 

@@ -89,7 +89,7 @@ def fit(
     deadline = deadline or Deadline()
     while len(course.history) < settings.epochs:
         row = _train_epoch(course, clips, targets, report, deadline)
-        if row["epoch"] % settings.validate_every == 0 or row["epoch"] == settings.epochs:
+        if settings.validated(row["epoch"]):
             row |= _validate(course, validation)
         course.end_epoch(row)
         report(row)
@@ -130,7 +130,7 @@ class _Course:
         self.best: dict[str, Any] = {"score": -1.0}
         self.progress = _Progress()
         self.saved, self.saving = time.monotonic(), 1.0  # when the last checkpoint was, and how long it took
-        self.due = True  # is one to be written after this epoch?
+        self.kept = 0  # epochs that it holds
         self.pace = math.inf  # seconds between two looks at the loss, at best
 
     @property
@@ -147,13 +147,14 @@ class _Course:
         try:
             self.trainer.restore(state["trainer"])
             self.history, self.best, self.progress = state["history"], state["best"], _Progress(**state["progress"])
+            self.kept = len(self.history)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             what = str(error).partition("\n")[0]
             raise CheckpointError(f"{path}: not of this run ({what}); remove it, and --resume makes it anew") from None
 
     def diverged(self, what: str) -> SedkitError | distributed.Elsewhere:
         """The error, where ``what`` is no number any more."""
-        kept = f"the checkpoint of epoch {len(self.history)} is kept" if self.history else "nothing to keep yet"
+        kept = f"the checkpoint of epoch {self.kept} is kept" if self.kept else "nothing to keep yet"
         return distributed.everywhere(
             TrainingError(
                 f"{self.directory}: epoch {self.epoch}: {what}; {kept}. "
@@ -171,7 +172,7 @@ class _Course:
         state |= {"history": self.history, "best": self.best}
         distributed.on_first(lambda: save(state, self.directory / "checkpoint.pt"))
         self.saved = time.monotonic()
-        self.saving, self.due = self.saved - started, False
+        self.saving, self.kept = self.saved - started, len(self.history)
 
     def end_epoch(self, row: dict[str, Any]) -> None:
         """Add the metrics of the epoch that went on, keep its network if it is the best, and write all that down."""
@@ -182,7 +183,7 @@ class _Course:
             weights = {name: value.cpu().clone() for name, value in self.trainer.result.state_dict().items()}
             self.best = {"score": score, "epoch": row["epoch"], "network": weights}
         distributed.on_first(self._write_metrics)  # first: no epoch with a checkpoint may lack there
-        if self.due or distributed.decided(time.monotonic() - self.saved > SPARED * self.saving):
+        if not self.kept or distributed.decided(time.monotonic() - self.saved > SPARED * self.saving):
             self.save()
 
     def _write_metrics(self) -> None:
@@ -235,7 +236,9 @@ def _look(course: _Course, deadline: Deadline, over: bool) -> None:
     """Is all well, and time left to the next look, or, where the epoch is ``over``, for its validation?"""
     if not math.isfinite(course.progress.loss):
         raise course.diverged(f"the loss is {course.progress.loss}")
-    validating = max((row.get("validation_seconds", 0.0) for row in course.history), default=0.0)
+    validating = 0.0
+    if course.settings.validated(course.epoch):
+        validating = max((row.get("validation_seconds", 0.0) for row in course.history), default=0.0)
     stop = not deadline.fits((validating if over else 2 * course.pace) + 2 * course.saving)
     if stop or distributed.decided(time.monotonic() - course.saved > EVERY):
         course.save()

@@ -9,7 +9,7 @@ training.checkpoint, therefore belongs to one manifest: ``listener``, its state 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from training.data.augmentation import crop, without_padding
 from training.data.source import Audio
 from training.folds import parts as parts_of
 from training.predictions import TeacherError
-from training.regression import regression
+from training.regression import Regression, without_each_part
 
 COLUMN, STEP, POINTS = 400, 160, 512  # samples under the analysis window, and between two; DFT points
 BINS, BANDS = POINTS // 2 + 1, 64
@@ -43,7 +43,6 @@ FEATURES = 2 * peers.EMBEDDING
 PARTS = 5  # of the training clips, by group; each is told by what was fitted on the others
 CROPS, SAMPLES = 2, 40_960  # crops of each training clip that are fitted to beside the whole; 2.56 s
 STRENGTHS = (10.0, 30.0, 100.0)  # of the regressions' regularisation, to choose from
-Regression = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 class Yamnet(nn.Module):
@@ -109,14 +108,13 @@ class Listener(nn.Module):
             logits = (features.float() - self.mean) / self.spread @ self.weight  # [parts + 1, batch, classes]
             return torch.sigmoid(logits[part, torch.arange(len(part), device=part.device)] + self.offset[part])
 
-    def take(self, features: NDArray[np.float64], fitted: Sequence[Regression]) -> None:
-        """Tell as ``fitted`` do, which were fitted to ``features`` [n, 2048] or to some of them."""
-        mean, spread = features.mean(0), features.std(0) + 0.01
-        asked = np.vstack([mean, mean + np.diag(spread)])
+    def take(self, fitted: Sequence[Regression]) -> None:
+        """Tell as ``fitted`` do, each in the terms of the last."""
+        mean, spread = fitted[-1].mean, fitted[-1].spread
         for part, one in enumerate(fitted):
-            p = one(asked)
-            logits = torch.from_numpy(np.log(p) - np.log1p(-p))
-            self.offset[part], self.weight[part] = logits[0], logits[1:] - logits[0]
+            logits = one.offset + (mean - one.mean) / one.spread @ one.weight  # of the mean
+            self.offset[part] = torch.from_numpy(logits)
+            self.weight[part] = torch.from_numpy(one.weight * (spread / one.spread)[:, None])
         self.mean.copy_(torch.from_numpy(mean))
         self.spread.copy_(torch.from_numpy(spread))
 
@@ -153,7 +151,9 @@ def read_yamnet(model: Path) -> Yamnet:
     try:
         if model.suffix == ".pt":
             state = load_state(model)["listener"]
-            network.load_state_dict({name[7:]: value for name, value in state.items() if name.startswith("yamnet.")})
+            network.load_state_dict(
+                {name.removeprefix("yamnet."): state[name] for name in state if name.startswith("yamnet.")}
+            )
             return network
         network.load_state_dict(dict(_weights(peers.Yamnet(model)._interpreter, network)))
     except (CheckpointError, LookupError, TypeError):
@@ -221,7 +221,8 @@ def fit(yamnet: Yamnet, audio: Audio) -> tuple[Fitted, NDArray[np.float32]]:
     features, targets = views.reshape(-1, FEATURES).astype(np.float64), np.repeat(manifest.targets(train), often, 0)
     listener = Listener(PARTS, len(manifest.vocabulary))
     listener.yamnet.load_state_dict(yamnet.state_dict())
-    listener.take(features, crossfitted(features, targets, np.repeat(parts[train], often), yamnet.mel.device))
+    part = np.repeat(parts[train], often)
+    listener.take(without_each_part(features, targets, part, STRENGTHS, yamnet.mel.device))
     parts[parts < 0] = PARTS
     said = listener.told(torch.from_numpy(whole), torch.from_numpy(parts)).numpy()
     return Fitted(listener, parts, {}), said
@@ -250,33 +251,6 @@ def _features(yamnet: Yamnet, clips: NDArray[np.int16]) -> NDArray[np.float32]:
     waveforms = torch.from_numpy(clips / np.float32(FULL_SCALE))
     features: NDArray[np.float32] = yamnet(waveforms.to(yamnet.mel.device)).cpu().numpy()
     return features
-
-
-def crossfitted(
-    features: NDArray[np.float64],
-    targets: NDArray[np.float32],
-    part: NDArray[np.int64],
-    device: torch.device | str = "cpu",
-) -> list[Regression]:
-    """Regressions fitted on all of ``features`` [n, 2048] but those of each ``part`` [n], and last one on all.
-
-    Their strength is what tells the features of the parts best.
-    """
-
-    def others(strength: float) -> list[Regression]:
-        learnt = [part != held for held in range(PARTS)]
-        return [regression(features[rows], targets[rows], strength, device) for rows in learnt]
-
-    def loss(fitted: list[Regression]) -> float:
-        said = np.empty(targets.shape)
-        for held, one in enumerate(fitted):
-            said[part == held] = one(features[part == held])
-        p = said.clip(1e-6, 1 - 1e-6)
-        return float(-(targets * np.log(p) + (1 - targets) * np.log(1 - p)).mean())
-
-    found = {strength: others(strength) for strength in STRENGTHS}
-    best = min(found, key=lambda strength: loss(found[strength]))
-    return [*found[best], regression(features, targets, best, device)]
 
 
 def save(path: Path, fitted: Fitted, data: str, labels: Sequence[Label]) -> None:

@@ -95,7 +95,13 @@ NETWORK = (
         help="Of the training of WELS-Net  [default: bf16 on CUDA, float32 on the CPU].",
     ),
     click.option("--sync-bn", is_flag=True, help="Batch statistics over all processes, not of each alone."),
-    click.option("--validate-every", type=click.IntRange(1), default=1, help="Epochs; and always after the last."),
+    click.option(
+        "--validate-every",
+        type=click.IntRange(1),
+        default=1,
+        help="Epochs between two looks at the validation split; after the last there is one in any case. Of those that "
+        "were looked at, the best is kept.",
+    ),
     click.option(
         "--teachers-hear",
         type=click.Choice(["clip", "view"]),
@@ -136,7 +142,9 @@ MACHINE = (
         help="torch.compile; graphs: CUDA graphs as well  [default: on with CUDA].",
     ),
     click.option("--accumulate", type=click.IntRange(1), default=1, help="Parts of a batch, one after the other."),
-    click.option("--targets", type=click.Choice(["stored", "live"]), default="stored", help="Teachers' predictions."),
+    click.option(
+        "--targets", type=click.Choice(["stored", "live"]), default="stored", help="Predictions on whole clips."
+    ),
     click.option("--workers", type=click.IntRange(1), help="Threads that read ahead  [default: by processors]."),
     click.option("--stop-after", help="End in good time before this, resumable: 540s, 9m, 2h."),
 )

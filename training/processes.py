@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from pathlib import Path
 
 import click
 
@@ -17,6 +18,7 @@ class Processes:
 
     def __init__(self) -> None:
         self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.stopped = False  # by SIGTERM
 
     def __enter__(self) -> Processes:
         self._before = signal.signal(signal.SIGTERM, lambda *_: self._terminate())
@@ -30,8 +32,8 @@ class Processes:
         finally:
             signal.signal(signal.SIGTERM, self._before)
 
-    def start(self, name: str, command: list[str]) -> None:
-        """Start ``command``.
+    def start(self, name: str, command: list[str], log: Path | None = None) -> None:
+        """Start ``command``. ``log``: the file that what it says is added to; None: it says it here.
 
         Raises
         ------
@@ -39,9 +41,12 @@ class Processes:
             If there is no such program.
         """
         try:
-            self.running[name] = subprocess.Popen(command)
+            with log.open("ab") if log else nullcontext() as said:
+                self.running[name] = subprocess.Popen(command, stdout=said, stderr=said)
         except OSError as error:
-            raise click.ClickException(f"{command[0]}: {error.strerror}; see --launch") from None
+            raise click.ClickException(f"{error.filename or command[0]}: {error.strerror}; see --launch") from None
+        if self.stopped:
+            self._terminate()
 
     def next_to_end(self) -> tuple[str, int]:
         """Name and exit code of the first that ends."""
@@ -54,5 +59,6 @@ class Processes:
                 time.sleep(LOOK)
 
     def _terminate(self) -> None:
+        self.stopped = True
         for process in self.running.values():
             process.terminate()

@@ -167,6 +167,8 @@ class Run:
 
     def _bring(self, name: str, teacher: Path) -> dict[str, Any]:
         """Copy an external teacher into the directory; returns what there is to say of it."""
+        for suffix in (".npz", ".pt"):  # of a run that could not be begun
+            self.external(name, suffix).unlink(missing_ok=True)
         if teacher.is_dir() or teacher.suffix == ".pt":
             if self.settings.teachers_hear != "view":
                 raise RunError(f"{teacher}: is asked of what the student hears: add --teachers-hear view")

@@ -47,7 +47,7 @@ def read_split_scores(generation: Path, split: str, shape: tuple[int, ...]) -> N
             of, scores = str(file["network_sha256"]), file[split].astype(np.float32, copy=False)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ScoresError(f"{path}: no scores of the split {split!r} in it ({error}); {_remedy(weights)}") from None
     if weights.exists() and of != _sha256(weights):
         return None

@@ -91,7 +91,8 @@ class Targets:
     def told(self, rows: Rows) -> tuple[NDArray[Any], ...]:
         """``known`` [clips, classes] float32 and ``told`` [clips, teachers] int64 of :class:`~training.view.View`.
 
-        Nothing where no teacher is ``asked``. A mixture is told as its first clip is, which has the most of it.
+        Nothing where no teacher is ``asked``. A mixture is told as its first clip is, which has the most of it (with
+        overlay, another may be louder).
         """
         if not self.asked:
             return ()

@@ -35,10 +35,11 @@ from training.data.problems import OnError
 from training.data.source import Audio, open_audio
 from training.deadline import Deadline
 from training.experiments import resumable
+from training.folds import parts
 from training.options import seconds, torch_device
 from training.predictions import Predictions, TeacherError, write_predictions
 from training.progress import decoding
-from training.regression import regression
+from training.regression import without_each_part
 
 FOLDS = 5  # groups of training clips; each is predicted by what was fitted on the others
 STRENGTHS = (3.0, 10.0, 30.0, 100.0)  # of the mapping's regularisation, to choose from
@@ -246,27 +247,11 @@ def positions(known: Sequence[Label], wanted: Sequence[Label]) -> NDArray[np.int
 def mapped(features: NDArray[np.float64], audio: Audio) -> NDArray[np.float64]:
     """Probabilities [clips, classes] from features [clips, n]: one logistic regression a class, cross-fitted."""
     manifest = audio.manifest
-    train = manifest.labelled("train")
-    targets = manifest.targets(train)
-    groups = [manifest.groups[row] or manifest.paths[row] for row in train]
-    fold = np.unique(groups, return_inverse=True)[1]
-    fold = np.random.default_rng(0).permutation(fold.max() + 1)[fold] % FOLDS
-
-    def crossed(strength: float) -> NDArray[np.float64]:
-        said = np.zeros(targets.shape)
-        for held in range(FOLDS):
-            others, asked = fold != held, train[fold == held]
-            said[fold == held] = regression(features[train[others]], targets[others], strength)(features[asked])
-        return said
-
-    def loss(said: NDArray[np.float64]) -> float:
-        p = said.clip(1e-6, 1 - 1e-6)
-        return float(-(targets * np.log(p) + (1 - targets) * np.log(1 - p)).mean())
-
-    found = {strength: crossed(strength) for strength in STRENGTHS}
-    best = min(found, key=lambda strength: loss(found[strength]))
-    said = regression(features[train], targets, best)(features)
-    said[train] = found[best]
+    part, train = parts(manifest, FOLDS), manifest.labelled("train")
+    fitted = without_each_part(features[train], manifest.targets(train), part[train], STRENGTHS)
+    said = fitted[-1](features)
+    for held, one in enumerate(fitted[:-1]):
+        said[part == held] = one(features[part == held])
     return said
 
 

@@ -2,8 +2,8 @@
 
 Algorithm 1 asks a teacher once, of the whole clip. Of a clip that the teacher was trained on it then says little more
 than the label; of a crop of it, mixed with another and as loud as chance would have it, it says what is to be heard
-(Beyer et al., 2022: a good teacher is patient and consistent). It hears the view as it is before the student's
-microphone, room response and masks.
+(Beyer et al., 2022: a good teacher is patient and consistent). It hears the waveform, with the rooms and the noise that
+were added to it, but not what is done to the student's log-mel: responses, narrow channels, styles and masks.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class View(nn.Module):
 
         ``waveform`` [clips, samples], mixed; ``said`` and ``known`` [clips, classes], mixed as well: what is known
         without these teachers, times its weights, and the sum of those weights (1 - alpha_labels less where a label is
-        not known); ``told`` [clips, teachers]: each teacher's ``part``.
+        not known); ``told`` [clips, teachers]: each teacher's ``part``. Where a clip whose label is known is mixed with
+        one whose label is not, the weights of what is known are mixed as well.
         """
         for number, (weight, teacher) in enumerate(zip(self.weights, self.teachers, strict=True)):
             said = said + weight * teacher(waveform, told[:, number]).float()

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from training.data.augmentation import Augmentation
 from training.objective import Objective, cross_entropy
+from training.settings import Settings
 from training.wels import Network
 
 
@@ -71,6 +72,20 @@ def test_each_step_of_the_augmentation_changes_it(changed: dict[str, float]) -> 
     objective = Objective(Network(3, 1 / 16).eval(), "float32", 15_360)
     steps = {"gain": 0.0, "mixup": 0.0, "mixed": 0.0, "time_mask": 0, "band_mask": 0}
     assert objective(*batch(Augmentation(**steps | changed))) != objective(*batch(NONE))
+
+
+def test_a_fast_crop_takes_all_that_was_read() -> None:
+    torch.manual_seed(0)
+    settings = Settings(crop=0.96, augmentation=Augmentation(0, 0, 0, 0, 0, speed=0.25))
+    assert (settings.samples, settings.read) == (15_360, 19_200)
+    objective = Objective(Network(3, 1 / 16).eval(), "float32", settings.samples)
+    _, targets, *rest, speeds = batch(settings.augmentation)
+    waveform = torch.from_numpy(np.random.default_rng(1).integers(-9000, 9000, (6, settings.read)).astype(np.int16))
+    assert 0.8 <= speeds.min() < 1 < speeds.max() <= 1.25
+    same = torch.ones_like(speeds)
+    expected = objective(waveform[:, : settings.samples], targets, *rest, same)
+    torch.testing.assert_close(objective(waveform, targets, *rest, same), expected)
+    assert objective(waveform, targets, *rest, speeds) != expected
 
 
 def test_bf16_is_near_float32_and_its_loss_is_float32() -> None:

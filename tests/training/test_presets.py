@@ -10,14 +10,16 @@ import signal
 import threading
 from pathlib import Path
 
+import click
 import pytest
 import torch
 from click.testing import CliRunner
 
 from tests.training.conftest import SMALL, begin, cascade, metrics, weights
 from training import experiments
+from training.deadline import Deadline, Stopped
 from training.experiments import arguments, flags, merged
-from training.options import stages_of
+from training.options import stages_of, teachers_of
 from training.preset import PRESETS, PresetError, load, presets
 from training.processes import Processes
 from training.reuse import reuse, shared
@@ -37,7 +39,10 @@ def supervision(name: str) -> dict[str, list[dict]]:
     made = {}
     for training, options in load(name).trainings():
         given = merged(options, ())
-        made[training] = stages_of(given.get("stages"), given.get("alpha", "0.3"), given.get("stage", ()))
+        external, first = teachers_of(given.get("teacher", ())), given.get("first", "labels=1")
+        made[training] = stages_of(
+            given.get("stages"), given.get("alpha", "0.3"), given.get("stage", ()), first, external
+        )
     return made
 
 
@@ -92,7 +97,7 @@ def test_the_command_line_wins_over_the_preset() -> None:
         ("runs = 3", "runs are tables"),
         ("[runs.a]\nstages = 1", "holds several runs: python -m training.experiments"),
         ('preset = "fig2-left"', "which holds several runs"),
-        ('preset = "fig9"', "no preset 'fig9'; there are audioset, fig2-left"),
+        ('preset = "fig9"', "no preset 'fig9'; there are audioset, esc50, fig2-left"),
     ],
 )
 def test_a_preset_that_is_none_is_one_line(text: str, said: str, tmp_path: Path) -> None:
@@ -236,6 +241,20 @@ def test_what_is_sent_to_the_experiments_reaches_the_training(tmp_path: Path) ->
             }
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_side_by_side_one_fails_and_the_others_end(tmp_path: Path) -> None:
+    """What each says is in a file beside its run; after one that was stopped in time none begins."""
+    made = {name: (tmp_path / name, [str(tmp_path / name)]) for name in ("one", "two", "three")}
+    script = 'echo this is "$3"; case "$3" in *two) exit 3;; esac; mkdir "$3"; touch "$3"/model.onnx'
+    launch = shlex.join(["sh", "-c", script, "sh"])
+    with pytest.raises(click.ClickException, match=r"^not finished: two \(exit code 3\); .* in their logs$"):
+        experiments.train(made, launch, Deadline(), jobs=2)
+    assert [experiments.finished(tmp_path / name) for name in made] == [True, False, True]
+    assert (tmp_path / "two.log").read_text() == f"this is {tmp_path / 'two'}\n"
+    waiting = {name: (tmp_path / name, ["nothing"]) for name in ("four", "five", "six")}
+    with pytest.raises(Stopped):
+        experiments.train(waiting, "true", Deadline(), jobs=1)
 
 
 def test_a_preset_that_cannot_be_found_is_an_error() -> None:

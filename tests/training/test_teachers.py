@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from tests.training.conftest import SMALL, begin, cascade, metrics, train
-from training.data import Manifest
+from training.data import Manifest, Vocabulary
+from training.data.rows import Row
 from training.predictions import Predictions, TeacherError, read_predictions, write_predictions
 from training.run import Run
 from training.supervision import LABELS
@@ -95,12 +96,12 @@ def test_the_mapping_never_repeats_a_label_it_was_fitted_on() -> None:
     """Features without a meaning, of which there are more than clips: what was fitted on a clip would know it."""
     random = np.random.default_rng(0)
     targets = np.eye(2, dtype=np.float32)[random.integers(0, 2, 120)]
-    manifest = SimpleNamespace(
-        labelled=lambda split: np.arange(100),
-        targets=lambda rows: targets[rows],
-        groups=[str(clip // 2) for clip in range(120)],
-        paths=[""] * 120,
-    )
+    split = np.where(np.arange(120) < 100, "train", "test")
+    rows = [
+        Row(f"{clip}.wav", labels="ab"[targets[clip].argmax()], split=split[clip], group=str(clip // 2))
+        for clip in range(120)
+    ]
+    manifest = Manifest.from_rows(rows, Vocabulary.of("ab"), Path())
     said = mapped(random.standard_normal((120, 300)), SimpleNamespace(manifest=manifest))
     right = (said[:100].argmax(1) == targets[:100].argmax(1)).mean()
     assert 0.3 < right < 0.7

@@ -35,7 +35,11 @@ def facts(report: dict[str, Any]) -> list[str]:
         tested += f", without {', '.join(report['missing'])}, which are not finished"
     return [
         f"- tested on {tested}; learnt from {_range(clips['train'])} clips, "
-        f"best epochs chosen on {_range(clips['validation'])}",
+        + (
+            f"best epochs chosen on {_range(clips['validation'])}"
+            if settings["validate_every"] < settings["epochs"]
+            else "the last epoch taken"
+        ),
         f"- networks: width {settings['width']:g}, {settings['epochs']} epochs of crops of {settings['crop']:g} s, "
         f"seed {report['seed']}; "
         + ", ".join(
