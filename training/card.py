@@ -44,10 +44,15 @@ def learnt(run: Run, rows: list[dict[str, Any]]) -> str:
     """A sentence: the network, and on how many clips it was trained."""
     clips = read_config(run.directory)["clips"]
     return (
-        f"WELS-Net at {run.settings.width:g} of its width, {len(run.labels)} classes, trained on {clips['train']} "
+        f"WELS-Net at {of_width(run.settings.width)}, {len(run.labels)} classes, trained on {clips['train']} "
         f"clips with {clips['validation']} more to {'choose the epoch' if run.settings.chosen else 'calibrate it'}; "
         f"{place(rows)}."
     )
+
+
+def of_width(width: float) -> str:
+    """A network's width in words."""
+    return "full width" if width == 1 else f"{width:g} of its filters"
 
 
 def place(rows: list[dict[str, Any]]) -> str:
@@ -85,10 +90,9 @@ def opening(run: Run, about: Contract, model: Path, network: Network, attributio
     return [
         f"# {about.name}",
         "",
-        f"WELS-Net (Kumar & Ithapu, SeCoST, Table 1) at {width:g} of its filters: {parameters:,} parameters, "
-        f"{size:.1f} MB, {len(about.labels)} classes, {operations / 1e6:.0f} million multiply-adds for 10 s of "
-        f"sound, {operations / multiply_adds(len(about.labels), 1.0):.1%} of those at full width. "
-        + ("This is a reduced width, as a CPU can train it." if width < 1 else "This is the full width."),
+        f"WELS-Net (Kumar & Ithapu, SeCoST, Table 1) at {of_width(width)}: {parameters:,} parameters, {size:.1f} MB, "
+        f"{len(about.labels)} classes, {operations / 1e6:.0f} million multiply-adds for 10 s of sound"
+        + (f", {operations / multiply_adds(len(about.labels), 1.0):.1%} of those at full width." if width < 1 else "."),
         "",
         *external_teachers(run, tested),
         f"Licence of the weights: {about.license}. `{attribution}` names the author of every clip used.",
