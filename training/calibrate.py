@@ -11,7 +11,6 @@ What is found goes into the metadata of the model's file, and of its int8 form b
 
 from __future__ import annotations
 
-import hashlib
 import io
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -38,7 +37,7 @@ from training import platt, reliability
 from training.data.codecs import encoder
 from training.data.soundscapes import Recipe, Samples, Sources
 from training.data.source import Audio, open_audio
-from training.files import replacing
+from training.files import replacing, sha256
 from training.progress import decoding
 from training.reports import best_threshold
 from training.run import git_revision
@@ -99,7 +98,7 @@ def calibrate(path: Path, audio: Audio, clips: int, soundscapes: int, seed: int)
     if about.labels != audio.manifest.vocabulary.labels:
         raise CalibrateError(f"{path}: its {len(about.labels)} classes are not the manifest's")
     int8 = sibling(path, "int8")
-    if int8.exists() and _contract(int8).lineage["quantisation"]["of_sha256"] != _sha256(path):
+    if int8.exists() and _contract(int8).lineage["quantisation"]["of_sha256"] != sha256(path):
         raise CalibrateError(f"{int8}: made of another model; remove it, or make it anew with training.quantize")
     model = Model(path, threads=1)
     held_out = {split: drawn(audio, split, clips, seed) for split in ("validation", "test")}
@@ -132,7 +131,7 @@ def calibrate(path: Path, audio: Audio, clips: int, soundscapes: int, seed: int)
     if not int8.exists():
         return Calibrated((path,), done)
     about = _contract(int8)
-    quantisation = {**about.lineage["quantisation"], "of_sha256": _sha256(path)}
+    quantisation = {**about.lineage["quantisation"], "of_sha256": sha256(path)}
     lineage = {**about.lineage, "quantisation": quantisation, "calibrated_on": done}
     rewrite(int8, replace(about, lineage=lineage, **changes))
     return Calibrated((path, int8), done)
@@ -316,10 +315,6 @@ def _contract(path: Path) -> Contract:
         return Contract.from_metadata(metadata_of(path))
     except SedkitError as error:
         raise CalibrateError(f"{path}: {error}") from None
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":

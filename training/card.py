@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shlex
 from collections import Counter
@@ -19,6 +18,7 @@ from sedkit.installed import DEFAULT
 from sedkit.tagger import Tagger
 from training.data.origin import sources
 from training.evaluate.robustness import conditions_table, nothing_table, of_nothing
+from training.files import sha256
 from training.run import Run, read_config
 from training.scores import predict
 from training.wels import Network, multiply_adds
@@ -372,8 +372,3 @@ def given(config: dict[str, Any], option: str, otherwise: str) -> str:
     """What the command of a run was given for an option."""
     words = shlex.split(config["command"])
     return shlex.quote(words[words.index(option) + 1]) if option in words else otherwise
-
-
-def sha256(path: Path) -> str:
-    """Of a file, as the metadata of an int8 form and robustness.json have it."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

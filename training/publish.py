@@ -23,7 +23,7 @@ from sedkit.installed import DEFAULT, sibling
 from training import card, card_crossval
 from training.calibrate import rewrite
 from training.card_crossval import crossvalidated
-from training.files import replacing
+from training.files import replacing, sha256
 from training.generations import trained_network
 from training.options import torch_device
 from training.peers import peer_model
@@ -142,7 +142,7 @@ def copy(source: Path, place: Path, crossval: dict[str, float] | None, of: Path 
         about = Contract.from_metadata(metadata_of(source))
         lineage = {**about.lineage, "metrics": {**about.lineage.get("metrics", {}), "crossval": crossval}}
         if of:
-            lineage["quantisation"] = {**lineage["quantisation"], "of_sha256": card.sha256(of)}
+            lineage["quantisation"] = {**lineage["quantisation"], "of_sha256": sha256(of)}
         rewrite(temporary, replace(about, lineage=lineage))
 
 

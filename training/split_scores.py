@@ -7,7 +7,6 @@ tie, and move a mean average precision.
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.errors import SedkitError
-from training.files import replacing
+from training.files import replacing, sha256
 
 NAME = "scores.npz"
 
@@ -28,7 +27,7 @@ class ScoresError(SedkitError):
 def write_split_scores(generation: Path, scores: Mapping[str, NDArray[np.float32]]) -> None:
     """Write what the ``network.pt`` in the directory of a generation scored: split → [clips, classes]; atomically."""
     with replacing(generation / NAME) as temporary, temporary.open("wb") as file:
-        np.savez(file, network_sha256=np.array(_sha256(generation / "network.pt")), **scores)
+        np.savez(file, network_sha256=np.array(sha256(generation / "network.pt")), **scores)
 
 
 def read_split_scores(generation: Path, split: str, shape: tuple[int, ...]) -> NDArray[np.float32] | None:
@@ -49,7 +48,7 @@ def read_split_scores(generation: Path, split: str, shape: tuple[int, ...]) -> N
         return None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise ScoresError(f"{path}: no scores of the split {split!r} in it ({error}); {_remedy(weights)}") from None
-    if weights.exists() and of != _sha256(weights):
+    if weights.exists() and of != sha256(weights):
         return None
     if scores.shape != shape or not ((scores >= 0) & (scores <= 1)).all():
         what = "x".join(map(str, scores.shape)), "x".join(map(str, shape))
@@ -61,8 +60,3 @@ def _remedy(weights: Path) -> str:
     if weights.exists():
         return "remove it, and the clips are scored anew"
     return "copy it again, or else network.pt and the audio"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -16,6 +16,7 @@ from sedkit.tagger import Tagger
 from training import calibrate, platt, reliability
 from training.data import Manifest
 from training.data.source import open_audio
+from training.files import sha256
 from training.quantize import quantize
 
 CLASSES = 6
@@ -163,7 +164,7 @@ def test_the_int8_form_follows(model: Path, small_manifest: Path) -> None:
     assert integers.precision == "int8"
     assert integers.calibration == fp32.calibration != {"kind": "none"}
     assert integers.timeline_thresholds == fp32.timeline_thresholds
-    assert integers.lineage["quantisation"]["of_sha256"] == calibrate._sha256(model)
+    assert integers.lineage["quantisation"]["of_sha256"] == sha256(model)
     integers_of_another = int8.read_bytes()
     quantize(model, open_audio(small_manifest), int8, clips=8, seed=0)
     again = Contract.from_metadata(metadata_of(int8))

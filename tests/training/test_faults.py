@@ -19,10 +19,16 @@ from click.testing import CliRunner
 
 from tests.training.conftest import SMALL, begin, cascade, metrics, train, weights
 from tests.training.processes import training, wait_for
+from training import fit
 from training.checkpoint import load, save
 from training.data import Manifest
+from training.deadline import Deadline
 from training.lock import Lock, LockError
+from training.progress import CascadeProgress
+from training.run import Run
 from training.secost import main
+from training.secost import secost as algorithm_1
+from training.settings import Execution
 
 MOMENTS = {
     "an epoch": "generation-0/checkpoint.pt",
@@ -221,3 +227,28 @@ def test_decoded_clips_train_without_the_libraries_of_audio_and_export(
     assert (tmp_path / "run" / "report.md").exists()
     said = (tmp_path / "log").read_text().splitlines()[-1]
     assert "trained, see report.md; the export needs onnx, onnxscript, onnxruntime" in said
+
+
+def test_between_two_checkpoints_nothing_is_lost_but_time(
+    small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Short epochs are not all followed by one; the networks of a run that goes on from an older one are the same."""
+
+    class Killed(Exception): ...
+
+    class Progress(CascadeProgress):
+        def report(self, row: dict) -> None:
+            if "loss" in row and row["epoch"] == 3:
+                raise Killed
+
+    options = ("--stages", "0", "--epochs", "4", "--validate-every", "2", "--ema", "0.9")
+    for name in ("whole", "cut"):
+        begin(small_manifest, tmp_path / name, *options)
+    cascade(tmp_path / "whole")
+    monkeypatch.setattr(fit, "SPARED", 1e9)
+    with pytest.raises(Killed):
+        algorithm_1(Run.open(tmp_path / "cut"), Execution(torch.device("cpu")), Progress(1, 4), Deadline())
+    assert len(load(tmp_path / "cut" / "generation-0" / "checkpoint.pt")["history"]) == 1
+    cascade(tmp_path / "cut")
+    whole, cut = (weights(tmp_path / name, 0) for name in ("whole", "cut"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)

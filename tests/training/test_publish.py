@@ -20,15 +20,17 @@ from sedkit.tagger import Tagger
 from tests.training.conftest import train
 from training import publish
 from training.calibrate import calibrate
-from training.card import sha256
+from training.card import ended_early
 from training.data import Manifest, Vocabulary
 from training.data.origin import sources
 from training.data.rows import Row
 from training.data.source import open_audio
 from training.evaluate.__main__ import main as evaluate
 from training.evaluate.robustness import robustness
-from training.files import write_json
+from training.files import sha256, write_json
 from training.quantize import quantize
+from training.reports import read_generation
+from training.run import Run
 
 INSTALLED = "wels-secost.onnx", "wels-secost-int8.onnx"
 
@@ -285,3 +287,12 @@ def test_a_run_as_an_entry_of_the_log(run: Path) -> None:
     assert result.exit_code == 0, result.output
     for text in ("- commit: ", "- device: ", "- seed: 0", "training clips/s", "| Teacher-0 |"):
         assert text in result.output
+
+
+def test_a_card_says_of_whom_the_training_was_ended_early(run: Path, tmp_path: Path) -> None:
+    short = shutil.copytree(run, tmp_path / "short")
+    opened, rows = Run.open(short), [read_generation(short / f"generation-{number}") for number in range(3)]
+    assert ended_early(opened, rows) == ""
+    log = short / "generation-2" / "metrics.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
+    assert ended_early(opened, rows) == " The training of student 2 was ended after 2 of its 3 epochs."

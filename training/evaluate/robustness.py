@@ -5,7 +5,6 @@ Every clip is made into a file, and read and tagged by sedkit itself.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,7 +27,7 @@ from training.data.channel import reverberant
 from training.data.negatives import hum
 from training.data.soundscapes import coloured_noise, rms
 from training.data.source import Audio, open_audio
-from training.files import write_json
+from training.files import sha256, write_json
 from training.progress import decoding
 
 Sound = NDArray[np.float64]  # [samples], 16 kHz, in [-1, 1]
@@ -279,7 +278,7 @@ def robustness(tagger: Tagger, audio: Audio, split: str, clips: int | None, seed
     """
     return {
         "model": tagger.contract.name,
-        "model_sha256": hashlib.sha256(tagger.model.path.read_bytes()).hexdigest(),
+        "model_sha256": sha256(tagger.model.path),
         "split": split,
         "seed": seed,
         "conditions": under_conditions(tagger, audio, split, clips, seed),
