@@ -180,4 +180,4 @@ def test_completion_knows_commands_and_options():
 
     assert complete("sedkit ti") == "plain,timeline\n"
     assert "plain,--threshold\n" in complete("sedkit tag --t")
-    assert "plain,int8\n" in complete("sedkit tag --model int")  # wels-secost-int8 for short
+    assert "plain,small\n" in complete("sedkit tag --model sm")  # wels-secost-small for short
