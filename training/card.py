@@ -33,7 +33,7 @@ def summary_section(run: Run, rows: list[dict[str, Any]], test: Heard) -> list[s
     return [
         f"{learnt(run, rows)} "
         f"On {clips['test']} clips that it never saw: accuracy {last['accuracy']:.3f}, mAP {last['mAP']:.3f}{beside}. "
-        "One seed, one test split.",
+        f"One seed, one test split, with clips of {classes_tested(rows)} of the classes.",
         "",
         *external_teachers(run, SAME),
         *source_accuracy(test),
@@ -48,6 +48,11 @@ def learnt(run: Run, rows: list[dict[str, Any]]) -> str:
         f"clips with {clips['validation']} more to {'choose the epoch' if run.settings.chosen else 'calibrate it'}; "
         f"{place(rows)}."
     )
+
+
+def classes_tested(rows: list[dict[str, Any]]) -> int:
+    """How many classes have clips in the test split."""
+    return sum(entry["positives"] > 0 for entry in rows[-1]["test"]["classes"])
 
 
 def of_width(width: float) -> str:
@@ -121,7 +126,7 @@ def data_section(run: Run) -> list[str]:
 
 
 def results_section(run: Run, rows: list[dict[str, Any]]) -> list[str]:
-    tested = sum(entry["positives"] > 0 for entry in rows[-1]["test"]["classes"])
+    tested = classes_tested(rows)
     some = [f"The test split has clips of {tested} of the {len(run.labels)} classes; the others are in no mean.", ""]
     return ["## Results of every generation", "", *generations(run, rows), *(some if tested < len(run.labels) else [])]
 
@@ -131,7 +136,7 @@ def own_section(run: Run, rows: list[dict[str, Any]], test: Heard) -> list[str]:
     licenses = Counter(run.manifest.select("test").licenses).most_common()
     under = ", ".join(f"{count} under {license or 'no licence that is known'}" for license, count in licenses)
     last = rows[-1]["test"]
-    classes = sum(entry["positives"] > 0 for entry in last["classes"])
+    classes = classes_tested(rows)
     return [
         "## The network in the file",
         "",
