@@ -3,7 +3,7 @@
 Two kinds: a listener (training.listeners), and the last network of an earlier run, whatever its width::
 
     network   its state, float16
-    width     of its filters
+    width     of its filters, or these
     about     its classes, what the teacher is and how good it is on each split
 """
 
@@ -24,7 +24,7 @@ from training.files import replacing
 from training.predictions import TeacherError
 from training.reports import read_generation
 from training.view import Asked, Generation
-from training.wels import Network
+from training.wels import Network, in_words
 
 
 def bring(teacher: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def _of_run(run: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[str
     network = load(generation / "network.pt")["network"]
     same = config["manifest_sha256"] == data  # else its figures are of other clips
     about = {
-        "teacher": f"generation {last} of an earlier cascade, width {width:g}",
+        "teacher": f"generation {last} of an earlier cascade, {in_words(width)}",
         "model": config["model"]["name"],
         "metrics": {split: _figures(report[split]) for split in ("validation", "test") if same and split in report},
     }

@@ -21,12 +21,14 @@ from sedkit.session import usable_cpus
 from training import distributed
 from training.ahead import ahead
 from training.clips import Clips
+from training.data.augmentation import Draws
 from training.data.sampling import Rows
 from training.logmel import BANDS
 from training.settings import Execution, Settings
 from training.targets import Targets
 
 APPLIED = ("levels", "shares", "frames", "bands", "responses", "styles", "speeds")  # of the draws, by the objective
+AFTERWARDS = ("frames", "bands", "responses", "styles")  # of these, what is done to the log-mel, which no teacher hears
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Part:
 class Epoch:
     """One epoch of ``clips``: ``len(epoch)`` global batches.
 
-    ``seed`` is (seed, generation, epoch).
+    ``seed`` is (seed, generation, epoch). Where the crops and mixtures of an earlier epoch come again (``--views``),
+    these are drawn as in that one, and what no teacher hears anew.
 
     Raises
     ------
@@ -63,7 +66,9 @@ class Epoch:
     ) -> None:
         self.clips, self.targets, self.settings, self.execution = clips, targets, settings, execution
         self.seed = tuple(seed)
-        self.order = clips.order(settings.batch_size, np.random.default_rng(self.seed))
+        view = settings.view(self.seed[-1]) if targets.asked else self.seed[-1]
+        self.of_view = (*self.seed[:-1], view)
+        self.order = clips.order(settings.batch_size, np.random.default_rng(self.of_view))
         parts, pairs = execution.accumulate * distributed.ranks(), (self.size + 1) // 2
         if pairs < parts:
             raise distributed.everywhere(
@@ -88,11 +93,16 @@ class Epoch:
         read = ahead(self._read, range(first, len(self)), self.execution.workers)
         return _on_device(read, self.execution.device)
 
+    def _draw(self, key: tuple[int, ...]) -> Draws:
+        frames = padded_samples(self.settings.samples) // HOP
+        return self.settings.augmentation.draw(self.size, frames, BANDS, np.random.default_rng(key))
+
     def _read(self, number: int) -> list[Part]:
         """This rank's parts of a batch, in (pinned) memory of the host."""
         key = (*self.seed, number + 1)  # not 0: numpy takes (1, 2, 3, 0) for (1, 2, 3)
-        frames = padded_samples(self.settings.samples) // HOP
-        draws = self.settings.augmentation.draw(self.size, frames, BANDS, np.random.default_rng(key))
+        draws = self._draw((*self.of_view, number + 1))
+        if self.of_view != self.seed:
+            draws = replace(draws, **{name: getattr(self._draw(key), name) for name in AFTERWARDS})
         pinned = self.execution.device.type == "cuda"
         parts = []
         for number_of_part in range(distributed.rank(), len(self.slices), distributed.ranks()):

@@ -21,7 +21,7 @@ from training.evaluate.robustness import conditions_table, nothing_table, of_not
 from training.files import sha256
 from training.run import Run, read_config
 from training.scores import predict
-from training.wels import Network, multiply_adds
+from training.wels import Network, Width, multiply_adds
 
 SAME, OWN = "the same test clips", "the file's own test clips"  # what a card without, or with, a cross-validation says
 
@@ -55,9 +55,11 @@ def classes_tested(rows: list[dict[str, Any]]) -> int:
     return sum(entry["positives"] > 0 for entry in rows[-1]["test"]["classes"])
 
 
-def of_width(width: float) -> str:
+def of_width(width: Width) -> str:
     """A network's width in words."""
-    return "full width" if width == 1 else f"{width:g} of its filters"
+    if isinstance(width, int | float):
+        return "full width" if width == 1 else f"{width:g} of its filters"
+    return f"{', '.join(map(str, width[:-1]))} and {width[-1]} filters in B1 to L2"
 
 
 def place(rows: list[dict[str, Any]]) -> str:
@@ -90,14 +92,14 @@ def opening(run: Run, about: Contract, model: Path, network: Network, attributio
     """
     parameters = sum(parameter.numel() for parameter in network.wels.parameters())
     width = about.lineage["width"]
-    operations = multiply_adds(len(about.labels), width)
+    operations, whole = (multiply_adds(len(about.labels), of) for of in (width, 1.0))
     size = model.stat().st_size / 1e6
     return [
         f"# {about.name}",
         "",
         f"WELS-Net (Kumar & Ithapu, SeCoST, Table 1) at {of_width(width)}: {parameters:,} parameters, {size:.1f} MB, "
         f"{len(about.labels)} classes, {operations / 1e6:.0f} million multiply-adds for 10 s of sound"
-        + (f", {operations / multiply_adds(len(about.labels), 1.0):.1%} of those at full width." if width < 1 else "."),
+        + (f", {operations / whole:.1%} of those at full width." if operations < whole else "."),
         "",
         *external_teachers(run, tested),
         f"Licence of the weights: {about.license}. `{attribution}` names the author of every clip used.",

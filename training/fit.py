@@ -35,6 +35,7 @@ from training.checkpoint import CheckpointError, load, save
 from training.clips import Clips
 from training.deadline import Deadline, Stopped
 from training.files import replacing
+from training.kept import Kept
 from training.schedule import learning_rate_factor
 from training.scores import predict
 from training.settings import Execution, Settings
@@ -45,6 +46,7 @@ from training.wels import Network
 
 EVERY = 600  # seconds of an epoch between two checkpoints
 SPARED = 20  # times what a checkpoint takes to write lies between two of them, at least
+VIEWS = "views.f16"  # of training.kept
 LOOK = 16  # batches between two looks at the loss on CUDA, which the device must be waited for
 
 Report = Callable[[dict[str, Any]], None]
@@ -86,6 +88,8 @@ def fit(
     """
     course = _Course(network, settings, execution, seed, directory, targets.view)
     course.resume()
+    if settings.views and targets.asked and distributed.ranks() > 1:
+        raise distributed.everywhere(TrainingError("--views is for one process"))
     deadline = deadline or Deadline()
     while len(course.history) < settings.epochs:
         row = _train_epoch(course, clips, targets, report, deadline)
@@ -193,13 +197,17 @@ class _Course:
     def finish(self) -> None:
         """Leave the best network and remove the checkpoint; rank 0 calls this."""
         save(self.best, self.directory / "network.pt")
-        (self.directory / "checkpoint.pt").unlink(missing_ok=True)
+        for name in ("checkpoint.pt", VIEWS):
+            (self.directory / name).unlink(missing_ok=True)
 
 
 def _train_epoch(course: _Course, clips: Clips, targets: Targets, report: Report, deadline: Deadline) -> dict[str, Any]:
     """Go through the batches that are left of the epoch; returns its metrics so far."""
     settings, execution, done = course.settings, course.execution, course.progress
     epoch = Epoch(clips, targets, settings, (*course.seed, course.epoch), execution)
+    kept = None
+    if settings.views and targets.asked:
+        kept = Kept(course.directory / VIEWS, settings.views, len(epoch), epoch.size, len(clips.classes))
     look = LOOK if execution.device.type == "cuda" else 1
     losses: Tensor | float = 0.0  # since the last look
     looked, compiling = time.monotonic(), execution.compile != "off" and math.isinf(course.pace)
@@ -210,6 +218,8 @@ def _train_epoch(course: _Course, clips: Clips, targets: Targets, report: Report
             done.waited += time.monotonic() - asked
             for part in parts:
                 targets.complete(part.rows, part.tensors[1])
+            if kept:
+                parts = kept.told(settings.view(course.epoch) - 1, done.batch, parts, course.trainer.said)
             progress = (course.epoch - 1 + done.batch / len(epoch)) / settings.epochs
             rate = settings.learning_rate * learning_rate_factor(settings.schedule, settings.warmup, progress)
             losses = losses + course.trainer.step(parts, rate)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -46,21 +48,36 @@ class Objective(nn.Module):
         """Mean over clips and classes.
 
         ``waveform`` int16 [clips, samples], ``targets`` [clips, classes] in [0, 1], the last two as in
-        :class:`~training.view.View`, the rest as in :class:`~training.data.augmentation.Draws`.
+        :class:`~training.view.View`, the rest as in :class:`~training.data.augmentation.Draws`. With a view and without
+        these two, ``targets`` are what :meth:`said` returned.
         """
-        loud = waveform.float() / FULL_SCALE * levels[:, None]
-        if waveform.shape[1] > self.samples:
-            loud = at_speed(loud, speeds, self.samples)
-        samples = mix(loud, shares)
-        targets = mix(targets, shares)
+        samples = self._heard(waveform, levels, shares, speeds)
         with torch.no_grad():
             logmel = mix_style(self.network.frontend(samples, responses), styles)
             logmel = spec_augment(logmel, frames, bands)
+        if self.view is None:
+            targets = mix(targets, shares)
+        elif known is not None:
+            targets = self._said(samples, targets, shares, known, told)
         with torch.autocast(waveform.device.type, torch.bfloat16, enabled=self.bf16):
-            if self.view is not None:
-                targets = self.view(samples, targets, mix(known, shares), told)
             probabilities = self.network.wels(logmel).clip
         return cross_entropy(probabilities, targets)
+
+    def said(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Targets [clips, classes] in [0, 1] of the clips as they are heard, from the arguments of ``forward``."""
+        waveform, targets, levels, shares, *_, speeds, known, told = tensors
+        return self._said(self._heard(waveform, levels, shares, speeds), targets, shares, known, told)
+
+    def _heard(self, waveform: Tensor, levels: Tensor, shares: Tensor, speeds: Tensor) -> Tensor:
+        loud = waveform.float() / FULL_SCALE * levels[:, None]
+        if waveform.shape[1] > self.samples:
+            loud = at_speed(loud, speeds, self.samples)
+        return mix(loud, shares)
+
+    def _said(self, samples: Tensor, targets: Tensor, shares: Tensor, known: Tensor, told: Tensor | None) -> Tensor:
+        with torch.autocast(samples.device.type, torch.bfloat16, enabled=self.bf16):
+            said: Tensor = self.view(samples, mix(targets, shares), mix(known, shares), told)
+        return said
 
 
 def cross_entropy(probabilities: Tensor, targets: Tensor) -> Tensor:

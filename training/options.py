@@ -21,12 +21,33 @@ from training.run import Run
 from training.schedule import RISE
 from training.settings import Execution, Settings
 from training.supervision import LABELS, Supervision, parse, single_teacher
+from training.wels import FILTERS, Width
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
 
 path = click.Path(path_type=Path)
 positive = click.FloatRange(0, min_open=True)
+
+
+class WidthType(click.ParamType):
+    """A factor above 0, or the filters of B1 to L2, of which each is at least 1."""
+
+    name = "FACTOR|FILTERS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Width:
+        """``value`` as a number or a list of six."""
+        if not isinstance(value, str):
+            return positive.convert(value, param, ctx) if isinstance(value, int | float) else value
+        if "," not in value:
+            return positive.convert(value, param, ctx)
+        counts = [click.IntRange(1).convert(count, param, ctx) for count in value.split(",")]
+        if len(counts) != len(FILTERS):
+            self.fail(f"{value!r}: B1, B2, B3, B4, L1 and L2 have {len(FILTERS)} numbers of filters", param, ctx)
+        return counts
+
+
+WIDTH = WidthType()
 
 CASCADE = (
     click.option(
@@ -87,7 +108,12 @@ NETWORK = (
         help="Every clip once an epoch, or those of rare classes more often.",
     ),
     click.option("--crop", type=click.FloatRange(0.96, 60), default=5.12, help="Seconds of a training crop."),
-    click.option("--width", type=positive, help="Factor on Table 1's filters  [default: 1 on CUDA, 0.25 on the CPU]."),
+    click.option(
+        "--width",
+        type=WIDTH,
+        help="Factor on Table 1's filters, or those of B1, B2, B3, B4, L1 and L2: 16,40,80,200,1024,512  "
+        "[default: 1 on CUDA, 0.25 on the CPU].",
+    ),
     click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.2, help="In L1, L2 and L3."),
     click.option(
         "--precision",
@@ -107,6 +133,13 @@ NETWORK = (
         type=click.Choice(["clip", "view"]),
         default="clip",
         help="Teachers predict on whole clips, once; or on the very crops and mixtures that the student hears.",
+    ),
+    click.option(
+        "--views",
+        type=click.IntRange(0),
+        default=0,
+        help="With --teachers-hear view: crops and mixtures come again after this many epochs, and teachers are asked "
+        "of each once; 0: they are new every time.",
     ),
     click.option("--gain", type=click.FloatRange(0), default=6.0, help="Random level, +- dB."),
     click.option("--mixup", type=click.FloatRange(0), default=0.4, help="Parameter of the Beta distribution; 0: off."),
@@ -180,7 +213,10 @@ def begin(options: Mapping[str, Any], device: torch.device) -> Run:
         "sync_bn",
         "validate_every",
         "teachers_hear",
+        "views",
     )
+    if options["views"] and options["teachers_hear"] != "view":
+        raise click.BadParameter("is for teachers that hear the view: add --teachers-hear view", param_hint="--views")
     settings = Settings(
         **{key: options[key] for key in same},
         warmup=RISE[options["schedule"]] if options["warmup"] is None else options["warmup"],

@@ -52,7 +52,7 @@ from training.settings import Execution
 from training.supervision import LABELS, Key, taught
 from training.targets import Targets, forget_predictions, stored_predictions
 from training.view import Asked, Generation
-from training.wels import Network
+from training.wels import Network, in_words
 
 STARTING = 60.0  # seconds that compiling a network may take
 EXPORTING = 60.0  # seconds that the export may take
@@ -191,7 +191,7 @@ def main(context: click.Context, resume: Path | None, device: str, stop_after: s
                 distributed.on_first(partial(run.rename, given["name"]))
             with CascadeProgress(len(run.supervision), run.settings.epochs) as progress:
                 progress.say(
-                    f"{run.directory}: {len(run.supervision) - 1} stages on {chosen}, width {run.settings.width:g}, "
+                    f"{run.directory}: {len(run.supervision) - 1} stages on {chosen}, {in_words(run.settings.width)}, "
                     f"commit {git_revision()[:12]}"
                     + (f", {distributed.ranks()} processes" if distributed.ranks() > 1 else "")
                 )

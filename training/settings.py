@@ -10,6 +10,7 @@ import torch
 
 from sedkit.geometry import SAMPLE_RATE
 from training.data.augmentation import Augmentation
+from training.wels import Width
 
 Schedule = Literal["cosine", "one-cycle", "constant"]
 Sampling = Literal["shuffled", "balanced"]
@@ -32,12 +33,13 @@ class Settings:
     ema : decay of the moving average of the weights, which then is what is validated and kept; 0: none.
     sampling : ``shuffled``: every clip once an epoch; ``balanced``: clips of rare classes more often.
     crop : seconds of a training crop.
-    width, dropout : of the network.
+    width, dropout : of the network (training.wels).
     precision : of the training's forward and backward pass. Front end, sigmoid, loss and weights are float32.
     sync_bn : batch statistics of all processes together, in place of each process's own.
     validate_every : epochs between two looks at the validation split; the last epoch is always looked at.
     teachers_hear : ``clip``: the whole clip, once (Algorithm 1); ``view``: what the student hears, crop and mixture,
         each time. Predictions that were stored before are of whole clips either way.
+    views : epochs after which crops and mixtures come again, and with them what teachers said of them; 0: never.
     """
 
     epochs: int = 60
@@ -49,12 +51,13 @@ class Settings:
     ema: float = 0.0
     sampling: Sampling = "shuffled"
     crop: float = 5.12
-    width: float = 1.0
+    width: Width = 1.0
     dropout: float = 0.2
     precision: Precision = "float32"
     sync_bn: bool = False
     validate_every: int = 1
     teachers_hear: Hearing = "clip"
+    views: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     @property
@@ -65,6 +68,10 @@ class Settings:
     def validated(self, epoch: int) -> bool:
         """Is the validation split looked at after this epoch, from 1?"""
         return epoch % self.validate_every == 0 or epoch == self.epochs
+
+    def view(self, epoch: int) -> int:
+        """The epoch, from 1, whose crops and mixtures are heard in this one by a student of teachers that hear them."""
+        return (epoch - 1) % self.views + 1 if self.views else epoch
 
     @property
     def samples(self) -> int:

@@ -51,9 +51,10 @@ class Trainer:
         self.fused = device.type == "cuda"
         self.optimizer = torch.optim.Adam(self.network.parameters(), settings.learning_rate, fused=self.fused)
         self.average = MovingAverage(self.network, settings.ema) if settings.ema else None
-        self.objective: torch.nn.Module = Objective(
+        self.plain = Objective(
             self.network, settings.precision, settings.samples, view and view.to(device=device, memory_format=layout)
         )
+        self.objective: torch.nn.Module = self.plain
         if execution.compile != "off":
             self.objective.compile(dynamic=False, mode=MODES[execution.compile])
         if distributed.ranks() > 1:
@@ -85,6 +86,10 @@ class Trainer:
         if self.average is not None:
             self.average.update(self.network)
         return total
+
+    def said(self, part: Part) -> Tensor:
+        """What teachers that hear the view say of a part: targets [clips, classes] in [0, 1]."""
+        return self.plain.said(part.tensors)
 
     def level(self) -> None:
         """Make the networks of all ranks alike: their running statistics differ after steps on different clips."""

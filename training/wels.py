@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,11 @@ from sedkit.contract import EMBEDDING
 from sedkit.geometry import SPAN_FRAMES, STEP_FRAMES
 from training.logmel import BANDS, FLOOR, LogMel
 
+FILTERS = (64, 128, 256, 512, 2048, 1024)  # of B1 to L2 in Table 1
 SILENCE = 10 * math.log10(FLOOR) + 1  # dB; white noise at -70 dBFS just reaches it
+
+
+Width = float | Sequence[int]  # a factor on Table 1's filters of B1 to L2, or six numbers in their place
 
 
 class Scores(NamedTuple):
@@ -22,6 +27,20 @@ class Scores(NamedTuple):
     segments: Tensor  # [batch, K, classes], probabilities
     clip: Tensor  # [batch, classes], layer P: the mean over the K segments; in a Network, without silent ones
     embedding: Tensor  # [batch, K, 1024], layer L3
+
+
+def filters(width: Width) -> list[int]:
+    """Filters of B1 to L2."""
+    if isinstance(width, int | float):
+        return [max(1, round(width * count)) for count in FILTERS]
+    return list(width)
+
+
+def in_words(width: Width) -> str:
+    """``width`` for people: "width 0.25", or its filters."""
+    if isinstance(width, int | float):
+        return f"width {width:g}"
+    return f"filters {','.join(map(str, width))}"
 
 
 def conv_bn_relu(inputs: int, filters: int, kernel: tuple[int, int], padding: int) -> nn.Sequential:
@@ -47,14 +66,14 @@ class WelsNet(nn.Module):
     Parameters
     ----------
     classes : number of classes |C|.
-    width : factor on the filters of B1 to L2 (1 is Table 1: 14,671,695 parameters for 527 classes).
-        L3 keeps its 1024 filters at every width, so that the embeddings of all models have one size.
+    width : factor on the filters of B1 to L2 (1 is Table 1: 14,671,695 parameters for 527 classes), or those
+        filters. L3 keeps its 1024 at every width, so that the embeddings of all models have one size.
     dropout : probability of dropping a unit of L1, L2 and L3 while training (Table 1 has none).
     """
 
-    def __init__(self, classes: int, width: float = 1.0, dropout: float = 0.0) -> None:
+    def __init__(self, classes: int, width: Width = 1.0, dropout: float = 0.0) -> None:
         super().__init__()
-        b1, b2, b3, b4, l1, l2 = (max(1, round(width * f)) for f in (64, 128, 256, 512, 2048, 1024))
+        b1, b2, b3, b4, l1, l2 = filters(width)
         self.B1 = block(1, b1, 4)
         self.B2 = block(b1, b2, 2)
         self.B3 = block(b2, b3, 2)
@@ -84,7 +103,7 @@ class Network(nn.Module):
     the clip's mean: weak labels cannot teach that, since silence lies in clips of every class.
     """
 
-    def __init__(self, classes: int, width: float = 1.0, dropout: float = 0.0) -> None:
+    def __init__(self, classes: int, width: Width = 1.0, dropout: float = 0.0) -> None:
         super().__init__()
         self.frontend = LogMel()
         self.wels = WelsNet(classes, width, dropout)
@@ -101,7 +120,7 @@ class Network(nn.Module):
         return Scores(segments, segments.sum(1) / heard.sum(1).clamp(min=1), scores.embedding)
 
 
-def multiply_adds(classes: int, width: float) -> int:
+def multiply_adds(classes: int, width: Width) -> int:
     """Multiply-adds of WELS-Net's convolutions for 10 s of sound, which are 1024 frames."""
     network = WelsNet(classes, width).eval()
     count = 0

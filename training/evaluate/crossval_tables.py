@@ -9,6 +9,7 @@ import numpy as np
 
 from training.evaluate.tables import table, three
 from training.reports import describe
+from training.wels import in_words
 
 PAIRS = 15  # most confused
 
@@ -40,7 +41,7 @@ def facts(report: dict[str, Any]) -> list[str]:
             if settings["validate_every"] < settings["epochs"]
             else "the last epoch taken"
         ),
-        f"- networks: width {settings['width']:g}, {settings['epochs']} epochs of crops of {settings['crop']:g} s, "
+        f"- networks: {in_words(settings['width'])}, {settings['epochs']} epochs of crops of {settings['crop']:g} s, "
         f"seed {report['seed']}; "
         + ", ".join(
             f"{f'student {n}' if n else 'Teacher-0'}: {describe(stage)}"

@@ -12,6 +12,7 @@ from training.evaluate.cascades import Line, ReportError, Study, alphas, relativ
 from training.evaluate.figures import draw
 from training.evaluate.tables import table
 from training.files import replacing
+from training.wels import in_words
 
 
 @click.command()
@@ -68,7 +69,7 @@ def about(study: Study) -> str:
         f"## {len(configs)} run{'s' * (len(configs) > 1)}, {all_of('date')}\n",
         f"- data: {clips['train']} training, {clips['validation']} validation, {clips['test']} test clips, "
         f"{len(first['labels'])} classes, manifest SHA-256 {first['manifest_sha256'][:16]}",
-        f"- networks: width {settings['width']:g}, {settings['epochs']} epochs of crops of {settings['crop']:g} s, "
+        f"- networks: {in_words(settings['width'])}, {settings['epochs']} epochs of crops of {settings['crop']:g} s, "
         f"batches of {settings['batch_size']}, learning rate {settings['learning_rate']:g}",
         f"- seeds: {', '.join(map(str, sorted({config['seed'] for config in configs})))}",
         f"- commit: {all_of('git_revision')}",
