@@ -33,9 +33,10 @@ The log-mel front end is inside the graph. Weights may be stored in float16, eac
                                 Segment scores stay as they are
 ``sedkit.lineage``              JSON object: how the weights came to be (dataset hash, stages, alpha
                                 of each stage, git revision, seed, metrics); of a network its ``width``, a factor
-                                on its filters, and ``multiply_adds`` for 10 s; ``quantisation`` in it
-                                stands for integers, with what they lost on held-out clips,
-                                ``calibrated_on`` for calibration and thresholds fitted to such
+                                on its filters or a list of their numbers in B1 to L2, and
+                                ``multiply_adds`` for 10 s; ``quantisation`` in it stands for integers, with
+                                what they lost on held-out clips, ``calibrated_on`` for calibration and
+                                thresholds fitted to such
 ``sedkit.license``              licence of the weights
 ==============================  ==================================================================
 """

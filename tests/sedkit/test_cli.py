@@ -337,24 +337,27 @@ def test_a_model_beside_the_default(sedkit, clips: Path, model_path: Path, tmp_p
     for name, lineage in (
         ("wels-secost", {"width": 1.0, "multiply_adds": 5_480_000_000, "metrics": metrics}),
         ("wels-secost-small", {"width": 0.25}),
+        ("wels-secost-tiny", {"width": [4, 8, 8, 8, 16, 16]}),
     ):
         model = onnx.load(model_path)
         onnx.helper.set_model_props(model, replace(description, name=name, lineage=lineage).to_metadata())
         onnx.save(model, tmp_path / "models" / f"{name}.onnx")
     listed = sedkit("models", model=None).stdout
-    first, second = listed.split("\n\n")
+    first, second, third = listed.split("\n\n")
     megabytes = f"{(tmp_path / 'models' / 'wels-secost.onnx').stat().st_size / 1e6:.1f} MB"
     assert first.startswith("wels-secost (default)\n")
     for text in (megabytes, "width 1, 5,480 million multiply-adds for 10 s", "5 (sedkit", "accuracy 0.901, mAP 0.85"):
         assert text in first
     assert second.startswith("wels-secost-small\n")
     assert re.search(r"network +width 0\.25\n", second)
-    assert [found["width"] for found in objects(sedkit("models", "-f", "json", model=None))] == [1.0, 0.25]
+    assert re.search(r"network +filters 4,8,8,8,16,16\n", third)
+    widths = [found["width"] for found in objects(sedkit("models", "-f", "json", model=None))]
+    assert widths == [1.0, 0.25, [4, 8, 8, 8, 16, 16]]
     assert sedkit("info", "small", model=None).stdout.startswith("wels-secost-small\n")
     assert sedkit("tag", clips / "a.wav", model="small").exit_code == 0
     refused = sedkit("tag", clips / "a.wav", model="smaller")
     assert (refused.exit_code, refused.stderr) == (
-        1, "sedkit: error: smaller: no such model; installed: wels-secost, wels-secost-small\n"
+        1, "sedkit: error: smaller: no such model; installed: wels-secost, wels-secost-small, wels-secost-tiny\n"
     )  # fmt: skip
 
 

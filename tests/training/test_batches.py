@@ -10,12 +10,13 @@ from sedkit.contract import Label
 from sedkit.errors import SedkitError
 from training import distributed
 from training.ahead import ahead
-from training.batches import Epoch
+from training.batches import APPLIED, Epoch
 from training.clips import Clips
 from training.data.augmentation import Augmentation
 from training.settings import Execution, Settings
 from training.supervision import LABELS
 from training.targets import Targets
+from training.view import Asked
 
 CPU = torch.device("cpu")
 
@@ -30,6 +31,17 @@ def epoch(count: int = 20, size: int = 8, number: int = 1, overlay: float = 0.0,
     made = clips(count)
     settings = Settings(batch_size=size, crop=1.0, augmentation=Augmentation(overlay=overlay))
     return Epoch(made, Targets({LABELS: 1.0}, made), settings, (0, 0, number), Execution(CPU, **execution))
+
+
+def viewed(number: int, supervision: dict[str, float]) -> list[torch.Tensor]:
+    """An epoch whose views come again after two, if there are teachers that hear them."""
+    made = clips()
+    asked = {"ear": Asked(torch.nn.Identity(), np.zeros(20, int))} if "ear" in supervision else {}
+    augmentation = Augmentation(mixed=1, response=6, style=1, noise=0.5, speed=0.1, overlay=0.3)
+    settings = Settings(batch_size=8, crop=1.0, augmentation=augmentation, teachers_hear="view", views=2)
+    return tensors(
+        Epoch(made, Targets(supervision, made, asked=asked), settings, (0, 0, number), Execution(CPU)).batches()
+    )
 
 
 def tensors(batches) -> list[torch.Tensor]:
@@ -87,6 +99,19 @@ def test_every_batch_and_every_epoch_draws_anew() -> None:
     assert len({tuple(levels.tolist()) for levels in draws}) == 4
     seeds = [part.seed for number in (1, 2) for batch in epoch(number=number, accumulate=2).batches() for part in batch]
     assert len(set(seeds)) == 8
+
+
+def test_views_come_again_and_what_no_teacher_hears_is_new() -> None:
+    first, second, third = (viewed(number, {LABELS: 0.5, "ear": 0.5}) for number in (1, 2, 3))
+    names = ("waveforms", "targets", *APPLIED, "known", "told")
+    again = {name for name, one, other in zip(names, first, third, strict=True) if torch.equal(one, other)}
+    assert again == {"waveforms", "targets", "levels", "shares", "speeds", "known", "told"}
+    assert not torch.equal(first[0], second[0])
+
+
+def test_without_a_teacher_that_hears_them_views_are_new() -> None:
+    first, third = viewed(1, {LABELS: 1.0}), viewed(3, {LABELS: 1.0})
+    assert not any(torch.equal(one, other) for one, other in zip(first, third, strict=True))
 
 
 def test_clips_that_are_heard_at_once_have_the_labels_of_all() -> None:

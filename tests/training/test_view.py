@@ -12,14 +12,17 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor, nn
 
+from sedkit.errors import OutputError
 from tests.training.conftest import SMALL, begin, cascade, metrics, train, weights
 from training.clips import Clips
 from training.generations import trained_network
+from training.kept import Kept
 from training.objective import Objective
 from training.run import Run, read_config
 from training.secost import main
 from training.supervision import LABELS
 from training.targets import Targets
+from training.trainer import Trainer
 from training.view import Asked, Generation, View
 from training.wels import Network
 
@@ -107,6 +110,36 @@ def test_a_cascade_on_views_resumes_to_the_same_networks(small_manifest: Path, t
     assert len(metrics(tmp_path / "whole", 1)) == 3
     with pytest.raises(KeyError, match="validation_mAP"):  # of the first epoch, which nobody looked at
         metrics(tmp_path / "whole", 1, "validation_mAP")
+
+
+def test_of_views_that_come_again_teachers_are_asked_once(
+    run: Path, small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--manifest", small_manifest, *SMALL, "--mixed", "1", "--teachers-hear", "view")
+    options = (*options, "--teacher", f"big={run}", "--first", "labels=0.2,big=0.8", "--stages", "0", "--epochs", "5")
+    asked = []
+    said = Trainer.said
+    monkeypatch.setattr(Trainer, "said", lambda self, part: asked.append(len(part.rows)) or said(self, part))
+    train(*options, "--run", tmp_path / "whole", "--views", "2", "--accumulate", "2")
+    assert asked == [4] * 2 * 3 * 2  # clips of a part; parts, batches, views
+    assert not (tmp_path / "whole" / "generation-0" / "views.f16").exists()
+    train(*options, "--run", tmp_path / "cut", "--views", "2", "--accumulate", "2", "--stop-after", "0s")
+    assert (tmp_path / "cut" / "generation-0" / "views.f16").stat().st_size == 2 * 3 + 2 * 2 * 3 * 8 * 3
+    asked.clear()
+    train("--resume", tmp_path / "cut", "--device", "cpu", "--accumulate", "2")
+    assert len(asked) == 10  # the first batch's were kept
+    whole, cut = (weights(tmp_path / name, 0) for name in ("whole", "cut"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    train(*options, "--run", tmp_path / "new", "--accumulate", "2")
+    losses = [metrics(tmp_path / name, 0, "loss") for name in ("whole", "new")]
+    assert losses[0][:2] == pytest.approx(losses[1][:2], abs=1e-3)  # by then they have heard the same, but for float16
+    assert losses[0] != losses[1]
+
+
+def test_targets_that_cannot_be_kept_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="leave --views out"):
+        Kept(tmp_path / "file" / "views.f16", 1, 1, 2, 3)
 
 
 def test_a_finished_run_teaches_a_narrower_network(run: Path, small_manifest: Path, tmp_path: Path) -> None:

@@ -117,6 +117,14 @@ def test_multiply_adds_are_those_of_table_1() -> None:
     assert multiply_adds(527, 1.0) == convolutions + last
 
 
+def test_the_filters_of_each_layer_may_be_given() -> None:
+    assert multiply_adds(527, [64, 128, 256, 512, 2048, 1024]) == multiply_adds(527, 1.0)
+    network = WelsNet(3, [4, 8, 12, 16, 20, 24]).eval()
+    seen = [module.out_channels for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
+    assert seen == [4, 4, 8, 8, 12, 12, 16, 16, 20, 24, 1024, 3]
+    assert network(torch.zeros(1, 1, 128, 64)).segments.shape == (1, 2, 3)
+
+
 def test_ten_seconds_have_thirty_segments() -> None:
     assert geometry.segment_count(10 * geometry.SAMPLE_RATE) == 30
     assert geometry.segment_count(1024 * geometry.HOP) == 30
