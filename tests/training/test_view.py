@@ -104,7 +104,7 @@ def test_a_cascade_on_views_resumes_to_the_same_networks(small_manifest: Path, t
     options = ("--epochs", "3", "--device", "cpu", "--mixed", "1", "--teachers-hear", "view", "--validate-every", "2")
     train(*command, *options, "--run", tmp_path / "whole", "--stop-after", "1h")
     train(*command, *options, "--run", tmp_path / "cut", "--stop-after", "0s")
-    train("--resume", tmp_path / "cut", "--device", "cpu")
+    cascade(tmp_path / "cut")
     whole, cut = (weights(tmp_path / name, 1) for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
     assert len(metrics(tmp_path / "whole", 1)) == 3
@@ -115,22 +115,25 @@ def test_a_cascade_on_views_resumes_to_the_same_networks(small_manifest: Path, t
 def test_of_views_that_come_again_teachers_are_asked_once(
     run: Path, small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ("--manifest", small_manifest, *SMALL, "--mixed", "1", "--teachers-hear", "view")
-    options = (*options, "--teacher", f"big={run}", "--first", "labels=0.2,big=0.8", "--stages", "0", "--epochs", "5")
+    options = ("--teacher", f"big={run}", "--first", "labels=0.2,big=0.8", "--stages", "0", "--epochs", "5")
+    options = (*options, "--mixed", "1", "--teachers-hear", "view")
     asked = []
     said = Trainer.said
     monkeypatch.setattr(Trainer, "said", lambda self, part: asked.append(len(part.rows)) or said(self, part))
-    train(*options, "--run", tmp_path / "whole", "--views", "2", "--accumulate", "2")
+    train(
+        "--manifest", small_manifest, "--run", tmp_path / "whole", *SMALL, *options, "--views", "2", "--accumulate", "2"
+    )
     assert asked == [4] * 2 * 3 * 2  # clips of a part; parts, batches, views
     assert not (tmp_path / "whole" / "generation-0" / "views.f16").exists()
-    train(*options, "--run", tmp_path / "cut", "--views", "2", "--accumulate", "2", "--stop-after", "0s")
+    begin(small_manifest, tmp_path / "cut", *options, "--views", "2", "--accumulate", "2")
     assert (tmp_path / "cut" / "generation-0" / "views.f16").stat().st_size == 2 * 3 + 2 * 2 * 3 * 8 * 3
     asked.clear()
-    train("--resume", tmp_path / "cut", "--device", "cpu", "--accumulate", "2")
+    cascade(tmp_path / "cut", accumulate=2)
     assert len(asked) == 10  # the first batch's were kept
     whole, cut = (weights(tmp_path / name, 0) for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
-    train(*options, "--run", tmp_path / "new", "--accumulate", "2")
+    begin(small_manifest, tmp_path / "new", *options, "--accumulate", "2")
+    cascade(tmp_path / "new", accumulate=2)
     losses = [metrics(tmp_path / name, 0, "loss") for name in ("whole", "new")]
     assert losses[0][:2] == pytest.approx(losses[1][:2], abs=1e-3)  # by then they have heard the same, but for float16
     assert losses[0] != losses[1]
