@@ -188,7 +188,7 @@ def flags(given: Options) -> list[str]:
         else:
             values: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
             for one in values:
-                made += [names[name], str(one)]
+                made += [names[name], ",".join(map(str, one)) if isinstance(one, list) else str(one)]
     return made
 
 

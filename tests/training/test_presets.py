@@ -81,9 +81,11 @@ def test_runs_seeds_and_other_presets(tmp_path: Path) -> None:
 
 
 def test_the_command_line_wins_over_the_preset() -> None:
-    given = merged({"epochs": 2, "sync_bn": True, "stage": ["labels=1", "0=1"], "alpha": 0.5}, ("--epochs", "9"))
-    assert given == {"epochs": 9, "sync_bn": True, "stage": ("labels=1", "0=1"), "alpha": "0.5"}
-    assert sorted(flags(given)) == sorted(shlex.split("--epochs 9 --sync-bn --stage labels=1 --stage 0=1 --alpha 0.5"))
+    held = {"epochs": 2, "sync_bn": True, "stage": ["labels=1", "0=1"], "alpha": 0.5, "width": "4,4,4,4,8,9"}
+    given = merged(held, ("--epochs", "9"))
+    assert given == held | {"epochs": 9, "stage": ("labels=1", "0=1"), "alpha": "0.5", "width": [4, 4, 4, 4, 8, 9]}
+    line = "--epochs 9 --sync-bn --stage labels=1 --stage 0=1 --alpha 0.5 --width 4,4,4,4,8,9"
+    assert sorted(flags(given)) == sorted(shlex.split(line))
 
 
 @pytest.mark.parametrize(
