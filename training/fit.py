@@ -6,6 +6,7 @@ A generation's directory::
         metrics.jsonl   one line an epoch
         checkpoint.pt   after an epoch, and every ten minutes of a long one: the trainer's state, history,
                         best epoch so far; gone when done
+        views.f16       what teachers said of views that come again (training.kept); gone when done
         network.pt      weights of the best epoch on the validation split; its presence says "done"
 
 Where epochs are short, not all are followed by a checkpoint: writing them takes a twentieth of the time at most.

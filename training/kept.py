@@ -39,8 +39,10 @@ class Kept:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists() or path.stat().st_size != size:
-                with path.open("wb") as file:
-                    file.truncate(size)
+                with path.open("wb") as file:  # written, not only as long: what is mapped must not run out of disk
+                    file.write(bytes(flags))
+                    for _ in range(views):
+                        file.write(bytes((size - flags) // views))
             self.there = np.memmap(path, np.bool_, "r+", 0, (views, batches))
             self.said = np.memmap(path, np.float16, "r+", flags, (views, batches, clips, classes))
         except OSError as error:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sedkit.errors import OutputError
 from tests.training.conftest import SMALL, begin, cascade, metrics, train, weights
+from tests.training.test_faults import room_for
 from training.clips import Clips
 from training.generations import trained_network
 from training.kept import Kept
@@ -143,6 +144,9 @@ def test_targets_that_cannot_be_kept_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="leave --views out"):
         Kept(tmp_path / "file" / "views.f16", 1, 1, 2, 3)
+    with room_for(100), pytest.raises(OutputError, match="File too large"):
+        Kept(tmp_path / "views.f16", 2, 4, 8, 3)
+    assert not Kept(tmp_path / "views.f16", 2, 4, 8, 3).there.any()
 
 
 def test_a_finished_run_teaches_a_narrower_network(run: Path, small_manifest: Path, tmp_path: Path) -> None:
