@@ -14,9 +14,9 @@ from sedkit.model import Model
 
 @pytest.fixture(scope="module")
 def sound(data: Path) -> np.ndarray:
-    """Ten clips one after the other, [samples]."""
+    """Seven clips one after the other, [samples]."""
     blocks = []
-    for path in sorted((data / "esc50" / "audio").iterdir())[::200][:10]:
+    for path in sorted((data / "esc50" / "audio").iterdir())[::200][:7]:
         with open_audio(path) as stream:
             blocks += list(stream)
     return np.concatenate(blocks)
