@@ -218,7 +218,9 @@ def begin(options: Mapping[str, Any], device: torch.device) -> Run:
     if options["views"] and options["teachers_hear"] != "view":
         raise click.BadParameter("is for teachers that hear the view: add --teachers-hear view", param_hint="--views")
     if options["targets"] == "live" and options["teachers_hear"] == "view":
-        raise click.BadParameter("of teachers that hear the view nothing is stored; leave --targets out")
+        raise click.BadParameter(
+            "of teachers that hear the view nothing is stored; leave --targets out", param_hint="--targets"
+        )
     settings = Settings(
         **{key: options[key] for key in same},
         warmup=RISE[options["schedule"]] if options["warmup"] is None else options["warmup"],

@@ -29,6 +29,7 @@ class Trainer:
     Attributes
     ----------
     network : with the weights of the last step.
+    plain, objective : the loss; as it is written, and as it is compiled and shared among processes.
 
     Raises
     ------

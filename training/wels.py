@@ -17,7 +17,6 @@ from training.logmel import BANDS, FLOOR, LogMel
 FILTERS = (64, 128, 256, 512, 2048, 1024)  # of B1 to L2 in Table 1
 SILENCE = 10 * math.log10(FLOOR) + 1  # dB; white noise at -70 dBFS just reaches it
 
-
 Width = float | Sequence[int]  # a factor on Table 1's filters of B1 to L2, or six numbers in their place
 
 
@@ -29,7 +28,7 @@ class Scores(NamedTuple):
     embedding: Tensor  # [batch, K, 1024], layer L3
 
 
-def filters(width: Width) -> list[int]:
+def filters_of(width: Width) -> list[int]:
     """Filters of B1 to L2."""
     if isinstance(width, int | float):
         return [max(1, round(width * count)) for count in FILTERS]
@@ -73,7 +72,7 @@ class WelsNet(nn.Module):
 
     def __init__(self, classes: int, width: Width = 1.0, dropout: float = 0.0) -> None:
         super().__init__()
-        b1, b2, b3, b4, l1, l2 = filters(width)
+        b1, b2, b3, b4, l1, l2 = filters_of(width)
         self.B1 = block(1, b1, 4)
         self.B2 = block(b1, b2, 2)
         self.B3 = block(b2, b3, 2)
