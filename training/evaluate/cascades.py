@@ -14,6 +14,7 @@ from typing import Any
 from sedkit.errors import SedkitError
 from training.evaluate.paper import Alphas
 from training.reports import describe
+from training.run import RunError, read_config
 from training.supervision import LABELS
 
 SAME = ("manifest_sha256", "labels", "settings", "teachers")  # in runs that are compared
@@ -135,7 +136,7 @@ def studies(runs: Sequence[Path]) -> tuple[list[Study], list[str]]:
     faults = []
     for run in runs:
         try:
-            config, rows = _read(run / "config.json"), _read(run / "report.json")
+            config, rows = read_config(run), _read(run / "report.json")
             if missing := [key for key in SAID if key not in config]:
                 raise ReportError(f"{run}: config.json lacks {', '.join(missing)}; it is of an earlier revision")
             study = found.setdefault(json.dumps([config.get(key) for key in SAME]), Study())
@@ -145,7 +146,7 @@ def studies(runs: Sequence[Path]) -> tuple[list[Study], list[str]]:
                 study.networks.setdefault(line, {}).setdefault(config["seed"], rows[: stage + 1])
             study.cascades.setdefault(line, run.name.removesuffix(f"-seed{config['seed']}"))
             study.configs.append(config)
-        except ReportError as error:
+        except (ReportError, RunError) as error:
             faults.append(str(error))
         except (KeyError, TypeError, AttributeError) as error:
             faults.append(f"{run}: is not a run's ({error!r})")
