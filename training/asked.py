@@ -3,6 +3,7 @@
 Two kinds: a listener (training.listeners), and the last network of an earlier run, whatever its width::
 
     network   its state, float16
+    kind      as in settings: WELS-Net, or what was fine-tuned; files of before there was another do without
     width     of its filters, or these
     about     its classes, what the teacher is and how good it is on each split
 """
@@ -21,10 +22,11 @@ from sedkit.contract import Label
 from training import listeners
 from training.checkpoint import load, save
 from training.files import replacing
+from training.fine_tuned import network_of
 from training.predictions import TeacherError
 from training.reports import read_generation
 from training.view import Asked, Generation
-from training.wels import Network, in_words
+from training.wels import in_words
 
 
 def bring(teacher: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def read(path: Path, data: str, labels: Sequence[Label], clips: int) -> Asked:
     if "network" not in state:
         listener = listeners.load(path, data, labels)
         return Asked(listener.listener, listener.parts)
-    network = Network(len(labels), state["width"])
+    network = network_of(state.get("kind", "wels"), len(labels), state["width"])
     network.load_state_dict(state["network"])
     return Asked(Generation(network), np.zeros(clips, np.int64))
 
@@ -70,18 +72,18 @@ def _of_run(run: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[str
         raise TeacherError(f"{run}: is no finished run; go on with python -m training.secost --resume {run}")
     if config["labels"] != [asdict(label) for label in labels]:
         raise TeacherError(f"{run}: learnt other classes; a teacher must know those of the manifest")
-    report, width = read_generation(generation), config["settings"]["width"]
+    report, settings = read_generation(generation), config["settings"]
     network = load(generation / "network.pt")["network"]
     same = config["manifest_sha256"] == data  # else its figures are of other clips
     about = {
-        "teacher": f"generation {last} of an earlier cascade, {in_words(width)}",
+        "teacher": f"generation {last} of an earlier cascade, {in_words(settings)}",
         "model": config["model"]["name"],
         "metrics": {split: _figures(report[split]) for split in ("validation", "test") if same and split in report},
     }
     halves = {name: value.half() if value.is_floating_point() else value for name, value in network.items()}
     if not all(value.isfinite().all() for value in halves.values()):
         raise TeacherError(f"{run}: generation {last} has weights that float16 cannot hold; it cannot be asked")
-    save({"network": halves, "width": width, "about": about}, to)
+    save({"network": halves, "kind": settings["network"], "width": settings["width"], "about": about}, to)
     return about
 
 

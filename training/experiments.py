@@ -28,6 +28,7 @@ from training.deadline import Deadline, Stopped
 from training.options import ON_RESUME, seconds
 from training.preset import NOT_HELD, Options, PresetError, check, load
 from training.processes import Processes
+from training.run import read_config
 from training.secost import main as secost
 
 GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
@@ -141,7 +142,9 @@ def train(runs: dict[str, tuple[Path, list[str]]], launch: str, deadline: Deadli
 
 def finished(run: Path) -> bool:
     """Has the training in this directory come to its end?"""
-    return (run / "model.onnx").exists()
+    if (run / "model.onnx").exists():
+        return True
+    return (run / "report.md").exists() and read_config(run)["settings"]["network"] != "wels"  # which is not exported
 
 
 def wanted(preset: str, seeds: tuple[int, ...], only: tuple[str, ...]) -> dict[str, Options]:

@@ -14,6 +14,7 @@ from training import distributed
 from training.checkpoint import load, save
 from training.clips import FULL_SCALE
 from training.files import write_json
+from training.fine_tuned import network_of
 from training.reports import best_threshold, generation_report
 from training.run import Run, git_revision, read_config
 from training.scores import predict
@@ -24,9 +25,11 @@ NORMALISED_ON = 2000  # training clips, at most
 
 
 def new_network(run: Run, generation: int) -> Network:
-    """A network initialised from scratch, from the run's seed and the number of its generation."""
+    """A network initialised from the run's seed and the number of its generation: from scratch, if not fine-tuned."""
     torch.manual_seed(int(np.random.SeedSequence((run.seed, generation)).generate_state(1)[0]))
-    network = Network(len(run.labels), run.settings.width, run.settings.dropout)
+    network = _untrained(run)
+    if run.fine_tuned:
+        network.load_state_dict(network.state_dict() | load(run.begun))
     distributed.on_first(lambda: _normalise(run, network))
     network.frontend.load_state_dict(load(run.directory / "frontend.pt"))
     return network
@@ -34,10 +37,15 @@ def new_network(run: Run, generation: int) -> Network:
 
 def trained_network(run: Run, generation: int, device: torch.device) -> Network:
     """The network of a finished generation, in eval mode."""
-    network = Network(len(run.labels), run.settings.width, run.settings.dropout)
+    network = _untrained(run)
     network.load_state_dict(load(run.generation(generation) / "network.pt")["network"])
     layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
     return network.to(device=device, memory_format=layout).eval()
+
+
+def _untrained(run: Run) -> Network:
+    settings = run.settings
+    return network_of(settings.network, len(run.labels), settings.width, settings.dropout)
 
 
 def _normalise(run: Run, network: Network) -> None:

@@ -60,7 +60,7 @@ class Objective(nn.Module):
         elif known is not None:
             targets = self._said(samples, targets, shares, known, told)
         with torch.autocast(waveform.device.type, torch.bfloat16, enabled=self.bf16):
-            probabilities = self.network.wels(logmel).clip
+            probabilities = self.network.heard(logmel).clip
         return cross_entropy(probabilities, targets)
 
     def said(self, tensors: Sequence[Tensor]) -> Tensor:

@@ -16,10 +16,11 @@ from sedkit.errors import SedkitError
 from training import distributed
 from training.batches import default_workers
 from training.data.augmentation import Augmentation
+from training.fine_tuned import KINDS
 from training.preset import apply
 from training.run import Run
 from training.schedule import RISE
-from training.settings import Execution, Settings
+from training.settings import Execution, Kind, Settings
 from training.supervision import LABELS, Supervision, parse, single_teacher
 from training.wels import FILTERS, Width
 
@@ -113,6 +114,12 @@ NETWORK = (
         type=WIDTH,
         help="Factor on Table 1's filters, or those of B1, B2, B3, B4, L1 and L2: 16,40,80,200,1024,512  "
         "[default: 1 on CUDA, 0.25 on the CPU].",
+    ),
+    click.option(
+        "--fine-tune",
+        metavar="KIND=FILE",
+        help="Train no WELS-Nets, but networks that begin with what another has learnt, as teachers: "
+        "yamnet=yamnet.tflite, or efficientnet-lite0=WEIGHTS.pth.",
     ),
     click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.2, help="In L1, L2 and L3."),
     click.option(
@@ -221,10 +228,14 @@ def begin(options: Mapping[str, Any], device: torch.device) -> Run:
         raise click.BadParameter(
             "of teachers that hear the view nothing is stored; leave --targets out", param_hint="--targets"
         )
+    kind, begun = begun_with(options["fine_tune"]) if options["fine_tune"] else ("wels", None)
+    if begun and options["width"]:
+        raise click.BadParameter("is WELS-Net's alone; leave it out beside --fine-tune", param_hint="--width")
     settings = Settings(
         **{key: options[key] for key in same},
         warmup=RISE[options["schedule"]] if options["warmup"] is None else options["warmup"],
-        width=options["width"] or (1.0 if cuda else 0.25),
+        network=kind,
+        width=options["width"] or (1.0 if cuda or begun else 0.25),
         precision=options["precision"] or ("bf16" if cuda else "float32"),
         augmentation=Augmentation(
             **{column.name: options[column.name] for column in fields(Augmentation)},
@@ -242,6 +253,7 @@ def begin(options: Mapping[str, Any], device: torch.device) -> Run:
         {"name": options["name"], "license": options["license"]},
         device,
         teachers,
+        begun,
     )
 
 
@@ -254,6 +266,14 @@ def execution_of(options: Mapping[str, Any], device: torch.device) -> Execution:
         options["workers"] or default_workers(device),
         options["targets"] == "live",
     )
+
+
+def begun_with(text: str) -> tuple[Kind, dict[str, torch.Tensor]]:
+    """Kind of network and the weights that it begins with, from the command line."""
+    kind, _, file = text.partition("=")
+    if kind not in KINDS or not file:
+        raise click.BadParameter(f"{text!r} is not {'=FILE or '.join(KINDS)}=FILE", param_hint="--fine-tune")
+    return kind, KINDS[kind].read(Path(file))
 
 
 def teachers_of(given: tuple[str, ...]) -> dict[str, Path]:

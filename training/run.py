@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from sedkit.contract import Label
 from sedkit.errors import SedkitError
 from training import asked, distributed
+from training.checkpoint import save
 from training.clips import Clips, Some, WeakLabels
 from training.data import Manifest
 from training.data.augmentation import Augmentation
@@ -76,6 +77,16 @@ class Run:
         """Directory of a generation."""
         return self.directory / f"generation-{number}"
 
+    @property
+    def begun(self) -> Path:
+        """What fine-tuned networks begin with."""
+        return self.directory / "begun.pt"
+
+    @property
+    def fine_tuned(self) -> bool:
+        """Are its networks no WELS-Nets? Then they teach, and are not exported."""
+        return self.settings.network != "wels"
+
     def external(self, teacher: str, suffix: str = ".npz") -> Path:
         """What is kept of an external teacher: its predictions, or itself (``.pt``)."""
         return self.directory / "teachers" / f"{teacher}{suffix}"
@@ -128,6 +139,7 @@ class Run:
         model: dict[str, str],
         device: torch.device,
         teachers: Mapping[str, Path] | None = None,
+        begun: dict[str, torch.Tensor] | None = None,
     ) -> Run:
         """Make the run directory and write ``config.json``.
 
@@ -136,6 +148,7 @@ class Run:
         model : ``name`` and ``license`` of the export.
         teachers : files of external teachers (training.predictions, training.asked), or finished runs, which are
             copied into the directory.
+        begun : weights that fine-tuned networks begin with (training.fine_tuned).
 
         Raises
         ------
@@ -154,6 +167,8 @@ class Run:
             _refuse_begun(directory)
             run = cls(directory, settings, supervision, seed, audio, audio.manifest.sha256())
             external = {name: run._bring(name, path) for name, path in (teachers or {}).items()}
+            if begun:
+                save(begun, run.begun)
             about = {
                 "manifest": manifest if "://" in manifest else str(Path(manifest).absolute()),
                 "vocabulary": str(vocabulary.absolute()) if vocabulary else None,

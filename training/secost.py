@@ -12,7 +12,8 @@ A run directory::
     generation-0/     Teacher-0; then one directory a student (layout: training.fit, training.targets)
         report.json   AP and AUC of every class on the validation and the test split
     report.md, .json  all generations side by side
-    model.onnx        the last student, ready for ``sedkit --model``
+    begun.pt          what fine-tuned networks begin with (--fine-tune)
+    model.onnx        the last student, ready for ``sedkit --model``; not of fine-tuned networks
 
 ``python -m training.secost --resume RUN`` goes on after any interruption, on any number of processes, and ends
 with the networks of a run that was never interrupted.
@@ -125,7 +126,7 @@ def reporting(run: Run, generation: int) -> float:
 
 
 def finish(run: Run, network: Network) -> str:
-    """Write the run's report and ``model.onnx``; returns what there is to say of them.
+    """Write the run's report and, of a WELS-Net, ``model.onnx``; returns what there is to say of them.
 
     Raises
     ------
@@ -134,6 +135,8 @@ def finish(run: Run, network: Network) -> str:
     """
     rows = [read_generation(run.generation(number)) for number in range(len(run.supervision))]
     table = write_report(run.directory, rows)
+    if run.fine_tuned:
+        return f"{table}\n{run.directory}: teaches (--teacher NAME={run.directory}), and is not exported"
     missing = [name for name in EXPORT_NEEDS if importlib.util.find_spec(name) is None]
     if missing:
         raise SedkitError(
@@ -191,7 +194,7 @@ def main(context: click.Context, resume: Path | None, device: str, stop_after: s
                 distributed.on_first(partial(run.rename, given["name"]))
             with CascadeProgress(len(run.supervision), run.settings.epochs) as progress:
                 progress.say(
-                    f"{run.directory}: {len(run.supervision) - 1} stages on {chosen}, {in_words(run.settings.width)}, "
+                    f"{run.directory}: {len(run.supervision) - 1} stages on {chosen}, {in_words(vars(run.settings))}, "
                     f"commit {git_revision()[:12]}"
                     + (f", {distributed.ranks()} processes" if distributed.ranks() > 1 else "")
                 )
@@ -203,7 +206,8 @@ def main(context: click.Context, resume: Path | None, device: str, stop_after: s
                     for line in distributed.on_first(partial(reuse, run, given["reuse"])):
                         progress.say(line)
                 network = secost(run, options.execution_of(given, chosen), progress, deadline)
-            deadline.check(EXPORTING)
+            if not run.fine_tuned:
+                deadline.check(EXPORTING)
             said = distributed.on_first(partial(finish, run, network))
             if distributed.rank() == 0:
                 click.echo(said)

@@ -17,6 +17,7 @@ Sampling = Literal["shuffled", "balanced"]
 Precision = Literal["float32", "bf16"]
 Compile = Literal["off", "on", "graphs"]
 Hearing = Literal["clip", "view"]
+Kind = Literal["wels", "yamnet", "efficientnet-lite0"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Settings:
     ema : decay of the moving average of the weights, which then is what is validated and kept; 0: none.
     sampling : ``shuffled``: every clip once an epoch; ``balanced``: clips of rare classes more often.
     crop : seconds of a training crop.
+    network : ``wels``: WELS-Net, from scratch; another, fine-tuned (training.fine_tuned), has no width.
     width, dropout : of the network (training.wels).
     precision : of the training's forward and backward pass. Front end, sigmoid, loss and weights are float32.
     sync_bn : batch statistics of all processes together, in place of each process's own.
@@ -51,6 +53,7 @@ class Settings:
     ema: float = 0.0
     sampling: Sampling = "shuffled"
     crop: float = 5.12
+    network: Kind = "wels"
     width: Width = 1.0
     dropout: float = 0.2
     precision: Precision = "float32"

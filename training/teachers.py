@@ -40,6 +40,7 @@ from training.options import seconds, torch_device
 from training.predictions import Predictions, TeacherError, write_predictions
 from training.progress import decoding
 from training.regression import without_each_part
+from training.yamnet import read_yamnet
 
 FOLDS = 5  # groups of training clips; each is predicted by what was fitted on the others
 STRENGTHS = (3.0, 10.0, 30.0, 100.0)  # of the mapping's regularisation, to choose from
@@ -110,7 +111,7 @@ def listener(model: Path, device: str, **asked: Any) -> None:
 
     def ask(audio: Audio) -> NDArray[np.float64]:
         nonlocal made
-        made, said = listeners.fit(listeners.read_yamnet(model).to(torch_device(device)), audio)
+        made, said = listeners.fit(read_yamnet(model).to(torch_device(device)), audio)
         return said.astype(np.float64)
 
     def write(path: Path, said: Predictions, data: str, labels: Sequence[Label]) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,8 +35,11 @@ def filters_of(width: Width) -> list[int]:
     return list(width)
 
 
-def in_words(width: Width) -> str:
-    """``width`` for people: "width 0.25", or its filters."""
+def in_words(settings: Mapping[str, Any]) -> str:
+    """The network of a run's settings for people: "width 0.25", its filters, or what is fine-tuned."""
+    if settings["network"] != "wels":
+        return f"{settings['network']}, fine-tuned"
+    width = settings["width"]
     if isinstance(width, int | float):
         return f"width {width:g}"
     return f"filters {','.join(map(str, width))}"
@@ -110,9 +113,14 @@ class Network(nn.Module):
     def forward(self, waveform: Tensor) -> Scores:
         return self.scored(self.frontend.decibels(waveform))
 
+    def heard(self, logmel: Tensor) -> Scores:
+        """What WELS-Net makes of a normalised log-mel [batch, 1, frames, 64]."""
+        scores: Scores = self.wels(logmel)
+        return scores
+
     def scored(self, decibels: Tensor) -> Scores:
         """What the network says of a log-mel [batch, frames, 64] in dB."""
-        scores = self.wels(self.frontend.normalise(decibels))
+        scores = self.heard(self.frontend.normalise(decibels))
         loudest = F.max_pool1d(decibels.amax(-1), SPAN_FRAMES, STEP_FRAMES)  # [batch, K]
         heard = (loudest > SILENCE).unsqueeze(-1).float()
         segments = scores.segments * heard

@@ -15,21 +15,12 @@ from training import listeners
 from training.checkpoint import save as save_state
 from training.data import Manifest
 from training.data.audio import decode
-from training.listeners import (
-    FEATURES,
-    PARTS,
-    Fitted,
-    Listener,
-    Yamnet,
-    frames_of,
-    load,
-    read_yamnet,
-    save,
-)
+from training.listeners import PARTS, Fitted, Listener, load, save
 from training.peers import HOP, WINDOW, PeerError
 from training.predictions import TeacherError
 from training.regression import regression, without_each_part
 from training.teachers import main
+from training.yamnet import FEATURES, Yamnet, frames_of, read_yamnet
 
 
 @pytest.fixture(scope="module")

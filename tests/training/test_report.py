@@ -180,7 +180,7 @@ def test_the_command_writes_tables_and_pictures(runs: list[Path], tmp_path: Path
         main, ["report", *map(str, runs), str(other), str(tmp_path / "torn"), "-o", str(output)]
     )
     assert result.exit_code == 0, result.output
-    assert result.stderr == f"left out: {tmp_path}/torn/config.json: No such file or directory; is the run finished?\n"
+    assert result.stderr == f"left out: {tmp_path}/torn: not a run directory: config.json: No such file or directory\n"
     assert (output / "report.md").read_text() == result.stdout
     assert result.stdout.count("## 6 runs") == result.stdout.count("## 1 run,") == 1
     assert "width 0.125, 3 epochs" in result.stdout

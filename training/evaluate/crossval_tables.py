@@ -41,7 +41,7 @@ def facts(report: dict[str, Any]) -> list[str]:
             if settings["validate_every"] < settings["epochs"]
             else "the last epoch taken"
         ),
-        f"- networks: {in_words(settings['width'])}, {settings['epochs']} epochs of crops of {settings['crop']:g} s, "
+        f"- networks: {in_words(settings)}, {settings['epochs']} epochs of crops of {settings['crop']:g} s, "
         f"seed {report['seed']}; "
         + ", ".join(
             f"{f'student {n}' if n else 'Teacher-0'}: {describe(stage)}"

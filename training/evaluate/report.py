@@ -69,7 +69,7 @@ def about(study: Study) -> str:
         f"## {len(configs)} run{'s' * (len(configs) > 1)}, {all_of('date')}\n",
         f"- data: {clips['train']} training, {clips['validation']} validation, {clips['test']} test clips, "
         f"{len(first['labels'])} classes, manifest SHA-256 {first['manifest_sha256'][:16]}",
-        f"- networks: {in_words(settings['width'])}, {settings['epochs']} epochs of crops of {settings['crop']:g} s, "
+        f"- networks: {in_words(settings)}, {settings['epochs']} epochs of crops of {settings['crop']:g} s, "
         f"batches of {settings['batch_size']}, learning rate {settings['learning_rate']:g}",
         f"- seeds: {', '.join(map(str, sorted({config['seed'] for config in configs})))}",
         f"- commit: {all_of('git_revision')}",
