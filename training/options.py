@@ -273,6 +273,8 @@ def begun_with(text: str) -> tuple[Kind, dict[str, torch.Tensor]]:
     kind, _, file = text.partition("=")
     if kind not in KINDS or not file:
         raise click.BadParameter(f"{text!r} is not {'=FILE or '.join(KINDS)}=FILE", param_hint="--fine-tune")
+    if not Path(file).is_file():
+        raise click.BadParameter(f"{file}: no such file", param_hint="--fine-tune")
     return kind, KINDS[kind].read(Path(file))
 
 
