@@ -20,6 +20,7 @@ from training.checkpoint import save as save_state
 from training.experiments import finished
 from training.fine_tuned import KINDS, FineTuned, YamnetLogMel, network_of
 from training.generations import trained_network
+from training.publish import main as publish
 from training.run import Run
 from training.secost import main
 from training.wels import Network
@@ -136,6 +137,10 @@ def test_a_cascade_goes_on_with_what_was_learnt_resumes_and_teaches(
     assert result.exit_code == 0, result.output
     again = load(directory / "generation-1" / "network.pt")["network"]
     assert all(torch.equal(again[name], value) for name, value in student.items())
+
+    refused = CliRunner().invoke(publish, [str(directory), "--output", str(tmp_path / "models")])
+    assert "fine-tuned networks are not exported" in refused.output
+    assert not (tmp_path / "models").exists()
 
     run = Run.open(directory)
     about = bring(directory, tmp_path / "big.pt", "of other clips", run.labels)
