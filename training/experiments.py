@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from training.deadline import Deadline, Stopped
 from training.options import ON_RESUME, seconds
 from training.preset import NOT_HELD, Options, PresetError, check, load
 from training.processes import Processes
-from training.run import read_config
+from training.run import RunError, fine_tuned
 from training.secost import main as secost
 
 GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
@@ -144,7 +144,9 @@ def finished(run: Path) -> bool:
     """Has the training in this directory come to its end?"""
     if (run / "model.onnx").exists():
         return True
-    return (run / "report.md").exists() and read_config(run)["settings"]["network"] != "wels"  # which is not exported
+    with suppress(RunError):  # which the training will tell
+        return (run / "report.md").exists() and fine_tuned(run)  # and is not exported
+    return False
 
 
 def wanted(preset: str, seeds: tuple[int, ...], only: tuple[str, ...]) -> dict[str, Options]:

@@ -28,6 +28,8 @@ DECIBELS = 20 / math.log(10)  # in one neper, the unit of YAMNet's log-mel
 class YamnetLogMel(LogMel):
     """YAMNet's front end in the terms of ours: magnitudes of 64 mel bands, 125 to 7500 Hz, in dB, normalised."""
 
+    silence = -35.0  # of magnitudes that are not divided by the window: the same noise as for ours
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("spectrum", spectrum(), persistent=False)
@@ -73,7 +75,7 @@ class Segmenter(nn.Module):
         return Scores(segments, segments.mean(1), embedding.transpose(1, 2))
 
 
-class Kind(NamedTuple):
+class Origin(NamedTuple):
     """What there is to begin from."""
 
     title: str
@@ -93,9 +95,9 @@ def _read_efficientnet(path: Path) -> dict[str, Tensor]:
     return {f"wels.layers.{name}": value for name, value in efficientnet.read(path).items()}
 
 
-KINDS = {
-    "yamnet": Kind("YAMNet", YamnetLogMel, layers, peers.EMBEDDING, _read_yamnet),
-    "efficientnet-lite0": Kind(
+ORIGINS = {
+    "yamnet": Origin("YAMNet", YamnetLogMel, layers, peers.EMBEDDING, _read_yamnet),
+    "efficientnet-lite0": Origin(
         "EfficientNet-Lite0", LogMel, efficientnet.layers, efficientnet.FILTERS, _read_efficientnet
     ),
 }
@@ -106,8 +108,8 @@ class FineTuned(Network):
 
     def __init__(self, kind: str, classes: int, dropout: float = 0.0) -> None:
         nn.Module.__init__(self)  # and not Network's: there is no WELS-Net in it
-        self.frontend = KINDS[kind].frontend()
-        self.wels = Segmenter(KINDS[kind].layers(), KINDS[kind].filters, classes, dropout)
+        self.frontend = ORIGINS[kind].frontend()
+        self.wels = Segmenter(ORIGINS[kind].layers(), ORIGINS[kind].filters, classes, dropout)
 
     def heard(self, logmel: Tensor) -> Scores:
         if isinstance(self.frontend, YamnetLogMel):
@@ -117,5 +119,5 @@ class FineTuned(Network):
 
 
 def network_of(kind: str, classes: int, width: Width, dropout: float = 0.0) -> Network:
-    """A network as settings describe it: ``wels``, of a width, or one of ``KINDS``."""
+    """A network as settings describe it: ``wels``, of a width, or one of ``ORIGINS``."""
     return Network(classes, width, dropout) if kind == "wels" else FineTuned(kind, classes, dropout)

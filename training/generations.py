@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from sedkit.contract import Contract
 from training import distributed
-from training.checkpoint import load, save
+from training.checkpoint import CheckpointError, load, save
 from training.clips import FULL_SCALE
 from training.files import write_json
 from training.fine_tuned import network_of
 from training.reports import best_threshold, generation_report
-from training.run import Run, git_revision, read_config
+from training.run import Run, RunError, git_revision, read_config
 from training.scores import predict
 from training.split_scores import write_split_scores
 from training.wels import Network, multiply_adds
@@ -29,7 +29,7 @@ def new_network(run: Run, generation: int) -> Network:
     torch.manual_seed(int(np.random.SeedSequence((run.seed, generation)).generate_state(1)[0]))
     network = _untrained(run)
     if run.fine_tuned:
-        network.load_state_dict(network.state_dict() | load(run.begun))
+        network.load_state_dict(network.state_dict() | _begun(run))
     distributed.on_first(lambda: _normalise(run, network))
     network.frontend.load_state_dict(load(run.directory / "frontend.pt"))
     return network
@@ -46,6 +46,13 @@ def trained_network(run: Run, generation: int, device: torch.device) -> Network:
 def _untrained(run: Run) -> Network:
     settings = run.settings
     return network_of(settings.network, len(run.labels), settings.width, settings.dropout)
+
+
+def _begun(run: Run) -> dict[str, torch.Tensor]:
+    try:
+        return load(run.begun)
+    except CheckpointError:
+        raise RunError(f"{run.begun}: cannot be read, and networks begin with it; begin a new run") from None
 
 
 def _normalise(run: Run, network: Network) -> None:

@@ -7,6 +7,8 @@ matrix would have less than full rank.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -46,7 +48,13 @@ class LogMel(nn.Module):
 
     A Hann window is symmetric about its centre, so the samples before and after the centre are added
     and subtracted ahead of the transform: half the products, and half the rounding.
+
+    Attributes
+    ----------
+    silence : dB that no band of a silent segment exceeds; white noise at -70 dBFS just does.
     """
+
+    silence = 10 * math.log10(FLOOR) + 1
 
     def __init__(self) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from sedkit.errors import SedkitError
 from training import distributed
 from training.batches import default_workers
 from training.data.augmentation import Augmentation
-from training.fine_tuned import KINDS
+from training.fine_tuned import ORIGINS
 from training.preset import apply
 from training.run import Run
 from training.schedule import RISE
@@ -121,11 +121,16 @@ NETWORK = (
         help="Train no WELS-Nets, but networks that begin with what another has learnt, as teachers: "
         "yamnet=yamnet.tflite, or efficientnet-lite0=WEIGHTS.pth.",
     ),
-    click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.2, help="In L1, L2 and L3."),
+    click.option(
+        "--dropout",
+        type=click.FloatRange(0, 1, max_open=True),
+        default=0.2,
+        help="In L1, L2 and L3; of a fine-tuned network, before its last layer.",
+    ),
     click.option(
         "--precision",
         type=click.Choice(["float32", "bf16"]),
-        help="Of the training of WELS-Net  [default: bf16 on CUDA, float32 on the CPU].",
+        help="Of the training, but for the front end  [default: bf16 on CUDA, float32 on the CPU].",
     ),
     click.option("--sync-bn", is_flag=True, help="Batch statistics over all processes, not of each alone."),
     click.option(
@@ -271,11 +276,11 @@ def execution_of(options: Mapping[str, Any], device: torch.device) -> Execution:
 def begun_with(text: str) -> tuple[Kind, dict[str, torch.Tensor]]:
     """Kind of network and the weights that it begins with, from the command line."""
     kind, _, file = text.partition("=")
-    if kind not in KINDS or not file:
-        raise click.BadParameter(f"{text!r} is not {'=FILE or '.join(KINDS)}=FILE", param_hint="--fine-tune")
+    if kind not in ORIGINS or not file:
+        raise click.BadParameter(f"{text!r} is not {'=FILE or '.join(ORIGINS)}=FILE", param_hint="--fine-tune")
     if not Path(file).is_file():
-        raise click.BadParameter(f"{file}: no such file", param_hint="--fine-tune")
-    return kind, KINDS[kind].read(Path(file))
+        raise click.BadParameter(f"{file} is not a file", param_hint="--fine-tune")
+    return kind, ORIGINS[kind].read(Path(file))
 
 
 def teachers_of(given: tuple[str, ...]) -> dict[str, Path]:

@@ -30,7 +30,7 @@ from training.peers import peer_model
 from training.reliability import Bin
 from training.reliability import diagram as drawn
 from training.reports import read_generation
-from training.run import Run, read_config
+from training.run import Run, fine_tuned
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -70,7 +70,7 @@ def publish(
         file has changed then.
     """
     model = run / "model.onnx"
-    if read_config(run)["settings"]["network"] != "wels":
+    if fine_tuned(run):
         raise SedkitError(f"{run}: fine-tuned networks are not exported; train a WELS-Net with --teacher NAME={run}")
     if not model.exists():
         raise SedkitError(f"{run}: the run is not finished; go on with python -m training.secost --resume {run}")

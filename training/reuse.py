@@ -13,7 +13,7 @@ from training.run import Run, RunError, read_config
 from training.split_scores import NAME as SCORES
 from training.supervision import LABELS
 
-SAME = ("manifest_sha256", "labels", "settings", "seed", "versions", "device", "processes")
+SAME = ("manifest_sha256", "labels", "settings", "begun_sha256", "seed", "versions", "device", "processes")
 KEPT = ("report.json", "metrics.jsonl", "network.pt")
 
 
@@ -34,7 +34,7 @@ def reuse(run: Run, directory: Path) -> list[str]:
             theirs = read_config(other)
         except RunError:
             continue
-        if other.resolve() == run.directory.resolve() or any(config[key] != theirs.get(key) for key in SAME):
+        if other.resolve() == run.directory.resolve() or any(config.get(key) != theirs.get(key) for key in SAME):
             continue
         for generation in range(shared(config["supervision"], theirs["supervision"])):
             if _take(run, other, generation):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import platform
 import shlex
@@ -176,6 +177,7 @@ class Run:
                 "model": model,
                 "device": describe_device(device),
                 "teachers": external,
+                "begun_sha256": digest_of(begun) if begun else None,
             }
             write_json(directory / "config.json", about | run._config())
         return run
@@ -306,6 +308,29 @@ def read_config(directory: Path) -> dict[str, Any]:
         settings["augmentation"] = asdict(Augmentation()) | settings["augmentation"]
         config["settings"] = settings
     return config
+
+
+def fine_tuned(directory: Path) -> bool:
+    """Are the networks of the run in that directory no WELS-Nets?
+
+    Raises
+    ------
+    RunError
+        If it is no run's.
+    """
+    try:
+        return bool(read_config(directory)["settings"]["network"] != "wels")
+    except (KeyError, TypeError):
+        raise RunError(f"{directory}: config.json is not that of a run; begin a new run") from None
+
+
+def digest_of(state: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of weights: of their names, types and values."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def read_supervision(config: dict[str, Any]) -> list[Supervision]:

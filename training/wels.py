@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,10 +11,9 @@ from torch.nn import functional as F
 
 from sedkit.contract import EMBEDDING
 from sedkit.geometry import SPAN_FRAMES, STEP_FRAMES
-from training.logmel import BANDS, FLOOR, LogMel
+from training.logmel import BANDS, LogMel
 
 FILTERS = (64, 128, 256, 512, 2048, 1024)  # of B1 to L2 in Table 1
-SILENCE = 10 * math.log10(FLOOR) + 1  # dB; white noise at -70 dBFS just reaches it
 
 Width = float | Sequence[int]  # a factor on Table 1's filters of B1 to L2, or six numbers in their place
 
@@ -122,7 +120,7 @@ class Network(nn.Module):
         """What the network says of a log-mel [batch, frames, 64] in dB."""
         scores = self.heard(self.frontend.normalise(decibels))
         loudest = F.max_pool1d(decibels.amax(-1), SPAN_FRAMES, STEP_FRAMES)  # [batch, K]
-        heard = (loudest > SILENCE).unsqueeze(-1).float()
+        heard = (loudest > self.frontend.silence).unsqueeze(-1).float()
         segments = scores.segments * heard
         return Scores(segments, segments.sum(1) / heard.sum(1).clamp(min=1), scores.embedding)
 

@@ -17,7 +17,7 @@ from training.reports import describe
 from training.run import RunError, read_config
 from training.supervision import LABELS
 
-SAME = ("manifest_sha256", "labels", "settings", "teachers")  # in runs that are compared
+SAME = ("manifest_sha256", "labels", "settings", "teachers", "begun_sha256")  # in runs that are compared
 SAID = ("date", "git_revision", "device", "clips", "seed", *SAME[:3])  # in config.json of every run
 BOUNDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0)  # of Fig. 4
 Line = tuple[str, ...]  # what a network and its forebears learnt from, Teacher-0 first
