@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from click.testing import CliRunner
 
 from sedkit.geometry import SAMPLE_RATE
@@ -21,6 +22,7 @@ from training.crossval import main as crossval
 from training.data import Manifest
 from training.evaluate.__main__ import main as evaluate
 from training.evaluate.bootstrap import accuracy, drawn, mean_ap
+from training.evaluate.systems import beside, scored, together
 from training.folds import fold_splits, write_folds
 
 
@@ -251,6 +253,31 @@ def test_clips_of_some_groups(cv: Path) -> None:
     code, _, said = run(evaluate, "crossval", cv, "--group", "song:")
     assert code == 1
     assert "no clip of the split 'test' of a group that begins with 'song:'" in said
+
+
+def test_networks_of_another_cross_validation_stand_beside_and_together(cv: Path, tmp_path: Path) -> None:
+    other = copied(cv, tmp_path).rename(tmp_path / "other")
+    for fold in ("fold-1", "fold-2"):
+        (other / fold / "generation-1" / "scores.npz").unlink()  # then those of its last network are made
+        shutil.copyfile(other / fold / "generation-0" / "network.pt", other / fold / "generation-1" / "network.pt")
+    code, out, said = run(evaluate, "crossval", cv, "--beside", other, "--together", "--json", "--device", "cpu")
+    assert code == 0, said
+    systems = json.loads(out)["systems"]
+    assert [row["system"] for row in systems] == ["Teacher-0", "Student 1", "other", "together"]
+    assert systems[2]["mAP"]["folds"] == pytest.approx(systems[0]["mAP"]["folds"])
+    found = scored(cv, torch.device("cpu"))
+    teacher, student = (system.scores for system in found.networks)
+    both = together(beside(found, other, torch.device("cpu"))).peers[-1].scores
+    for mean, one, two in zip(both, teacher, student, strict=True):
+        np.testing.assert_allclose(mean, (one + two) / 2, atol=1e-5)
+
+    code, _, said = run(evaluate, "crossval", cv, "--beside", other, "--beside", other)
+    assert code == 1
+    assert "there is a 'other' already" in said
+    (other / "fold-2" / "generation-1" / "network.pt").unlink()
+    code, _, said = run(evaluate, "crossval", cv, "--beside", other)
+    assert code == 1
+    assert "not tested on the same clips" in said
 
 
 def test_a_peer_on_the_same_clips(cv: Path, tmp_path: Path) -> None:

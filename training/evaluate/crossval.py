@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from sedkit.metrics import summary
 from training.data.origin import sources
+from training.evaluate import systems
 from training.evaluate.bootstrap import accuracy, drawn, mean_ap
 from training.evaluate.crossval_tables import document
 from training.evaluate.systems import Fold, Scored, System, scored
@@ -31,6 +32,16 @@ METRICS = {"accuracy": accuracy, "mAP": mean_ap}
 @click.command()
 @click.argument("directory", metavar="CV", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--peer", metavar="yamnet=FILE", callback=peer_model, help="YAMNet (TFLite), on the same clips.")
+@click.option(
+    "--beside",
+    multiple=True,
+    metavar="CV",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The last networks of another cross-validation over the same folds as well; may come again.",
+)
+@click.option(
+    "--together", is_flag=True, help="And the mean of the last network, those --beside it and YAMNet's regression."
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON in place of Markdown.")
 @click.option("--confusion", type=FILE, help="Write the last student's confusion matrix here, as CSV.")
 @click.option("--group", default="", metavar="PREFIX", help="Test on clips of groups that begin so, such as esc50:")
@@ -39,6 +50,8 @@ METRICS = {"accuracy": accuracy, "mAP": mean_ap}
 def command(
     directory: Path,
     peer: Path | None,
+    beside: tuple[Path, ...],
+    together: bool,
     as_json: bool,
     confusion: Path | None,
     group: str,
@@ -56,8 +69,9 @@ def command(
       python -m training.evaluate crossval runs/cv
       python -m training.evaluate crossval runs/cv --peer yamnet=yamnet.tflite --confusion confusion.csv
       python -m training.evaluate crossval runs/cv --group esc50: --json > cv.json
+      python -m training.evaluate crossval runs/cv --beside runs/tuned --together
     """
-    found = report(directory, torch_device(device), peer, group, replicates)
+    found = report(directory, torch_device(device), peer, group, replicates, beside, together)
     for fold in found["missing"]:
         click.echo(f"left out: fold {fold}, which is not finished", err=True)
     if confusion:
@@ -66,7 +80,13 @@ def command(
 
 
 def report(
-    directory: Path, device: torch.device, peer: Path | None = None, group: str = "", replicates: int = 1000
+    directory: Path,
+    device: torch.device,
+    peer: Path | None = None,
+    group: str = "",
+    replicates: int = 1000,
+    beside: Sequence[Path] = (),
+    together: bool = False,
 ) -> dict[str, Any]:
     """All that there is to say of a cross-validation, for JSON.
 
@@ -75,6 +95,8 @@ def report(
     peer : YAMNet's TFLite file.
     group : what the groups of the clips to test on begin with; empty: all clips.
     replicates : of the bootstrap.
+    beside : other cross-validations over the same folds, whose last networks are told of as well.
+    together : add the mean of the last network, those and YAMNet's regression.
 
     Raises
     ------
@@ -82,17 +104,21 @@ def report(
         If no fold is finished, or its data or the peer cannot be used.
     """
     found = scored(directory, device, peer)
+    for other in beside:
+        found = systems.beside(found, other, device)
+    if together:
+        found = systems.together(found)
     return summarised(found.among(group) if group else found, replicates)
 
 
 def summarised(found: Scored, replicates: int = 1000, generation: int = -1) -> dict[str, Any]:
     """What ``report`` gives, of systems that have scored. ``generation``: whose confusions are counted."""
-    systems = [*found.networks, *found.peers]
+    all_of_them = [*found.networks, *found.peers]
     return {
         **about(found.folds, found.missing),
         "replicates": replicates,
-        **measured(found.folds, systems, replicates),
-        "by_source": by_source(found.folds, systems),
+        **measured(found.folds, all_of_them, replicates),
+        "by_source": by_source(found.folds, all_of_them),
         "confusion": confused(found.folds, found.networks[generation]),
     }
 

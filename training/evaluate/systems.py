@@ -28,6 +28,7 @@ from training.split_scores import NAME as SCORES
 from training.split_scores import read_split_scores
 
 Scores = NDArray[np.float32]
+AS_IT_IS = "YAMNet, as it is"
 STRENGTH = 30.0  # of the regularisation of a peer's regression
 
 
@@ -83,7 +84,7 @@ class Scored:
     folds : those that are finished; at least one.
     missing : names of the others.
     networks : Teacher-0 and every student.
-    peers : YAMNet, if it was asked.
+    peers : YAMNet, if it was asked; networks of other cross-validations.
     """
 
     folds: list[Fold]
@@ -128,6 +129,36 @@ def scored(directory: Path, device: torch.device, peer: Path | None = None) -> S
     if not folds:
         raise CrossValidationError(f"{directory}: no fold is finished; go on with python -m training.crossval")
     return Scored(folds, missing, cascade(folds, device), yamnet(peer, folds, directory / "yamnet.npz"))
+
+
+def beside(found: Scored, directory: Path, device: torch.device) -> Scored:
+    """The same with the last networks of another cross-validation over the same folds, under its directory's name.
+
+    Raises
+    ------
+    CrossValidationError
+        If its folds are not finished, or not tested on the same clips of the same classes.
+    """
+    folds, _ = open_folds(directory)
+    if [_tested(fold) for fold in folds] != [_tested(fold) for fold in found.folds]:
+        raise CrossValidationError(
+            f"{directory}: its finished folds are not tested on the same clips of the same classes"
+        )
+    name = directory.resolve().name
+    if name in [system.name for system in (*found.networks, *found.peers)]:
+        raise CrossValidationError(f"{directory}: there is a {name!r} already; give it another name")
+    return replace(found, peers=[*found.peers, System(name, cascade(folds, device)[-1].scores)])
+
+
+def together(found: Scored) -> Scored:
+    """The same with the mean of what the last network and those that have learnt beside it say."""
+    systems = [found.networks[-1], *(peer for peer in found.peers if not peer.name.startswith(AS_IT_IS))]
+    scores = [np.mean(said, axis=0) for said in zip(*(system.scores for system in systems), strict=True)]
+    return replace(found, peers=[*found.peers, System("together", scores)])
+
+
+def _tested(fold: Fold) -> tuple[str, tuple[Label, ...], list[str]]:
+    return fold.name, fold.labels, clip_names(fold.manifest.take(fold.rows))
 
 
 def open_folds(directory: Path) -> tuple[list[Fold], list[str]]:
@@ -186,7 +217,7 @@ def yamnet(model: Path | None, folds: list[Fold], cache: Path) -> list[System]:
     if names:
         known = len({label.name for label in names} & {label.name for label in labels})
         suffix = f" ({known} of {len(labels)} classes)" if known < len(labels) else ""
-        systems.insert(0, System(f"YAMNet, as it is{suffix}", []))
+        systems.insert(0, System(f"{AS_IT_IS}{suffix}", []))
     for fold in folds:
         manifest = fold.manifest
         with progress("YAMNet", len(manifest)) as step:
