@@ -271,6 +271,9 @@ def test_networks_of_another_cross_validation_stand_beside_and_together(cv: Path
     for mean, one, two in zip(both, teacher, student, strict=True):
         np.testing.assert_allclose(mean, (one + two) / 2, atol=1e-5)
 
+    code, _, said = run(evaluate, "crossval", cv, "--together")
+    assert code == 1
+    assert "there is nothing beside the last network" in said
     code, _, said = run(evaluate, "crossval", cv, "--beside", other, "--beside", other)
     assert code == 1
     assert "there is a 'other' already" in said

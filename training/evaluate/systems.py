@@ -151,8 +151,16 @@ def beside(found: Scored, directory: Path, device: torch.device) -> Scored:
 
 
 def together(found: Scored) -> Scored:
-    """The same with the mean of what the last network and those that have learnt beside it say."""
+    """The same with the mean of what the last network and those that have learnt beside it say.
+
+    Raises
+    ------
+    CrossValidationError
+        If there are none beside it.
+    """
     systems = [found.networks[-1], *(peer for peer in found.peers if not peer.name.startswith(AS_IT_IS))]
+    if len(systems) == 1:
+        raise CrossValidationError("--together: there is nothing beside the last network; add --beside or --peer")
     scores = [np.mean(said, axis=0) for said in zip(*(system.scores for system in systems), strict=True)]
     return replace(found, peers=[*found.peers, System("together", scores)])
 
