@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sedkit.geometry import SEGMENT_HOP, SEGMENT_SPAN, SPAN_FRAMES, STEP_FRAMES
+from sedkit.geometry import SPAN_FRAMES, STEP_FRAMES, padded_samples
 from training import efficientnet, peers
 from training.logmel import LogMel
 from training.wels import Network, Scores, Width
-from training.yamnet import BANDS, BINS, COLUMN, STEP, Yamnet, layers, read_yamnet, spectrum
+from training.yamnet import BANDS, BINS, COLUMN, STEP, Yamnet, layers, magnitudes, read_yamnet, spectrum
 
 DECIBELS = 20 / math.log(10)  # in one neper, the unit of YAMNet's log-mel
 
@@ -39,10 +39,8 @@ class YamnetLogMel(LogMel):
     def decibels(self, waveform: Tensor, response: Tensor | None = None) -> Tensor:
         """As :meth:`LogMel.decibels`; frame ``t`` is of the 400 samples from 160 ``t`` on."""
         samples = waveform.shape[-1]
-        padded = max(SEGMENT_SPAN, (samples + SEGMENT_HOP - 1) // SEGMENT_HOP * SEGMENT_HOP)
-        columns = F.pad(waveform, (0, padded + COLUMN - STEP - samples)).unfold(-1, COLUMN, STEP)
-        real, imaginary = (columns @ self.spectrum).chunk(2, -1)
-        magnitude = torch.sqrt(real * real + imaginary * imaginary) @ self.filters
+        padded = F.pad(waveform, (0, padded_samples(samples) + COLUMN - STEP - samples))
+        magnitude = magnitudes(padded, self.spectrum) @ self.filters
         if response is not None:
             magnitude = magnitude * (10 ** (response / 20)).unsqueeze(1)
         return DECIBELS * torch.log(magnitude + self.floor)

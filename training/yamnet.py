@@ -47,8 +47,7 @@ class Yamnet(nn.Module):
         samples = peers.WINDOW + peers.HOP * (frames - 1)
         with torch.autocast(waveform.device.type, enabled=False):
             padded = nn.functional.pad(waveform.float(), (0, samples - waveform.shape[-1]))
-            real, imaginary = (padded.unfold(-1, COLUMN, STEP) @ self.spectrum).chunk(2, -1)
-            logmel = torch.log(torch.sqrt(real * real + imaginary * imaginary) @ self.mel + self.floor)
+            logmel = torch.log(magnitudes(padded, self.spectrum) @ self.mel + self.floor)
         return logmel.unfold(1, PATCH, PATCH_HOP).transpose(2, 3)
 
     def embeddings(self, waveform: Tensor) -> Tensor:
@@ -77,6 +76,12 @@ def spectrum() -> Tensor:
     window = 0.5 - 0.5 * np.cos(2 * np.pi * n / COLUMN)
     angle = 2 * np.pi * np.outer(n, np.arange(BINS)) / POINTS
     return torch.from_numpy(window[:, None] * np.hstack([np.cos(angle), -np.sin(angle)])).float()
+
+
+def magnitudes(waveform: Tensor, spectrum: Tensor) -> Tensor:
+    """Of the DFT of every column of a waveform [batch, samples] that is full: [batch, columns, 257]."""
+    real, imaginary = (waveform.unfold(-1, COLUMN, STEP) @ spectrum).chunk(2, -1)
+    return torch.sqrt(real * real + imaginary * imaginary)
 
 
 def _layer(inputs: int, filters: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:

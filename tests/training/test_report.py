@@ -91,7 +91,7 @@ def test_networks_that_runs_share_count_once_and_seeds_are_gathered(runs: list[P
 def test_runs_of_before_there_was_a_setting_are_those_with_its_default(tmp_path: Path) -> None:
     earlier, later = (made(tmp_path, f"a-seed{seed}", seed, [(LABELS, [0.1, 0.2, 0.3])]) for seed in (0, 1))
     config = json.loads((later / "config.json").read_text())
-    config["settings"] |= {"views": 0, "teachers_hear": "clip"}
+    config["settings"] |= {"views": 0, "teachers_hear": "clip", "network": "wels"}
     (later / "config.json").write_text(json.dumps(config))
     assert len(study([earlier, later]).configs) == 2
 
