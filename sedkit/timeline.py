@@ -27,6 +27,7 @@ FIRST_TILE = (
     SEGMENT_SPAN - SEGMENT_HOP
 ) // 2  # samples: where the tile of segment 0 would begin, did it not reach back
 FINEST = 0.01  # seconds, of a cell
+SUSTAIN = 0.2  # an event lasts as long as its scores are at or above this share of the threshold
 EPSILON = 1e-6  # seconds; times closer than this are one
 CLOCKS = 1e-3  # seconds by which the clocks of a recording and of its 16 kHz samples may differ
 
@@ -40,7 +41,7 @@ class Cells(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A maximal run of tiles in which one class stays at or above its threshold.
+    """A maximal run of tiles in which one class stays at or above SUSTAIN of its threshold, and reaches it.
 
     ``onset`` and ``offset`` in seconds; ``column``, the class; ``score``, the highest in the run.
     """
@@ -149,11 +150,12 @@ class Runs:
 
     Parameters
     ----------
-    thresholds : one a class, [classes]; a segment counts at or above it.
+    thresholds : one a class, [classes]; an event reaches it.
     """
 
     def __init__(self, thresholds: ArrayLike) -> None:
         self.thresholds = np.asarray(thresholds)
+        self.sustaining = SUSTAIN * self.thresholds
         self.segments = 0
         self.present = np.zeros(len(self.thresholds), bool)  # whether a class is in a run
         self.onset = np.zeros(len(self.thresholds))  # of that run
@@ -169,7 +171,7 @@ class Runs:
 
     def _step(self, row: NDArray[np.float32]) -> list[Run]:
         start = _tile_start(self.segments)
-        present = row >= self.thresholds
+        present = row >= self.sustaining
         ended = self._end(self.present & ~present, start)
         self.onset[present & ~self.present] = start
         self.score = np.where(present, np.maximum(self.score, row), 0)
@@ -178,7 +180,7 @@ class Runs:
         return ended
 
     def _end(self, columns: NDArray[np.bool_], offset: float) -> list[Run]:
-        ends = np.flatnonzero(columns).tolist()
+        ends = np.flatnonzero(columns & (self.score >= self.thresholds)).tolist()
         return [Run(float(self.onset[column]), offset, column, float(self.score[column])) for column in ends]
 
 

@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 from sedkit.calibration import Calibration
 from sedkit.contract import Contract, metadata_of
 from sedkit.errors import SedkitError
-from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP, SEGMENT_SPAN
 from sedkit.installed import sibling
 from sedkit.model import Model
 from sedkit.pipeline import analyse
@@ -41,6 +40,7 @@ from training.files import replacing, sha256
 from training.progress import decoding
 from training.reports import best_threshold
 from training.run import git_revision
+from training.tiles import Events, best_thresholds, in_events, tile_targets
 
 Scores = NDArray[np.float32]
 
@@ -138,7 +138,10 @@ def calibrate(path: Path, audio: Audio, clips: int, soundscapes: int, seed: int)
 
 
 class Heard(NamedTuple):
-    """What a model scored, and what was there: [n, classes] each; ``weight`` of each, for those are not independent."""
+    """What a model scored, and what was there: [clips, classes] each, or [recordings, segments, classes].
+
+    ``weight``: of each clip or segment, for segments are not independent.
+    """
 
     scores: NDArray[np.float64]
     targets: NDArray[np.float32]
@@ -155,19 +158,19 @@ class Fitted(NamedTuple):
 
 
 def fit(tags: Heard, timelines: Heard) -> Fitted:
-    """Calibration of clip scores, and thresholds: one for all calibrated scores, and what that is in segment scores.
+    """Calibration of clip scores, and thresholds: one for all calibrated scores, and what one is in segment scores.
 
     Segment scores are calibrated on soundscapes to know how classes differ, and for that alone: how often a class is
-    heard in a soundscape says nothing of other recordings.
+    heard in a soundscape says nothing of other recordings. Their threshold is the one whose events are best.
     """
-    tag, segment = platt.fit(*tags), platt.fit(*timelines)
-    thresholds = [
-        platt.best_threshold(fit.calibration(heard.scores)) for fit, heard in ((tag, tags), (segment, timelines))
-    ]
+    classes = tags.scores.shape[1]
+    tag = platt.fit(*tags)
+    segment = platt.fit(timelines.scores.reshape(-1, classes), timelines.targets.reshape(-1, classes), timelines.weight)
+    candidates = [platt.raw_thresholds(segment.calibration, threshold) for threshold in platt.GRID]
     return Fitted(
         tag.calibration,
-        np.full(len(tag.calibration.slope), thresholds[0]),
-        platt.raw_thresholds(segment.calibration, thresholds[1]),
+        np.full(classes, platt.best_threshold(tag.calibration(tags.scores))),
+        best_thresholds(candidates, timelines.scores, timelines.targets),
         [tag.deviation, segment.deviation],
     )
 
@@ -179,24 +182,23 @@ def measured(found: Fitted, tags: Mapping[str, Heard], timelines: Mapping[str, H
     """
     raw, truth, _ = tags["test"]
     segments, present, _ = timelines["test"]
-    one, one_segment = (
-        best_threshold(heard["validation"].targets, heard["validation"].scores.astype(np.float32))
-        for heard in (tags, timelines)
-    )
+    one = best_threshold(tags["validation"].targets, tags["validation"].scores.astype(np.float32))
+    uniform = [np.full(raw.shape[1], threshold) for threshold in platt.GRID]
+    one_segment = best_thresholds(uniform, timelines["validation"].scores, timelines["validation"].targets)
     made = found.calibration(raw)
-    f1 = reliability.f1_scores
     figures = {
         "calibration_error": [reliability.calibration_error(scores, truth) for scores in (raw, made)],
         "calibration_error_of_highest": [
             reliability.highest_calibration_error(scores, truth) for scores in (raw, made)
         ],
     }
-    for name, pairs in (
-        ("tags", (f1(raw, truth, one), f1(made, truth, found.thresholds))),
-        ("timelines", (f1(segments, present, one_segment), f1(segments, present, found.timeline_thresholds))),
-    ):
-        for place, kind in enumerate(("micro", "macro")):
-            figures[f"{kind}_f1_of_{name}"] = [pair[place] for pair in pairs]
+    called = {
+        "tags": ([raw >= one, made >= found.thresholds], truth),
+        "timelines": ([in_events(segments, chosen) for chosen in (one_segment, found.timeline_thresholds)], present),
+    }
+    for name, (pair, targets) in called.items():
+        micro, macro = zip(*(reliability.f1_scores(each, targets) for each in pair), strict=True)
+        figures |= {f"micro_f1_of_{name}": micro, f"macro_f1_of_{name}": macro}
     return {
         "clips": len(raw),
         **{name: [round(value, 4) for value in values] for name, values in figures.items()},
@@ -238,11 +240,8 @@ def soundscapes_heard(model: Model, audio: Audio, rows: NDArray[np.int64], count
         tile_targets(*pair, recipe.seconds, len(model.contract.labels))
         for pair in zip(events, map(len, made), strict=True)
     ]
-    scores = np.concatenate(made).astype(np.float64)
-    return Heard(scores, np.concatenate(targets), min(1.0, len(single) / len(scores)))
-
-
-Events = list[tuple[float, float, int]]  # onset and offset in seconds, class
+    scores = np.stack(made).astype(np.float64)
+    return Heard(scores, np.stack(targets), min(1.0, len(single) / (count * scores.shape[1])))
 
 
 def soundscape(sources: Sources, recipe: Recipe, random: np.random.Generator) -> tuple[Samples, Events]:
@@ -251,20 +250,6 @@ def soundscape(sources: Sources, recipe: Recipe, random: np.random.Generator) ->
     while not plan.sounds:
         plan = sources.plan(recipe, random)
     return sources.render(plan, recipe, random), sources.labels(plan, recipe)
-
-
-def tile_targets(events: Events, segments: int, seconds: float, classes: int) -> NDArray[np.float32]:
-    """Which classes are heard in each segment's tile (docs/timeline.md), [segments, classes], 0 or 1.
-
-    That is, in half of the tile, or for half of the event where that is shorter.
-    """
-    starts = (SEGMENT_SPAN / 2 + SEGMENT_HOP * (np.arange(segments + 1) - 0.5)) / SAMPLE_RATE
-    starts[0], starts[-1] = 0, seconds
-    targets = np.zeros((segments, classes), np.float32)
-    for onset, offset, column in events:
-        shared = np.minimum(starts[1:], offset) - np.maximum(starts[:-1], onset)
-        targets[shared >= np.minimum(np.diff(starts), offset - onset) / 2, column] = 1
-    return targets
 
 
 class ClipScores(TagsView):

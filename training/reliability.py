@@ -39,11 +39,10 @@ def highest_calibration_error(scores: NDArray[np.floating], targets: NDArray[np.
     return _error(_bins(scores[places], targets[places]))
 
 
-def f1_scores(
-    scores: NDArray[np.floating], targets: NDArray[np.floating], thresholds: NDArray[np.floating] | float
-) -> tuple[float, float]:
-    """Micro-averaged F1, and the mean over the classes that have positives. Both are [n, classes]."""
-    called, truth = scores >= thresholds, targets > 0
+def f1_scores(called: NDArray[np.bool_], targets: NDArray[np.floating]) -> tuple[float, float]:
+    """Micro-averaged F1, and the mean over the classes that have positives. Both are [..., classes]."""
+    classes = called.shape[-1]
+    called, truth = called.reshape(-1, classes), targets.reshape(-1, classes) > 0
     hits, sums = (called & truth).sum(0), called.sum(0) + truth.sum(0)
     heard = truth.any(0)
     return float(2 * hits.sum() / max(sums.sum(), 1)), float((2 * hits[heard] / sums[heard]).mean())

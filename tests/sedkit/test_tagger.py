@@ -10,6 +10,7 @@ import soundfile
 import sedkit
 from sedkit.errors import ArgumentError, AudioError, ModelError
 from sedkit.geometry import segment_count
+from sedkit.timeline import Runs
 from tests.conftest import LABELS, THRESHOLDS, make_sound
 
 SOUND = make_sound(12.3, seed=8)
@@ -63,10 +64,12 @@ def test_timeline_uses_the_models_own_thresholds(tagger, outputs):
     assert active.any()
     found = [{tag.label for tag in second.tags} for second in timeline.seconds]
     assert found == [{LABELS[i].name for i in np.flatnonzero(row)} for row in active]
-    assert (
-        sum(event.label == "Dog" for event in timeline.events)
-        == (np.diff(active[:, 1].astype(int), prepend=0) == 1).sum()
-    )
+    runs = Runs(THRESHOLDS)
+    expected = runs.add(outputs["segments"]) + runs.finish(timeline.duration)
+    assert len(expected) > 3
+    assert {(event.onset, event.offset, event.label) for event in timeline.events} == {
+        (run.onset, run.offset, LABELS[run.column].name) for run in expected
+    }
 
 
 def test_timeline_in_seconds(tagger):

@@ -142,11 +142,18 @@ def test_impossible_resolutions(resolution):
 
 
 def test_events_are_maximal_runs():
-    scores = column(0.9, 0.2, 0.5, 0.7, 0.4, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.6)
+    scores = column(0.9, 0.05, 0.5, 0.7, 0.05, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.09, 0.6)
     first, second, third = find_runs(scores, 0.5, 5.0)
     assert first == Run(0.0, 0.64, 0, pytest.approx(0.9))
     assert second == Run(0.96, 1.6, 0, pytest.approx(0.7))  # at the threshold counts
     assert third == Run(4.48, 5.0, 0, pytest.approx(0.6))
+
+
+def test_an_event_lasts_from_and_to_a_fifth_of_the_threshold():
+    scores = column(0.02, 0.12, 0.3, 0.6, 0.12, 0.7, 0.3, 0.11, 0.09, 0.3, 0.45, 0.3, 0.0, 0.0)
+    (event,) = find_runs(scores, 0.5, 5.0)  # what rises to 0.45 and no further is none
+    assert event == Run(0.64, 2.88, 0, pytest.approx(0.7))
+    assert find_runs(scores, 0.4, 5.0) == [Run(0.64, 4.16, 0, pytest.approx(0.7))]  # 0.09 is more than a fifth of 0.4
 
 
 def test_a_recording_shorter_than_a_segment_has_one_tile():
@@ -161,17 +168,17 @@ def test_thresholds_can_differ_by_class():
 
 def test_events_come_with_the_segment_that_ends_them():
     runs = Runs([0.5])
-    assert runs.add(column(0.1, 0.9, 0.8)) == []
-    assert runs.add(column(0.2, 0.6)) == [Run(0.64, 1.28, 0, pytest.approx(0.9))]
+    assert runs.add(column(0.05, 0.9, 0.8)) == []
+    assert runs.add(column(0.05, 0.6)) == [Run(0.64, 1.28, 0, pytest.approx(0.9))]
     assert runs.finish(2.3) == [Run(1.6, 2.3, 0, pytest.approx(0.6))]
 
 
 @settings(max_examples=100, deadline=None)
 @given(samples=LENGTHS, threshold=st.floats(0, 1), cuts=st.lists(st.integers(0, 100), max_size=40))
-def test_events_are_the_active_tiles_and_nothing_else(samples, threshold, cuts):
+def test_events_are_the_sustained_tiles_around_active_ones_and_nothing_else(samples, threshold, cuts):
     segments = segment_count(samples)
     duration = samples / SAMPLE_RATE
-    scores = np.random.default_rng(samples).random((segments, 2), np.float32)
+    scores = np.random.default_rng(samples).random((segments, 2), np.float32) ** 3  # most of them low
     edges = grid(scores, duration, "native").edges
     middles = (edges[:-1] + edges[1:]) / 2
     painted = np.zeros(scores.shape, bool)
@@ -180,4 +187,15 @@ def test_events_are_the_active_tiles_and_nothing_else(samples, threshold, cuts):
         assert not painted[inside, run.column].any()
         assert run.score == scores[inside, run.column].max()
         painted[inside, run.column] = True
-    np.testing.assert_array_equal(painted, scores >= threshold)
+    np.testing.assert_array_equal(painted, sustained(scores, threshold))
+
+
+def sustained(scores: np.ndarray, threshold: float) -> np.ndarray:
+    """The rule of docs/timeline.md, spreading from the active tiles to their neighbours."""
+    present = scores >= threshold
+    for _ in scores:
+        beside = np.zeros_like(present)
+        beside[1:] |= present[:-1]
+        beside[:-1] |= present[1:]
+        present |= beside & (scores >= threshold / 5)
+    return present

@@ -85,10 +85,10 @@ def test_the_best_threshold_is_that_of_the_highest_f1_where_scores_are_right():
     scores, targets = scored(20_000, OWN)
     probabilities = platt.fit(scores, targets).calibration(scores)
     chosen = platt.best_threshold(probabilities)
-    best = max(reliability.f1_scores(probabilities, targets, threshold)[0] for threshold in platt.GRID)
-    assert reliability.f1_scores(probabilities, targets, chosen)[0] == pytest.approx(best, abs=0.002)
+    best = max(reliability.f1_scores(probabilities >= threshold, targets)[0] for threshold in platt.GRID)
+    assert reliability.f1_scores(probabilities >= chosen, targets)[0] == pytest.approx(best, abs=0.002)
     certain = targets.astype(float) * 0.98 + 0.005
-    assert reliability.f1_scores(certain, targets, platt.best_threshold(certain)) == (1, 1)
+    assert reliability.f1_scores(certain >= platt.best_threshold(certain), targets) == (1, 1)
 
 
 def test_thresholds_of_raw_scores_are_what_calibration_makes_the_one():
@@ -102,7 +102,7 @@ def test_thresholds_of_raw_scores_are_what_calibration_makes_the_one():
 def test_f1_is_of_all_classes_together_and_the_mean_of_those_with_positives():
     scores = np.array([[0.9, 0.1, 0.8], [0.6, 0.7, 0.2], [0.2, 0.4, 0.9]])
     targets = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0]])
-    micro, macro = reliability.f1_scores(scores, targets, np.array([0.5, 0.3, 0.95]))
+    micro, macro = reliability.f1_scores(scores >= np.array([0.5, 0.3, 0.95]), targets)
     assert micro == pytest.approx(2 * 3 / (4 + 4))  # of 4 calls 3 are right, of 4 positives 3 are found
     assert macro == pytest.approx((2 * 1 / (2 + 2) + 2 * 2 / (2 + 2)) / 2)
 
@@ -117,13 +117,6 @@ def test_reliability_counts_what_is_right():
     highest = (0.04 + 0.68 + 2 * 0.43) / 4
     assert reliability.highest_calibration_error(scores, targets) == pytest.approx(highest)
     assert np.isnan(reliability.calibration_error(scores * 0, targets))
-
-
-def test_tiles_hold_what_sounds_for_half_of_them():
-    found = calibrate.tile_targets([(0.0, 0.7, 0), (1.0, 1.1, 1), (2.9, 5.0, 2)], 13, 5.0, 3)
-    assert np.flatnonzero(found[:, 0]).tolist() == [0]  # 0 to 0.64 s; of the next tile it has a fifth
-    assert np.flatnonzero(found[:, 1]).tolist() == [2]  # 0.96 to 1.28 s
-    assert np.flatnonzero(found[:, 2]).tolist() == list(range(8, 13))  # from 2.88 s on, to the end
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.errors import SedkitError
+from sedkit.timeline import SUSTAIN
 
 SEGMENT = 1.0  # seconds
 COLLAR, SHARE = 0.2, 0.5  # seconds; of the length of an event
@@ -115,11 +116,13 @@ def quality(heard: Sequence[Heard], truth: Sequence[Spans]) -> dict[str, float]:
 
 
 def spans(edges: NDArray[np.float64], scores: NDArray[np.float32], threshold: float) -> Spans:
-    """Events: the longest stretches in which a class stays at or above the threshold."""
+    """Events by the rule of sedkit's: the longest stretches in which a class is sustained and reaches the threshold."""
     found = []
-    for place, present in enumerate((scores >= threshold).T):
-        changes = np.flatnonzero(np.diff(np.concatenate([[False], present, [False]])))
-        found += [(float(edges[on]), float(edges[off]), place) for on, off in changes.reshape(-1, 2)]
+    for place, column in enumerate(scores.T):
+        sustained = np.concatenate([[False], column >= SUSTAIN * threshold, [False]])
+        for on, off in np.flatnonzero(np.diff(sustained)).reshape(-1, 2).tolist():
+            if column[on:off].max() >= threshold:
+                found.append((float(edges[on]), float(edges[off]), place))
     return found
 
 

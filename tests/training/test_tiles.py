@@ -1,0 +1,42 @@
+"""Tiles of recordings: what is heard in them, which lie in events, and the thresholds that make the best of those."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sedkit.timeline import Runs
+from training.reliability import f1_scores
+from training.tiles import best_thresholds, in_events, tile_targets
+
+
+def test_tiles_hold_what_sounds_for_half_of_them():
+    found = tile_targets([(0.0, 0.7, 0), (1.0, 1.1, 1), (2.9, 5.0, 2)], 13, 5.0, 3)
+    assert np.flatnonzero(found[:, 0]).tolist() == [0]  # 0 to 0.64 s; of the next tile it has a fifth
+    assert np.flatnonzero(found[:, 1]).tolist() == [2]  # 0.96 to 1.28 s
+    assert np.flatnonzero(found[:, 2]).tolist() == list(range(8, 13))  # from 2.88 s on, to the end
+
+
+def test_tiles_in_events_are_those_of_the_timeline():
+    scores = np.random.default_rng(0).random((40, 28, 3)) ** 3
+    thresholds = np.array([0.2, 0.5, 0.9])
+    middles = 0.32 * np.arange(28) + 0.48
+    expected = np.zeros(scores.shape, bool)
+    for recording, rows in enumerate(scores):
+        runs = Runs(thresholds)
+        for run in runs.add(rows) + runs.finish(9.3):
+            expected[recording, (run.onset < middles) & (middles < run.offset), run.column] = True
+    np.testing.assert_array_equal(in_events(scores, thresholds), expected)
+    assert expected.sum() > (scores >= thresholds).sum()  # some tiles are in events without reaching the threshold
+
+
+def test_the_best_thresholds_are_those_of_the_best_events():
+    random = np.random.default_rng(0)
+    targets = np.zeros((50, 28, 2), np.float32)
+    for recording in targets:
+        onset = random.integers(0, 20, 2)
+        for column, start in enumerate(onset):
+            recording[start : start + 8, column] = 1
+    scores = np.where(targets > 0, random.choice([0.2, 0.8], targets.shape), random.choice([0.05, 0.3], targets.shape))
+    candidates = [np.full(2, threshold) for threshold in (0.1, 0.25, 0.5, 0.9)]
+    assert best_thresholds(candidates, scores, targets)[0] == 0.5
+    assert f1_scores(in_events(scores, candidates[2]), targets)[0] > f1_scores(scores >= 0.5, targets)[0]

@@ -1,0 +1,54 @@
+"""The tiles of recordings' segments (docs/timeline.md): what is heard in each, which lie in events, and thresholds.
+
+Scores and targets are [recordings, segments, classes].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP, SEGMENT_SPAN
+from sedkit.timeline import SUSTAIN
+from training.reliability import f1_scores
+
+Events = list[tuple[float, float, int]]  # onset and offset in seconds, class
+
+
+def tile_targets(events: Events, segments: int, seconds: float, classes: int) -> NDArray[np.float32]:
+    """Which classes are heard in each tile of one recording, [segments, classes], 0 or 1.
+
+    That is, in half of the tile, or for half of the event where that is shorter.
+    """
+    starts = (SEGMENT_SPAN / 2 + SEGMENT_HOP * (np.arange(segments + 1) - 0.5)) / SAMPLE_RATE
+    starts[0], starts[-1] = 0, seconds
+    targets = np.zeros((segments, classes), np.float32)
+    for onset, offset, column in events:
+        shared = np.minimum(starts[1:], offset) - np.maximum(starts[:-1], onset)
+        targets[shared >= np.minimum(np.diff(starts), offset - onset) / 2, column] = 1
+    return targets
+
+
+def in_events(scores: NDArray[np.floating], thresholds: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which tiles lie in events, as :class:`sedkit.timeline.Runs` makes them."""
+    inside, sustained = scores >= thresholds, scores >= SUSTAIN * thresholds
+    places = range(scores.shape[1])
+    for before, after in pairwise(places):
+        inside[:, after] |= inside[:, before] & sustained[:, after]
+    for after, before in pairwise(reversed(places)):
+        inside[:, before] |= inside[:, after] & sustained[:, before]
+    return inside
+
+
+def best_thresholds(
+    candidates: Iterable[NDArray[np.floating]], scores: NDArray[np.floating], targets: NDArray[np.floating]
+) -> NDArray[np.floating]:
+    """Of ``candidates``, [classes] each, those whose events hold the tiles with the highest micro-averaged F1."""
+
+    def f1(thresholds: NDArray[np.floating]) -> float:
+        return f1_scores(in_events(scores, thresholds), targets)[0]
+
+    return max(candidates, key=f1)
