@@ -26,8 +26,10 @@ The log-mel front end is inside the graph. Weights may be stored in float16, eac
                                 are, at which the class counts as present in a recording
 ``sedkit.timeline_thresholds``  the same of segment scores, for timelines; where it is missing,
                                 ``sedkit.thresholds``
-``sedkit.calibration``          JSON object: how clip scores, the means over segments that are not
-                                silent, become scores of tags.
+``sedkit.tag_segments``         as many neighbouring segments as the clips had whose labels the model learnt,
+                                1 to 1000: a clip score is the mean over those of them that are not silent; of a longer
+                                recording, the highest such mean. Where it is missing, ``30`` (10 s)
+``sedkit.calibration``          JSON object: how clip scores become scores of tags.
                                 ``{"kind": "none"}``: they are; ``{"kind": "platt", "slope": [...], "offset":
                                 [...]}``, one number a class, every slope above 0: as sedkit.calibration has it.
                                 Segment scores stay as they are
@@ -58,6 +60,7 @@ PREFIX = "sedkit."
 INPUT = "waveform"
 OUTPUTS = ("segments", "clip", "embedding")
 EMBEDDING = 1024
+TAG_SEGMENTS, MOST_TAG_SEGMENTS = 30, 1000  # 10 s, the length of AudioSet's clips; 320 s
 STEEPEST = 100.0  # of a calibration's slopes and offsets
 NUMBERS = {
     "sample_rate": geometry.SAMPLE_RATE,
@@ -89,6 +92,7 @@ class Contract:
     lineage : how the weights came to be.
     license : licence of the weights.
     timeline_thresholds : the segment score from which on each class counts as present; without them, ``thresholds``.
+    tag_segments : how many neighbouring segments a clip score is the mean of.
     """
 
     name: str
@@ -98,6 +102,7 @@ class Contract:
     lineage: Mapping[str, Any]
     license: str
     timeline_thresholds: tuple[float, ...] = ()
+    tag_segments: int = TAG_SEGMENTS
 
     def __post_init__(self) -> None:
         if not self.timeline_thresholds:
@@ -125,6 +130,7 @@ class Contract:
             "labels": _json([asdict(label) for label in self.labels]),
             "thresholds": _json([round(t, 6) for t in self.thresholds]),
             "timeline_thresholds": _json([round(t, 6) for t in self.timeline_thresholds]),
+            "tag_segments": str(self.tag_segments),
             "calibration": _json(self.calibration),
             "lineage": _json(self.lineage),
             "license": self.license,
@@ -158,6 +164,7 @@ class Contract:
             lineage=_parsed(metadata, "lineage", dict),
             license=_text(metadata, "license"),
             timeline_thresholds=_thresholds(metadata, timeline, len(labels)),
+            tag_segments=_tag_segments(metadata),
         )
 
 
@@ -283,6 +290,13 @@ def _thresholds(metadata: Mapping[str, str], key: str, classes: int) -> tuple[fl
     if not all(isinstance(value, int | float) and 0 < value < 1 for value in values):
         raise ContractError(PREFIX + key, "every threshold must lie between 0 and 1")
     return tuple(float(value) for value in values)
+
+
+def _tag_segments(metadata: Mapping[str, str]) -> int:
+    text = metadata.get(PREFIX + "tag_segments", str(TAG_SEGMENTS))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_TAG_SEGMENTS):
+        raise ContractError(PREFIX + "tag_segments", f"{text!r}; it must be a number from 1 to {MOST_TAG_SEGMENTS}")
+    return int(text)
 
 
 def _calibration(metadata: Mapping[str, str], classes: int) -> dict[str, Any]:

@@ -83,7 +83,8 @@ class Tagger:
         """What is in a recording.
 
         A class's score is the mean of its segment scores (the model's layer P), those of silent segments left out,
-        and calibrated where the model says how.
+        and calibrated where the model says how. Of a recording longer than the clips whose labels the model learnt
+        (5 s for the models that come with sedkit) it is the highest mean of so many neighbouring segments.
 
         Parameters
         ----------
@@ -207,7 +208,8 @@ class Tagger:
         elif threshold is not None:
             thresholds = _checked_threshold(threshold)
         calibration = Calibration.read(self.contract.calibration, columns)
-        return partial(TagsView, [self.labels[column] for column in columns], columns, top_k, thresholds, calibration)
+        labels = [self.labels[column] for column in columns]
+        return partial(TagsView, labels, columns, self.contract.tag_segments, top_k, thresholds, calibration)
 
     def timeline_view(
         self,

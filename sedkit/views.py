@@ -31,14 +31,17 @@ class View(Protocol[Result]):
 
 
 class TagsView:
-    """A recording's tags: a class's score is the mean of its segment scores (the model's layer P), calibrated.
+    """A recording's tags: a class's score is the mean of neighbouring segment scores (the model's layer P), calibrated.
 
-    Silent segments are left out of the mean: that nothing is heard for a while says nothing of the rest.
+    The mean is that of as many segments as the clips had whose labels the model learnt; of a longer recording, which
+    says more than one clip can, the highest such mean counts. Silent segments are left out: that nothing is heard for
+    a while says nothing of the rest.
 
     Parameters
     ----------
     labels : of the classes to look for.
     columns : where they stand in the scores.
+    span : segments of a mean.
     top_k : how many tags at most; None for all.
     thresholds : lowest score of a tag, of all classes or one a class.
     calibration : of these classes; None leaves the means as they are.
@@ -48,22 +51,30 @@ class TagsView:
         self,
         labels: Sequence[Label],
         columns: Sequence[int],
+        span: int,
         top_k: int | None,
         thresholds: float | NDArray[np.float64],
         calibration: Calibration | None = None,
     ) -> None:
-        self.labels, self.columns, self.top_k = labels, columns, top_k
+        self.labels, self.columns, self.span, self.top_k = labels, columns, span, top_k
         self.thresholds, self.calibration = thresholds, calibration
-        self.total = np.zeros(len(columns))
-        self.segments = 0
+        self.rows = np.zeros((0, len(columns)))  # the latest segments that are not silent, less than a span
+        self.highest: NDArray[np.float64] | None = None  # of the means of whole spans
 
     def add(self, scores: NDArray[np.float32]) -> None:
-        self.total += scores[:, self.columns].sum(axis=0, dtype=np.float64)
-        self.segments += int(np.count_nonzero(scores.any(axis=1)))  # a silent one scores 0 for every class
+        heard = scores[scores.any(axis=1)]  # a silent segment scores 0 for every class
+        self.rows = np.concatenate([self.rows, heard[:, self.columns]])
+        if (spans := len(self.rows) - self.span + 1) > 0:
+            sums = self.rows[:spans].copy()
+            for place in range(1, self.span):  # in this order, in whatever chunks scores come
+                sums += self.rows[place : place + spans]
+            highest = sums.max(axis=0) / self.span
+            self.highest = highest if self.highest is None else np.maximum(self.highest, highest)
+            self.rows = self.rows[spans:]
 
     def means(self) -> NDArray[np.float64]:
         """Scores of the classes so far, [classes], not calibrated."""
-        return self.total / max(1, self.segments)
+        return self.rows.sum(axis=0) / max(1, len(self.rows)) if self.highest is None else self.highest
 
     def finish(self, file: str, duration: float) -> Tagging:
         scores = self.calibration(self.means()) if self.calibration else self.means()

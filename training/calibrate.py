@@ -2,7 +2,8 @@
 
 On the validation split, which the weights were not fitted to (what they gain is measured on the test split):
 
-- tags: Platt scaling of clip scores (training.platt), then the thresholds of calibrated scores;
+- tags: Platt scaling of clip scores (training.platt), then the thresholds of calibrated scores; these hold for
+  recordings as long as the clips, and so tags of longer ones are those of so long a part;
 - timelines: the thresholds of segment scores, on soundscapes mixed from clips of the split, of which is known what is
   heard when (training.data.soundscapes).
 
@@ -26,8 +27,9 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from sedkit.calibration import Calibration
-from sedkit.contract import Contract, metadata_of
+from sedkit.contract import MOST_TAG_SEGMENTS, Contract, metadata_of
 from sedkit.errors import SedkitError
+from sedkit.geometry import segment_count
 from sedkit.installed import sibling
 from sedkit.model import Model
 from sedkit.pipeline import analyse
@@ -104,7 +106,9 @@ def calibrate(path: Path, audio: Audio, clips: int, soundscapes: int, seed: int)
     held_out = {split: drawn(audio, split, clips, seed) for split in ("validation", "test")}
     if not len(held_out["validation"]):
         raise CalibrateError("the manifest has no clips of the split 'validation'")
-    tags = {split: clips_heard(model, audio, rows) for split, rows in held_out.items() if len(rows)}
+    lengths = [len(audio[row]) for row in held_out["validation"]]
+    span = min(segment_count(int(np.median(lengths))), MOST_TAG_SEGMENTS)
+    tags = {split: clips_heard(model, audio, rows, span) for split, rows in held_out.items() if len(rows)}
     timelines = {
         split: soundscapes_heard(model, audio, rows, soundscapes, seed) for split, rows in held_out.items() if len(rows)
     }
@@ -126,6 +130,7 @@ def calibrate(path: Path, audio: Audio, clips: int, soundscapes: int, seed: int)
         },
         "thresholds": tuple(found.thresholds.tolist()),
         "timeline_thresholds": tuple(found.timeline_thresholds.tolist()),
+        "tag_segments": span,
     }
     rewrite(path, replace(about, lineage={**about.lineage, "calibrated_on": done}, **changes))
     if not int8.exists():
@@ -211,10 +216,10 @@ def drawn(audio: Audio, split: str, clips: int, seed: int) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).permutation(audio.manifest.indices(split))[:clips])
 
 
-def clips_heard(model: Model, audio: Audio, rows: NDArray[np.int64]) -> Heard:
-    """Clip scores, not calibrated."""
+def clips_heard(model: Model, audio: Audio, rows: NDArray[np.int64], span: int) -> Heard:
+    """Clip scores, not calibrated; ``span``: segments of which they are means."""
     labels = model.contract.labels
-    view = partial(ClipScores, labels, range(len(labels)), None, 0.0)
+    view = partial(ClipScores, labels, range(len(labels)), span, None, 0.0)
     made = analysed(model, view, (audio[row] for row in rows), len(rows), "clips")
     return Heard(np.stack(made), audio.manifest.targets(rows), 1.0)
 

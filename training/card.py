@@ -277,8 +277,9 @@ def calibration_section(about: Contract, diagram: str) -> list[str]:
         ]
     lines += [
         "",
-        "A clip's score is the mean over its segments that are not silent, so a short event in a long clip scores low "
-        "in `sedkit tag`; `sedkit timeline` finds it. Sounds that are none of the classes still get scores.",
+        "A clip's score is the mean over its segments that are not silent; of a longer recording, `sedkit tag` takes "
+        f"the highest mean of {about.tag_segments} neighbouring ones. Sounds that are none of the classes still get "
+        "scores.",
         "",
     ]
     return [*lines, *(calibration_tables(done["test"], diagram) if "test" in done else [])]

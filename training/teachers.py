@@ -138,7 +138,7 @@ def earlier(model: Path, **asked: Any) -> None:
         said = np.zeros((len(audio.manifest), len(columns)))
         with click.progressbar(range(len(said)), label=teacher.contract.name, file=sys.stderr) as rows:
             for row in rows:
-                view = TagsView(audio.manifest.vocabulary.labels, columns, None, 0.0)
+                view = TagsView(audio.manifest.vocabulary.labels, columns, teacher.contract.tag_segments, None, 0.0)
                 for segments in teacher.segments([audio[row] / np.float32(FULL_SCALE)]):
                     view.add(segments)
                 said[row] = view.means()

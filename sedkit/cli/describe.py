@@ -31,6 +31,7 @@ def model(path: Path) -> dict[str, Any]:
         "license": contract.license,
         "lineage": dict(contract.lineage),
         "calibration": dict(contract.calibration),
+        "tag_segments": contract.tag_segments,
         "labels": [
             {**asdict(label), "threshold": threshold, "timeline_threshold": timeline_threshold}
             for label, threshold, timeline_threshold in zip(

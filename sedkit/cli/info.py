@@ -82,11 +82,13 @@ def describe_model(file: str) -> tuple[dict[str, Any], str]:
 
     model = describe.model(named_model(file))
     rate = model["sample_rate"]
+    span, hop = model["segment_span"] / rate, model["segment_hop"] / rate
     rows = {
         "file": model["file"],
         "contract": model["contract"],
         "input": f"{rate} Hz, mono",
-        "segments": f"{model['segment_span'] / rate:.2f} s, one every {model['segment_hop'] / rate:.2f} s",
+        "segments": f"{span:.2f} s, one every {hop:.2f} s",
+        "tags": f"means over {(model['tag_segments'] - 1) * hop + span:.2f} s",
         "size": describe.megabytes(model["size"]),
         "network": describe.network(model["lineage"]),
         "precision": model["precision"],

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sedkit.contract import EMBEDDING, Contract, Label, check_tensors
 from sedkit.errors import ContractError, ModelError
+from sedkit.geometry import SAMPLE_RATE, segment_count
 
 NAMES = st.text(min_size=1, max_size=12).filter(str.strip)
 
@@ -54,6 +55,13 @@ def test_calibration_and_timeline_thresholds_read_back(description):
 def test_a_model_without_timeline_thresholds_takes_its_thresholds(metadata, description):
     del metadata["sedkit.timeline_thresholds"]
     assert Contract.from_metadata(metadata).timeline_thresholds == description.thresholds
+
+
+def test_a_model_that_does_not_say_how_long_its_clips_were_takes_ten_seconds(metadata, description):
+    written = replace(description, tag_segments=14)
+    assert Contract.from_metadata(written.to_metadata()) == written
+    del metadata["sedkit.tag_segments"]
+    assert Contract.from_metadata(metadata).tag_segments == segment_count(10 * SAMPLE_RATE)
 
 
 def test_equal_contracts_give_equal_text(metadata, description):
@@ -119,6 +127,7 @@ def test_every_field_is_needed(metadata, field):
         ("timeline_thresholds", "[0.5]"),
         ("timeline_thresholds", "[0.5, 0.5, 0.5, 0.5, 1]"),
         ("timeline_thresholds", ""),
+        *(("tag_segments", value) for value in ("", "0", "-1", "1001", "14.0", "x", "²")),
         ("lineage", '"Teacher-0"'),
     ],
 )

@@ -29,21 +29,25 @@ def test_what_a_tagger_knows_of_itself(tagger):
     assert tagger.contract.name == "test"
 
 
-def test_clip_scores_are_the_graphs_own(tagger, outputs):
-    tagging = tagger.tag(SOUND, 16_000, top_k=None)
-    assert (tagging.file, tagging.duration) == ("<array>", pytest.approx(12.3))
+def test_clip_scores_are_the_graphs_own(tagger, model_path):
+    sound = SOUND[: 16_000 * 10]  # as long as the clips that the model takes itself to have learnt from
+    session = onnxruntime.InferenceSession(str(model_path), providers=["CPUExecutionProvider"])
+    clip = session.run(["clip"], {"waveform": sound[None]})[0][0]
+    tagging = tagger.tag(sound, 16_000, top_k=None)
+    assert (tagging.file, tagging.duration) == ("<array>", 10)
     scores = {tag.label: tag.score for tag in tagging.tags}
-    np.testing.assert_allclose([scores[label.name] for label in LABELS], outputs["clip"], atol=1e-6)
+    np.testing.assert_allclose([scores[label.name] for label in LABELS], clip, atol=1e-6)
     assert [tag.score for tag in tagging.tags] == sorted(scores.values(), reverse=True)
     assert {tag.label: tag.mid for tag in tagging.tags} == {label.name: label.mid for label in LABELS}
 
 
-def test_clip_scores_of_a_long_recording_are_the_mean_over_all_segments(tagger):
+def test_clip_scores_of_a_long_recording_are_the_highest_means_over_ten_seconds(tagger):
     sound = make_sound(70, seed=9)
     scores = np.concatenate(list(tagger.model.segments([sound])))
     assert len(scores) == segment_count(len(sound))
     tags = {tag.label: tag.score for tag in tagger.tag(sound, 16_000, top_k=None).tags}
-    np.testing.assert_allclose([tags[label.name] for label in LABELS], scores.mean(axis=0), atol=1e-6)
+    means = [scores[start : start + 30].mean(axis=0) for start in range(len(scores) - 29)]
+    np.testing.assert_allclose([tags[label.name] for label in LABELS], np.max(means, axis=0), atol=1e-6)
 
 
 def test_top_k_threshold_and_classes_narrow_the_tags(tagger):

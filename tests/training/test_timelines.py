@@ -26,7 +26,7 @@ def heard(*events: tuple[float, float, int], classes: int = 2, score: float = 0.
     scores = np.full((20, classes), 0.1, np.float32)
     for onset, offset, place in events:
         scores[int(2 * onset) : int(2 * offset), place] = score
-    return Heard(EDGES, scores, list(events), scores.mean(0))
+    return Heard(EDGES, scores, list(events), scores.mean(0), scores.mean(0) >= 0.5)
 
 
 def test_all_that_is_there_and_nothing_else() -> None:
@@ -71,7 +71,7 @@ def test_false_alarms_and_classes_that_were_never_heard() -> None:
 
 def test_the_best_threshold_finds_what_the_systems_own_does_not() -> None:
     faint = heard((1.0, 2.0, 0), SURE, score=0.3)
-    found = quality([Heard(EDGES, faint.scores, [], faint.tags)], [[(1.0, 2.0, 0), SURE]])
+    found = quality([Heard(EDGES, faint.scores, [], faint.tags, faint.present)], [[(1.0, 2.0, 0), SURE]])
     assert found["segment_f1"] == found["event_f1"] == 0
     assert found["best_segment_f1"] == found["best_event_f1"] == found["PSDS1"] == pytest.approx(1)
 
@@ -108,7 +108,7 @@ def test_a_model_on_soundscapes(run: Path, soundscapes: Path, tmp_path: Path) ->
     first, second = report["systems"]
     assert (first.pop("system"), second.pop("system")) == (model, copy)
     assert first == second
-    assert first.keys() == FIGURES
+    assert first.keys() == FIGURES | {"tag_f1"}
     assert all(0 <= first[figure] <= 1 for figure in FIGURES)
     assert first["best_segment_f1"] > 0.3
     result = CliRunner().invoke(evaluate, ["timelines", model, str(soundscapes), "--split", "train"])

@@ -48,12 +48,14 @@ class Heard:
     scores : [n, classes] float32, in [0, 1].
     events : at the system's own thresholds.
     tags : [classes] float32, scores of the whole recording.
+    present : [classes] bool, whether these reach the system's own thresholds.
     """
 
     edges: NDArray[np.float64]
     scores: NDArray[np.float32]
     events: Spans
     tags: NDArray[np.float32]
+    present: NDArray[np.bool_]
 
     @property
     def duration(self) -> float:

@@ -23,10 +23,12 @@ from training.evaluate.detection import EvaluationError, Heard, Spans, quality, 
 from training.evaluate.systems import progress
 from training.evaluate.tables import table, three
 from training.peers import Yamnet, mapped, peer_model
+from training.reliability import f1_scores
 
 COLUMNS = {  # of the table
     "mAP": "mAP",
     "mAUC": "mAUC",
+    "tag_f1": "tag F1",
     "segment_f1": "segment F1",
     "event_f1": "event F1",
     "best_segment_f1": "best segment F1",
@@ -58,10 +60,10 @@ class Soundscapes:
 def command(models: tuple[str, ...], folder: Path, split: str, peer: Path | None, as_json: bool) -> None:
     """Tags and times that MODELs give to SOUNDSCAPES (training.data soundscapes), against their labels.
 
-    A MODEL is a file or the name of an installed one, run as sedkit runs it. mAP and mAUC are of the tags of whole
-    recordings, the other figures of the timeline: F1 of segments of 1 s and of events (onset within 200 ms, offset
-    within 200 ms or half the event), at the model's own thresholds and at those best on these recordings, and PSDS1
-    and PSDS2 of DCASE task 4.
+    A MODEL is a file or the name of an installed one, run as sedkit runs it. mAP, mAUC and the first F1 are of the tags
+    of whole recordings, the other figures of the timeline: F1 of segments of 1 s and of events (onset within 200 ms,
+    offset within 200 ms or half the event), at the model's own thresholds and at those best on these recordings, and
+    PSDS1 and PSDS2 of DCASE task 4.
 
     \b
     Examples:
@@ -135,6 +137,7 @@ def sedkit_model(model: str, labels: Sequence[Label]) -> Callable[[Path], Heard]
     columns = [known[key] for key in keys]
     wanted = {key: place for place, key in enumerate(keys)}
     tags_view = tagger.tags_view(top_k=None)
+    thresholds = np.array(tagger.contract.thresholds)[columns]
 
     def hear(path: Path) -> Heard:
         timeline = tagger.timeline(path, resolution="native")
@@ -147,7 +150,8 @@ def sedkit_model(model: str, labels: Sequence[Label]) -> Callable[[Path], Heard]
             edges,
             timeline.scores[:, columns],
             [(onset, offset, wanted[key]) for onset, offset, key in found if key in wanted],
-            np.array([tags[key] for key in keys], np.float32),
+            scored := np.array([tags[key] for key in keys], np.float32),
+            scored >= thresholds,
         )
 
     return hear
@@ -166,7 +170,8 @@ def yamnet(model: Path, labels: Sequence[Label]) -> Callable[[Path], Heard]:
         scores = mapped(peer(waveform).scores, peer.labels, labels)
         edges = peer.hop * np.arange(len(scores) + 1.0) + (peer.window - peer.hop) / 2
         edges[0], edges[-1] = 0, len(waveform) / SAMPLE_RATE
-        return Heard(edges, scores, spans(edges, scores, PEER_THRESHOLD), scores.mean(0))
+        tags = scores.mean(0)
+        return Heard(edges, scores, spans(edges, scores, PEER_THRESHOLD), tags, tags >= PEER_THRESHOLD)
 
     return hear
 
@@ -174,7 +179,8 @@ def yamnet(model: Path, labels: Sequence[Label]) -> Callable[[Path], Heard]:
 def figures(heard: Sequence[Heard], held: Soundscapes) -> dict[str, Any]:
     """Metrics of a system: of tags and of times."""
     tags = summary(held.targets, np.stack([found.tags for found in heard]), held.labels)
-    return {"mAP": tags.mean_ap, "mAUC": tags.mean_auc, **quality(heard, held.truth)}
+    _, tag_f1 = f1_scores(np.stack([found.present for found in heard]), held.targets)
+    return {"mAP": tags.mean_ap, "mAUC": tags.mean_auc, "tag_f1": tag_f1, **quality(heard, held.truth)}
 
 
 def document(report: dict[str, Any]) -> str:
