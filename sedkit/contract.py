@@ -5,6 +5,9 @@ input           float32   ``waveform`` [batch, samples], 16 kHz mono in [-1, 1]
 output          float32   ``segments`` [batch, K, classes], probabilities
 output          float32   ``clip`` [batch, classes], probabilities
 output          float32   ``embedding`` [batch, K, 1024]
+output          float32   ``weights`` [batch, K, classes], at least 0: what each
+                          segment counts for in a class's clip score; 0 where it
+                          is silent. Without it, all that are not count alike
 ==============  ========  ====================================================
 
 ``batch``, ``samples`` and ``K`` are dynamic; K follows from ``samples`` (sedkit.geometry).
@@ -27,8 +30,9 @@ The log-mel front end is inside the graph. Weights may be stored in float16, eac
 ``sedkit.timeline_thresholds``  the same of segment scores, for timelines; where it is missing,
                                 ``sedkit.thresholds``
 ``sedkit.tag_segments``         as many neighbouring segments as the clips had whose labels the model learnt,
-                                1 to 1000: a clip score is the mean over those of them that are not silent; of a longer
-                                recording, the highest such mean. Where it is missing, ``30`` (10 s)
+                                1 to 1000: a clip score is the mean over those of them that are not silent, by
+                                their weights; of a longer recording, the highest such mean. Where it is
+                                missing, ``30`` (10 s)
 ``sedkit.calibration``          JSON object: how clip scores become scores of tags.
                                 ``{"kind": "none"}``: they are; ``{"kind": "platt", "slope": [...], "offset":
                                 [...]}``, one number a class, every slope above 0: as sedkit.calibration has it.
@@ -59,6 +63,7 @@ VERSION = "1"
 PREFIX = "sedkit."
 INPUT = "waveform"
 OUTPUTS = ("segments", "clip", "embedding")
+WEIGHTS = "weights"
 EMBEDDING = 1024
 TAG_SEGMENTS, MOST_TAG_SEGMENTS = 30, 1000  # 10 s, the length of AudioSet's clips; 320 s
 STEEPEST = 100.0  # of a calibration's slopes and offsets
@@ -227,6 +232,8 @@ def check_tensors(inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Seq
         "clip": (None, classes),
         "embedding": (None, None, EMBEDDING),
     }
+    if WEIGHTS in outputs:
+        wanted[WEIGHTS] = (None, None, classes)
     if list(inputs) != [INPUT]:
         raise ContractError(INPUT, f"it must be the only input; the file has {', '.join(inputs) or 'none'}")
     for name, shape in wanted.items():

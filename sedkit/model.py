@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -40,6 +40,7 @@ class Model:
     ----------
     path : of the file.
     contract : its metadata.
+    weighted : whether it says what each segment counts for in a clip score.
     device : ``"cpu"``, ``"cuda"`` or ``"tensorrt"``, what it runs on.
     threads : CPU threads of one run.
     notice : one line for the user, or None. It says that ``auto`` found a GPU which it cannot use, and
@@ -72,9 +73,14 @@ class Model:
             inputs = {tensor.name: tensor.shape for tensor in session.get_inputs()}
             outputs = {tensor.name: tensor.shape for tensor in session.get_outputs()}
             contract.check_tensors(inputs, outputs, len(read.labels))
+            self.weighted = contract.WEIGHTS in outputs
         except ContractError as error:
             raise ContractError(error.field, error.problem, str(self.path)) from None
         return read
+
+    def weights(self, columns: Sequence[int]) -> list[int] | None:
+        """Where the weights of the classes of `columns` stand in the scores; None if segments count alike."""
+        return [len(self.contract.labels) + column for column in columns] if self.weighted else None
 
     def segments(self, blocks: Iterable[Scores], prompt: bool = False) -> Iterator[Scores]:
         """Segment scores of one recording, as they come.
@@ -88,7 +94,8 @@ class Model:
 
         Yields
         ------
-        Scores in [0, 1], [k, classes]; K in all, ``sedkit.geometry.segment_count`` of the samples.
+        Scores in [0, 1], [k, classes], beside them the weights of a weighted model, [k, 2 classes] together; K in all,
+        ``sedkit.geometry.segment_count`` of the samples.
         """
         for samples, kept in pieces(blocks, prompt):
             yield self.batch(samples[None])[0, kept]
@@ -103,10 +110,11 @@ class Model:
 
         Returns
         -------
-        Scores in [0, 1], [n, K, classes].
+        Scores in [0, 1], [n, K, classes], beside them the weights of a weighted model, [n, K, 2 classes] together.
         """
+        names = ["segments", contract.WEIGHTS] if self.weighted else ["segments"]
         try:
-            (scores,) = self._session.run(["segments"], {contract.INPUT: waveforms})
+            scores, *weights = self._session.run(names, {contract.INPUT: waveforms})
         except Exception as error:  # ONNX Runtime's errors have no base class of their own
             raise ModelError(f"{self.path}: ONNX Runtime cannot run it on {self.device}: {one_line(error)}") from error
         recordings, samples = waveforms.shape
@@ -116,7 +124,10 @@ class Model:
             raise ContractError("segments", problem, str(self.path))
         if not (scores.min() >= 0 and scores.max() <= 1):
             raise ContractError("segments", "scores that are not in [0, 1]", str(self.path))
-        result: Scores = scores
+        for part in weights:
+            if part.shape != expected or not (part.min() >= 0 and part.max() < np.inf):
+                raise ContractError(contract.WEIGHTS, "they are not numbers from 0 on, one a score", str(self.path))
+        result: Scores = np.concatenate([scores, *weights], axis=2) if weights else scores
         return result
 
 

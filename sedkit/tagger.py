@@ -208,8 +208,8 @@ class Tagger:
         elif threshold is not None:
             thresholds = _checked_threshold(threshold)
         calibration = Calibration.read(self.contract.calibration, columns)
-        labels = [self.labels[column] for column in columns]
-        return partial(TagsView, labels, columns, self.contract.tag_segments, top_k, thresholds, calibration)
+        labels, weights = [self.labels[column] for column in columns], self.model.weights(columns)
+        return partial(TagsView, labels, columns, weights, self.contract.tag_segments, top_k, thresholds, calibration)
 
     def timeline_view(
         self,

@@ -19,12 +19,14 @@ from sedkit.timeline import Cells, Grid, Resolution, Run, Runs
 
 Result = TypeVar("Result", covariant=True)
 
+LEAST = 1e-30  # of the sum of weights, which is 0 if nothing is heard
+
 
 class View(Protocol[Result]):
     """What :func:`sedkit.pipeline.analyse` and :class:`sedkit.tagger.Tagger` feed."""
 
     def add(self, scores: NDArray[np.float32]) -> None:
-        """The next scores, [k, classes] of all of the model's classes; k may be 0."""
+        """The next scores, [k, classes] of all of the model's classes, with or without weights; k may be 0."""
 
     def finish(self, file: str, duration: float) -> Result:
         """The result of a recording of `duration` seconds, whose scores have all been added."""
@@ -41,6 +43,7 @@ class TagsView:
     ----------
     labels : of the classes to look for.
     columns : where they stand in the scores.
+    weights : where the weights of their segments stand; None if all count alike.
     span : segments of a mean.
     top_k : how many tags at most; None for all.
     thresholds : lowest score of a tag, of all classes or one a class.
@@ -51,35 +54,43 @@ class TagsView:
         self,
         labels: Sequence[Label],
         columns: Sequence[int],
+        weights: Sequence[int] | None,
         span: int,
         top_k: int | None,
         thresholds: float | NDArray[np.float64],
         calibration: Calibration | None = None,
     ) -> None:
-        self.labels, self.columns, self.span, self.top_k = labels, columns, span, top_k
+        self.labels, self.columns, self.weights, self.span, self.top_k = labels, columns, weights, span, top_k
         self.thresholds, self.calibration = thresholds, calibration
-        self.rows = np.zeros((0, len(columns)))  # the latest segments that are not silent, less than a span
+        self.rows = np.zeros((0, 2, len(columns)))  # weighted scores and weights of the latest segments, below a span
         self.highest: NDArray[np.float64] | None = None  # of the means of whole spans
 
     def add(self, scores: NDArray[np.float32]) -> None:
-        heard = scores[scores.any(axis=1)]  # a silent segment scores 0 for every class
-        self.rows = np.concatenate([self.rows, heard[:, self.columns]])
+        heard = scores[scores.any(axis=1)].astype(np.float64)  # a silent segment scores 0 for every class
+        chosen = heard[:, self.columns]
+        weights = np.ones_like(chosen) if self.weights is None else heard[:, self.weights]
+        self.rows = np.concatenate([self.rows, np.stack([chosen * weights, weights], axis=1)])
         if (spans := len(self.rows) - self.span + 1) > 0:
             sums = self.rows[:spans].copy()
             for place in range(1, self.span):  # in this order, in whatever chunks scores come
                 sums += self.rows[place : place + spans]
-            highest = sums.max(axis=0) / self.span
+            highest = _means(sums).max(axis=0)
             self.highest = highest if self.highest is None else np.maximum(self.highest, highest)
             self.rows = self.rows[spans:]
 
     def means(self) -> NDArray[np.float64]:
         """Scores of the classes so far, [classes], not calibrated."""
-        return self.rows.sum(axis=0) / max(1, len(self.rows)) if self.highest is None else self.highest
+        return _means(self.rows.sum(axis=0)) if self.highest is None else self.highest
 
     def finish(self, file: str, duration: float) -> Tagging:
         scores = self.calibration(self.means()) if self.calibration else self.means()
         tags = present_tags(scores, self.labels, self.thresholds)
         return Tagging(file, duration, tags[: self.top_k])
+
+
+def _means(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums of weighted scores and of weights, [..., 2, classes] -> means, [..., classes]; of nothing, 0."""
+    return sums[..., 0, :] / np.maximum(sums[..., 1, :], LEAST)
 
 
 class TimelineView:

@@ -57,7 +57,8 @@ def read(path: Path, data: str, labels: Sequence[Label], clips: int) -> Asked:
     if "network" not in state:
         listener = listeners.load(path, data, labels)
         return Asked(listener.listener, listener.parts)
-    network = network_of(state.get("kind", "wels"), len(labels), state["width"])
+    pooling = state.get("pooling", "mean")
+    network = network_of(state.get("kind", "wels"), len(labels), state["width"], pooling=pooling)
     network.load_state_dict(state["network"])
     return Asked(Generation(network), np.zeros(clips, np.int64))
 
@@ -83,7 +84,8 @@ def _of_run(run: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[str
     halves = {name: value.half() if value.is_floating_point() else value for name, value in network.items()}
     if not all(value.isfinite().all() for value in halves.values()):
         raise TeacherError(f"{run}: generation {last} has weights that float16 cannot hold; it cannot be asked")
-    save({"network": halves, "kind": settings["network"], "width": settings["width"], "about": about}, to)
+    kind = {"kind": settings["network"], "width": settings["width"], "pooling": settings["pooling"]}
+    save({"network": halves, **kind, "about": about}, to)
     return about
 
 

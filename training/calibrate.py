@@ -218,8 +218,8 @@ def drawn(audio: Audio, split: str, clips: int, seed: int) -> NDArray[np.int64]:
 
 def clips_heard(model: Model, audio: Audio, rows: NDArray[np.int64], span: int) -> Heard:
     """Clip scores, not calibrated; ``span``: segments of which they are means."""
-    labels = model.contract.labels
-    view = partial(ClipScores, labels, range(len(labels)), span, None, 0.0)
+    labels, columns = model.contract.labels, range(len(model.contract.labels))
+    view = partial(ClipScores, labels, columns, model.weights(columns), span, None, 0.0)
     made = analysed(model, view, (audio[row] for row in rows), len(rows), "clips")
     return Heard(np.stack(made), audio.manifest.targets(rows), 1.0)
 
@@ -240,7 +240,7 @@ def soundscapes_heard(model: Model, audio: Audio, rows: NDArray[np.int64], count
         raise CalibrateError("no clip with a single label, and a sound, to mix soundscapes of")
     mixed = (soundscape(sources, recipe, np.random.default_rng((seed, number))) for number in range(count))
     sounds, events = zip(*mixed, strict=True)
-    made = analysed(model, SegmentScores, sounds, count, "soundscapes")
+    made = analysed(model, partial(SegmentScores, len(model.contract.labels)), sounds, count, "soundscapes")
     targets = [
         tile_targets(*pair, recipe.seconds, len(model.contract.labels))
         for pair in zip(events, map(len, made), strict=True)
@@ -267,11 +267,12 @@ class ClipScores(TagsView):
 class SegmentScores:
     """A view that gives a recording's segment scores, [K, classes]."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
         self.parts: list[Scores] = []
 
     def add(self, scores: Scores) -> None:
-        self.parts.append(scores)
+        self.parts.append(scores[:, : self.classes])
 
     def finish(self, file: str, duration: float) -> Scores:
         return np.concatenate(self.parts)

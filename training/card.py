@@ -92,7 +92,7 @@ def opening(run: Run, about: Contract, model: Path, network: Network, attributio
     """
     parameters = sum(parameter.numel() for parameter in network.wels.parameters())
     width = about.lineage["width"]
-    operations, whole = (multiply_adds(len(about.labels), of) for of in (width, 1.0))
+    operations, whole = about.lineage["multiply_adds"], multiply_adds(len(about.labels), 1.0)
     size = model.stat().st_size / 1e6
     return [
         f"# {about.name}",

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from sedkit.geometry import SPAN_FRAMES, STEP_FRAMES, padded_samples
 from training import efficientnet, peers
 from training.logmel import LogMel
-from training.wels import Network, Scores, Width
+from training.wels import Network, Pooling, Scores, Width, pooled
 from training.yamnet import BANDS, BINS, COLUMN, STEP, Yamnet, layers, magnitudes, read_yamnet, spectrum
 
 DECIBELS = 20 / math.log(10)  # in one neper, the unit of YAMNet's log-mel
@@ -60,6 +60,7 @@ class Segmenter(nn.Module):
 
     def __init__(self, layers: nn.Sequential, filters: int, classes: int, dropout: float) -> None:
         super().__init__()
+        self.classes = classes
         self.layers = layers
         self.dropout = nn.Dropout(dropout)
         self.L4 = nn.Conv2d(filters, classes, (1, 1))
@@ -70,7 +71,7 @@ class Segmenter(nn.Module):
         embedding = F.avg_pool1d(maps, SPAN_FRAMES // STEP_FRAMES, 1)
         logits = self.L4(self.dropout(embedding).unsqueeze(-1))
         segments = torch.sigmoid(logits.float()).squeeze(-1).transpose(1, 2)
-        return Scores(segments, segments.mean(1), embedding.transpose(1, 2))
+        return pooled(segments, torch.ones_like(segments[..., :1]), embedding.transpose(1, 2))
 
 
 class Origin(NamedTuple):
@@ -116,6 +117,6 @@ class FineTuned(Network):
         return scores
 
 
-def network_of(kind: str, classes: int, width: Width, dropout: float = 0.0) -> Network:
-    """A network as settings describe it: ``wels``, of a width, or one of ``ORIGINS``."""
-    return Network(classes, width, dropout) if kind == "wels" else FineTuned(kind, classes, dropout)
+def network_of(kind: str, classes: int, width: Width, dropout: float = 0.0, pooling: Pooling = "mean") -> Network:
+    """A network as settings describe it: ``wels``, of a width and a pooling, or one of ``ORIGINS``."""
+    return Network(classes, width, dropout, pooling) if kind == "wels" else FineTuned(kind, classes, dropout)

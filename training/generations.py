@@ -45,7 +45,7 @@ def trained_network(run: Run, generation: int, device: torch.device) -> Network:
 
 def _untrained(run: Run) -> Network:
     settings = run.settings
-    return network_of(settings.network, len(run.labels), settings.width, settings.dropout)
+    return network_of(settings.network, len(run.labels), settings.width, settings.dropout, settings.pooling)
 
 
 def _begun(run: Run) -> dict[str, torch.Tensor]:
@@ -123,7 +123,8 @@ def description(run: Run, rows: list[dict[str, Any]]) -> Contract:
         "supervision": [row["supervision"] for row in rows],
         "seed": run.seed,
         "width": run.settings.width,
-        "multiply_adds": multiply_adds(len(run.labels), run.settings.width),
+        "pooling": run.settings.pooling,
+        "multiply_adds": multiply_adds(len(run.labels), run.settings.width, run.settings.pooling),
         "git_revision": config["git_revision"],
         "export_revision": git_revision(),
         "metrics": metrics,

@@ -116,6 +116,12 @@ NETWORK = (
         "[default: 1 on CUDA, 0.25 on the CPU].",
     ),
     click.option(
+        "--pooling",
+        type=click.Choice(["mean", "attention"]),
+        default="mean",
+        help="From segments to the clip: their mean, or a mean by learnt weights, for short sounds in clips.",
+    ),
+    click.option(
         "--fine-tune",
         metavar="KIND=FILE",
         help="Train no WELS-Nets, but networks that begin with what another has learnt, as teachers: "
@@ -222,6 +228,7 @@ def begin(options: Mapping[str, Any], device: torch.device) -> Run:
         "sampling",
         "crop",
         "dropout",
+        "pooling",
         "sync_bn",
         "validate_every",
         "teachers_hear",
@@ -233,9 +240,10 @@ def begin(options: Mapping[str, Any], device: torch.device) -> Run:
         raise click.BadParameter(
             "of teachers that hear the view nothing is stored; leave --targets out", param_hint="--targets"
         )
+    for name, usual in (("width", None), ("pooling", "mean")):
+        if options["fine_tune"] and options[name] != usual:
+            raise click.BadParameter("is WELS-Net's alone; leave it out beside --fine-tune", param_hint=f"--{name}")
     kind, begun = begun_with(options["fine_tune"]) if options["fine_tune"] else ("wels", None)
-    if begun and options["width"]:
-        raise click.BadParameter("is WELS-Net's alone; leave it out beside --fine-tune", param_hint="--width")
     settings = Settings(
         **{key: options[key] for key in same},
         warmup=RISE[options["schedule"]] if options["warmup"] is None else options["warmup"],

@@ -70,7 +70,7 @@ def scores(
         raise ScoreError("there are no clips to score")
     network.eval()
     device = next(network.parameters()).device
-    made = np.zeros((len(waveforms), network.wels.L4.out_channels), np.float32)
+    made = np.zeros((len(waveforms), network.wels.classes), np.float32)
     behind: deque[tuple[list[int], torch.Tensor]] = deque()
     with _rounding(tf32):
         for chosen, batch in _batches(waveforms, range(rank, len(waveforms), ranks), batch_size, workers):

@@ -10,7 +10,7 @@ import torch
 
 from sedkit.geometry import SAMPLE_RATE
 from training.data.augmentation import Augmentation
-from training.wels import Width
+from training.wels import Pooling, Width
 
 Schedule = Literal["cosine", "one-cycle", "constant"]
 Sampling = Literal["shuffled", "balanced"]
@@ -35,7 +35,7 @@ class Settings:
     sampling : ``shuffled``: every clip once an epoch; ``balanced``: clips of rare classes more often.
     crop : seconds of a training crop.
     network : ``wels``: WELS-Net, from scratch; another, fine-tuned (training.fine_tuned), has no width.
-    width, dropout : of the network (training.wels).
+    width, dropout, pooling : of the network (training.wels).
     precision : of the training's forward and backward pass. Front end, sigmoid, loss and weights are float32.
     sync_bn : batch statistics of all processes together, in place of each process's own.
     validate_every : epochs between two looks at the validation split; the last epoch is always looked at.
@@ -56,6 +56,7 @@ class Settings:
     network: Kind = "wels"
     width: Width = 1.0
     dropout: float = 0.2
+    pooling: Pooling = "mean"
     precision: Precision = "float32"
     sync_bn: bool = False
     validate_every: int = 1

@@ -134,11 +134,12 @@ def earlier(model: Path, **asked: Any) -> None:
         from sedkit.views import TagsView
 
         teacher = Model(model, "cpu")
-        columns = positions(teacher.contract.labels, audio.manifest.vocabulary.labels).tolist()
+        labels = audio.manifest.vocabulary.labels
+        columns = positions(teacher.contract.labels, labels).tolist()
         said = np.zeros((len(audio.manifest), len(columns)))
         with click.progressbar(range(len(said)), label=teacher.contract.name, file=sys.stderr) as rows:
             for row in rows:
-                view = TagsView(audio.manifest.vocabulary.labels, columns, teacher.contract.tag_segments, None, 0.0)
+                view = TagsView(labels, columns, teacher.weights(columns), teacher.contract.tag_segments, None, 0.0)
                 for segments in teacher.segments([audio[row] / np.float32(FULL_SCALE)]):
                     view.add(segments)
                 said[row] = view.means()

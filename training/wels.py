@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +15,25 @@ from training.logmel import BANDS, LogMel
 
 FILTERS = (64, 128, 256, 512, 2048, 1024)  # of B1 to L2 in Table 1
 
+STEEPEST = 10.0  # logarithm of the highest weight that attention gives a segment, and of the inverse of the lowest
+LEAST = 1e-6  # of the sum of weights, which is 0 in silence
+
 Width = float | Sequence[int]  # a factor on Table 1's filters of B1 to L2, or six numbers in their place
+Pooling = Literal["mean", "attention"]
 
 
 class Scores(NamedTuple):
     """What the network says of a batch of clips."""
 
     segments: Tensor  # [batch, K, classes], probabilities
-    clip: Tensor  # [batch, classes], layer P: the mean over the K segments; in a Network, without silent ones
+    clip: Tensor  # [batch, classes], layer P: the weighted mean over the K segments
     embedding: Tensor  # [batch, K, 1024], layer L3
+    weights: Tensor  # [batch, K, classes], or [batch, K, 1] of the plain mean; in a Network, 0 of silent segments
+
+
+def pooled(segments: Tensor, weights: Tensor, embedding: Tensor) -> Scores:
+    """The scores with layer P, the mean of the segments by their weights."""
+    return Scores(segments, (segments * weights).sum(1) / weights.sum(1).clamp(min=LEAST), embedding, weights)
 
 
 def filters_of(width: Width) -> list[int]:
@@ -37,10 +47,10 @@ def in_words(settings: Mapping[str, Any]) -> str:
     """The network of a run's settings for people: "width 0.25", its filters, or what is fine-tuned."""
     if settings["network"] != "wels":
         return f"{settings['network']}, fine-tuned"
-    width = settings["width"]
+    width, attention = settings["width"], ", attention" if settings["pooling"] == "attention" else ""
     if isinstance(width, int | float):
-        return f"width {width:g}"
-    return f"filters {','.join(map(str, width))}"
+        return f"width {width:g}{attention}"
+    return f"filters {','.join(map(str, width))}{attention}"
 
 
 def conv_bn_relu(inputs: int, filters: int, kernel: tuple[int, int], padding: int) -> nn.Sequential:
@@ -69,10 +79,13 @@ class WelsNet(nn.Module):
     width : factor on the filters of B1 to L2 (1 is Table 1: 14,671,695 parameters for 527 classes), or those
         filters. L3 keeps its 1024 at every width, so that the embeddings of all models have one size.
     dropout : probability of dropping a unit of L1, L2 and L3 while training (Table 1 has none).
+    pooling : layer P: the mean, as in Table 1, or a mean by weights that L4 gives each segment and class as well, as
+        Kong et al. do (2018, "Audio Set classification with attention model").
     """
 
-    def __init__(self, classes: int, width: Width = 1.0, dropout: float = 0.0) -> None:
+    def __init__(self, classes: int, width: Width = 1.0, dropout: float = 0.0, pooling: Pooling = "mean") -> None:
         super().__init__()
+        self.classes, self.attends = classes, pooling == "attention"
         b1, b2, b3, b4, l1, l2 = filters_of(width)
         self.B1 = block(1, b1, 4)
         self.B2 = block(b1, b2, 2)
@@ -82,16 +95,20 @@ class WelsNet(nn.Module):
         self.L2 = conv_bn_relu(l1, l2, (1, 1), 0)
         self.L3 = conv_bn_relu(l2, EMBEDDING, (1, 1), 0)
         # Table 1 prints BN -> ReLU here too. Eq. 1 needs probabilities: a biased convolution, then a sigmoid.
-        self.L4 = nn.Conv2d(EMBEDDING, classes, (1, 1))
+        self.L4 = nn.Conv2d(EMBEDDING, classes * (2 if self.attends else 1), (1, 1))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, logmel: Tensor) -> Scores:
         x = self.B4(self.B3(self.B2(self.B1(logmel))))
         x = self.dropout(self.L2(self.dropout(self.L1(x))))
         x = self.L3(x)
-        logits = self.L4(self.dropout(x))
-        segments = torch.sigmoid(logits.float()).squeeze(-1).transpose(1, 2)
-        return Scores(segments, segments.mean(1), x.squeeze(-1).transpose(1, 2))
+        outputs = self.L4(self.dropout(x)).float()
+        logits = outputs[:, : self.classes] if self.attends else outputs
+        segments = torch.sigmoid(logits).squeeze(-1).transpose(1, 2)
+        weights = torch.ones_like(segments[..., :1])
+        if self.attends:
+            weights = outputs[:, self.classes :].clamp(-STEEPEST, STEEPEST).exp().squeeze(-1).transpose(1, 2)
+        return pooled(segments, weights, x.squeeze(-1).transpose(1, 2))
 
 
 class Network(nn.Module):
@@ -103,10 +120,10 @@ class Network(nn.Module):
     the clip's mean: weak labels cannot teach that, since silence lies in clips of every class.
     """
 
-    def __init__(self, classes: int, width: Width = 1.0, dropout: float = 0.0) -> None:
+    def __init__(self, classes: int, width: Width = 1.0, dropout: float = 0.0, pooling: Pooling = "mean") -> None:
         super().__init__()
         self.frontend = LogMel()
-        self.wels = WelsNet(classes, width, dropout)
+        self.wels = WelsNet(classes, width, dropout, pooling)
 
     def forward(self, waveform: Tensor) -> Scores:
         return self.scored(self.frontend.decibels(waveform))
@@ -121,13 +138,12 @@ class Network(nn.Module):
         scores = self.heard(self.frontend.normalise(decibels))
         loudest = F.max_pool1d(decibels.amax(-1), SPAN_FRAMES, STEP_FRAMES)  # [batch, K]
         heard = (loudest > self.frontend.silence).unsqueeze(-1).float()
-        segments = scores.segments * heard
-        return Scores(segments, segments.sum(1) / heard.sum(1).clamp(min=1), scores.embedding)
+        return pooled(scores.segments * heard, scores.weights * heard, scores.embedding)
 
 
-def multiply_adds(classes: int, width: Width) -> int:
+def multiply_adds(classes: int, width: Width, pooling: Pooling = "mean") -> int:
     """Multiply-adds of WELS-Net's convolutions for 10 s of sound, which are 1024 frames."""
-    network = WelsNet(classes, width).eval()
+    network = WelsNet(classes, width, pooling=pooling).eval()
     count = 0
 
     def counted(module: nn.Module, _: object, output: Tensor) -> None:

@@ -13,7 +13,7 @@ from sedkit.views import TagsView
 
 def means(scores: np.ndarray, span: int, cuts: list[int] = []) -> np.ndarray:  # noqa: B006
     columns = range(scores.shape[1])
-    view = TagsView([Label(str(column)) for column in columns], columns, span, None, 0.0)
+    view = TagsView([Label(str(column)) for column in columns], columns, None, span, None, 0.0)
     for chunk in np.split(scores.astype(np.float32), sorted(cut % (len(scores) + 1) for cut in cuts)):
         view.add(chunk)
     return view.means()
@@ -50,9 +50,20 @@ def test_a_sound_scores_alike_in_seconds_and_in_an_hour():
 
 
 def test_no_more_than_a_span_is_held():
-    view = TagsView([Label("Dog")], [0], 14, None, 0.0)
+    view = TagsView([Label("Dog")], [0], None, 14, None, 0.0)
     for _ in range(100):
         view.add(np.full((63, 1), 0.5, np.float32))
         view.add(np.zeros((63, 1), np.float32))
         assert len(view.rows) == 13
     assert view.finish("dog.wav", 1.0).tags[0].score == 0.5
+
+
+def test_segments_count_by_their_weights():
+    scores = np.array([[0.2, 0.9], [0.8, 0.5], [0.0, 0.0], [0.6, 0.1]], np.float32)
+    weights = np.array([[1, 3], [3, 1], [0, 0], [0.5, 0.25]], np.float32)
+    view = TagsView([Label("Dog"), Label("Cat")], [0, 1], [2, 3], 30, None, 0.0)
+    view.add(np.hstack([scores, weights]))
+    assert view.means() == pytest.approx([(0.2 + 2.4 + 0.3) / 4.5, (2.7 + 0.5 + 0.025) / 4.25])
+    pairs = TagsView([Label("Cat")], [1], [3], 2, None, 0.0)
+    pairs.add(np.hstack([scores, weights]))
+    assert pairs.means() == pytest.approx([3.2 / 4])
