@@ -29,10 +29,10 @@ The log-mel front end is inside the graph. Weights may be stored in float16, eac
                                 are, at which the class counts as present in a recording
 ``sedkit.timeline_thresholds``  the same of segment scores, for timelines; where it is missing,
                                 ``sedkit.thresholds``
-``sedkit.tag_segments``         as many neighbouring segments as the clips had whose labels the model learnt,
-                                1 to 1000: a clip score is the mean over those of them that are not silent, by
-                                their weights; of a longer recording, the highest such mean. Where it is
-                                missing, ``30`` (10 s)
+``sedkit.tag_segments``         as many segments as the clips had whose labels the model learnt, 1 to 1000: a
+                                clip score is the mean over so many that follow each other, silent ones left
+                                out, by their weights; the highest such mean of a recording with more. Where
+                                it is missing, ``30`` (10 s)
 ``sedkit.calibration``          JSON object: how clip scores become scores of tags.
                                 ``{"kind": "none"}``: they are; ``{"kind": "platt", "slope": [...], "offset":
                                 [...]}``, one number a class, every slope above 0: as sedkit.calibration has it.
@@ -301,7 +301,7 @@ def _thresholds(metadata: Mapping[str, str], key: str, classes: int) -> tuple[fl
 
 def _tag_segments(metadata: Mapping[str, str]) -> int:
     text = metadata.get(PREFIX + "tag_segments", str(TAG_SEGMENTS))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_TAG_SEGMENTS):
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MOST_TAG_SEGMENTS):
         raise ContractError(PREFIX + "tag_segments", f"{text!r}; it must be a number from 1 to {MOST_TAG_SEGMENTS}")
     return int(text)
 

@@ -82,9 +82,10 @@ class Tagger:
     ) -> Tagging:
         """What is in a recording.
 
-        A class's score is the mean of its segment scores (the model's layer P), those of silent segments left out,
-        and calibrated where the model says how. Of a recording longer than the clips whose labels the model learnt
-        (5 s for the models that come with sedkit) it is the highest mean of so many neighbouring segments.
+        A class's score is the mean of its segment scores (the model's layer P, which may have weights for them), those
+        of silent segments left out, and calibrated where the model says how. Of a recording longer than the clips
+        whose labels the model learnt (5 s for the models that come with sedkit) it is the highest mean of as many
+        segments, one after the other, as those clips had.
 
         Parameters
         ----------
@@ -125,7 +126,7 @@ class Tagger:
         source : path, binary file object, or array [samples] or [samples, channels].
         sample_rate : Hz, of an array.
         threshold : the segment score, in [0, 1], at which a class counts as present; None takes the model's
-            own threshold of every class.
+            own threshold of every class. An event reaches it, and lasts while a fifth of it is scored.
         resolution : seconds a cell of the grid; ``"native"`` takes the segments themselves, one every
             0.32 s. Events do not depend on it: they always come from the segments.
         classes : names or MIDs of the classes to look for; None for all of the model's.

@@ -62,35 +62,41 @@ class TagsView:
     ) -> None:
         self.labels, self.columns, self.weights, self.span, self.top_k = labels, columns, weights, span, top_k
         self.thresholds, self.calibration = thresholds, calibration
-        self.rows = np.zeros((0, 2, len(columns)))  # weighted scores and weights of the latest segments, below a span
+        self.rows: NDArray[np.float32] | None = None  # scores and weights of the latest segments, less than a span
         self.highest: NDArray[np.float64] | None = None  # of the means of whole spans
 
     def add(self, scores: NDArray[np.float32]) -> None:
-        heard = scores[scores.any(axis=1)].astype(np.float64)  # a silent segment scores 0 for every class
+        heard = scores[scores.any(axis=1)]  # a silent segment scores 0 for every class
         chosen = heard[:, self.columns]
-        weights = np.ones_like(chosen) if self.weights is None else heard[:, self.weights]
-        self.rows = np.concatenate([self.rows, np.stack([chosen * weights, weights], axis=1)])
+        weights = np.ones((len(heard), 1), np.float32) if self.weights is None else heard[:, self.weights]
+        rows = np.hstack([chosen * weights, weights])
+        self.rows = rows if self.rows is None else np.concatenate([self.rows, rows])
         if (spans := len(self.rows) - self.span + 1) > 0:
-            sums = self.rows[:spans].copy()
+            sums = self.rows[:spans].astype(np.float64)
             for place in range(1, self.span):  # in this order, in whatever chunks scores come
                 sums += self.rows[place : place + spans]
-            highest = _means(sums).max(axis=0)
+            highest = self._means(sums).max(axis=0)
             self.highest = highest if self.highest is None else np.maximum(self.highest, highest)
-            self.rows = self.rows[spans:]
+            self.rows = self.rows[spans:].copy()
 
     def means(self) -> NDArray[np.float64]:
         """Scores of the classes so far, [classes], not calibrated."""
-        return _means(self.rows.sum(axis=0)) if self.highest is None else self.highest
+        if self.highest is not None:
+            return self.highest
+        if self.rows is None:
+            return np.zeros(len(self.columns))
+        return self._means(self.rows.sum(axis=0, dtype=np.float64))
+
+    def _means(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of sums of weighted scores, and of weights, which stand behind them; of nothing, 0."""
+        classes = len(self.columns)
+        return sums[..., :classes] / np.maximum(sums[..., classes:], LEAST)
 
     def finish(self, file: str, duration: float) -> Tagging:
         scores = self.calibration(self.means()) if self.calibration else self.means()
         tags = present_tags(scores, self.labels, self.thresholds)
+        self.rows = None  # a finished view may be kept for long, until recordings before it are done
         return Tagging(file, duration, tags[: self.top_k])
-
-
-def _means(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums of weighted scores and of weights, [..., 2, classes] -> means, [..., classes]; of nothing, 0."""
-    return sums[..., 0, :] / np.maximum(sums[..., 1, :], LEAST)
 
 
 class TimelineView:

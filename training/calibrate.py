@@ -27,14 +27,14 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from sedkit.calibration import Calibration
-from sedkit.contract import MOST_TAG_SEGMENTS, Contract, metadata_of
+from sedkit.contract import Contract, metadata_of
 from sedkit.errors import SedkitError
-from sedkit.geometry import segment_count
 from sedkit.installed import sibling
 from sedkit.model import Model
 from sedkit.pipeline import analyse
 from sedkit.views import TagsView
 from training import platt, reliability
+from training.clips import Some, usual_segments
 from training.data.codecs import encoder
 from training.data.soundscapes import Recipe, Samples, Sources
 from training.data.source import Audio, open_audio
@@ -106,8 +106,7 @@ def calibrate(path: Path, audio: Audio, clips: int, soundscapes: int, seed: int)
     held_out = {split: drawn(audio, split, clips, seed) for split in ("validation", "test")}
     if not len(held_out["validation"]):
         raise CalibrateError("the manifest has no clips of the split 'validation'")
-    lengths = [len(audio[row]) for row in held_out["validation"]]
-    span = min(segment_count(int(np.median(lengths))), MOST_TAG_SEGMENTS)
+    span = usual_segments(Some(audio, held_out["validation"]))
     tags = {split: clips_heard(model, audio, rows, span) for split, rows in held_out.items() if len(rows)}
     timelines = {
         split: soundscapes_heard(model, audio, rows, soundscapes, seed) for split, rows in held_out.items() if len(rows)
@@ -166,7 +165,8 @@ def fit(tags: Heard, timelines: Heard) -> Fitted:
     """Calibration of clip scores, and thresholds: one for all calibrated scores, and what one is in segment scores.
 
     Segment scores are calibrated on soundscapes to know how classes differ, and for that alone: how often a class is
-    heard in a soundscape says nothing of other recordings. Their threshold is the one whose events are best.
+    heard in a soundscape says nothing of other recordings. Their threshold is the one whose events hold the right
+    tiles (training.tiles).
     """
     classes = tags.scores.shape[1]
     tag = platt.fit(*tags)

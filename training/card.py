@@ -277,12 +277,17 @@ def calibration_section(about: Contract, diagram: str) -> list[str]:
         ]
     lines += [
         "",
-        "A clip's score is the mean over its segments that are not silent; of a longer recording, `sedkit tag` takes "
-        f"the highest mean of {about.tag_segments} neighbouring ones. Sounds that are none of the classes still get "
-        "scores.",
+        f"A clip's score is the mean over its segments that are not silent{by_weights(about)}; of a longer recording, "
+        f"`sedkit tag` takes the highest mean of {about.tag_segments} that follow each other. Sounds that are none of "
+        "the classes still get scores.",
         "",
     ]
     return [*lines, *(calibration_tables(done["test"], diagram) if "test" in done else [])]
+
+
+def by_weights(about: Contract) -> str:
+    """What there is to say of layer P, where it is not the plain mean."""
+    return ", by weights that it learnt" if about.lineage.get("pooling") == "attention" else ""
 
 
 def calibration_tables(test: dict[str, Any], diagram: str) -> list[str]:

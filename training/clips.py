@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit.contract import Label
+from sedkit.contract import MOST_TAG_SEGMENTS, Label
+from sedkit.geometry import segment_count
 from training.data import Manifest
 from training.data.augmentation import Draws, crop, without_padding
 from training.data.channel import noisy, reverberant
@@ -40,6 +41,12 @@ class Some(Sequence[NDArray[np.int16]]):
     def __getitem__(self, clip: int) -> NDArray[np.int16]:
         waveform = self.waveforms[self.rows[clip]]
         return without_padding(waveform) if self.trimmed else waveform
+
+
+def usual_segments(clips: Sequence[NDArray[np.int16]]) -> int:
+    """K of the clip of median length, of 200 of ``clips`` or fewer: how long what is labelled is; at most 1000."""
+    lengths = [len(clips[place]) for place in range(0, len(clips), -(-len(clips) // 200))]
+    return min(segment_count(int(np.median(lengths))), MOST_TAG_SEGMENTS)
 
 
 class WeakLabels:

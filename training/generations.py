@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sedkit.contract import Contract
 from training import distributed
 from training.checkpoint import CheckpointError, load, save
-from training.clips import FULL_SCALE
+from training.clips import FULL_SCALE, usual_segments
 from training.files import write_json
 from training.fine_tuned import network_of
 from training.reports import best_threshold, generation_report
@@ -131,4 +131,12 @@ def description(run: Run, rows: list[dict[str, Any]]) -> Contract:
     }
     thresholds = (last["threshold"],) * len(run.labels)
     model = config["model"]
-    return Contract(model["name"], run.labels, thresholds, {"kind": "none"}, lineage, model["license"])
+    return Contract(
+        model["name"],
+        run.labels,
+        thresholds,
+        {"kind": "none"},
+        lineage,
+        model["license"],
+        tag_segments=usual_segments(run.clips("validation", labelled=True).waveforms),
+    )

@@ -49,13 +49,16 @@ def megabytes(size: int) -> str:
 def network(lineage: Mapping[str, Any]) -> str | None:
     """What a file says of it, if anything: ``width 0.25, 355 million multiply-adds for 10 s``.
 
-    In place of a width, its layers may have their own numbers of filters: ``filters 16,40,80,200,1024,512``.
+    In place of a width, its layers may have their own numbers of filters: ``filters 16,40,80,200,1024,512``. Behind it,
+    ``attention``, if the segments of a tag have weights.
     """
     parts = []
     if isinstance(width := lineage.get("width"), int | float):
         parts.append(f"width {width:g}")
     elif isinstance(width, list):
         parts.append(f"filters {','.join(map(str, width))}")
+    if lineage.get("pooling") == "attention":
+        parts.append("attention")
     if isinstance(work := lineage.get("multiply_adds"), int):
         parts.append(f"{work / 1e6:,.0f} million multiply-adds for 10 s")
     return ", ".join(parts) or None

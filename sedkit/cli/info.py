@@ -99,7 +99,7 @@ def describe_model(file: str) -> tuple[dict[str, Any], str]:
         **{
             name.replace("_", " "): value
             for name, value in model["lineage"].items()
-            if name not in ("metrics", "quantisation", "calibrated_on", "width", "multiply_adds")
+            if name not in ("metrics", "quantisation", "calibrated_on", "width", "pooling", "multiply_adds")
         },
     }
     names = [label["name"] for label in model["labels"]]

@@ -54,6 +54,9 @@ def command(
 ) -> None:
     """Name the sounds in recordings, best first.
 
+    A class scores its mean over some seconds, as long as the clips that the model learnt from; in a longer recording,
+    over those in which that is highest.
+
     FILES are recordings in any format, folders, globs, or - for standard input, which is also read if there are no
     FILES and audio is piped in.
 

@@ -127,7 +127,7 @@ def test_every_field_is_needed(metadata, field):
         ("timeline_thresholds", "[0.5]"),
         ("timeline_thresholds", "[0.5, 0.5, 0.5, 0.5, 1]"),
         ("timeline_thresholds", ""),
-        *(("tag_segments", value) for value in ("", "0", "-1", "1001", "14.0", "x", "²")),
+        *(("tag_segments", value) for value in ("", "0", "-1", "1001", "14.0", "x", "²", "9" * 5000)),
         ("lineage", '"Teacher-0"'),
     ],
 )

@@ -55,6 +55,7 @@ def test_no_more_than_a_span_is_held():
         view.add(np.full((63, 1), 0.5, np.float32))
         view.add(np.zeros((63, 1), np.float32))
         assert len(view.rows) == 13
+        assert view.rows.base is None
     assert view.finish("dog.wav", 1.0).tags[0].score == 0.5
 
 

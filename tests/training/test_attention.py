@@ -11,6 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from sedkit.cli import describe
 from sedkit.contract import Contract, Label, metadata_of
 from sedkit.model import Model
 from sedkit.tagger import Tagger
@@ -100,6 +101,7 @@ def test_what_the_cascade_exports_says_so(attentive: Path) -> None:
     model = Model(attentive / "model.onnx", "cpu")
     assert model.weighted
     assert model.contract.lineage["pooling"] == "attention"
+    assert str(describe.network(model.contract.lineage)).startswith("width 0.0625, attention, ")
 
 
 def test_it_is_quantised_and_calibrated_like_any_other(attentive: Path, small_manifest: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from sedkit.contract import Contract, metadata_of
+from sedkit.geometry import SAMPLE_RATE, segment_count
 from sedkit.tagger import Tagger
 from training import calibrate, platt, reliability
 from training.data import Manifest
@@ -139,6 +140,7 @@ def test_a_model_is_calibrated_in_place(model: Path, small_manifest: Path) -> No
     assert onnx.load(model).graph == weights
     assert (after.name, after.labels, after.license) == (before.name, before.labels, before.license)
     assert after.calibration["kind"] == "platt"
+    assert after.tag_segments == segment_count(2 * SAMPLE_RATE)
     assert after.lineage["seed"] == before.lineage["seed"]
     about = after.lineage["calibrated_on"]
     assert (about["clips"], about["soundscapes"], about["test"]["clips"]) == (6, 6, 6)

@@ -12,6 +12,7 @@ import soundfile
 import torch
 from click.testing import CliRunner
 
+from sedkit.geometry import SAMPLE_RATE, segment_count
 from sedkit.tagger import Tagger
 from tests.training.conftest import SMALL, begin, cascade, metrics, train, weights
 from training.data import Manifest
@@ -51,6 +52,7 @@ def test_sedkit_runs_what_the_cascade_exports(run: Path, small_manifest: Path) -
     assert [label.name for label in tagger.labels] == ["clicks", "noise", "tone"]
     assert tagger.contract.license == "CC0-1.0"
     assert tagger.contract.lineage["stages"] == 2
+    assert tagger.contract.tag_segments == segment_count(2 * SAMPLE_RATE)
     assert tagger.contract.lineage["dataset_sha256"] == json.loads((run / "config.json").read_text())["manifest_sha256"]
     samples, rate = soundfile.read(small_manifest.parent / "tone-11.wav")
     scores = {tag.label: tag.score for tag in tagger.tag(samples, rate).tags}

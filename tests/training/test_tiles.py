@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sedkit.timeline import Runs
+from training.evaluate.detection import spans
 from training.reliability import f1_scores
 from training.tiles import best_thresholds, in_events, tile_targets
 
@@ -25,6 +26,10 @@ def test_tiles_in_events_are_those_of_the_timeline():
         runs = Runs(thresholds)
         for run in runs.add(rows) + runs.finish(9.3):
             expected[recording, (run.onset < middles) & (middles < run.offset), run.column] = True
+        edges = np.r_[0, 0.32 * np.arange(1, 28) + 0.32, 9.3]
+        found = [(run.onset, run.offset) for run in Runs([0.5]).add(rows[:, 1:2]) if run.offset < 9]
+        evaluated = [(onset, offset) for onset, offset, _ in spans(edges, rows[:, 1:2], 0.5) if offset < 9]
+        np.testing.assert_allclose(evaluated, found)
     np.testing.assert_array_equal(in_events(scores, thresholds), expected)
     assert expected.sum() > (scores >= thresholds).sum()  # some tiles are in events without reaching the threshold
 

@@ -71,9 +71,9 @@ def quality(heard: Sequence[Heard], truth: Sequence[Spans]) -> dict[str, float]:
 
     Returns
     -------
-    ``segment_f1`` and ``event_f1`` at the system's thresholds; ``best_segment_f1`` and ``best_event_f1`` at the
-    threshold of each class that is best on these very recordings; ``PSDS1``, ``PSDS2``, and the same as a plain mean
-    over classes, ``PSDS1_mean``, ``PSDS2_mean``. All in [0, 1].
+    ``segment_f1`` and ``event_f1`` at the system's thresholds; ``best_segment_f1`` and ``best_event_f1``, of events of
+    one level, at the threshold of each class that is best on these very recordings; ``PSDS1``, ``PSDS2``, and the same
+    as a plain mean over classes, ``PSDS1_mean``, ``PSDS2_mean``. All in [0, 1].
 
     Raises
     ------

@@ -70,6 +70,8 @@ def command(model: Path, manifest: str, vocabulary: Path | None) -> None:
       python -m training.evaluate mappings runs/first/model.onnx --manifest manifest.csv
     """
     opened = Model(model, "cpu", threads=1)
+    if opened.weighted:
+        raise SedkitError(f"{model}: was trained towards weights of its own; the other mappings are for plain scores")
     with decoding() as progress:
         audio = open_audio(manifest, vocabulary, progress=progress)
     labels = audio.manifest.vocabulary.labels

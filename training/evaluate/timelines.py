@@ -144,13 +144,14 @@ def sedkit_model(model: str, labels: Sequence[Label]) -> Callable[[Path], Heard]
         view = tags_view()
         view.add(timeline.scores)
         tags = {tag.mid or tag.label: tag.score for tag in view.finish(str(path), timeline.duration).tags}
+        scored = np.array([tags[key] for key in keys], np.float32)
         edges = np.array([*(cell.start for cell in timeline.seconds), timeline.duration])
         found = [(event.onset, event.offset, event.mid or event.label) for event in timeline.events]
         return Heard(
             edges,
             timeline.scores[:, columns],
             [(onset, offset, wanted[key]) for onset, offset, key in found if key in wanted],
-            scored := np.array([tags[key] for key in keys], np.float32),
+            scored,
             scored >= thresholds,
         )
 
