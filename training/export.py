@@ -95,7 +95,7 @@ def to_onnx(network: Network, description: Contract) -> onnx.ModelProto:
         )
     model = program.model_proto
     _forget_origins(model)
-    if not network.wels.attends:  # then the weights are 1, or 0 in silence
+    if network.wels.weights is None:  # then the weights are 1, or 0 in silence
         del model.graph.output[-1]
     for output in model.graph.output:
         if output.name != "clip":

@@ -153,9 +153,15 @@ def body(model: onnx.ModelProto, path: Path) -> tuple[list[Layer], list[onnx.Nod
             break
         layers.append(Layer(*operands, paddings.pop(), sides[0]))
         convolutions.append(following)
-    if not layers or len(convolutions) != sum(node.op_type == "Conv" for node in model.graph.node):
+    last = after[convolutions[-1].input[0]] if layers else []  # L4, and the weights beside it
+    if not layers or len(layers) + convolutions_in(last) != convolutions_in(model.graph.node):
         raise QuantizeError(f"{path}: not the graph of a WELS-Net; export it with python -m training.export's export()")
     return layers, convolutions
+
+
+def convolutions_in(nodes: Iterable[onnx.NodeProto]) -> int:
+    """How many convolutions."""
+    return sum(node.op_type == "Conv" for node in nodes)
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:

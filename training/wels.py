@@ -79,13 +79,14 @@ class WelsNet(nn.Module):
     width : factor on the filters of B1 to L2 (1 is Table 1: 14,671,695 parameters for 527 classes), or those
         filters. L3 keeps its 1024 at every width, so that the embeddings of all models have one size.
     dropout : probability of dropping a unit of L1, L2 and L3 while training (Table 1 has none).
-    pooling : layer P: the mean, as in Table 1, or a mean by weights that L4 gives each segment and class as well, as
-        Kong et al. do (2018, "Audio Set classification with attention model").
+    pooling : layer P: the mean, as in Table 1, or a mean by weights that another layer beside L4 gives each segment and
+        class, as Kong et al. do (2018, "Audio Set classification with attention model"). Its units are not dropped:
+        noise in weights does harm.
     """
 
     def __init__(self, classes: int, width: Width = 1.0, dropout: float = 0.0, pooling: Pooling = "mean") -> None:
         super().__init__()
-        self.classes, self.attends = classes, pooling == "attention"
+        self.classes = classes
         b1, b2, b3, b4, l1, l2 = filters_of(width)
         self.B1 = block(1, b1, 4)
         self.B2 = block(b1, b2, 2)
@@ -95,19 +96,19 @@ class WelsNet(nn.Module):
         self.L2 = conv_bn_relu(l1, l2, (1, 1), 0)
         self.L3 = conv_bn_relu(l2, EMBEDDING, (1, 1), 0)
         # Table 1 prints BN -> ReLU here too. Eq. 1 needs probabilities: a biased convolution, then a sigmoid.
-        self.L4 = nn.Conv2d(EMBEDDING, classes * (2 if self.attends else 1), (1, 1))
+        self.L4 = nn.Conv2d(EMBEDDING, classes, (1, 1))
+        self.weights = nn.Conv2d(EMBEDDING, classes, (1, 1)) if pooling == "attention" else None
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, logmel: Tensor) -> Scores:
         x = self.B4(self.B3(self.B2(self.B1(logmel))))
         x = self.dropout(self.L2(self.dropout(self.L1(x))))
         x = self.L3(x)
-        outputs = self.L4(self.dropout(x)).float()
-        logits = outputs[:, : self.classes] if self.attends else outputs
-        segments = torch.sigmoid(logits).squeeze(-1).transpose(1, 2)
+        logits = self.L4(self.dropout(x))
+        segments = torch.sigmoid(logits.float()).squeeze(-1).transpose(1, 2)
         weights = torch.ones_like(segments[..., :1])
-        if self.attends:
-            weights = outputs[:, self.classes :].clamp(-STEEPEST, STEEPEST).exp().squeeze(-1).transpose(1, 2)
+        if self.weights is not None:
+            weights = self.weights(x).float().clamp(-STEEPEST, STEEPEST).exp().squeeze(-1).transpose(1, 2)
         return pooled(segments, weights, x.squeeze(-1).transpose(1, 2))
 
 

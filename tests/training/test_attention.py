@@ -33,7 +33,7 @@ def test_clip_scores_are_means_by_the_weights_of_each_segment_and_class() -> Non
     expected = (scores.segments * scores.weights).sum(1) / scores.weights.sum(1)
     torch.testing.assert_close(scores.clip, expected)
     with torch.no_grad():
-        network.L4.bias[5:] = 1e4
+        network.weights.bias.fill_(1e4)
     torch.testing.assert_close(network(torch.randn(1, 1, 320, 64)).weights.amax(), torch.tensor(math.exp(STEEPEST)))
 
 
@@ -69,6 +69,7 @@ def varied(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Network]:
     with torch.no_grad():
         network(torch.from_numpy(np.stack([sound, make_sound(5, seed=1)])))
         network.wels.L4.weight.mul_(3)
+        network.wels.weights.weight.mul_(5)
     path = tmp_path_factory.mktemp("varied") / "varied.onnx"
     export(network, Contract("varied", labels, (0.5,) * 3, {"kind": "none"}, {}, "CC0-1.0"), path, [sound])
     return path, network.eval()
