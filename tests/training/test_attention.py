@@ -18,7 +18,9 @@ from sedkit.tagger import Tagger
 from tests.conftest import make_sound
 from tests.training.conftest import begin, train
 from training.calibrate import main as calibrate
+from training.data.__main__ import main as data
 from training.data.source import open_audio
+from training.evaluate.__main__ import main as evaluate
 from training.export import export
 from training.quantize import quantize
 from training.secost import main
@@ -132,3 +134,13 @@ def test_fine_tuned_networks_have_the_mean(small_manifest: Path, tmp_path: Path)
     assert result.exit_code == 2
     assert "--pooling: is WELS-Net's alone" in result.output
     assert not (tmp_path / "run").exists()
+
+
+def test_its_tags_of_soundscapes_are_evaluated_as_sedkit_gives_them(
+    attentive: Path, small_manifest: Path, tmp_path: Path
+) -> None:
+    made = ["soundscapes", str(small_manifest), "--output", str(tmp_path / "set"), "--count", "18", "--seconds", "4"]
+    assert CliRunner().invoke(data, made).exit_code == 0
+    result = CliRunner().invoke(evaluate, ["timelines", str(attentive / "model.onnx"), str(tmp_path / "set"), "--json"])
+    assert result.exit_code == 0, result.output
+    assert 0 < json.loads(result.stdout)["systems"][0]["mAP"] <= 1

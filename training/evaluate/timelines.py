@@ -136,14 +136,17 @@ def sedkit_model(model: str, labels: Sequence[Label]) -> Callable[[Path], Heard]
         raise EvaluationError(f"{model}: does not know {len(unknown)} of the classes ({names})")
     columns = [known[key] for key in keys]
     wanted = {key: place for place, key in enumerate(keys)}
-    tags_view = tagger.tags_view(top_k=None)
+    tags_view, timeline_view = tagger.tags_view(top_k=None), tagger.timeline_view(resolution="native", scores=True)
     thresholds = np.array(tagger.contract.thresholds)[columns]
 
     def hear(path: Path) -> Heard:
-        timeline = tagger.timeline(path, resolution="native")
-        view = tags_view()
-        view.add(timeline.scores)
-        tags = {tag.mid or tag.label: tag.score for tag in view.finish(str(path), timeline.duration).tags}
+        tagging, timed = tags_view(), timeline_view()
+        with open_audio(path) as stream:
+            for segments in tagger.model.segments(stream):
+                tagging.add(segments)
+                timed.add(segments)
+        timeline = timed.finish(str(path), stream.duration)
+        tags = {tag.mid or tag.label: tag.score for tag in tagging.finish(str(path), stream.duration).tags}
         scored = np.array([tags[key] for key in keys], np.float32)
         edges = np.array([*(cell.start for cell in timeline.seconds), timeline.duration])
         found = [(event.onset, event.offset, event.mid or event.label) for event in timeline.events]
