@@ -152,12 +152,14 @@ OUTPUTS = {
 
 def test_tensors_as_they_should_be():
     check_tensors(INPUTS, OUTPUTS, 5)
+    check_tensors(INPUTS, {**OUTPUTS, "weights": ["batch", "K", 5]}, 5)
     check_tensors(INPUTS, {**OUTPUTS, "attention": ["batch", 3]}, 5)  # more than is needed does no harm
 
 
 @pytest.mark.parametrize(
     ("inputs", "outputs", "field"),
     [
+        (INPUTS, {**OUTPUTS, "weights": ["batch", "K", 4]}, "weights"),
         ({}, OUTPUTS, "waveform"),
         ({"audio": ["batch", None]}, OUTPUTS, "waveform"),
         ({**INPUTS, "lengths": ["batch"]}, OUTPUTS, "waveform"),

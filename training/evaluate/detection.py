@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.errors import SedkitError
-from sedkit.timeline import SUSTAIN
+from training.tiles import in_events
 
 SEGMENT = 1.0  # seconds
 COLLAR, SHARE = 0.2, 0.5  # seconds; of the length of an event
@@ -118,13 +118,11 @@ def quality(heard: Sequence[Heard], truth: Sequence[Spans]) -> dict[str, float]:
 
 
 def spans(edges: NDArray[np.float64], scores: NDArray[np.float32], threshold: float) -> Spans:
-    """Events by the rule of sedkit's: the longest stretches in which a class is sustained and reaches the threshold."""
+    """Events by the rule of sedkit's timelines, of scores that hold between ``edges``."""
     found = []
-    for place, column in enumerate(scores.T):
-        sustained = np.concatenate([[False], column >= SUSTAIN * threshold, [False]])
-        for on, off in np.flatnonzero(np.diff(sustained)).reshape(-1, 2).tolist():
-            if column[on:off].max() >= threshold:
-                found.append((float(edges[on]), float(edges[off]), place))
+    for place, present in enumerate(in_events(scores[None], np.full(scores.shape[1], threshold))[0].T):
+        changes = np.flatnonzero(np.diff(np.concatenate([[False], present, [False]])))
+        found += [(float(edges[on]), float(edges[off]), place) for on, off in changes.reshape(-1, 2)]
     return found
 
 
