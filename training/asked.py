@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from sedkit.contract import Label
 from training import listeners
@@ -63,7 +64,14 @@ def read(path: Path, data: str, labels: Sequence[Label], clips: int) -> Asked:
     return Asked(Generation(network), np.zeros(clips, np.int64))
 
 
-def _of_run(run: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[str, Any]:
+def last_network(run: Path) -> tuple[dict[str, Any], int, dict[str, Tensor]]:
+    """``config.json`` of a finished run, the number of its last generation and that one's weights.
+
+    Raises
+    ------
+    CheckpointError, TeacherError
+        If they cannot be read, or the run is not finished.
+    """
     from training.run import read_config  # which reads teachers through this module
 
     config = read_config(run)
@@ -71,10 +79,14 @@ def _of_run(run: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[str
     generation = run / f"generation-{last}"
     if not (generation / "report.json").exists():
         raise TeacherError(f"{run}: is no finished run; go on with python -m training.secost --resume {run}")
+    return config, last, load(generation / "network.pt")["network"]
+
+
+def _of_run(run: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[str, Any]:
+    config, last, network = last_network(run)
     if config["labels"] != [asdict(label) for label in labels]:
         raise TeacherError(f"{run}: learnt other classes; a teacher must know those of the manifest")
-    report, settings = read_generation(generation), config["settings"]
-    network = load(generation / "network.pt")["network"]
+    report, settings = read_generation(run / f"generation-{last}"), config["settings"]
     same = config["manifest_sha256"] == data  # else its figures are of other clips
     about = {
         "teacher": f"generation {last} of an earlier cascade, {in_words(settings)}",

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sedkit.errors import SedkitError
-from sedkit.geometry import HOP, padded_samples
+from sedkit.geometry import HOP, padded_samples, segment_count
 from sedkit.session import usable_cpus
 from training import distributed
 from training.ahead import ahead
@@ -110,9 +110,14 @@ class Epoch:
             rows, chance = self.order[number], draws[inside]
             rows = np.where(chance.heard < 0, -1, rows[chance.heard])
             waveform = torch.empty((len(rows), self.settings.read), dtype=torch.int16, pin_memory=pinned)
-            self.clips.crops(rows, chance, waveform.numpy())
+            if self.settings.teachers_hear == "sounds":
+                places = self.clips.scattered(rows, chance, waveform.numpy())
+                said = self.targets.placed(places, chance.speeds, segment_count(self.settings.samples))
+            else:
+                self.clips.crops(rows, chance, waveform.numpy())
+                said = self.targets.read(rows)
             drawn = (getattr(chance, name) for name in APPLIED)
-            arrays = (self.targets.read(rows), *drawn, *self.targets.told(rows))
+            arrays = (said, *drawn, *self.targets.told(rows))
             tensors = [torch.from_numpy(array) for array in arrays]
             if pinned:
                 tensors = [tensor.pin_memory() for tensor in tensors]

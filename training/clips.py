@@ -15,7 +15,7 @@ from training.data import Manifest
 from training.data.augmentation import Draws, crop, without_padding
 from training.data.channel import noisy, reverberant
 from training.data.sampling import Rows, balanced, by_shard, shuffled
-from training.data.soundscapes import overlay
+from training.data.soundscapes import Placed, overlay, scattered
 from training.data.source import Audio
 
 FULL_SCALE = 32768.0  # int16 of a sample of 1.0
@@ -89,18 +89,34 @@ class Clips:
 
         ``rows`` [clips] or [clips, n], -1: none.
         """
-        drawn = zip(chance.places, chance.seeds, chance.t60s, chance.snrs, strict=True)
-        for into, heard, (place, seed, t60, snr) in zip(out, rows.reshape(len(rows), -1), drawn, strict=True):
+        for into, heard, place, seed in zip(out, rows.reshape(len(rows), -1), chance.places, chance.seeds, strict=True):
             waveforms = [self.waveforms[row] for row in heard if row >= 0]
             if len(waveforms) == 1:
                 into[:] = crop(waveforms[0], len(into), place)
             else:
                 into[:] = overlay(waveforms, len(into), np.random.default_rng(seed))
-            if t60:
-                into[:] = reverberant(into, t60, np.random.default_rng((seed, 2)))
-            if np.isfinite(snr):
-                into[:] = noisy(into, snr, np.random.default_rng((seed, 1)))
+        _through_channels(chance, out)
+
+    def scattered(self, rows: Rows, chance: Draws, out: NDArray[np.int16]) -> list[dict[int, Placed]]:
+        """As :meth:`crops`, each clip anywhere; returns, for each line of ``out``, clip → where it is heard."""
+        places = []
+        for into, heard, seed in zip(out, rows.reshape(len(rows), -1), chance.seeds, strict=True):
+            there = list(dict.fromkeys(int(row) for row in heard if row >= 0))
+            waveforms = [self.waveforms[row] for row in there]
+            into[:], placed = scattered(waveforms, len(into), np.random.default_rng(seed))
+            places.append(dict(zip(there, placed, strict=True)))
+        _through_channels(chance, out)
+        return places
 
     def multi_hot(self) -> NDArray[np.float32]:
         """The labels of all clips [clips, classes]."""
         return self.labels[np.arange(len(self))]
+
+
+def _through_channels(chance: Draws, out: NDArray[np.int16]) -> None:
+    """The crops in ``out`` as they are heard in rooms and noise."""
+    for into, seed, t60, snr in zip(out, chance.seeds, chance.t60s, chance.snrs, strict=True):
+        if t60:
+            into[:] = reverberant(into, t60, np.random.default_rng((seed, 2)))
+        if np.isfinite(snr):
+            into[:] = noisy(into, snr, np.random.default_rng((seed, 1)))

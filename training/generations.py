@@ -25,12 +25,12 @@ NORMALISED_ON = 2000  # training clips, at most
 
 
 def new_network(run: Run, generation: int) -> Network:
-    """A network initialised from the run's seed and the number of its generation: from scratch, if not fine-tuned."""
+    """A network initialised from the run's seed and the number of its generation, or with what the run began with."""
     torch.manual_seed(int(np.random.SeedSequence((run.seed, generation)).generate_state(1)[0]))
     network = _untrained(run)
-    if run.fine_tuned:
-        network.load_state_dict(network.state_dict() | _begun(run))
-    distributed.on_first(lambda: _normalise(run, network))
+    begun = _begun(run)
+    network.load_state_dict(network.state_dict() | begun)
+    distributed.on_first(lambda: _normalise(run, network, "frontend.mean" in begun))
     network.frontend.load_state_dict(load(run.directory / "frontend.pt"))
     return network
 
@@ -49,19 +49,22 @@ def _untrained(run: Run) -> Network:
 
 
 def _begun(run: Run) -> dict[str, torch.Tensor]:
+    if not read_config(run.directory).get("begun_sha256"):
+        return {}
     try:
         return load(run.begun)
     except CheckpointError:
         raise RunError(f"{run.begun}: cannot be read, and networks begin with it; begin a new run") from None
 
 
-def _normalise(run: Run, network: Network) -> None:
-    """Measure what the front end of every network of the run normalises with, unless that was done."""
+def _normalise(run: Run, network: Network, known: bool) -> None:
+    """Write down what the front end of every network of the run normalises with, measured if it is not ``known``."""
     path = run.directory / "frontend.pt"
     if not path.exists():
-        waveforms = run.clips("train").waveforms
-        chosen = np.random.default_rng(run.seed).permutation(len(waveforms))[:NORMALISED_ON]
-        measure_normalisation(network, [waveforms[i] for i in chosen])
+        if not known:
+            waveforms = run.clips("train").waveforms
+            chosen = np.random.default_rng(run.seed).permutation(len(waveforms))[:NORMALISED_ON]
+            measure_normalisation(network, [waveforms[i] for i in chosen])
         save(network.frontend.state_dict(), path)
 
 
@@ -125,6 +128,7 @@ def description(run: Run, rows: list[dict[str, Any]]) -> Contract:
         "width": run.settings.width,
         "pooling": run.settings.pooling,
         "multiply_adds": multiply_adds(len(run.labels), run.settings.width, run.settings.pooling),
+        "begun_with": config.get("begun_with"),
         "git_revision": config["git_revision"],
         "export_revision": git_revision(),
         "metrics": metrics,

@@ -47,7 +47,8 @@ class Objective(nn.Module):
     ) -> Tensor:
         """Mean over clips and classes.
 
-        ``waveform`` int16 [clips, samples], ``targets`` [clips, classes] in [0, 1], the last two as in
+        ``waveform`` int16 [clips, samples], ``targets`` [clips, classes] in [0, 1], or [clips, K, classes] of segments,
+        which the loss then is of; the last two as in
         :class:`~training.view.View`, the rest as in :class:`~training.data.augmentation.Draws`. With a view and without
         these two, ``targets`` are what :meth:`said` returned.
         """
@@ -60,8 +61,8 @@ class Objective(nn.Module):
         elif known is not None:
             targets = self._said(samples, targets, shares, known, told)
         with torch.autocast(waveform.device.type, torch.bfloat16, enabled=self.bf16):
-            probabilities = self.network.heard(logmel).clip
-        return cross_entropy(probabilities, targets)
+            scores = self.network.heard(logmel)
+        return cross_entropy(scores.segments if targets.ndim == 3 else scores.clip, targets)
 
     def said(self, tensors: Sequence[Tensor]) -> Tensor:
         """Targets [clips, classes] in [0, 1] of the clips as they are heard, from the arguments of ``forward``."""
@@ -81,7 +82,7 @@ class Objective(nn.Module):
 
 
 def cross_entropy(probabilities: Tensor, targets: Tensor) -> Tensor:
-    """Eq. 1 in float32, averaged over clips and classes; both are [clips, classes] in [0, 1].
+    """Eq. 1 in float32, averaged over clips and classes; both are [clips, (K,) classes] in [0, 1].
 
     Probabilities count as at least 1e-7 away from 0 and 1. NaN stays NaN, on every device.
     """

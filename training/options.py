@@ -15,12 +15,13 @@ import torch
 from sedkit.errors import SedkitError
 from training import distributed
 from training.batches import default_workers
+from training.beginning import Beginning, of_file, of_run
 from training.data.augmentation import Augmentation
 from training.fine_tuned import ORIGINS
 from training.preset import apply
 from training.run import Run
 from training.schedule import RISE
-from training.settings import Execution, Kind, Settings
+from training.settings import Execution, Settings
 from training.supervision import LABELS, Supervision, parse, single_teacher
 from training.wels import FILTERS, Width
 
@@ -123,9 +124,15 @@ NETWORK = (
     ),
     click.option(
         "--fine-tune",
-        metavar="KIND=FILE",
-        help="Train no WELS-Nets, but networks that begin with what another has learnt, as teachers: "
-        "yamnet=yamnet.tflite, or efficientnet-lite0=WEIGHTS.pth.",
+        metavar="wels=RUN|KIND=FILE",
+        help="Do not begin from scratch: go on from the last network of a finished RUN; or train no WELS-Nets, but "
+        "teachers that begin with what another has learnt: yamnet=yamnet.tflite, efficientnet-lite0=WEIGHTS.pth.",
+    ),
+    click.option(
+        "--freeze",
+        type=click.IntRange(0, 4),
+        default=0,
+        help="With --fine-tune wels=RUN: how many blocks, from B1 on, stay as they are, which saves time.",
     ),
     click.option(
         "--dropout",
@@ -148,9 +155,10 @@ NETWORK = (
     ),
     click.option(
         "--teachers-hear",
-        type=click.Choice(["clip", "view"]),
+        type=click.Choice(["clip", "view", "sounds"]),
         default="clip",
-        help="Teachers predict on whole clips, once; or on the very crops and mixtures that the student hears.",
+        help="Teachers predict on whole clips, once; or on the very crops and mixtures that the student hears; or on "
+        "each clip by itself, segment by segment, while the student hears them over each other (--overlay).",
     ),
     click.option(
         "--views",
@@ -228,7 +236,7 @@ def begin(options: Mapping[str, Any], device: torch.device) -> Run:
         "sampling",
         "crop",
         "dropout",
-        "pooling",
+        "freeze",
         "sync_bn",
         "validate_every",
         "teachers_hear",
@@ -236,19 +244,26 @@ def begin(options: Mapping[str, Any], device: torch.device) -> Run:
     )
     if options["views"] and options["teachers_hear"] != "view":
         raise click.BadParameter("is for teachers that hear the view: add --teachers-hear view", param_hint="--views")
-    if options["targets"] == "live" and options["teachers_hear"] == "view":
+    if options["targets"] == "live" and options["teachers_hear"] != "clip":
+        raise click.BadParameter("is for teachers that hear the clip; leave it out", param_hint="--targets")
+    if options["teachers_hear"] == "sounds" and not options["overlay"]:
         raise click.BadParameter(
-            "of teachers that hear the view nothing is stored; leave --targets out", param_hint="--targets"
+            "sounds is for clips that are heard over each other: add --overlay 0.75", param_hint="--teachers-hear"
         )
     for name, usual in (("width", None), ("pooling", "mean")):
         if options["fine_tune"] and options[name] != usual:
-            raise click.BadParameter("is WELS-Net's alone; leave it out beside --fine-tune", param_hint=f"--{name}")
-    kind, begun = begun_with(options["fine_tune"]) if options["fine_tune"] else ("wels", None)
+            raise click.BadParameter(
+                "is that of the networks begun with; leave it out beside --fine-tune", param_hint=f"--{name}"
+            )
+    beginning = begun_with(options["fine_tune"]) if options["fine_tune"] else None
+    if options["freeze"] and (beginning is None or beginning.kind != "wels"):
+        raise click.BadParameter("is for --fine-tune wels=RUN", param_hint="--freeze")
     settings = Settings(
         **{key: options[key] for key in same},
         warmup=RISE[options["schedule"]] if options["warmup"] is None else options["warmup"],
-        network=kind,
-        width=options["width"] or (1.0 if cuda or begun else 0.25),
+        network=beginning.kind if beginning else "wels",
+        width=beginning.width if beginning else options["width"] or (1.0 if cuda else 0.25),
+        pooling=beginning.pooling if beginning else options["pooling"],
         precision=options["precision"] or ("bf16" if cuda else "float32"),
         augmentation=Augmentation(
             **{column.name: options[column.name] for column in fields(Augmentation)},
@@ -266,7 +281,7 @@ def begin(options: Mapping[str, Any], device: torch.device) -> Run:
         {"name": options["name"], "license": options["license"]},
         device,
         teachers,
-        begun,
+        beginning,
     )
 
 
@@ -281,14 +296,18 @@ def execution_of(options: Mapping[str, Any], device: torch.device) -> Execution:
     )
 
 
-def begun_with(text: str) -> tuple[Kind, dict[str, torch.Tensor]]:
-    """Kind of network and the weights that it begins with, from the command line."""
+def begun_with(text: str) -> Beginning:
+    """What networks begin with, from the command line."""
     kind, _, file = text.partition("=")
-    if kind not in ORIGINS or not file:
-        raise click.BadParameter(f"{text!r} is not {'=FILE or '.join(ORIGINS)}=FILE", param_hint="--fine-tune")
+    if kind not in ("wels", *ORIGINS) or not file:
+        raise click.BadParameter(
+            f"{text!r} is not {'=FILE or '.join(ORIGINS)}=FILE, nor wels=RUN", param_hint="--fine-tune"
+        )
+    if kind == "wels":
+        return of_run(Path(file))
     if not Path(file).is_file():
         raise click.BadParameter(f"{file} is not a file", param_hint="--fine-tune")
-    return kind, ORIGINS[kind].read(Path(file))
+    return of_file(kind, Path(file))
 
 
 def teachers_of(given: tuple[str, ...]) -> dict[str, Path]:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from sedkit.contract import Label
 from sedkit.errors import SedkitError
 from training import asked, distributed
+from training.beginning import Beginning
 from training.checkpoint import save
 from training.clips import Clips, Some, WeakLabels
 from training.data import Manifest
@@ -80,7 +81,7 @@ class Run:
 
     @property
     def begun(self) -> Path:
-        """What fine-tuned networks begin with."""
+        """What networks begin with that do not begin from scratch."""
         return self.directory / "begun.pt"
 
     @property
@@ -140,7 +141,7 @@ class Run:
         model: dict[str, str],
         device: torch.device,
         teachers: Mapping[str, Path] | None = None,
-        begun: dict[str, torch.Tensor] | None = None,
+        beginning: Beginning | None = None,
     ) -> Run:
         """Make the run directory and write ``config.json``.
 
@@ -149,12 +150,12 @@ class Run:
         model : ``name`` and ``license`` of the export.
         teachers : files of external teachers (training.predictions, training.asked), or finished runs, which are
             copied into the directory.
-        begun : weights that fine-tuned networks begin with (training.fine_tuned).
+        beginning : what networks begin with, if not from scratch.
 
         Raises
         ------
         RunError
-            If the directory already holds a run.
+            If the directory already holds a run, or its networks cannot begin so.
         ManifestError
             If the data cannot be used as it is.
         TeacherError
@@ -168,8 +169,9 @@ class Run:
             _refuse_begun(directory)
             run = cls(directory, settings, supervision, seed, audio, audio.manifest.sha256())
             external = {name: run._bring(name, path) for name, path in (teachers or {}).items()}
-            if begun:
-                save(begun, run.begun)
+            if beginning:
+                beginning.check(run.labels)
+                save(beginning.weights, run.begun)
             about = {
                 "manifest": manifest if "://" in manifest else str(Path(manifest).absolute()),
                 "vocabulary": str(vocabulary.absolute()) if vocabulary else None,
@@ -177,7 +179,8 @@ class Run:
                 "model": model,
                 "device": describe_device(device),
                 "teachers": external,
-                "begun_sha256": digest_of(begun) if begun else None,
+                "begun_with": beginning.about if beginning else None,
+                "begun_sha256": digest_of(beginning.weights) if beginning else None,
             }
             write_json(directory / "config.json", about | run._config())
         return run
@@ -186,8 +189,13 @@ class Run:
         """Copy an external teacher into the directory; returns what there is to say of it."""
         for suffix in (".npz", ".pt"):  # of a run that could not be begun
             self.external(name, suffix).unlink(missing_ok=True)
+        hear = self.settings.teachers_hear
+        if hear == "sounds" and not teacher.is_dir():
+            raise RunError(
+                f"{teacher}: says nothing of segments; with --teachers-hear sounds, a teacher is a finished run"
+            )
         if teacher.is_dir() or teacher.suffix == ".pt":
-            if self.settings.teachers_hear != "view":
+            if hear == "clip":
                 raise RunError(f"{teacher}: is asked of what the student hears: add --teachers-hear view")
             return asked.bring(teacher, self.external(name, ".pt"), self.data, self.labels)
         said = read_predictions(teacher, self.data, self.labels)

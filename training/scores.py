@@ -73,7 +73,7 @@ def scores(
     made = np.zeros((len(waveforms), network.wels.classes), np.float32)
     behind: deque[tuple[list[int], torch.Tensor]] = deque()
     with _rounding(tf32):
-        for chosen, batch in _batches(waveforms, range(rank, len(waveforms), ranks), batch_size, workers):
+        for chosen, batch in batches(waveforms, range(rank, len(waveforms), ranks), batch_size, workers):
             waveform = torch.from_numpy(batch).to(device).float() / FULL_SCALE
             behind.append((chosen, network(waveform).clip))
             if len(behind) > 1:  # CUDA computes while the next batch is put together
@@ -84,7 +84,7 @@ def scores(
     return made
 
 
-def _batches(
+def batches(
     waveforms: Sequence[NDArray[np.int16]], clips: Sequence[int], batch_size: int, workers: int
 ) -> Iterator[tuple[list[int], NDArray[np.int16]]]:
     """Batches of ``clips`` of one padded length each, with the numbers of their clips; each clip is read once."""

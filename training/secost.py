@@ -12,7 +12,7 @@ A run directory::
     generation-0/     Teacher-0; then one directory a student (layout: training.fit, training.targets)
         report.json   AP and AUC of every class on the validation and the test split
     report.md, .json  all generations side by side
-    begun.pt          what fine-tuned networks begin with (--fine-tune)
+    begun.pt          what networks begin with that do not begin from scratch (--fine-tune)
     model.onnx        the last student, ready for ``sedkit --model``; not of fine-tuned networks
 
 ``python -m training.secost --resume RUN`` goes on after any interruption, on any number of processes, and ends
@@ -39,6 +39,7 @@ from numpy.typing import NDArray
 
 from sedkit.errors import SedkitError
 from training import distributed, options
+from training.alone import forget, heard_alone
 from training.clips import FULL_SCALE, Clips
 from training.deadline import Deadline
 from training.endings import Ending
@@ -83,6 +84,7 @@ def secost(run: Run, execution: Execution, progress: CascadeProgress, deadline: 
                 progress.report,
                 deadline,
             )
+        distributed.on_first(partial(forget, run.generation(generation)))
         if not run.has(generation, "report.json"):
             deadline.check(distributed.on_first(partial(reporting, run, generation)))
             report_generation(run, generation, trained_network(run, generation, execution.device), execution.workers)
@@ -110,6 +112,11 @@ def targets_of(run: Run, generation: int, train: Clips, execution: Execution, de
         nobody = np.zeros(len(train), np.int64)
         asked |= {key: Asked(Generation(network), nobody) for key, network in teachers.items()}
         return Targets(supervision, train, stored, asked=asked)
+    if run.settings.teachers_hear == "sounds":
+        networks = teachers | {key: one.teacher.network.to(execution.device) for key, one in asked.items()}
+        files = {key: run.generation(generation) / f"alone-{key}.f16" for key in networks}
+        alone = {key: heard_alone(networks[key], train, files[key], check=deadline.check, **how) for key in networks}
+        return Targets(supervision, train, alone=alone)
     if execution.live_targets:
         return Targets(supervision, train, stored, live=teachers, **how)
     for teacher, network in teachers.items():

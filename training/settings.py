@@ -16,7 +16,7 @@ Schedule = Literal["cosine", "one-cycle", "constant"]
 Sampling = Literal["shuffled", "balanced"]
 Precision = Literal["float32", "bf16"]
 Compile = Literal["off", "on", "graphs"]
-Hearing = Literal["clip", "view"]
+Hearing = Literal["clip", "view", "sounds"]
 Kind = Literal["wels", "yamnet", "efficientnet-lite0"]
 
 
@@ -34,13 +34,16 @@ class Settings:
     ema : decay of the moving average of the weights, which then is what is validated and kept; 0: none.
     sampling : ``shuffled``: every clip once an epoch; ``balanced``: clips of rare classes more often.
     crop : seconds of a training crop.
-    network : ``wels``: WELS-Net, from scratch; another, fine-tuned (training.fine_tuned), has no width.
+    network : ``wels``: WELS-Net, from scratch or from where another run's ended; another, fine-tuned
+        (training.fine_tuned), has no width.
+    freeze : of WELS-Net's blocks B1 to B4, how many keep the weights and statistics that they begin with.
     width, dropout, pooling : of the network (training.wels).
     precision : of the training's forward and backward pass. Front end, sigmoid, loss and weights are float32.
     sync_bn : batch statistics of all processes together, in place of each process's own.
     validate_every : epochs between two looks at the validation split; the last epoch is always looked at.
     teachers_hear : ``clip``: the whole clip, once (Algorithm 1); ``view``: what the student hears, crop and mixture,
-        each time. Predictions that were stored before are of whole clips either way.
+        each time. Predictions that were stored before are of whole clips either way. ``sounds``: each clip by itself,
+        once, segment by segment (training.alone): the student, which hears several over each other, learns by segments.
     views : epochs after which crops and mixtures come again, and with them what teachers said of them; 0: never.
     """
 
@@ -54,6 +57,7 @@ class Settings:
     sampling: Sampling = "shuffled"
     crop: float = 5.12
     network: Kind = "wels"
+    freeze: int = 0
     width: Width = 1.0
     dropout: float = 0.2
     pooling: Pooling = "mean"

@@ -21,9 +21,8 @@ Of an unlabelled clip, teachers alone tell (training.supervision); mixup mixes t
 from __future__ import annotations
 
 import hashlib
-import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,16 +32,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sedkit.errors import OutputError
 from training import distributed
+from training.alone import Alone, presence
 from training.clips import Clips, Labels, Some
 from training.data.sampling import Rows
+from training.data.soundscapes import Placed
+from training.rows import append, whole_rows
 from training.scores import predict, scores
 from training.supervision import Key, Supervision, targets, weight_of_known, weighted
 from training.view import Asked, View
 from training.wels import Network
 
 CHUNK = 2048  # clips predicted between two writes
+LIVE = ", or begin with --targets live"  # where there is no room for them
 Predictions = Mapping[Key, NDArray[np.float16]]
 
 
@@ -54,6 +56,7 @@ class Targets:
     stored : predictions [clips, classes] of teachers that were computed before, and of external ones.
     live : networks of teachers that are asked anew; ``batch_size`` and ``workers`` are as in ``scores``.
     asked : teachers that hear what the student hears.
+    alone : teachers that heard each clip by itself, segment by segment.
     """
 
     def __init__(
@@ -63,12 +66,13 @@ class Targets:
         stored: Predictions | None = None,
         live: Mapping[int, Network] | None = None,
         asked: Mapping[Key, Asked] | None = None,
+        alone: Mapping[Key, Alone] | None = None,
         batch_size: int = 32,
         workers: int = 1,
     ) -> None:
         self.supervision, self.clips = supervision, clips
         self.batch_size, self.workers = batch_size, workers
-        self.stored, self.live, self.asked = stored or {}, live or {}, asked or {}
+        self.stored, self.live, self.asked, self.alone = stored or {}, live or {}, asked or {}, alone or {}
 
     @property
     def view(self) -> View | None:
@@ -87,6 +91,23 @@ class Targets:
         predictions = {teacher: united(stored, rows) for teacher, stored in self.stored.items()}
         of = weighted if self.asked else targets
         return of(known, united(self.clips.labels, rows), predictions).astype(np.float32)
+
+    def placed(
+        self, places: Sequence[Mapping[int, Placed]], speeds: NDArray[np.floating], segments: int
+    ) -> NDArray[np.float32]:
+        """Targets [recordings, segments, classes] of clips that are heard over each other, from the teachers ``alone``.
+
+        ``places``: of each recording, where its clips are heard; ``speeds``: how fast it is played then. Of each class,
+        the target is the highest of those of the clips, and Eq. 6 that of a clip, in so far as a segment holds it.
+        """
+        made = np.zeros((len(places), segments, len(self.clips.classes)), np.float32)
+        for recording, there, speed in zip(made, places, speeds.tolist(), strict=True):
+            labels = self.clips.labels[np.array(list(there))]
+            for (clip, place), label in zip(there.items(), labels, strict=True):
+                said = {teacher: alone.at(clip, place, speed, segments) for teacher, alone in self.alone.items()}
+                told = targets(self.supervision, np.tile(label, (segments, 1)), said)
+                np.maximum(recording, told * presence(place, speed, segments)[:, None], out=recording)
+        return made
 
     def told(self, rows: Rows) -> tuple[NDArray[Any], ...]:
         """``known`` [clips, classes] float32 and ``told`` [clips, teachers] int64 of :class:`~training.view.View`.
@@ -159,7 +180,7 @@ def stored_predictions(
         started = time.monotonic()
         rows = range(done, min(done + CHUNK, shape[0]))
         said = predict(network, Some(clips.waveforms, rows), batch_size, workers, tf32=True)
-        distributed.on_first(partial(_append, _partial(path), done, said.astype(np.float16)))
+        distributed.on_first(partial(append, _partial(path), done, said.astype(np.float16), LIVE))
         done = rows.stop
         took = time.monotonic() - started
     distributed.on_first(lambda: path.exists() or _partial(path).replace(path))
@@ -177,30 +198,10 @@ def _begun(weights: Path, identity: str, shape: tuple[int, int]) -> tuple[Path, 
     key = hashlib.sha256(weights.read_bytes() + f"{identity} {shape}".encode()).hexdigest()[:16]
     path = weights.with_name(f"predictions-{key}.f16")
     for other in weights.parent.glob("predictions-*"):
-        if not other.name.startswith(path.name) or (other == path and _rows(path, shape[1]) != shape[0]):
+        if not other.name.startswith(path.name) or (other == path and whole_rows(path, shape[1]) != shape[0]):
             other.unlink()
-    return path, max(_rows(path, shape[1]), _rows(_partial(path), shape[1]))
+    return path, max(whole_rows(path, shape[1]), whole_rows(_partial(path), shape[1]))
 
 
 def _partial(path: Path) -> Path:
     return path.with_suffix(".f16.partial")
-
-
-def _rows(path: Path, classes: int) -> int:
-    """Whole rows in a file, which need not exist."""
-    return path.stat().st_size // (2 * classes) if path.exists() else 0
-
-
-def _append(path: Path, row: int, rows: NDArray[np.float16]) -> None:
-    """Write ``rows`` at ``row``, over whatever a writer that was killed left there."""
-    try:
-        with path.open("r+b" if path.exists() else "wb") as file:
-            file.truncate(row * rows[0].nbytes)
-            file.seek(0, os.SEEK_END)
-            file.write(rows.tobytes())
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror}); make room, or begin with --targets live"
-        ) from None

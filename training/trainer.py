@@ -50,7 +50,11 @@ class Trainer:
         self.network = distributed.synchronised(network) if settings.sync_bn else network
         self.settings = settings
         self.fused = device.type == "cuda"
-        self.optimizer = torch.optim.Adam(self.network.parameters(), settings.learning_rate, fused=self.fused)
+        self.frozen = self.network.wels.blocks[: settings.freeze] if settings.freeze else []
+        for block in self.frozen:
+            block.requires_grad_(False)
+        learning = [weight for weight in self.network.parameters() if weight.requires_grad]
+        self.optimizer = torch.optim.Adam(learning, settings.learning_rate, fused=self.fused)
         self.average = MovingAverage(self.network, settings.ema) if settings.ema else None
         self.plain = Objective(
             self.network, settings.precision, settings.samples, view and view.to(device=device, memory_format=layout)
@@ -69,6 +73,8 @@ class Trainer:
     def step(self, parts: Sequence[Part], learning_rate: float) -> Tensor:
         """One step of the optimiser on this rank's parts of a batch; returns their share of the batch's loss."""
         self.network.train()
+        for block in self.frozen:
+            block.eval()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad()

@@ -100,6 +100,11 @@ class WelsNet(nn.Module):
         self.weights = nn.Conv2d(EMBEDDING, classes, (1, 1)) if pooling == "attention" else None
         self.dropout = nn.Dropout(dropout)
 
+    @property
+    def blocks(self) -> list[nn.Sequential]:
+        """B1 to B4."""
+        return [self.B1, self.B2, self.B3, self.B4]
+
     def forward(self, logmel: Tensor) -> Scores:
         x = self.B4(self.B3(self.B2(self.B1(logmel))))
         x = self.dropout(self.L2(self.dropout(self.L1(x))))

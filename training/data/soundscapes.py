@@ -1,7 +1,7 @@
 """Soundscapes: labelled clips mixed into recordings of which is known what is heard in them, and when.
 
 :class:`Sources` makes recordings of clips with one label, for a data set on disk (training.data.soundscape_set);
-:func:`overlay` mixes any clips, as augmentation in training.
+:func:`overlay` and :func:`scattered` mix any clips, as augmentation in training.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit.geometry import SAMPLE_RATE
+from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP
 from training.data.audio import FULL_SCALE
 from training.data.augmentation import without_padding
 
@@ -25,6 +25,7 @@ DYNAMICS = 12.0  # dB: a clip whose level varies by less sounds throughout
 BELOW_PEAK, ABOVE_FLOOR = 30.0, 6.0  # dB: in other clips what is louder than both sounds
 TRIES = 20  # places tried for an event where others are in its way
 OVERLAID = 10.0  # dB that a clip may be louder or softer than the one it is laid over
+HEARD = 2 * SEGMENT_HOP  # samples that are heard at least where the ends of a recording cut a clip, if it lasts so long
 Samples = NDArray[np.int16]
 
 
@@ -64,6 +65,14 @@ class Sound(NamedTuple):
     @property
     def offset(self) -> int:
         return self.onset + self.stop - self.start
+
+
+class Placed(NamedTuple):
+    """Samples [start, stop) of a clip, heard from sample ``onset`` of a recording on, whose ends may cut it."""
+
+    start: int
+    stop: int
+    onset: int
 
 
 class Plan(NamedTuple):
@@ -185,18 +194,44 @@ def overlay(clips: Sequence[Samples], samples: int, random: np.random.Generator)
     The first clip keeps its level; the others are up to 10 dB louder or softer. Of a clip longer than the result a
     part is heard.
     """
+    whole = [without_padding(clip) for clip in clips]
+    return _laid(whole, [_inside(len(clip), samples, random) for clip in whole], samples, random)
+
+
+def scattered(clips: Sequence[Samples], samples: int, random: np.random.Generator) -> tuple[Samples, list[Placed]]:
+    """As :func:`overlay`, and where each clip is heard.
+
+    Half of the clips are heard whole, of the others one stretch in which they sound; what the ends of the recording cut
+    is heard for 0.64 s at least, or all that it lasts.
+    """
+    places = [_anywhere(clip, samples, random) for clip in clips]
+    return _laid(clips, places, samples, random), places
+
+
+def _inside(length: int, samples: int, random: np.random.Generator) -> Placed:
+    start = int(random.integers(max(1, length - samples + 1)))
+    heard = min(length, samples)
+    return Placed(start, start + heard, int(random.integers(samples - heard + 1)))
+
+
+def _anywhere(clip: Samples, samples: int, random: np.random.Generator) -> Placed:
+    stretches = sounding(clip) if random.random() < 0.5 else []
+    start, stop = stretches[random.integers(len(stretches))] if stretches else (0, len(clip))
+    least = min(stop - start, samples, HEARD)
+    return Placed(start, stop, int(random.integers(start - stop + least, samples - least + 1)))
+
+
+def _laid(clips: Sequence[Samples], places: Sequence[Placed], samples: int, random: np.random.Generator) -> Samples:
     mix = np.zeros(samples)
     level = 0.0
-    for clip in clips:
-        heard = without_padding(clip)
-        start = int(random.integers(max(1, len(heard) - samples + 1)))
-        heard = faded(heard[start : start + samples].astype(np.float64))
-        onset = int(random.integers(samples - len(heard) + 1))
+    for clip, (start, stop, onset) in zip(clips, places, strict=True):
+        heard = faded(clip[start:stop].astype(np.float64))
         if level:
             heard *= level * 10 ** (random.uniform(-OVERLAID, OVERLAID) / 20) / max(rms(heard), 1e-9)
         else:
             level = rms(heard)
-        mix[onset : onset + len(heard)] += heard
+        first, end = max(0, onset), min(samples, onset + len(heard))
+        mix[first:end] += heard[first - onset : end - onset]
     return quantised(mix / FULL_SCALE)
 
 
