@@ -46,7 +46,7 @@ def learnt(run: Run, rows: list[dict[str, Any]]) -> str:
     return (
         f"WELS-Net at {of_width(run.settings.width)}, {len(run.labels)} classes, trained on {clips['train']} "
         f"clips with {clips['validation']} more to {'choose the epoch' if run.settings.chosen else 'calibrate it'}; "
-        f"{place(rows)}."
+        f"{place(run, rows)}."
     )
 
 
@@ -62,10 +62,19 @@ def of_width(width: Width) -> str:
     return f"{', '.join(map(str, width[:-1]))} and {width[-1]} filters in B1 to L2"
 
 
-def place(rows: list[dict[str, Any]]) -> str:
+def place(run: Run, rows: list[dict[str, Any]]) -> str:
     """Of the last network in its cascade."""
     students = len(rows) - 1
-    return "Teacher-0, without students" if not students else f"student {students} of a SeCoST cascade"
+    if students:
+        return f"student {students} of a SeCoST cascade"
+    *_, begun = earlier_runs(read_config(run.directory)) or [None]
+    return f"it goes on from {begun['network']}, of an earlier run" if begun else "Teacher-0, without students"
+
+
+def earlier_runs(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The runs that this one's networks go on from (``--fine-tune wels=RUN``), the first of them first."""
+    begun = config.get("begun_with")
+    return [*earlier_runs(begun), begun] if begun else []
 
 
 def external_teachers(run: Run, tested: str) -> list[str]:
@@ -73,16 +82,28 @@ def external_teachers(run: Run, tested: str) -> list[str]:
 
     ``tested``: what to call those clips.
     """
-    lines, config = [], read_config(run.directory)
-    for name, about in config.get("teachers", {}).items():
+    config = read_config(run.directory)
+    earlier = [line for one in earlier_runs(config) for line in _teachers(one, "In an earlier run, an", tested)]
+    lines = [*earlier, *_teachers(config, "An", tested)]
+    if run.settings.teachers_hear == "sounds":
+        lines.append(
+            "It learnt segment by segment, from recordings in which up to four training clips are heard over each "
+            "other; whoever taught had heard each clip by itself."
+        )
+    return [*lines, ""] if lines else []
+
+
+def _teachers(config: dict[str, Any], an: str, tested: str) -> list[str]:
+    lines = []
+    for name, about in (config.get("teachers") or {}).items():
         shares = [stage[name] for stage in config["supervision"] if name in stage]
         figures = ", ".join(f"{key} {value:.3f}" for key, value in about["metrics"].get("test", {}).items())
         itself = f", itself with {figures} on {tested}" if figures else ""
         lines.append(
-            f"An external teacher has {' and '.join(f'{share:g}' for share in shares)} of the say beside the labels: "
+            f"{an} external teacher has {' and '.join(f'{share:g}' for share in shares)} of the say beside the labels: "
             f"{name} ({about['teacher']}){itself}."
         )
-    return [*lines, ""] if lines else []
+    return lines
 
 
 def opening(run: Run, about: Contract, model: Path, network: Network, attribution: str, tested: str) -> list[str]:
@@ -169,7 +190,7 @@ def generations(run: Run, rows: list[dict[str, Any]]) -> list[str]:
     return [
         table,
         "",
-        f"{last['clips']} test clips, one seed ({run.seed}). What ships is {place(rows)}.{change}"
+        f"{last['clips']} test clips, one seed ({run.seed}). What ships is {place(run, rows)}.{change}"
         f"{ended_early(run, rows)}",
         "",
     ]
@@ -372,6 +393,7 @@ def rebuild_section(run: Path, about: Contract, beside: Sequence[str] = (), cros
         "",
         "```",
         *beside,
+        *(earlier["command"] for earlier in earlier_runs(config)),
         config["command"],
         *(f"python -m training.{step}" for step in (*steps, f"publish {place}{crossval}")),
         "```",

@@ -242,28 +242,17 @@ def begin(options: Mapping[str, Any], device: torch.device) -> Run:
         "teachers_hear",
         "views",
     )
-    if options["views"] and options["teachers_hear"] != "view":
-        raise click.BadParameter("is for teachers that hear the view: add --teachers-hear view", param_hint="--views")
-    if options["targets"] == "live" and options["teachers_hear"] != "clip":
-        raise click.BadParameter("is for teachers that hear the clip; leave it out", param_hint="--targets")
-    if options["teachers_hear"] == "sounds" and not options["overlay"]:
-        raise click.BadParameter(
-            "sounds is for clips that are heard over each other: add --overlay 0.75", param_hint="--teachers-hear"
-        )
-    for name, usual in (("width", None), ("pooling", "mean")):
-        if options["fine_tune"] and options[name] != usual:
-            raise click.BadParameter(
-                "is that of the networks begun with; leave it out beside --fine-tune", param_hint=f"--{name}"
-            )
+    _agree(options)
     beginning = begun_with(options["fine_tune"]) if options["fine_tune"] else None
-    if options["freeze"] and (beginning is None or beginning.kind != "wels"):
-        raise click.BadParameter("is for --fine-tune wels=RUN", param_hint="--freeze")
+    pooling = beginning.pooling if beginning else options["pooling"]
+    if options["teachers_hear"] == "sounds" and pooling == "attention":
+        raise click.BadParameter("sounds teach segments, and not what they weigh", param_hint="--teachers-hear")
     settings = Settings(
         **{key: options[key] for key in same},
         warmup=RISE[options["schedule"]] if options["warmup"] is None else options["warmup"],
         network=beginning.kind if beginning else "wels",
         width=beginning.width if beginning else options["width"] or (1.0 if cuda else 0.25),
-        pooling=beginning.pooling if beginning else options["pooling"],
+        pooling=pooling,
         precision=options["precision"] or ("bf16" if cuda else "float32"),
         augmentation=Augmentation(
             **{column.name: options[column.name] for column in fields(Augmentation)},
@@ -283,6 +272,33 @@ def begin(options: Mapping[str, Any], device: torch.device) -> Run:
         teachers,
         beginning,
     )
+
+
+def _agree(options: Mapping[str, Any]) -> None:
+    """Raise click.BadParameter where options contradict each other."""
+    hear, fine_tune = options["teachers_hear"], options["fine_tune"] or ""
+    for wrong, option, why in (
+        (options["views"] and hear != "view", "views", "is for teachers that hear the view: add --teachers-hear view"),
+        (
+            options["targets"] == "live" and hear != "clip",
+            "targets",
+            "is for teachers that hear the clip; leave it out",
+        ),
+        (
+            hear == "sounds" and not options["overlay"],
+            "teachers-hear",
+            "sounds are heard over each other: add --overlay",
+        ),
+        (fine_tune and options["width"], "width", "is that of what is begun with; leave it out beside --fine-tune"),
+        (fine_tune and options["pooling"] != "mean", "pooling", "is that of what is begun with; leave it out"),
+        (
+            options["freeze"] and not fine_tune.startswith("wels="),
+            "freeze",
+            "is for networks that go on: add --fine-tune wels=RUN",
+        ),
+    ):
+        if wrong:
+            raise click.BadParameter(why, param_hint=f"--{option}")
 
 
 def execution_of(options: Mapping[str, Any], device: torch.device) -> Execution:

@@ -132,7 +132,7 @@ def test_fine_tuned_networks_have_the_mean(small_manifest: Path, tmp_path: Path)
     given = ["--manifest", str(small_manifest), "--run", str(tmp_path / "run"), "--fine-tune", "yamnet=yamnet.tflite"]
     result = CliRunner().invoke(main, [*given, "--pooling", "attention"])
     assert result.exit_code == 2
-    assert "--pooling: is WELS-Net's alone" in result.output
+    assert "--pooling: is that of what is begun with" in result.output
     assert not (tmp_path / "run").exists()
 
 

@@ -127,7 +127,7 @@ def test_several_teachers(small_manifest: Path, tmp_path: Path) -> None:
         (["--width", "0"], "0 is not in the range x>0"),
         (["--width", "wide"], "'wide' is not a valid float"),
         (["--views", "3"], "add --teachers-hear view"),
-        (["--targets", "live", "--teachers-hear", "view"], "leave --targets out"),
+        (["--targets", "live", "--teachers-hear", "view"], "is for teachers that hear the clip; leave it out"),
         (["--run", __file__], "cannot be written"),
         (["--resume", "somewhere", "--epochs", "9", "--run", "r"], "leave out --epochs, --run"),
     ],
