@@ -5,7 +5,8 @@ A weak label does not say when a sound is heard; where clips are laid over each 
 
     generation-1/alone-KEY.f16    [segments of all clips, classes] float16, clip after clip; mapped into memory
 
-While the file grows it is named ``.partial``; it goes when the student is trained.
+KEY depends on the teacher's weights. While the file grows it is named ``.partial``; it goes when the student is
+trained.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from sedkit.geometry import SEGMENT_HOP, SEGMENT_SPAN, segment_count
 from training import distributed
 from training.ahead import ahead
+from training.checkpoint import digest_of
 from training.clips import FULL_SCALE, Clips
 from training.data.soundscapes import Placed
 from training.rows import append, whole_rows
@@ -78,12 +80,14 @@ class Margins(Sequence[NDArray[np.int16]]):
 def heard_alone(
     network: Network,
     clips: Clips,
-    path: Path,
+    directory: Path,
     batch_size: int,
     workers: int = 1,
     check: Callable[[float], None] = lambda seconds: None,
 ) -> Alone:
-    """What ``network`` says of each clip alone, computed unless it lies at ``path``; every rank calls this.
+    """What ``network`` says of each clip alone, computed unless it lies in ``directory``, the student's.
+
+    Every rank calls this; the first one listens.
 
     Parameters
     ----------
@@ -96,12 +100,12 @@ def heard_alone(
     OutputError
         If there is no room for the file. What is done is kept.
     """
-    waveforms = Margins(clips.waveforms)
-    counts = ahead(lambda clip: segment_count(len(waveforms[clip])), range(len(waveforms)), workers)
+    counts = ahead(lambda clip: _segments(clips.waveforms[clip]), range(len(clips)), workers)
     firsts = np.cumsum([0, *counts])
     shape = int(firsts[-1]), len(clips.classes)
-    growing, took = path.with_suffix(".f16.partial"), 0.0
-    while not distributed.on_first(path.exists):
+    path, took = directory / f"alone-{digest_of(network.state_dict())[:16]}.f16", 0.0
+    growing = path.with_suffix(".f16.partial")
+    while distributed.on_first(partial(whole_rows, path, shape[1])) != shape[0]:
         there = distributed.on_first(partial(whole_rows, growing, shape[1]))
         if there == shape[0]:
             distributed.on_first(partial(growing.replace, path))
@@ -110,8 +114,8 @@ def heard_alone(
         started = time.monotonic()
         first = int(np.searchsorted(firsts, there, "right")) - 1
         done = int(firsts[first])
-        chosen = range(first, min(first + CHUNK, len(waveforms)))
-        hear = partial(_append_segments, growing, done, network, waveforms, chosen, batch_size, workers)
+        chosen = range(first, min(first + CHUNK, len(clips)))
+        hear = partial(_append_segments, growing, done, network, clips.waveforms, chosen, batch_size, workers)
         distributed.on_first(hear)
         took = time.monotonic() - started
     return Alone(np.memmap(path, np.float16, "r", shape=shape), firsts)
@@ -123,14 +127,24 @@ def forget(directory: Path) -> None:
         path.unlink()
 
 
+def _segments(waveform: NDArray[np.int16]) -> int:
+    return segment_count(len(waveform) + 2 * MARGIN * SEGMENT_HOP)
+
+
 @torch.no_grad()
 def _append_segments(
-    path: Path, row: int, network: Network, waveforms: Margins, chosen: Sequence[int], batch_size: int, workers: int
+    path: Path,
+    row: int,
+    network: Network,
+    waveforms: Sequence[NDArray[np.int16]],
+    chosen: Sequence[int],
+    batch_size: int,
+    workers: int,
 ) -> None:
     network.eval()
     device = next(network.parameters()).device
     found = {}
-    for clips, batch in batches(waveforms, chosen, batch_size, workers):
+    for clips, batch in batches(Margins(waveforms), chosen, batch_size, workers):
         scores = network(torch.from_numpy(batch).to(device).float() / FULL_SCALE).segments
         found |= dict(zip(clips, scores.half().cpu().numpy(), strict=True))
     append(path, row, np.concatenate([found[clip] for clip in chosen]))

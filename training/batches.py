@@ -111,7 +111,7 @@ class Epoch:
             rows = np.where(chance.heard < 0, -1, rows[chance.heard])
             waveform = torch.empty((len(rows), self.settings.read), dtype=torch.int16, pin_memory=pinned)
             if self.settings.teachers_hear == "sounds":
-                places = self.clips.scattered(rows, chance, waveform.numpy())
+                places = self.clips.scattered(rows, chance, self.settings.samples, waveform.numpy())
                 said = self.targets.placed(places, chance.speeds, segment_count(self.settings.samples))
             else:
                 self.clips.crops(rows, chance, waveform.numpy())

@@ -16,7 +16,15 @@ from training.predictions import TeacherError
 from training.settings import Kind
 from training.wels import Pooling, Width, in_words
 
-KEPT = ("command", "git_revision", "supervision", "teachers", "begun_with")  # of the run that is gone on from
+KEPT = (  # of the run that is gone on from
+    "command",
+    "git_revision",
+    "manifest_sha256",
+    "settings",
+    "supervision",
+    "teachers",
+    "begun_with",
+)
 
 
 class Beginning(NamedTuple):
@@ -64,6 +72,8 @@ def of_run(run: Path) -> Beginning:
     settings = config["settings"]
     if settings["network"] != "wels":
         raise TeacherError(f"{run}: its networks are no WELS-Nets; teach with them (--teacher NAME={run})")
-    network = f"generation {number}, {in_words(settings)}"
+    epochs = len((run / f"generation-{number}" / "metrics.jsonl").read_text("utf-8").splitlines())
+    ended = f", ended after {epochs} of {settings['epochs']} epochs" if epochs < settings["epochs"] else ""
+    network = f"generation {number}, {in_words(settings)}{ended}"
     about = {"run": run.name, "network": network, **{key: config.get(key) for key in KEPT}}
     return Beginning("wels", weights, settings["width"], settings["pooling"], about, config["labels"])

@@ -45,7 +45,7 @@ def learnt(run: Run, rows: list[dict[str, Any]]) -> str:
     clips = read_config(run.directory)["clips"]
     return (
         f"WELS-Net at {of_width(run.settings.width)}, {len(run.labels)} classes, trained on {clips['train']} "
-        f"clips with {clips['validation']} more to {'choose the epoch' if run.settings.chosen else 'calibrate it'}; "
+        f"clips with {clips['validation']} more to {'choose the epoch' if chosen(run) else 'calibrate it'}; "
         f"{place(run, rows)}."
     )
 
@@ -64,11 +64,17 @@ def of_width(width: Width) -> str:
 
 def place(run: Run, rows: list[dict[str, Any]]) -> str:
     """Of the last network in its cascade."""
-    students = len(rows) - 1
+    students, begun = len(rows) - 1, read_config(run.directory).get("begun_with")
+    before = f"going on from an earlier run's {begun['network']}" if begun else ""
     if students:
-        return f"student {students} of a SeCoST cascade"
-    *_, begun = earlier_runs(read_config(run.directory)) or [None]
-    return f"it goes on from {begun['network']}, of an earlier run" if begun else "Teacher-0, without students"
+        return f"student {students} of a SeCoST cascade" + (f", each of its networks {before}" if begun else "")
+    return f"a network {before}" if begun else "Teacher-0, without students"
+
+
+def chosen(run: Run) -> bool:
+    """Was the epoch that is kept chosen among several, in this run or one that it goes on from?"""
+    config = read_config(run.directory)
+    return any(one["settings"]["validate_every"] < one["settings"]["epochs"] for one in [*earlier_runs(config), config])
 
 
 def earlier_runs(config: dict[str, Any]) -> list[dict[str, Any]]:
@@ -133,7 +139,7 @@ def opening(run: Run, about: Contract, model: Path, network: Network, attributio
 def data_section(run: Run) -> list[str]:
     manifest = run.manifest
     counts = Counter(zip(sources(manifest), manifest.licenses, manifest.splits, strict=True))
-    held_out = "its epoch and its thresholds are" if run.settings.chosen else "its thresholds are"
+    held_out = "its epoch and its thresholds are" if chosen(run) else "its thresholds are"
     lines = ["## Data", "", "| source | licence | train | validation | test |", "|---|---|---|---|---|"]
     for name, license in sorted({key[:2] for key in counts}):
         cells = [str(counts[name, license, split]) for split in ("train", "validation", "test")]

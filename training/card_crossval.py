@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.card import OWN, best_and_worst, external_teachers, learnt
+from training.card import OWN, best_and_worst, earlier_runs, external_teachers, learnt
 from training.crossval import CrossValidationError
 from training.data.manifest import Manifest
 from training.evaluate.crossval import summarised
@@ -129,7 +129,8 @@ def _recipe(about: dict[str, Any]) -> dict[str, Any]:
     settings = dict(about["settings"])
     augmentation = settings.pop("augmentation")
     stages = {f"targets of generation {number}:": describe(stage) for number, stage in enumerate(about["supervision"])}
-    return {**settings, **augmentation, **stages}
+    begun = about.get("begun_with")
+    return {**settings, **augmentation, **stages, "beginning": begun["network"] if begun else "from scratch"}
 
 
 def summary_section(found: CrossValidated, run: Run, rows: list[dict[str, Any]]) -> list[str]:
@@ -205,6 +206,7 @@ def commands(found: CrossValidated) -> list[str]:
     """What to give to have the cross-validation again: its first fold's training, and its tables."""
     folds = found.report["folds"]
     return [
+        *(earlier["command"] for earlier in earlier_runs(found.report)),
         found.report["command"],
         f"# that is fold {folds[0]} of {', '.join(folds)}; python -m training.crossval starts them all",
         f"python -m training.evaluate crossval {shlex.quote(str(found.directory))}",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,3 +46,12 @@ def load(path: Path) -> dict[str, Any]:
         what = error.strerror if isinstance(error, OSError) else "damaged"
         raise CheckpointError(f"{path}: cannot be read ({what}); remove it, and --resume makes it anew") from None
     return state
+
+
+def digest_of(state: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of weights: of their names, types and values."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -97,13 +97,19 @@ class Clips:
                 into[:] = overlay(waveforms, len(into), np.random.default_rng(seed))
         _through_channels(chance, out)
 
-    def scattered(self, rows: Rows, chance: Draws, out: NDArray[np.int16]) -> list[dict[int, Placed]]:
-        """As :meth:`crops`, each clip anywhere; returns, for each line of ``out``, clip → where it is heard."""
+    def scattered(self, rows: Rows, chance: Draws, samples: int, out: NDArray[np.int16]) -> list[dict[int, Placed]]:
+        """As :meth:`crops`, each clip anywhere; returns, for each line of ``out``, clip → where it is heard.
+
+        ``samples``: that are heard of a line when it is played at its speed.
+        """
         places = []
-        for into, heard, seed in zip(out, rows.reshape(len(rows), -1), chance.seeds, strict=True):
+        drawn = zip(chance.seeds, chance.speeds.tolist(), strict=True)
+        for into, heard, (seed, speed) in zip(out, rows.reshape(len(rows), -1), drawn, strict=True):
             there = list(dict.fromkeys(int(row) for row in heard if row >= 0))
             waveforms = [self.waveforms[row] for row in there]
-            into[:], placed = scattered(waveforms, len(into), np.random.default_rng(seed))
+            played = min(len(into), round(samples * speed))
+            into[played:] = 0
+            into[:played], placed = scattered(waveforms, played, np.random.default_rng(seed))
             places.append(dict(zip(there, placed, strict=True)))
         _through_channels(chance, out)
         return places

@@ -110,11 +110,17 @@ def understood(options: tuple[str, ...]) -> Options:
     Raises
     ------
     click.UsageError
-        If it does not, or they are each run's own.
+        If it does not, they are each run's own, or all folds would learn from one other run.
     """
     with secost.make_context("training.secost", list(options)) as context:
         written = [name for name in context.params if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
         given = {name: context.params[name] for name in written}
+        runs = [context.params["fine_tune"] or "", *context.params["teacher"]]
+    for text in runs:
+        if "{fold}" not in text and Path(text.partition("=")[2] or "-").is_dir():
+            raise click.UsageError(
+                f"{text}: may have heard what is tested on; name a run for each fold: RUNS/fold-{{fold}}"
+            )
     if given.keys() & {"resume", "directory"}:
         raise click.UsageError("leave out --resume and --directory; the same command again goes on where it was")
     return given

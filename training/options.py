@@ -287,7 +287,7 @@ def _agree(options: Mapping[str, Any]) -> None:
         (
             hear == "sounds" and not options["overlay"],
             "teachers-hear",
-            "sounds are heard over each other: add --overlay",
+            "sounds are heard over each other: add --overlay 0.75",
         ),
         (fine_tune and options["width"], "width", "is that of what is begun with; leave it out beside --fine-tune"),
         (fine_tune and options["pooling"] != "mean", "pooling", "is that of what is begun with; leave it out"),

@@ -30,7 +30,7 @@ from training.peers import peer_model
 from training.reliability import Bin
 from training.reliability import diagram as drawn
 from training.reports import read_generation
-from training.run import Run, fine_tuned
+from training.run import Run, fine_tuned, read_config
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -75,6 +75,12 @@ def publish(
     if not model.exists():
         raise SedkitError(f"{run}: the run is not finished; go on with python -m training.secost --resume {run}")
     opened = Run.open(run)
+    for earlier in card.earlier_runs(read_config(run)):
+        if earlier["manifest_sha256"] != opened.data:
+            raise SedkitError(
+                f"{run}: goes on from {earlier['run']}, which learnt from another manifest: card and attribution would "
+                "say nothing of those clips"
+            )
     if not len(opened.manifest.indices("test")):
         raise SedkitError(f"{run}: no clips of the split 'test', and a card needs its figures")
     generations = len(opened.supervision)

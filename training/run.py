@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import platform
 import shlex
@@ -24,7 +23,7 @@ from sedkit.contract import Label
 from sedkit.errors import SedkitError
 from training import asked, distributed
 from training.beginning import Beginning
-from training.checkpoint import save
+from training.checkpoint import digest_of, save
 from training.clips import Clips, Some, WeakLabels
 from training.data import Manifest
 from training.data.augmentation import Augmentation
@@ -191,9 +190,7 @@ class Run:
             self.external(name, suffix).unlink(missing_ok=True)
         hear = self.settings.teachers_hear
         if hear == "sounds" and not teacher.is_dir():
-            raise RunError(
-                f"{teacher}: says nothing of segments; with --teachers-hear sounds, a teacher is a finished run"
-            )
+            raise RunError(f"{teacher}: is no run; with --teachers-hear sounds only networks teach, of finished runs")
         if teacher.is_dir() or teacher.suffix == ".pt":
             if hear == "clip":
                 raise RunError(f"{teacher}: is asked of what the student hears: add --teachers-hear view")
@@ -264,7 +261,7 @@ class Run:
             done.with_name("checkpoint.pt").unlink(missing_ok=True)
 
     def warnings(self) -> list[str]:
-        """Classes that a split has no clip of, a line a split; clips that no network learns from."""
+        """Classes that a split has no clip of; clips that were perhaps heard before, or that no network learns from."""
         lines = []
         for split, so in (
             ("train", "what the networks say of them means nothing"),
@@ -277,6 +274,12 @@ class Run:
                 lines.append(
                     f"{len(missing)} of {len(held)} classes have no clip of the split '{split}' ({names}): {so}"
                 )
+        begun = read_config(self.directory).get("begun_with")
+        if begun and begun["manifest_sha256"] != self.data:
+            lines.append(
+                f"networks go on from {begun['run']}, which had another manifest: if it heard test clips of this one, "
+                "figures on them mean little"
+            )
         if self.unlabelled and not any(map(taught, self.supervision)):
             lines.append(
                 f"{self.unlabelled} unlabelled clips are never used: no network has a teacher (--stages, --alpha)"
@@ -330,15 +333,6 @@ def fine_tuned(directory: Path) -> bool:
         return bool(read_config(directory)["settings"]["network"] != "wels")
     except (KeyError, TypeError):
         raise RunError(f"{directory}: config.json is not that of a run; begin a new run") from None
-
-
-def digest_of(state: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 of weights: of their names, types and values."""
-    digest = hashlib.sha256()
-    for name, value in sorted(state.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def read_supervision(config: dict[str, Any]) -> list[Supervision]:

@@ -114,8 +114,10 @@ def targets_of(run: Run, generation: int, train: Clips, execution: Execution, de
         return Targets(supervision, train, stored, asked=asked)
     if run.settings.teachers_hear == "sounds":
         networks = teachers | {key: one.teacher.network.to(execution.device) for key, one in asked.items()}
-        files = {key: run.generation(generation) / f"alone-{key}.f16" for key in networks}
-        alone = {key: heard_alone(networks[key], train, files[key], check=deadline.check, **how) for key in networks}
+        here = run.generation(generation)
+        alone = {
+            key: heard_alone(network, train, here, check=deadline.check, **how) for key, network in networks.items()
+        }
         return Targets(supervision, train, alone=alone)
     if execution.live_targets:
         return Targets(supervision, train, stored, live=teachers, **how)

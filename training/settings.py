@@ -68,11 +68,6 @@ class Settings:
     views: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
-    @property
-    def chosen(self) -> bool:
-        """Is the epoch that is kept chosen among several?"""
-        return self.validate_every < self.epochs
-
     def validated(self, epoch: int) -> bool:
         """Is the validation split looked at after this epoch, from 1?"""
         return epoch % self.validate_every == 0 or epoch == self.epochs

@@ -101,6 +101,11 @@ def test_finished_folds_are_passed_over(cv: Path, tmp_path: Path) -> None:
         (["--manifest", "{one}", "--manifest", "{one}", "--epoch", "3"], "No such option"),
         (["--manifest", "{one}", "--manifest", "{one}", "--resume", "there"], "--resume"),
         (["--esc50", "{folder}"], "esc50.csv: cannot be read"),
+        (
+            ["--manifest", "{one}", "--manifest", "{one}", "--fine-tune", "wels={folder}"],
+            "may have heard what is tested",
+        ),
+        (["--manifest", "{one}", "--manifest", "{one}", "--teacher", "big={folder}"], "may have heard what is tested"),
     ],
 )
 def test_what_is_refused_before_anything_is_trained(

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -68,7 +68,7 @@ class Sound(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """Samples [start, stop) of a clip, heard from sample ``onset`` of a recording on, whose ends may cut it."""
+    """Samples [start, stop) of a clip, heard from sample ``onset`` of a recording on."""
 
     start: int
     stop: int
@@ -195,22 +195,21 @@ def overlay(clips: Sequence[Samples], samples: int, random: np.random.Generator)
     part is heard.
     """
     whole = [without_padding(clip) for clip in clips]
-    return _laid(whole, [_inside(len(clip), samples, random) for clip in whole], samples, random)
+    return _laid(whole, _inside, samples, random)[0]
 
 
 def scattered(clips: Sequence[Samples], samples: int, random: np.random.Generator) -> tuple[Samples, list[Placed]]:
     """As :func:`overlay`, and where each clip is heard.
 
-    Half of the clips are heard whole, of the others one stretch in which they sound; what the ends of the recording cut
-    is heard for 0.64 s at least, or all that it lasts.
+    Half of the clips are heard whole, of the others one stretch in which they sound; where an end of the recording cuts
+    that, it is heard for 0.64 s at least, or all that it lasts.
     """
-    places = [_anywhere(clip, samples, random) for clip in clips]
-    return _laid(clips, places, samples, random), places
+    return _laid(clips, _anywhere, samples, random)
 
 
-def _inside(length: int, samples: int, random: np.random.Generator) -> Placed:
-    start = int(random.integers(max(1, length - samples + 1)))
-    heard = min(length, samples)
+def _inside(clip: Samples, samples: int, random: np.random.Generator) -> Placed:
+    start = int(random.integers(max(1, len(clip) - samples + 1)))
+    heard = min(len(clip), samples)
     return Placed(start, start + heard, int(random.integers(samples - heard + 1)))
 
 
@@ -218,21 +217,28 @@ def _anywhere(clip: Samples, samples: int, random: np.random.Generator) -> Place
     stretches = sounding(clip) if random.random() < 0.5 else []
     start, stop = stretches[random.integers(len(stretches))] if stretches else (0, len(clip))
     least = min(stop - start, samples, HEARD)
-    return Placed(start, stop, int(random.integers(start - stop + least, samples - least + 1)))
+    onset = int(random.integers(start - stop + least, samples - least + 1))
+    return Placed(start + max(0, -onset), min(stop, start + samples - onset), max(0, onset))
 
 
-def _laid(clips: Sequence[Samples], places: Sequence[Placed], samples: int, random: np.random.Generator) -> Samples:
-    mix = np.zeros(samples)
+def _laid(
+    clips: Sequence[Samples],
+    place: Callable[[Samples, int, np.random.Generator], Placed],
+    samples: int,
+    random: np.random.Generator,
+) -> tuple[Samples, list[Placed]]:
+    mix, places = np.zeros(samples), []
     level = 0.0
-    for clip, (start, stop, onset) in zip(clips, places, strict=True):
+    for clip in clips:
+        start, stop, onset = placed = place(clip, samples, random)
         heard = faded(clip[start:stop].astype(np.float64))
         if level:
             heard *= level * 10 ** (random.uniform(-OVERLAID, OVERLAID) / 20) / max(rms(heard), 1e-9)
         else:
             level = rms(heard)
-        first, end = max(0, onset), min(samples, onset + len(heard))
-        mix[first:end] += heard[first - onset : end - onset]
-    return quantised(mix / FULL_SCALE)
+        mix[onset : onset + len(heard)] += heard
+        places.append(placed)
+    return quantised(mix / FULL_SCALE), places
 
 
 def coloured_noise(samples: int, slope: float, random: np.random.Generator) -> NDArray[np.float64]:

@@ -130,6 +130,7 @@ def about(folds: list[Fold], missing: list[str]) -> dict[str, Any]:
     return {
         "name": configs[0]["model"]["name"],
         **{key: configs[0][key] for key in same},
+        "begun_with": configs[0].get("begun_with"),
         "folds": [fold.name for fold in folds],
         "missing": missing,
         "clips": {
