@@ -19,13 +19,14 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from sedkit.errors import SedkitError
@@ -130,6 +131,7 @@ class _Course:
         view: View | None = None,
     ) -> None:
         self.settings, self.execution, self.seed, self.directory = settings, execution, tuple(seed), directory
+        self.begun = {name: value.cpu().clone() for name, value in network.state_dict().items()}
         self.trainer = Trainer(network, settings, execution, view)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {"score": -1.0}
@@ -197,9 +199,23 @@ class _Course:
 
     def finish(self) -> None:
         """Leave the best network and remove the checkpoint; rank 0 calls this."""
+        if self.settings.between < 1:
+            self.best["network"] = between(self.begun, self.best["network"], self.settings.between)
         save(self.best, self.directory / "network.pt")
         for name in ("checkpoint.pt", VIEWS):
             (self.directory / name).unlink(missing_ok=True)
+
+
+def between(begun: Mapping[str, Tensor], learnt: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Weights and statistics so far on the way from one network to the one that it became.
+
+    There the network keeps more of what it knew than at the end, and has learnt nearly as much (Wortsman et al., 2022,
+    "Robust fine-tuning of zero-shot models").
+    """
+    return {
+        name: torch.lerp(begun[name], value, share) if value.is_floating_point() else value
+        for name, value in learnt.items()
+    }
 
 
 def _train_epoch(course: _Course, clips: Clips, targets: Targets, report: Report, deadline: Deadline) -> dict[str, Any]:

@@ -135,6 +135,12 @@ NETWORK = (
         help="With --fine-tune wels=RUN: how many blocks, from B1 on, stay as they are, which saves time.",
     ),
     click.option(
+        "--between",
+        type=click.FloatRange(0, 1, min_open=True),
+        default=1.0,
+        help="With --fine-tune wels=RUN: how far on the way from the weights begun with to those learnt lie those kept.",
+    ),
+    click.option(
         "--dropout",
         type=click.FloatRange(0, 1, max_open=True),
         default=0.2,
@@ -237,6 +243,7 @@ def begin(options: Mapping[str, Any], device: torch.device) -> Run:
         "crop",
         "dropout",
         "freeze",
+        "between",
         "sync_bn",
         "validate_every",
         "teachers_hear",
@@ -276,7 +283,8 @@ def begin(options: Mapping[str, Any], device: torch.device) -> Run:
 
 def _agree(options: Mapping[str, Any]) -> None:
     """Raise click.BadParameter where options contradict each other."""
-    hear, fine_tune = options["teachers_hear"], options["fine_tune"] or ""
+    hear, begun, on = options["teachers_hear"], options["fine_tune"] or "", "add --fine-tune wels=RUN"
+    scratch = not begun.startswith("wels=")
     for wrong, option, why in (
         (options["views"] and hear != "view", "views", "is for teachers that hear the view: add --teachers-hear view"),
         (
@@ -287,15 +295,12 @@ def _agree(options: Mapping[str, Any]) -> None:
         (
             hear == "sounds" and not options["overlay"],
             "teachers-hear",
-            "sounds are heard over each other: add --overlay 0.75",
+            "sounds lie over each other: add --overlay 0.75",
         ),
-        (fine_tune and options["width"], "width", "is that of what is begun with; leave it out beside --fine-tune"),
-        (fine_tune and options["pooling"] != "mean", "pooling", "is that of what is begun with; leave it out"),
-        (
-            options["freeze"] and not fine_tune.startswith("wels="),
-            "freeze",
-            "is for networks that go on: add --fine-tune wels=RUN",
-        ),
+        (begun and options["width"], "width", "is that of what is begun with; leave it out beside --fine-tune"),
+        (begun and options["pooling"] != "mean", "pooling", "is that of what is begun with; leave it out"),
+        (scratch and options["freeze"], "freeze", f"is for networks that go on: {on}"),
+        (scratch and options["between"] < 1, "between", f"is for networks that go on: {on}"),
     ):
         if wrong:
             raise click.BadParameter(why, param_hint=f"--{option}")

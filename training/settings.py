@@ -37,6 +37,7 @@ class Settings:
     network : ``wels``: WELS-Net, from scratch or from where another run's ended; another, fine-tuned
         (training.fine_tuned), has no width.
     freeze : of WELS-Net's blocks B1 to B4, how many keep the weights and statistics that they begin with.
+    between : where the network that is kept lies on the way from the weights begun with, 0, to those learnt, 1.
     width, dropout, pooling : of the network (training.wels).
     precision : of the training's forward and backward pass. Front end, sigmoid, loss and weights are float32.
     sync_bn : batch statistics of all processes together, in place of each process's own.
@@ -58,6 +59,7 @@ class Settings:
     crop: float = 5.12
     network: Kind = "wels"
     freeze: int = 0
+    between: float = 1.0
     width: Width = 1.0
     dropout: float = 0.2
     pooling: Pooling = "mean"

@@ -219,6 +219,14 @@ def test_a_run_goes_on_from_another(run: Path, small_manifest: Path, tmp_path: P
     for generation in (0, 1):
         assert all(map(torch.equal, weights(once, generation).values(), weights(twice, generation).values()))
 
+    half = tmp_path / "half"
+    result = CliRunner().invoke(main, [*given, "--between", "0.5", "--run", str(half), "--stop-after", "0s"])
+    assert "stopped in time" in result.output, result.output
+    cascade(half)
+    for name, value in weights(half, 0).items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, (began[name] + ended[name]) / 2)
+
     made = Run.open(once)
     config = read_config(once)
     assert config["begun_with"]["network"] == "generation 2, width 0.0625"
@@ -273,6 +281,7 @@ def test_what_cannot_go_on_or_be_heard_alone_is_one_line(run: Path, small_manife
     assert "leave it out beside --fine-tune" in refused("--fine-tune", on, "--width", "0.5")
     assert "--pooling" in refused("--fine-tune", on, "--pooling", "attention")
     assert "add --fine-tune wels=RUN" in refused("--freeze", "1")
+    assert "add --fine-tune wels=RUN" in refused("--between", "0.5")
     assert "add --overlay" in refused("--teachers-hear", "sounds")
     assert "not what they weigh" in refused(*SOUNDS, "--pooling", "attention")
     assert "leave it out" in refused(*SOUNDS, "--targets", "live")
