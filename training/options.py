@@ -138,7 +138,7 @@ NETWORK = (
         "--between",
         type=click.FloatRange(0, 1, min_open=True),
         default=1.0,
-        help="With --fine-tune wels=RUN: how far the weights kept lie on the way from those begun with to those learnt.",
+        help="With --fine-tune wels=RUN: keep weights so far on the way from those begun with to those learnt.",
     ),
     click.option(
         "--dropout",
