@@ -16,6 +16,7 @@ from sedkit.contract import Contract, metadata_of
 from sedkit.errors import SedkitError
 from sedkit.installed import DEFAULT
 from sedkit.tagger import Tagger
+from training.card_lineage import chosen, earlier_runs, external_teachers, place
 from training.data.origin import sources
 from training.evaluate.robustness import conditions_table, nothing_table, of_nothing
 from training.files import sha256
@@ -62,56 +63,6 @@ def of_width(width: Width) -> str:
     return f"{', '.join(map(str, width[:-1]))} and {width[-1]} filters in B1 to L2"
 
 
-def place(run: Run, rows: list[dict[str, Any]]) -> str:
-    """Of the last network in its cascade."""
-    students, begun = len(rows) - 1, read_config(run.directory).get("begun_with")
-    before = f"going on from an earlier run's {begun['network']}" if begun else ""
-    if students:
-        return f"student {students} of a SeCoST cascade" + (f", each of its networks {before}" if begun else "")
-    return f"a network {before}" if begun else "Teacher-0, without students"
-
-
-def chosen(run: Run) -> bool:
-    """Was the epoch that is kept chosen among several, in this run or one that it goes on from?"""
-    config = read_config(run.directory)
-    return any(one["settings"]["validate_every"] < one["settings"]["epochs"] for one in [*earlier_runs(config), config])
-
-
-def earlier_runs(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """The runs that this one's networks go on from (``--fine-tune wels=RUN``), the first of them first."""
-    begun = config.get("begun_with")
-    return [*earlier_runs(begun), begun] if begun else []
-
-
-def external_teachers(run: Run, tested: str) -> list[str]:
-    """Whom it learned from beside the labels and its own cascade, and how good they are on the run's test split.
-
-    ``tested``: what to call those clips.
-    """
-    config = read_config(run.directory)
-    earlier = [line for one in earlier_runs(config) for line in _teachers(one, "In an earlier run, an", tested)]
-    lines = [*earlier, *_teachers(config, "An", tested)]
-    if run.settings.teachers_hear == "sounds":
-        lines.append(
-            "It learnt segment by segment, from recordings in which up to four training clips are heard over each "
-            "other; whoever taught had heard each clip by itself."
-        )
-    return [*lines, ""] if lines else []
-
-
-def _teachers(config: dict[str, Any], an: str, tested: str) -> list[str]:
-    lines = []
-    for name, about in (config.get("teachers") or {}).items():
-        shares = [stage[name] for stage in config["supervision"] if name in stage]
-        figures = ", ".join(f"{key} {value:.3f}" for key, value in about["metrics"].get("test", {}).items())
-        itself = f", itself with {figures} on {tested}" if figures else ""
-        lines.append(
-            f"{an} external teacher has {' and '.join(f'{share:g}' for share in shares)} of the say beside the labels: "
-            f"{name} ({about['teacher']}){itself}."
-        )
-    return lines
-
-
 def opening(run: Run, about: Contract, model: Path, network: Network, attribution: str, tested: str) -> list[str]:
     """What the network is.
 
@@ -139,7 +90,11 @@ def opening(run: Run, about: Contract, model: Path, network: Network, attributio
 def data_section(run: Run) -> list[str]:
     manifest = run.manifest
     counts = Counter(zip(sources(manifest), manifest.licenses, manifest.splits, strict=True))
-    held_out = "its epoch and its thresholds are" if chosen(run) else "its thresholds are"
+    held_out = [
+        *(["its epoch"] if chosen(run) else []),
+        *(["how far it went on"] if run.settings.between < 1 else []),
+        "its thresholds",
+    ]
     lines = ["## Data", "", "| source | licence | train | validation | test |", "|---|---|---|---|---|"]
     for name, license in sorted({key[:2] for key in counts}):
         cells = [str(counts[name, license, split]) for split in ("train", "validation", "test")]
@@ -147,8 +102,9 @@ def data_section(run: Run) -> list[str]:
     return [
         *lines,
         "",
-        f"The network is fitted to the training split, {held_out} chosen on the validation split, and the test split "
-        "is used for nothing but the figures below. Clips of one recording, speaker or track never lie in two splits. "
+        f"The network is fitted to the training split, {' and '.join(held_out)} are chosen on the validation split, and "
+        "the test split is used for nothing but the figures below. Clips of one recording, speaker or track never lie in "
+        "two splits. "
         "Training clips lose the digital silence that pads them; test clips are scored whole.",
         "",
     ]

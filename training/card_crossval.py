@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.card import OWN, best_and_worst, earlier_runs, external_teachers, learnt
+from training.card import OWN, best_and_worst, learnt
+from training.card_lineage import earlier_runs, external_teachers
 from training.crossval import CrossValidationError
 from training.data.manifest import Manifest
 from training.evaluate.crossval import summarised

@@ -23,6 +23,7 @@ from sedkit.installed import DEFAULT, sibling
 from training import card, card_crossval
 from training.calibrate import rewrite
 from training.card_crossval import crossvalidated
+from training.card_lineage import earlier_runs
 from training.files import replacing, sha256
 from training.generations import trained_network
 from training.options import torch_device
@@ -75,7 +76,7 @@ def publish(
     if not model.exists():
         raise SedkitError(f"{run}: the run is not finished; go on with python -m training.secost --resume {run}")
     opened = Run.open(run)
-    for earlier in card.earlier_runs(read_config(run)):
+    for earlier in earlier_runs(read_config(run)):
         if earlier["manifest_sha256"] != opened.data:
             raise SedkitError(
                 f"{run}: goes on from {earlier['run']}, which learnt from another manifest: card and attribution would "

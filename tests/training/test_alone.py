@@ -17,7 +17,8 @@ from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP, SEGMENT_SPAN, segment_coun
 from tests.training.conftest import SMALL, begin, cascade, metrics, weights
 from training.alone import MARGIN, Alone, forget, heard_alone, presence
 from training.batches import Epoch
-from training.card import chosen, external_teachers, generations, place, rebuild_section
+from training.card import generations, rebuild_section
+from training.card_lineage import chosen, external_teachers, place
 from training.checkpoint import load, save
 from training.clips import FULL_SCALE, Clips
 from training.data.augmentation import Augmentation, at_speed
@@ -253,7 +254,7 @@ def test_a_run_goes_on_from_another(run: Path, small_manifest: Path, tmp_path: P
     config["begun_with"]["manifest_sha256"] = "of others"
     (once / "config.json").write_text(json.dumps(config))
     assert external_teachers(made, "those")[0] == (
-        "In an earlier run, an external teacher has 0.6 of the say beside the labels: yamnet (YAMNet)."
+        "In an earlier run, an external teacher had 0.6 of the say beside the labels: yamnet (YAMNet)."
     )
     assert not chosen(made)
     assert any(f"go on from {run.name}, which had another manifest" in line for line in made.warnings())

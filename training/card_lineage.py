@@ -1,0 +1,61 @@
+"""What a card says of where its network comes from: its cascade, the runs before it, and who else taught."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from training.run import Run, read_config
+
+
+def place(run: Run, rows: list[dict[str, Any]]) -> str:
+    """Of the last network in its cascade."""
+    students, begun = len(rows) - 1, read_config(run.directory).get("begun_with")
+    before = f"going on from an earlier run's {begun['network']}" if begun else ""
+    if students:
+        return f"student {students} of a SeCoST cascade" + (f", each of its networks {before}" if begun else "")
+    return f"a network {before}" if begun else "Teacher-0, without students"
+
+
+def chosen(run: Run) -> bool:
+    """Was the epoch that is kept chosen among several, in this run or one that it goes on from?"""
+    config = read_config(run.directory)
+    return any(one["settings"]["validate_every"] < one["settings"]["epochs"] for one in [*earlier_runs(config), config])
+
+
+def earlier_runs(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The runs that this one's networks go on from (``--fine-tune wels=RUN``), the first of them first."""
+    begun = config.get("begun_with")
+    return [*earlier_runs(begun), begun] if begun else []
+
+
+def external_teachers(run: Run, tested: str) -> list[str]:
+    """Whom it learned from beside the labels and its own cascade, and how good they are on the run's test split.
+
+    ``tested``: what to call those clips.
+    """
+    config = read_config(run.directory)
+    earlier = [
+        line
+        for one in earlier_runs(config)
+        for line in _teachers(one, "In an earlier run, an external teacher had", tested)
+    ]
+    lines = [*earlier, *_teachers(config, "An external teacher has", tested)]
+    if run.settings.teachers_hear == "sounds":
+        lines.append(
+            "It learnt segment by segment, from recordings in which up to four training clips are heard over each "
+            "other; whoever taught had heard each clip by itself."
+        )
+    return [*lines, ""] if lines else []
+
+
+def _teachers(config: dict[str, Any], teacher_has: str, tested: str) -> list[str]:
+    lines = []
+    for name, about in (config.get("teachers") or {}).items():
+        shares = [stage[name] for stage in config["supervision"] if name in stage]
+        figures = ", ".join(f"{key} {value:.3f}" for key, value in about["metrics"].get("test", {}).items())
+        itself = f", itself with {figures} on {tested}" if figures else ""
+        lines.append(
+            f"{teacher_has} {' and '.join(f'{share:g}' for share in shares)} of the say beside the labels: "
+            f"{name} ({about['teacher']}){itself}."
+        )
+    return lines
