@@ -102,9 +102,9 @@ def data_section(run: Run) -> list[str]:
     return [
         *lines,
         "",
-        f"The network is fitted to the training split, {' and '.join(held_out)} are chosen on the validation split, and "
-        "the test split is used for nothing but the figures below. Clips of one recording, speaker or track never lie in "
-        "two splits. "
+        f"The network is fitted to the training split, {' and '.join(held_out)} are chosen on the validation split, "
+        "and the test split is used for nothing but the figures below. Clips of one recording, speaker or track never "
+        "lie in two splits. "
         "Training clips lose the digital silence that pads them; test clips are scored whole.",
         "",
     ]
