@@ -16,6 +16,7 @@ from sedkit.contract import Contract, metadata_of
 from sedkit.errors import SedkitError
 from sedkit.installed import DEFAULT
 from sedkit.tagger import Tagger
+from training import card_timelines
 from training.card_lineage import chosen, earlier_runs, external_teachers, place
 from training.data.origin import sources
 from training.evaluate.robustness import conditions_table, nothing_table, of_nothing
@@ -334,7 +335,9 @@ def robustness_section(run: Path, model: Path) -> list[str]:
     ]
 
 
-def rebuild_section(run: Path, about: Contract, beside: Sequence[str] = (), crossval: str = "") -> list[str]:
+def rebuild_section(
+    run: Path, about: Contract, timelines: dict[str, Any] | None, beside: Sequence[str] = (), crossval: str = ""
+) -> list[str]:
     """The commands. ``beside``: those of what else the card tells of; ``crossval``: options of publishing."""
     config = read_config(run)
     place, manifest = given(config, "--run", "RUN"), given(config, "--manifest", "MANIFEST")
@@ -350,6 +353,8 @@ def rebuild_section(run: Path, about: Contract, beside: Sequence[str] = (), cros
         report = json.loads((run / "robustness.json").read_text("utf-8"))
         clips = report["conditions"][0]["clips"]
         steps.append(f"evaluate robustness {model} --clips {clips} --json {place}/robustness.json")
+    if timelines:
+        steps += card_timelines.commands(timelines, place, manifest)
     return [
         "## Rebuild it",
         "",

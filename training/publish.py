@@ -4,7 +4,7 @@ Writes ``NAME.onnx``, ``NAME-int8.onnx`` where training.quantize has made one, `
 ``reliability.svg`` where training.calibrate has calibrated it, and ``attribution.csv`` (every clip that the weights
 were fitted to or chosen on); of a model that is not the default, ``NAME.md``, ``NAME-reliability.svg`` and
 ``NAME-attribution.csv``. Every number comes from the run directory, what it holds of ``training.evaluate robustness``
-included, from a cross-validation, or is computed here from them.
+and ``timelines`` included, from a cross-validation, or is computed here from them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from training import card, card_crossval
 from training.calibrate import rewrite
 from training.card_crossval import crossvalidated
 from training.card_lineage import earlier_runs
+from training.card_timelines import read_timelines, timelines_section, timelines_table
 from training.files import replacing, sha256
 from training.generations import trained_network
 from training.options import torch_device
@@ -86,16 +87,18 @@ def publish(
         raise SedkitError(f"{run}: no clips of the split 'test', and a card needs its figures")
     generations = len(opened.supervision)
     found = crossvalidated(crossval, opened, device, peer) if crossval else None
+    about = Contract.from_metadata(metadata_of(model))
+    heard_when = read_timelines(opened, model, about.name)
     network = trained_network(opened, generations - 1, device)
     rows = [read_generation(opened.generation(number)) for number in range(generations)]
-    about, test = Contract.from_metadata(metadata_of(model)), card.heard(opened, network)
-    int8 = sibling(model, "int8")
+    test, int8 = card.heard(opened, network), sibling(model, "int8")
     prefix, page = ("", "README.md") if about.name == DEFAULT else (f"{about.name}-", f"{about.name}.md")
     clips, diagram = f"{prefix}attribution.csv", f"{prefix}reliability.svg"
     of_itself = [
         *(card.int8_section(model, int8) if int8.exists() else []),
         *([] if found else [*card.class_section(rows[-1]), *card.confusion_section(opened, test)]),
         *card.calibration_section(about, diagram),
+        *(timelines_section(heard_when) if heard_when else []),
         *card.nothing_section(model),
         *card.robustness_section(run, model),
     ]
@@ -107,7 +110,7 @@ def publish(
             *card.data_section(opened),
             *card.own_section(opened, rows, test),
             *of_itself,
-            *card.rebuild_section(run, about, card_crossval.commands(found), card_crossval.options(found)),
+            *card.rebuild_section(run, about, heard_when, card_crossval.commands(found), card_crossval.options(found)),
         ]
         summary = card_crossval.summary_section(found, opened, rows)
     else:
@@ -116,7 +119,7 @@ def publish(
             *card.data_section(opened),
             *card.results_section(opened, rows),
             *of_itself,
-            *card.rebuild_section(run, about),
+            *card.rebuild_section(run, about, heard_when),
         ]
         summary = card.summary_section(opened, rows, test)
     place = output / f"{about.name}.onnx"
@@ -126,7 +129,7 @@ def publish(
     with replacing(output / page) as temporary:
         temporary.write_text("\n".join(lines) + "\n", "utf-8")
     if readme:
-        insert(readme, summary)
+        insert(readme, [*summary, *(["", *timelines_table(heard_when)] if heard_when else [])])
     return place, output / page, output / clips
 
 

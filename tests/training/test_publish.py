@@ -135,6 +135,55 @@ def test_the_card_says_what_was_measured_of_this_model_and_no_other(
     assert (code, "of another model" in said) == (1, True)
 
 
+def test_what_is_heard_when_is_on_the_card(run: Path, tmp_path: Path) -> None:
+    """Of this model, in mixtures of the run's own test clips, and of a peer; of no other model."""
+    copy = shutil.copytree(run, tmp_path / "run")
+    figures = {"mAP": 0.7, "tag_f1": 0.4, "segment_f1": 0.6, "event_f1": 0.2, "PSDS1": 0.1, "PSDS2": 0.5}
+    recipe = {"seconds": 10.0, "events": [1, 5], "longest": 2.5, "overlap": 2, "snr": [3.0, 25.0]}
+    recipe |= {"background": [-50.0, -30.0], "recorded": 0.5, "count": 9, "seed": 4, "backgrounds": ["Tick, tock"]}
+    recipe |= {"split": "test", "manifest_sha256": Run.open(run).data}
+    systems = [("runs/model.onnx", sha256(copy / "model.onnx")), ("another", "1" * 64), ("YAMNet, as it is", None)]
+    report = {
+        "soundscapes": "mixtures",
+        "recipe": recipe,
+        "split": "test",
+        "recordings": 9,
+        "events": 20,
+        "classes": 3,
+        "systems": [{"system": name, "model_sha256": hashed, **figures} for name, hashed in systems],
+    }
+    front = tmp_path / "front.md"
+    front.write_text("<!-- results -->\n<!-- /results -->\n")
+
+    def published(**changed: Any) -> tuple[int, str]:
+        write_json(copy / "timelines.json", report | changed)
+        arguments = [copy, "--output", tmp_path / "models", "--readme", front, "--device", "cpu"]
+        result = CliRunner().invoke(publish.main, [str(argument) for argument in arguments])
+        return result.exit_code, result.output
+
+    code, said = published()
+    assert code == 0, said
+    card = (tmp_path / "models" / "README.md").read_text("utf-8")
+    rows = [f"| {name} | 0.700 | 0.400 | 0.600 | 0.200 | 0.100 | 0.500 |" for name in ("wels-secost", systems[2][0])]
+    told = "In 9 recordings of 10 s, each mixed from 1 to 5 test clips, in which 20 sounds of 3 classes begin and end:"
+    for text in (card, front.read_text("utf-8")):
+        assert "\n".join(rows) in text
+        assert told in text
+        assert "another" not in text.partition(told)[2].partition("##")[0]
+    made = '--split test --count 9 --longest 2.5 --background "Tick, tock" --seed 4 --output mixtures'
+    assert f"python -m training.data soundscapes MANIFEST {made}\n" in card
+    heard = "RUN/model.onnx mixtures --peer yamnet=yamnet.tflite --json RUN/timelines.json"
+    assert f"python -m training.evaluate timelines {heard}\n" in card
+    for changed, message in (
+        ({"systems": report["systems"][1:]}, "of another model"),
+        ({"recipe": recipe | {"manifest_sha256": ""}}, "not mixed from the run's own test clips"),
+        ({"recipe": None}, "not mixed from the run's own test clips"),
+        ({"split": "train"}, "not mixed from the run's own test clips"),
+    ):
+        code, said = published(**changed)
+        assert (code, message in said) == (1, True)
+
+
 def test_clips_are_told_by_their_folder_and_those_of_no_class_apart(tmp_path: Path) -> None:
     rows = [
         Row("/data/kitchen/audio/a.wav", labels="Kettle"),

@@ -148,9 +148,23 @@ def test_seed_and_number_decide_and_what_is_lost_is_made_again(source, made, tmp
     assert json.loads((directory / "recipe.json").read_text())["seed"] == 3
 
 
+def test_one_split_alone(source, made, tmp_path):
+    """The same recordings as among those of all splits, and no others."""
+    arguments = ["soundscapes", source, "-o", tmp_path / "x", "--count", "13", *OPTIONS]
+    result = run(*arguments, "--split", "test")
+    assert result.exit_code == 0, result.output
+    there, here = contents(made), contents(tmp_path / "x")
+    audio = {name for name in there if name.startswith("audio/test/")}
+    assert audio == {name for name in here if name.endswith(".flac")}
+    assert all(here[name] == there[name] for name in (*audio, "test.tsv"))
+    other = run(*arguments)
+    assert (other.exit_code, "made with another split" in other.stderr) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--split", "validation"], "no clip of the split 'validation' has a single label"),
         (["--background", "bell"], "background 'bell' is no class"),
         (["--events", "3", "2"], "the lower bound comes first"),
         ([word for name in (*TONES, "drone") for word in ("--background", name)], "all are backgrounds"),

@@ -15,6 +15,7 @@ pytest.importorskip("sed_scores_eval", reason="timelines are measured with the e
 from training.data.__main__ import main as data
 from training.evaluate.__main__ import main as evaluate
 from training.evaluate.detection import EvaluationError, Heard, quality, spans
+from training.files import sha256
 
 FIGURES = {"mAP", "mAUC", "segment_f1", "event_f1", "best_segment_f1", "best_event_f1"}
 FIGURES |= {"PSDS1", "PSDS2", "PSDS1_mean", "PSDS2_mean"}
@@ -100,14 +101,18 @@ def soundscapes(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) 
 def test_a_model_on_soundscapes(run: Path, soundscapes: Path, tmp_path: Path) -> None:
     model, copy = str(run / "model.onnx"), str(tmp_path / "copy.onnx")
     shutil.copy(model, copy)
-    result = CliRunner().invoke(evaluate, ["timelines", model, copy, str(soundscapes), "--json"])
+    written = tmp_path / "timelines.json"
+    result = CliRunner().invoke(evaluate, ["timelines", model, copy, str(soundscapes), "--json", str(written)])
     assert result.exit_code == 0, result.output
-    report = json.loads(result.stdout)
+    report = json.loads(written.read_text("utf-8"))
     assert report["recordings"] == 3
+    assert report["recipe"]["count"] == 18
     assert report["seconds"] == pytest.approx(12)
     first, second = report["systems"]
     assert (first.pop("system"), second.pop("system")) == (model, copy)
     assert first == second
+    assert f"| {model} | {first['mAP']:.3f} |" in result.stdout
+    assert first.pop("model_sha256") == sha256(run / "model.onnx")
     assert first.keys() == FIGURES | {"tag_f1"}
     assert all(0 <= first[figure] <= 1 for figure in FIGURES)
     assert first["best_segment_f1"] > 0.3
@@ -118,7 +123,10 @@ def test_a_model_on_soundscapes(run: Path, soundscapes: Path, tmp_path: Path) ->
 
 def test_what_cannot_be_evaluated(run: Path, soundscapes: Path, tmp_path: Path, small_manifest: Path) -> None:
     model = str(run / "model.onnx")
+    broken = shutil.copytree(soundscapes, tmp_path / "broken")
+    (broken / "recipe.json").write_text("{")
     for arguments, message in (
+        ([model, str(broken)], "recipe.json: cannot be read"),
         ([model, str(tmp_path)], "manifest.csv: no such manifest"),
         (["no-such-model", str(soundscapes)], "no-such-model"),
         (["wels-secost", str(soundscapes)], "does not know 3 of the classes (clicks, noise, tone)"),

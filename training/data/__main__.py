@@ -221,6 +221,7 @@ def noise(
     help="A class that is heard behind others, in half of the recordings; may be given several times.  "
     "[default: noise alone]",
 )
+@click.option("--split", type=click.Choice(SPLITS), help="Of its clips alone.  [default: all splits]")
 @seed_option
 @labels_option
 @on_error_option
@@ -235,6 +236,7 @@ def soundscapes(
     snr: tuple[float, float],
     level: tuple[float, float],
     backgrounds: tuple[str, ...],
+    split: str | None,
     seed: int,
     labels: Path | None,
     on_error: Any,
@@ -247,6 +249,7 @@ def soundscapes(
 
     \b
     python -m training.data soundscapes esc50.csv --count 10000 --output scapes
+    python -m training.data soundscapes esc50.csv --split test --count 400 --output mixtures
     python -m training.data noise scapes/manifest.csv --drop 0.25 --output scapes/noisy.csv
     """
     from training.data.soundscape_set import build
@@ -255,7 +258,7 @@ def soundscapes(
     recipe = Recipe(seconds, _ordered(events), longest, overlap, _ordered(snr), _ordered(level))
     with decoding() as progress:
         audio = open_audio(manifest, labels, on_error, progress)
-        made = build(audio, output, count, recipe, backgrounds, seed, progress)
+        made = build(audio, output, count, recipe, backgrounds, seed, split, progress)
     click.echo(f"{output}: {readers.describe(made)}", err=True)
 
 

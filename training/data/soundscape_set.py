@@ -52,11 +52,12 @@ def build(
     recipe: Recipe,
     backgrounds: Sequence[str] = (),
     seed: int = 0,
+    split: str | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
     """Make ``count`` soundscapes of the clips of ``audio``, shared among splits as those are; returns their manifest.
 
-    ``backgrounds`` names classes that are heard behind others.
+    ``backgrounds`` names classes that are heard behind others; of the clips of one ``split`` alone, if it is named.
 
     Raises
     ------
@@ -67,19 +68,23 @@ def build(
     """
     manifest = audio.manifest
     behind = [_place(manifest, name) for name in backgrounds]
-    rows = {split: _usable(manifest, split) for split in SPLITS}
-    counts = _shares(count, [len(rows[split]) for split in SPLITS])
-    about = {**asdict(recipe), "count": count, "seed": seed, "backgrounds": list(backgrounds)}
+    rows = {name: _usable(manifest, name) for name in SPLITS}
+    sizes = [len(rows[name]) if split in (None, name) else 0 for name in SPLITS]
+    if not any(sizes):
+        where = f"of the split {split!r} has" if split else "has a split and"
+        raise ManifestError(f"no clip {where} a single label; soundscapes are made of such clips")
+    counts = _shares(count, sizes)
+    about = {**asdict(recipe), "count": count, "seed": seed, "backgrounds": list(backgrounds), "split": split}
     _claim(directory / "recipe.json", about | {"manifest_sha256": manifest.sha256()})
     made: dict[str, list[Soundscape]] = {}
-    for number, (split, recordings) in enumerate(zip(SPLITS, counts, strict=True)):
-        sources = Sources(audio, rows[split], manifest.labels.take(rows[split]).classes, behind)
+    for number, (name, recordings) in enumerate(zip(SPLITS, counts, strict=True)):
+        sources = Sources(audio, rows[name], manifest.labels.take(rows[name]).classes, behind)
         if recordings and not sources.by_class:
-            raise ManifestError(f"no clip of the split {split!r} is left to place: all are backgrounds")
-        make = partial(_make, sources, recipe, directory, split, (seed, number))
-        made[split] = []
+            raise ManifestError(f"no clip of the split {name!r} is left to place: all are backgrounds")
+        make = partial(_make, sources, recipe, directory, name, (seed, number))
+        made[name] = []
         for soundscape in ahead(make, range(recordings), os.cpu_count() or 1):
-            made[split].append(soundscape)
+            made[name].append(soundscape)
             if progress:
                 progress(sum(map(len, made.values())), count)
     return _write(manifest, directory, made)
@@ -107,8 +112,6 @@ def _usable(manifest: Manifest, split: str) -> NDArray[np.int64]:
 
 def _shares(count: int, sizes: Sequence[int]) -> list[int]:
     """``count`` shared out in proportion to ``sizes``."""
-    if not sum(sizes):
-        raise ManifestError("no clip has a split and a single label; soundscapes are made of such clips")
     bounds = np.rint(np.cumsum([0, *sizes]) / sum(sizes) * count).astype(int)
     return np.diff(bounds).tolist()
 

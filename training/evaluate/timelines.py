@@ -22,6 +22,7 @@ from training.data.manifest import SPLITS, Manifest
 from training.evaluate.detection import EvaluationError, Heard, Spans, quality, spans
 from training.evaluate.systems import progress
 from training.evaluate.tables import table, three
+from training.files import sha256, write_json
 from training.peers import Yamnet, mapped, peer_model
 from training.reliability import f1_scores
 
@@ -56,8 +57,8 @@ class Soundscapes:
 @click.argument("folder", metavar="SOUNDSCAPES", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
 @click.option("--peer", metavar="yamnet=FILE", callback=peer_model, help="YAMNet (TFLite), on the same recordings.")
-@click.option("--json", "as_json", is_flag=True, help="JSON in place of Markdown.")
-def command(models: tuple[str, ...], folder: Path, split: str, peer: Path | None, as_json: bool) -> None:
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="File to write as well.")
+def command(models: tuple[str, ...], folder: Path, split: str, peer: Path | None, json_file: Path | None) -> None:
     """Tags and times that MODELs give to SOUNDSCAPES (training.data soundscapes), against their labels.
 
     A MODEL is a file or the name of an installed one, run as sedkit runs it. mAP, mAUC and the first F1 are of the tags
@@ -65,27 +66,34 @@ def command(models: tuple[str, ...], folder: Path, split: str, peer: Path | None
     offset within 200 ms or half the event), at the model's own thresholds and at those best on these recordings, and
     PSDS1 and PSDS2 of DCASE task 4.
 
+    With --json beside the run, training.publish puts them on the model's card.
+
     \b
     Examples:
-      python -m training.data soundscapes esc50.csv --count 500 --output soundscapes
-      python -m training.evaluate timelines runs/first/model.onnx soundscapes
+      python -m training.data soundscapes esc50.csv --split test --count 400 --output soundscapes
+      python -m training.evaluate timelines runs/first/model.onnx soundscapes --json runs/first/timelines.json
       python -m training.evaluate timelines wels-secost model-int8.onnx soundscapes --peer yamnet=yamnet.tflite
     """
-    held = read_soundscapes(folder, split)
-    systems: dict[str, Callable[[Path], Heard]] = {model: sedkit_model(model, held.labels) for model in models}
+    held, recipe = read_soundscapes(folder, split), read_recipe(folder)
+    taggers = {model: Tagger(model, device="cpu") for model in models}
+    systems: dict[str, Callable[[Path], Heard]] = {
+        model: sedkit_model(tagger, held.labels) for model, tagger in taggers.items()
+    }
+    hashes = {model: sha256(tagger.model.path) for model, tagger in taggers.items()}
     if peer:
         systems["YAMNet, as it is"] = yamnet(peer, held.labels)
-    rows = []
+    rows: list[dict[str, Any]] = []
     with progress("listening", len(systems) * len(held.paths)) as step:
         for name, hear in systems.items():
             heard = []
             for path in held.paths:
                 heard.append(hear(path))
                 step(1)
-            rows.append({"system": name, **figures(heard, held)})
+            rows.append({"system": name, "model_sha256": hashes.get(name), **figures(heard, held)})
     events = sum(map(len, held.truth))
     report = {
         "soundscapes": folder.name,
+        "recipe": recipe,
         "split": split,
         "recordings": len(held.paths),
         "events": events,
@@ -93,7 +101,9 @@ def command(models: tuple[str, ...], folder: Path, split: str, peer: Path | None
         "classes": int((held.targets.sum(0) > 0).sum()),
         "systems": rows,
     }
-    click.echo(json.dumps(report, indent=2, ensure_ascii=False) if as_json else document(report), nl=as_json)
+    if json_file:
+        write_json(json_file, report)
+    click.echo(document(report), nl=False)
 
 
 def read_soundscapes(folder: Path, split: str) -> Soundscapes:
@@ -120,20 +130,36 @@ def read_soundscapes(folder: Path, split: str) -> Soundscapes:
     )
 
 
-def sedkit_model(model: str, labels: Sequence[Label]) -> Callable[[Path], Heard]:
+def read_recipe(folder: Path) -> dict[str, Any] | None:
+    """How a set of soundscapes was made; None: by something else than training.data.
+
+    Raises
+    ------
+    EvaluationError
+        If that cannot be read.
+    """
+    path = folder / "recipe.json"
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise EvaluationError(f"{path}: cannot be read ({error}); make the soundscapes anew") from None
+
+
+def sedkit_model(tagger: Tagger, labels: Sequence[Label]) -> Callable[[Path], Heard]:
     """Recording → what a sedkit model hears in it: its segments, and tags and events as sedkit makes them of those.
 
     Raises
     ------
-    ModelError, EvaluationError
-        If it cannot be loaded, or does not know a class.
+    EvaluationError
+        If it does not know a class.
     """
-    tagger = Tagger(model, device="cpu")
     known = {label.mid or label.name: place for place, label in enumerate(tagger.labels)}
     keys = [label.mid or label.name for label in labels]
     if unknown := [label.name for key, label in zip(keys, labels, strict=True) if key not in known]:
         names = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
-        raise EvaluationError(f"{model}: does not know {len(unknown)} of the classes ({names})")
+        raise EvaluationError(f"{tagger.model.path}: does not know {len(unknown)} of the classes ({names})")
     columns = [known[key] for key in keys]
     wanted = {key: place for place, key in enumerate(keys)}
     tags_view, timeline_view = tagger.tags_view(top_k=None), tagger.timeline_view(resolution="native", scores=True)
