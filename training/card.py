@@ -336,9 +336,13 @@ def robustness_section(run: Path, model: Path) -> list[str]:
 
 
 def rebuild_section(
-    run: Path, about: Contract, timelines: dict[str, Any] | None, beside: Sequence[str] = (), crossval: str = ""
+    run: Path, about: Contract, timelines: dict[str, Any] | None = None, beside: Sequence[str] = (), crossval: str = ""
 ) -> list[str]:
-    """The commands. ``beside``: those of what else the card tells of; ``crossval``: options of publishing."""
+    """The commands.
+
+    ``timelines``: as training.card_timelines reads them. ``beside``: commands of what else the card tells of.
+    ``crossval``: options of publishing.
+    """
     config = read_config(run)
     place, manifest = given(config, "--run", "RUN"), given(config, "--manifest", "MANIFEST")
     model = f"{place}/model.onnx --manifest {manifest}"

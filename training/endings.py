@@ -75,10 +75,14 @@ class Ending:
         """On SIGTERM, which torchrun sends when one of its processes ended: say so and end, whatever goes on."""
         if distributed.ranks() == 1:
             return
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # in this thread and those begun from now on
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        signal.signal(signal.SIGTERM, lambda *_: None)  # waits for the main thread, which may wait for a lost process;
+        signal.set_wakeup_fd(writing)  # this is written at once, whichever thread the signal comes to
 
         def wait() -> None:
-            signal.sigwait({signal.SIGTERM})
+            while signal.SIGTERM not in os.read(reading, 1):
+                pass
             self._say(f"terminated, as torchrun does when another process of the run ends; {self.go_on()}")
             sys.stderr.flush()
             os._exit(128 + signal.SIGTERM)

@@ -139,7 +139,7 @@ def test_fine_tuned_networks_have_the_mean(small_manifest: Path, tmp_path: Path)
 def test_its_tags_are_evaluated_as_sedkit_gives_them(varied: tuple[Path, Network], tmp_path: Path) -> None:
     tagger, sound = Tagger(varied[0], device="cpu"), tmp_path / "sound.wav"
     soundfile.write(sound, make_sound(9, seed=2), 16_000, subtype="FLOAT")
-    heard = sedkit_model(str(varied[0]), tagger.labels)(sound)
+    heard = sedkit_model(tagger, tagger.labels)(sound)
     tags = {tag.label: tag.score for tag in tagger.tag(sound).tags}
     np.testing.assert_allclose(heard.tags, [tags[label.name] for label in tagger.labels], atol=1e-6)
     np.testing.assert_array_equal(heard.scores, tagger.timeline(sound, resolution="native").scores)
