@@ -53,9 +53,11 @@ def _teachers(config: dict[str, Any], teacher_has: str, tested: str) -> list[str
     for name, about in (config.get("teachers") or {}).items():
         shares = [stage[name] for stage in config["supervision"] if name in stage]
         figures = ", ".join(f"{key} {value:.3f}" for key, value in about["metrics"].get("test", {}).items())
-        itself = f", itself with {figures} on {tested}" if figures else ""
+        by_itself = f", by itself with {figures} on {tested}" if figures else ""
+        before = config.get("begun_with") and about.get("model") == config["model"]["name"]
+        who = f"this model before it went on, {about['teacher']}" if before else about["teacher"]
         lines.append(
             f"{teacher_has} {' and '.join(f'{share:g}' for share in shares)} of the say beside the labels: "
-            f"{name} ({about['teacher']}){itself}."
+            f"{name} ({who}){by_itself}."
         )
     return lines
