@@ -27,7 +27,7 @@ FIRST_TILE = (
     SEGMENT_SPAN - SEGMENT_HOP
 ) // 2  # samples: where the tile of segment 0 would begin, did it not reach back
 FINEST = 0.01  # seconds, of a cell
-SUSTAIN = 0.2  # an event lasts as long as its scores are at or above this share of the threshold
+SUSTAIN = 0.05  # a sound is followed as long as its scores are at or above this share of the threshold
 EPSILON = 1e-6  # seconds; times closer than this are one
 CLOCKS = 1e-3  # seconds by which the clocks of a recording and of its 16 kHz samples may differ
 
@@ -43,7 +43,8 @@ class Cells(NamedTuple):
 class Run:
     """A maximal run of tiles in which one class stays at or above SUSTAIN of its threshold, and reaches it.
 
-    ``onset`` and ``offset`` in seconds; ``column``, the class; ``score``, the highest in the run.
+    ``onset`` and ``offset`` in seconds, without the outermost tiles; ``column``, the class; ``score``, the highest in
+    the run.
     """
 
     onset: float
@@ -158,7 +159,7 @@ class Runs:
         self.sustaining = SUSTAIN * self.thresholds
         self.segments = 0
         self.present = np.zeros(len(self.thresholds), bool)  # whether a class is in a run
-        self.onset = np.zeros(len(self.thresholds))  # of that run
+        self.first = np.zeros(len(self.thresholds), np.int64)  # segment of that run
         self.score = np.zeros(len(self.thresholds), np.float32)
 
     def add(self, scores: NDArray[np.float32]) -> list[Run]:
@@ -170,18 +171,24 @@ class Runs:
         return self._end(self.present, duration)
 
     def _step(self, row: NDArray[np.float32]) -> list[Run]:
-        start = _tile_start(self.segments)
         present = row >= self.sustaining
-        ended = self._end(self.present & ~present, start)
-        self.onset[present & ~self.present] = start
+        ended = self._end(self.present & ~present)
+        self.first[present & ~self.present] = self.segments
         self.score = np.where(present, np.maximum(self.score, row), 0)
         self.present = present
         self.segments += 1
         return ended
 
-    def _end(self, columns: NDArray[np.bool_], offset: float) -> list[Run]:
-        ends = np.flatnonzero(columns & (self.score >= self.thresholds)).tolist()
-        return [Run(float(self.onset[column]), offset, column, float(self.score[column])) for column in ends]
+    def _end(self, columns: NDArray[np.bool_], duration: float | None = None) -> list[Run]:
+        """The events of these classes, which end here, or with the recording."""
+        found = []
+        for column in np.flatnonzero(columns & (self.score >= self.thresholds)).tolist():
+            first = int(self.first[column])
+            tiles = self.segments - first
+            onset = _tile_start(first + 1 if first and tiles > 2 else first)
+            offset = _tile_start(self.segments - 1 if tiles > 1 else self.segments) if duration is None else duration
+            found.append(Run(onset, offset, column, float(self.score[column])))
+        return found
 
 
 def check_resolution(resolution: Resolution) -> Resolution:

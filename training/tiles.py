@@ -40,7 +40,10 @@ def in_events(scores: NDArray[np.floating], thresholds: NDArray[np.floating]) ->
         inside[:, after] |= inside[:, before] & sustained[:, after]
     for after, before in pairwise(reversed(places)):
         inside[:, before] |= inside[:, after] & sustained[:, before]
-    return inside
+    outermost = np.zeros_like(inside)
+    outermost[:, 1:-2] = ~inside[:, :-3] & inside[:, 2:-1] & inside[:, 3:]
+    outermost[:, 1:-1] |= inside[:, :-2] & ~inside[:, 2:]
+    return inside & ~outermost
 
 
 def best_thresholds(

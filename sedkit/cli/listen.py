@@ -63,7 +63,7 @@ class Encoding(click.ParamType[str]):
     "-t",
     type=click.FloatRange(0, 1),
     metavar="SCORE",
-    help="A class is present where it scores SCORE (0 to 1) or more; an event lasts while it scores a fifth of that. "
+    help="A class is present where it scores SCORE (0 to 1) or more; an event is followed down to a twentieth. "
     "Default: what the model holds for each class.",
 )
 @click.option(
@@ -94,7 +94,7 @@ def command(ctx: click.Context, /, source: str | None, list_them: bool, **settin
     'sedkit[listen]'.
 
     A terminal shows a timeline that rolls by. For programs, --format jsonl writes an object a line, each as soon as it
-    is certain: cells of the timeline 2.2 s after they begin, events 1.3 s after they end (docs/timeline.md). Ctrl-C
+    is certain: cells of the timeline 2.2 s after they begin, events 1.6 s after they end (docs/timeline.md). Ctrl-C
     ends it.
 
     \b

@@ -85,8 +85,8 @@ def test_recordings_in_which_there_is_nothing() -> None:
 
 
 def test_spans() -> None:
-    scores = np.array([[0.3, 0.9], [0.6, 0.05], [0.05, 0.9]], np.float32)
-    assert spans(np.array([0, 1.0, 2.0, 2.5]), scores, 0.5) == [(0.0, 2.0, 0), (0.0, 1.0, 1), (2.0, 2.5, 1)]
+    scores = np.array([[0.3, 0.9], [0.6, 0.02], [0.02, 0.9]], np.float32)
+    assert spans(np.array([0, 1.0, 2.0, 2.5]), scores, 0.5) == [(0.0, 1.0, 0), (0.0, 1.0, 1), (2.0, 2.5, 1)]
 
 
 @pytest.fixture(scope="module")
