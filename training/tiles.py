@@ -1,6 +1,6 @@
 """The tiles of recordings' segments (docs/timeline.md): what is heard in each, which lie in events, and thresholds.
 
-Scores and targets are [recordings, segments, classes].
+Scores and targets are [recordings, segments, classes], unless something else is said.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from sedkit.timeline import SUSTAIN
 from training.reliability import f1_scores
 
 Events = list[tuple[float, float, int]]  # onset and offset in seconds, class
+LEVELS = np.concatenate([np.geomspace(0.001, 0.1, 41)[:-1], np.linspace(0.1, 1, 91)])  # thresholds that are tried
 
 
 def tile_targets(events: Events, segments: int, seconds: float, classes: int) -> NDArray[np.float32]:
@@ -33,7 +34,7 @@ def tile_targets(events: Events, segments: int, seconds: float, classes: int) ->
 
 
 def in_events(scores: NDArray[np.floating], thresholds: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Which tiles lie in events, as :class:`sedkit.timeline.Runs` makes them."""
+    """Which tiles lie in events, as :class:`sedkit.timeline.Runs` makes them; ``thresholds``: [classes], or so shaped."""
     inside, sustained = scores >= thresholds, scores >= SUSTAIN * thresholds
     places = range(scores.shape[1])
     for before, after in pairwise(places):
@@ -44,6 +45,16 @@ def in_events(scores: NDArray[np.floating], thresholds: NDArray[np.floating]) ->
     outermost[:, 1:-2] = ~inside[:, :-3] & inside[:, 2:-1] & inside[:, 3:]
     outermost[:, 1:-1] |= inside[:, :-2] & ~inside[:, 2:]
     return inside & ~outermost
+
+
+def event_scores(scores: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Of one recording's tiles, the highest of ``LEVELS`` at which they lie in an event, or 0; both [segments, classes].
+
+    What reaches a threshold then are the events that a timeline has at that threshold, and of one or two tiles also
+    those that it has at higher ones, which may lie beside them.
+    """
+    inside = in_events(scores[None], LEVELS[:, None, None])
+    return (inside * LEVELS[:, None, None]).max(axis=0).astype(np.float32)
 
 
 def best_thresholds(

@@ -7,7 +7,7 @@ import numpy as np
 from sedkit.timeline import Runs
 from training.evaluate.detection import spans
 from training.reliability import f1_scores
-from training.tiles import best_thresholds, in_events, tile_targets
+from training.tiles import best_thresholds, event_scores, in_events, tile_targets
 
 
 def test_tiles_hold_what_sounds_for_half_of_them():
@@ -32,6 +32,17 @@ def test_tiles_in_events_are_those_of_the_timeline():
         np.testing.assert_allclose(evaluated, found)
     np.testing.assert_array_equal(in_events(scores, thresholds), expected)
     assert expected.sum() > (scores >= thresholds).sum()  # some tiles are in events without reaching the threshold
+
+
+def test_what_reaches_a_threshold_are_the_events_at_that_threshold():
+    random = np.random.default_rng(0)
+    scores = np.convolve(random.random(200) ** 8, [0.2, 0.8, 1, 0.8, 0.2], "same")[:, None].clip(0, 1)
+    made = event_scores(scores)
+    for threshold in (0.1, 0.3, 0.8):
+        events = in_events(scores[None], np.array([threshold]))[0]
+        assert not (events & (made < threshold - 0.011)).any()
+        assert (events != (made >= threshold)).mean() < 0.05
+    assert event_scores(np.zeros((3, 2))).max() == 0
 
 
 def test_the_best_thresholds_are_those_of_the_best_events():

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.errors import SedkitError
-from training.tiles import in_events
+from training.tiles import event_scores, in_events
 
 SEGMENT = 1.0  # seconds
 COLLAR, SHARE = 0.2, 0.5  # seconds; of the length of an event
@@ -71,9 +71,9 @@ def quality(heard: Sequence[Heard], truth: Sequence[Spans]) -> dict[str, float]:
 
     Returns
     -------
-    ``segment_f1`` and ``event_f1`` at the system's thresholds; ``best_segment_f1`` and ``best_event_f1``, of events of
-    one level, at the threshold of each class that is best on these very recordings; ``PSDS1``, ``PSDS2``, and the same
-    as a plain mean over classes, ``PSDS1_mean``, ``PSDS2_mean``. All in [0, 1].
+    ``segment_f1`` and ``event_f1`` at the system's thresholds; ``best_segment_f1`` and ``best_event_f1`` at the threshold
+    of each class that is best on these very recordings; ``PSDS1``, ``PSDS2``, and the same as a plain mean over
+    classes, ``PSDS1_mean``, ``PSDS2_mean``. All in [0, 1], of events as sedkit makes them, whatever the threshold.
 
     Raises
     ------
@@ -127,10 +127,11 @@ def spans(edges: NDArray[np.float64], scores: NDArray[np.float32], threshold: fl
 
 
 def _frame(found: Heard, classes: list[int]) -> Any:
-    """As sed_scores_eval takes scores: float32, of which it makes a copy; it cannot use pandas 3's read-only arrays."""
+    """As sed_scores_eval takes scores: what reaches a threshold are the events at that threshold."""
     import pandas
 
-    columns = {str(place): found.scores[:, place].astype(np.float32) for place in classes}
+    scores = event_scores(found.scores[:, classes])
+    columns = {str(place): scores[:, column] for column, place in enumerate(classes)}
     return pandas.DataFrame({"onset": found.edges[:-1], "offset": found.edges[1:], **columns})
 
 

@@ -62,9 +62,9 @@ def command(models: tuple[str, ...], folder: Path, split: str, peer: Path | None
     """Tags and times that MODELs give to SOUNDSCAPES (training.data soundscapes), against their labels.
 
     A MODEL is a file or the name of an installed one, run as sedkit runs it. mAP, mAUC and the first F1 are of the tags
-    of whole recordings, the other figures of the timeline: F1 of segments of 1 s and of events (onset within 200 ms,
-    offset within 200 ms or half the event), at the model's own thresholds and at those best on these recordings, and
-    PSDS1 and PSDS2 of DCASE task 4.
+    of whole recordings, the other figures of the events, made by sedkit's rule whatever the threshold: F1 of segments
+    of 1 s and of events (onset within 200 ms, offset within 200 ms or half the event), at the model's own thresholds
+    and at those best on these recordings, and PSDS1 and PSDS2 of DCASE task 4 over all thresholds.
 
     With --json beside the run, training.publish puts them on the model's card.
 
