@@ -43,8 +43,8 @@ class Cells(NamedTuple):
 class Run:
     """A maximal run of tiles in which one class stays at or above SUSTAIN of its threshold, and reaches it.
 
-    ``onset`` and ``offset`` in seconds, without the outermost tiles; ``column``, the class; ``score``, the highest in
-    the run.
+    ``onset`` and ``offset`` in seconds, without the run's outermost tiles, but always with its highest; ``column``, the
+    class; ``score``, the highest.
     """
 
     onset: float
@@ -160,6 +160,7 @@ class Runs:
         self.segments = 0
         self.present = np.zeros(len(self.thresholds), bool)  # whether a class is in a run
         self.first = np.zeros(len(self.thresholds), np.int64)  # segment of that run
+        self.highest = np.zeros(len(self.thresholds), np.int64)  # the first of its segments that has the highest score
         self.score = np.zeros(len(self.thresholds), np.float32)
 
     def add(self, scores: NDArray[np.float32]) -> list[Run]:
@@ -173,22 +174,23 @@ class Runs:
     def _step(self, row: NDArray[np.float32]) -> list[Run]:
         present = row >= self.sustaining
         ended = self._end(self.present & ~present)
-        self.first[present & ~self.present] = self.segments
+        begun = present & ~self.present
+        self.first[begun] = self.segments
+        self.highest[begun | (present & (row > self.score))] = self.segments
         self.score = np.where(present, np.maximum(self.score, row), 0)
         self.present = present
         self.segments += 1
         return ended
 
     def _end(self, columns: NDArray[np.bool_], duration: float | None = None) -> list[Run]:
-        """The events of these classes, which end here, or with the recording."""
+        """The events of these classes, which end before the next segment, or with the recording."""
         found = []
         for column in np.flatnonzero(columns & (self.score >= self.thresholds)).tolist():
-            first = int(self.first[column])
-            tiles = self.segments - first
-            onset = _tile_start(first + 1 if first and tiles > 2 else first)
-            offset = _tile_start(self.segments - 1 if tiles > 1 else self.segments) if duration is None else duration
+            first, highest = int(self.first[column]), int(self.highest[column])
+            onset = _tile_start(min(first + 1 if first else 0, highest))
+            offset = _tile_start(max(self.segments - 1, highest + 1)) if duration is None else duration
             found.append(Run(onset, offset, column, float(self.score[column])))
-        return found
+        return sorted(found, key=lambda run: run.offset)
 
 
 def check_resolution(resolution: Resolution) -> Resolution:

@@ -54,10 +54,8 @@ def _teachers(config: dict[str, Any], teacher_has: str, tested: str) -> list[str
         shares = [stage[name] for stage in config["supervision"] if name in stage]
         figures = ", ".join(f"{key} {value:.3f}" for key, value in about["metrics"].get("test", {}).items())
         by_itself = f", by itself with {figures} on {tested}" if figures else ""
-        before = config.get("begun_with") and about.get("model") == config["model"]["name"]
-        who = f"this model before it went on, {about['teacher']}" if before else about["teacher"]
         lines.append(
             f"{teacher_has} {' and '.join(f'{share:g}' for share in shares)} of the say beside the labels: "
-            f"{name} ({who}){by_itself}."
+            f"{name} ({about['teacher']}){by_itself}."
         )
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,11 @@ def read_timelines(run: Run, model: Path, name: str) -> dict[str, Any] | None:
     report = json.loads(path.read_text("utf-8"))
     int8 = sibling(model, "int8")
     own = {sha256(model): name} | ({sha256(int8): f"{name}-int8"} if int8.exists() else {})
-    systems = {row["model_sha256"]: row for row in report["systems"]}
-    if sha256(model) not in systems:
-        raise SedkitError(f"{path}: of another model; measure anew with training.evaluate timelines, or remove it")
+    if not own.keys() <= {row["model_sha256"] for row in report["systems"]}:
+        raise SedkitError(
+            f"{path}: not of this model, or not of its int8 form; measure anew with training.evaluate timelines, "
+            "or remove it"
+        )
     recipe = report["recipe"] or {}
     if (recipe.get("manifest_sha256"), report["split"]) != (run.data, "test"):
         raise SedkitError(
@@ -90,7 +93,7 @@ def timelines_table(report: dict[str, Any]) -> list[str]:
 
 def commands(report: dict[str, Any], run: str, manifest: str) -> list[str]:
     """Those that measure it again: the recordings are made, and listened to."""
-    made, models = report["soundscapes"], [f"{run}/model.onnx"]
+    made, models = shlex.quote(report["soundscapes"]), [f"{run}/model.onnx"]
     if any(row["system"].endswith("-int8") for row in report["systems"]):
         models.append(f"{run}/model-int8.onnx")
     peer = " --peer yamnet=yamnet.tflite" if any(row["model_sha256"] is None for row in report["systems"]) else ""
@@ -108,5 +111,5 @@ def _options(recipe: dict[str, Any]) -> str:
         if recipe[key] != usual[key]:
             values = recipe[key] if isinstance(recipe[key], list) else [recipe[key]]
             told.append(" ".join([f"--{option}", *(f"{value:g}" for value in values)]))
-    told += [f'--background "{name}"' for name in recipe["backgrounds"]]
+    told += [f"--background {shlex.quote(name)}" for name in recipe["backgrounds"]]
     return " ".join([*told, *([f"--seed {recipe['seed']}"] if recipe["seed"] else [])])

@@ -72,13 +72,17 @@ class Ending:
             raise click.ClickException(f"{who}another process of this run ended; {self.go_on()}") from None
 
     def say_when_terminated(self) -> None:
-        """On SIGTERM, which torchrun sends when one of its processes ended: say so and end, whatever goes on."""
+        """On SIGTERM, which torchrun sends when one of its processes ended: say so and end, whatever goes on.
+
+        Call it in the main thread. Processes forked later would end this one with themselves; those that are spawned do
+        not.
+        """
         if distributed.ranks() == 1:
             return
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
-        signal.signal(signal.SIGTERM, lambda *_: None)  # waits for the main thread, which may wait for a lost process;
-        signal.set_wakeup_fd(writing)  # this is written at once, whichever thread the signal comes to
+        signal.set_wakeup_fd(writing)  # written to at once, whichever thread a signal comes to, for which a handler is
+        signal.signal(signal.SIGTERM, lambda *_: None)  # there; that waits for the main thread, which waits for others
 
         def wait() -> None:
             while signal.SIGTERM not in os.read(reading, 1):

@@ -34,24 +34,27 @@ def tile_targets(events: Events, segments: int, seconds: float, classes: int) ->
 
 
 def in_events(scores: NDArray[np.floating], thresholds: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Which tiles lie in events, as :class:`sedkit.timeline.Runs` makes them; ``thresholds``: [classes], or so shaped."""
+    """Which tiles lie in events, as :class:`sedkit.timeline.Runs` makes them. ``thresholds``: [classes]."""
     inside, sustained = scores >= thresholds, scores >= SUSTAIN * thresholds
-    places = range(scores.shape[1])
-    for before, after in pairwise(places):
-        inside[:, after] |= inside[:, before] & sustained[:, after]
-    for after, before in pairwise(reversed(places)):
-        inside[:, before] |= inside[:, after] & sustained[:, before]
+    forth = list(pairwise(range(scores.shape[1])))
+    back = [(later, earlier) for earlier, later in reversed(forth)]
+    for one, other in (*forth, *back):
+        inside[:, other] |= inside[:, one] & sustained[:, other]
+    so_far = np.where(inside, scores, 0)  # the highest of the run, up to each tile
+    to_come = so_far.copy()
+    for highest, steps in ((so_far, forth), (to_come, back)):
+        for one, other in steps:
+            highest[:, other] = np.where(inside[:, other], np.maximum(highest[:, one], highest[:, other]), 0)
     outermost = np.zeros_like(inside)
-    outermost[:, 1:-2] = ~inside[:, :-3] & inside[:, 2:-1] & inside[:, 3:]
-    outermost[:, 1:-1] |= inside[:, :-2] & ~inside[:, 2:]
+    outermost[:, 1:] = ~inside[:, :-1] & (to_come[:, 1:] > scores[:, 1:])
+    outermost[:, 1:-1] |= ~inside[:, 2:] & inside[:, :-2] & (so_far[:, :-2] >= scores[:, 1:-1])
     return inside & ~outermost
 
 
 def event_scores(scores: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Of one recording's tiles, the highest of ``LEVELS`` at which they lie in an event, or 0; both [segments, classes].
+    """The highest of ``LEVELS`` at which each tile of a recording lies in an event, or 0; both [segments, classes].
 
-    What reaches a threshold then are the events that a timeline has at that threshold, and of one or two tiles also
-    those that it has at higher ones, which may lie beside them.
+    What reaches a threshold then are the events that a timeline has at that threshold.
     """
     inside = in_events(scores[None], LEVELS[:, None, None])
     return (inside * LEVELS[:, None, None]).max(axis=0).astype(np.float32)

@@ -41,7 +41,7 @@ class Resolution(click.ParamType[Any]):
     "-t",
     type=click.FloatRange(0, 1),
     metavar="SCORE",
-    help="A class is present where it scores SCORE (0 to 1) or more; an event is followed down to a twentieth. "
+    help="A class is present where it scores SCORE (0 to 1) or more; an event lasts down to a twentieth of it. "
     "Default: what the model holds for each class.",
 )
 @click.option(

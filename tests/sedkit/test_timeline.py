@@ -142,11 +142,12 @@ def test_impossible_resolutions(resolution):
 
 
 def test_events_are_maximal_runs():
-    scores = column(0.9, 0.02, 0.5, 0.7, 0.02, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.03, 0.6)
+    scores = column(0.9, 0.02, 0.5, 0.75, 0.02, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.03, 0.6)
     first, second, third = find_runs(scores, 0.5, 5.0)
     assert first == Run(0.0, 0.64, 0, pytest.approx(0.9))
-    assert second == Run(0.96, 1.28, 0, pytest.approx(0.7))  # at the threshold counts
-    assert third == Run(4.16, 5.0, 0, pytest.approx(0.6))
+    assert second == Run(1.28, 1.6, 0, 0.75)
+    assert third == Run(4.48, 5.0, 0, pytest.approx(0.6))
+    assert find_runs(scores, 0.75, 5.0) == [first, second]  # at the threshold counts
 
 
 def test_a_sound_is_followed_to_a_twentieth_of_the_threshold_and_loses_its_outermost_tiles():
@@ -156,10 +157,26 @@ def test_a_sound_is_followed_to_a_twentieth_of_the_threshold_and_loses_its_outer
     assert find_runs(scores, 0.4, 5.0) == [Run(0.0, 3.84, 0, pytest.approx(0.7))]  # not where the recording begins
 
 
-def test_a_sound_of_a_moment_which_three_segments_hear_lasts_one_tile():
-    assert find_runs(column(0, 0, 0.4, 0.8, 0.4, 0, 0), 0.5, 2.6) == [Run(1.28, 1.6, 0, pytest.approx(0.8))]
-    assert find_runs(column(0, 0, 0.4, 0.8, 0, 0, 0), 0.5, 2.6) == [Run(0.96, 1.28, 0, pytest.approx(0.8))]
-    assert find_runs(column(0, 0, 0, 0.8, 0, 0, 0), 0.5, 2.6) == [Run(1.28, 1.6, 0, pytest.approx(0.8))]
+@pytest.mark.parametrize(
+    ("scores", "onset", "offset"),
+    [
+        ((0, 0, 0.4, 0.8, 0.4, 0, 0), 1.28, 1.6),  # a click, which three segments hear
+        ((0, 0, 0, 0.8, 0.4, 0, 0), 1.28, 1.6),
+        ((0, 0, 0.4, 0.8, 0, 0, 0), 1.28, 1.6),
+        ((0, 0, 0.8, 0.4, 0.4, 0, 0), 0.96, 1.6),
+        ((0, 0, 0.8, 0.8, 0.8, 0, 0), 0.96, 1.6),  # of several, the first is the highest
+        ((0.4, 0.8, 0, 0, 0, 0, 0), 0.0, 0.96),
+        ((0, 0, 0, 0, 0, 0.4, 0.8), 2.24, 2.6),
+        ((0, 0, 0, 0, 0, 0.8, 0.4), 1.92, 2.6),
+    ],
+)
+def test_an_event_holds_its_highest_tile_even_where_that_is_an_outermost_one(scores, onset, offset):
+    assert find_runs(column(*scores), 0.5, 2.6) == [Run(onset, offset, 0, pytest.approx(0.8))]
+
+
+def test_events_that_end_with_one_segment_come_by_offset():
+    scores = np.array([[0, 0], [0.9, 0.9], [0.4, 0.95], [0, 0]], np.float32)
+    assert [(run.offset, run.column) for run in Runs([0.5, 0.5]).add(scores[:, ::-1])] == [(0.96, 1), (1.28, 0)]
 
 
 def test_a_recording_shorter_than_a_segment_has_one_tile():
@@ -206,6 +223,6 @@ def rule(scores: np.ndarray, threshold: float):
         places = np.flatnonzero(mine)
         for tiles in np.split(places, np.flatnonzero(np.diff(places) > 1) + 1):
             if len(tiles):
-                begins = 1 if tiles[0] > 0 and len(tiles) > 2 else 0
-                ends = -1 if tiles[-1] < len(scores) - 1 and len(tiles) > 1 else len(tiles)
-                yield place, tiles[begins:ends].tolist(), scores[tiles, place].max()
+                highest = tiles[scores[tiles, place].argmax()]
+                outermost = {*tiles[[0, -1]].tolist()} - {highest, 0, len(scores) - 1}
+                yield place, [tile for tile in tiles.tolist() if tile not in outermost], scores[highest, place]

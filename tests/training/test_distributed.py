@@ -59,6 +59,33 @@ def test_two_processes_train_what_one_trains_and_end_when_one_dies_and_one_goes_
                 assert (value - expected[name]).norm() < 0.02 * expected[name].norm(), name
 
 
+WAITING = """
+import os, sys, threading, time
+os.environ.update(RANK="0", WORLD_SIZE="2", LOCAL_RANK="0", LOCAL_WORLD_SIZE="2")
+os.environ.update(MASTER_ADDR="localhost", MASTER_PORT="1")
+threads = [threading.Thread(target=time.sleep, args=(60,), daemon=True) for _ in range(8)]
+for thread in threads:
+    thread.start()  # before: signals may come to them
+from training.endings import Ending
+Ending().say_when_terminated()
+print("ready", flush=True)
+threads[0].join()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="torchrun sends SIGTERM where there is one")
+def test_whichever_thread_sigterm_comes_to_it_says_so() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.terminate()
+    _, said = process.communicate(timeout=30)
+    assert said.startswith("terminated, as torchrun does when another process of the run ends; no epoch was trained")
+    assert process.returncode == 128 + signal.SIGTERM
+
+
 def test_batch_statistics_are_those_of_each_process_unless_synchronised(small_manifest: Path, tmp_path: Path) -> None:
     """Two processes compute what one does that goes through the two halves of a batch in turn."""
     settings = ["--stages", "0", "--epochs", "1", "--dropout", "0.5", *GENTLE]

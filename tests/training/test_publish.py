@@ -170,12 +170,12 @@ def test_what_is_heard_when_is_on_the_card(run: Path, tmp_path: Path) -> None:
         assert "\n".join(rows) in text
         assert told in text
         assert "another" not in text.partition(told)[2].partition("##")[0]
-    made = '--split test --count 9 --longest 2.5 --background "Tick, tock" --seed 4 --output mixtures'
+    made = "--split test --count 9 --longest 2.5 --background 'Tick, tock' --seed 4 --output mixtures"
     assert f"python -m training.data soundscapes MANIFEST {made}\n" in card
     heard = "RUN/model.onnx mixtures --peer yamnet=yamnet.tflite --json RUN/timelines.json"
     assert f"python -m training.evaluate timelines {heard}\n" in card
     for changed, message in (
-        ({"systems": report["systems"][1:]}, "of another model"),
+        ({"systems": report["systems"][1:]}, "not of this model"),
         ({"recipe": recipe | {"manifest_sha256": ""}}, "not mixed from the run's own test clips"),
         ({"recipe": None}, "not mixed from the run's own test clips"),
         ({"split": "train"}, "not mixed from the run's own test clips"),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from sedkit.timeline import Runs
-from training.evaluate.detection import spans
 from training.reliability import f1_scores
 from training.tiles import best_thresholds, event_scores, in_events, tile_targets
 
@@ -17,21 +17,22 @@ def test_tiles_hold_what_sounds_for_half_of_them():
     assert np.flatnonzero(found[:, 2]).tolist() == list(range(8, 13))  # from 2.88 s on, to the end
 
 
-def test_tiles_in_events_are_those_of_the_timeline():
-    scores = np.random.default_rng(0).random((40, 28, 3)) ** 3
-    thresholds = np.array([0.2, 0.5, 0.9])
-    middles = 0.32 * np.arange(28) + 0.48
+@pytest.mark.parametrize("segments", [1, 2, 3, 4, 28])
+def test_tiles_in_events_are_those_of_the_timeline(segments: int):
+    scores = np.random.default_rng(0).random((100, segments, 3)) ** 5
+    scores[scores > 0.8] = 0.8  # several that are the highest
+    thresholds = np.array([0.2, 0.5, 0.8])
+    middles, duration = 0.32 * np.arange(segments) + 0.48, 0.32 * segments + 0.6
     expected = np.zeros(scores.shape, bool)
     for recording, rows in enumerate(scores):
         runs = Runs(thresholds)
-        for run in runs.add(rows) + runs.finish(9.3):
+        for run in runs.add(rows) + runs.finish(duration):
             expected[recording, (run.onset < middles) & (middles < run.offset), run.column] = True
-        edges = np.r_[0, 0.32 * np.arange(1, 28) + 0.32, 9.3]
-        found = [(run.onset, run.offset) for run in Runs([0.5]).add(rows[:, 1:2]) if run.offset < 9]
-        evaluated = [(onset, offset) for onset, offset, _ in spans(edges, rows[:, 1:2], 0.5) if offset < 9]
-        np.testing.assert_allclose(evaluated, found)
     np.testing.assert_array_equal(in_events(scores, thresholds), expected)
-    assert expected.sum() > (scores >= thresholds).sum()  # some tiles are in events without reaching the threshold
+    lone = (
+        scores >= thresholds
+    )  # some tiles are in events without reaching the threshold, and some reach it that are not
+    assert segments == 1 or ((expected & ~lone).any() and (segments < 3 or (lone & ~expected).any()))
 
 
 def test_what_reaches_a_threshold_are_the_events_at_that_threshold():

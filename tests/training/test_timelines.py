@@ -23,10 +23,10 @@ EDGES = np.arange(0, 10.5, 0.5)
 
 
 def heard(*events: tuple[float, float, int], classes: int = 2, score: float = 0.9) -> Heard:
-    """A system that is sure of its events, in a recording of 10 s in cells of 0.5 s; the cells beside them hear them."""
-    scores = np.zeros((20, classes), np.float32)
+    """A system that is sure of its events, in a recording of 10 s in cells of 0.5 s."""
+    scores = np.full((20, classes), 0.1, np.float32)
     for onset, offset, place in events:
-        scores[max(0, int(2 * onset) - 1) : int(2 * offset) + 1, place] = score
+        scores[int(2 * onset) : int(2 * offset), place] = score
     return Heard(EDGES, scores, list(events), scores.mean(0), scores.mean(0) >= 0.5)
 
 
@@ -86,7 +86,7 @@ def test_recordings_in_which_there_is_nothing() -> None:
 
 def test_spans() -> None:
     scores = np.array([[0.3, 0.9], [0.6, 0.02], [0.02, 0.9]], np.float32)
-    assert spans(np.array([0, 1.0, 2.0, 2.5]), scores, 0.5) == [(0.0, 1.0, 0), (0.0, 1.0, 1), (2.0, 2.5, 1)]
+    assert spans(np.array([0, 1.0, 2.0, 2.5]), scores, 0.5) == [(1.0, 2.0, 0), (0.0, 1.0, 1), (2.0, 2.5, 1)]
 
 
 @pytest.fixture(scope="module")

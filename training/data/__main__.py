@@ -200,7 +200,7 @@ def noise(
 @main.command()
 @click.argument("manifest", type=PLACE)
 @click.option("--output", "-o", type=FOLDER, required=True, help="Directory to write into.")
-@click.option("--count", type=click.IntRange(1), required=True, help="How many, over all splits.", metavar="N")
+@click.option("--count", type=click.IntRange(1), required=True, help="How many, in all.", metavar="N")
 @click.option("--seconds", type=click.FloatRange(1), default=10.0, show_default=True, help="Length of each.")
 @click.option(
     "--events", type=click.IntRange(1), nargs=2, default=(1, 5), show_default=True, help="Fewest and most sounds."
@@ -221,7 +221,7 @@ def noise(
     help="A class that is heard behind others, in half of the recordings; may be given several times.  "
     "[default: noise alone]",
 )
-@click.option("--split", type=click.Choice(SPLITS), help="Of its clips alone.  [default: all splits]")
+@click.option("--split", type=click.Choice(SPLITS), help="Use clips of this split only.  [default: of all]")
 @seed_option
 @labels_option
 @on_error_option

@@ -57,7 +57,7 @@ def build(
 ) -> Manifest:
     """Make ``count`` soundscapes of the clips of ``audio``, shared among splits as those are; returns their manifest.
 
-    ``backgrounds`` names classes that are heard behind others; of the clips of one ``split`` alone, if it is named.
+    ``backgrounds`` names classes that are heard behind others. ``split``: the only one to use.
 
     Raises
     ------

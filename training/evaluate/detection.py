@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.errors import SedkitError
-from training.tiles import event_scores, in_events
 
 SEGMENT = 1.0  # seconds
 COLLAR, SHARE = 0.2, 0.5  # seconds; of the length of an event
@@ -45,7 +44,7 @@ class Heard:
     Attributes
     ----------
     edges : [n + 1] float64, seconds: score ``i`` holds from ``edges[i]`` to ``edges[i + 1]``; the last is the end.
-    scores : [n, classes] float32, in [0, 1].
+    scores : [n, classes] float32, in [0, 1]: what reaches a threshold are the system's events at that threshold.
     events : at the system's own thresholds.
     tags : [classes] float32, scores of the whole recording.
     present : [classes] bool, whether these reach the system's own thresholds.
@@ -71,9 +70,9 @@ def quality(heard: Sequence[Heard], truth: Sequence[Spans]) -> dict[str, float]:
 
     Returns
     -------
-    ``segment_f1`` and ``event_f1`` at the system's thresholds; ``best_segment_f1`` and ``best_event_f1`` at the threshold
-    of each class that is best on these very recordings; ``PSDS1``, ``PSDS2``, and the same as a plain mean over
-    classes, ``PSDS1_mean``, ``PSDS2_mean``. All in [0, 1], of events as sedkit makes them, whatever the threshold.
+    ``segment_f1`` and ``event_f1`` at the system's thresholds; ``best_segment_f1`` and ``best_event_f1`` at the
+    threshold of each class that is best on these very recordings; ``PSDS1``, ``PSDS2``, and the same as a plain mean
+    over classes, ``PSDS1_mean``, ``PSDS2_mean``. All in [0, 1].
 
     Raises
     ------
@@ -118,20 +117,19 @@ def quality(heard: Sequence[Heard], truth: Sequence[Spans]) -> dict[str, float]:
 
 
 def spans(edges: NDArray[np.float64], scores: NDArray[np.float32], threshold: float) -> Spans:
-    """Events by the rule of sedkit's timelines, of scores that hold between ``edges``."""
+    """Stretches of scores at or above a threshold, which hold between ``edges``."""
     found = []
-    for place, present in enumerate(in_events(scores[None], np.full(scores.shape[1], threshold))[0].T):
+    for place, present in enumerate((scores >= threshold).T):
         changes = np.flatnonzero(np.diff(np.concatenate([[False], present, [False]])))
         found += [(float(edges[on]), float(edges[off]), place) for on, off in changes.reshape(-1, 2)]
     return found
 
 
 def _frame(found: Heard, classes: list[int]) -> Any:
-    """As sed_scores_eval takes scores: what reaches a threshold are the events at that threshold."""
+    """As sed_scores_eval takes scores: float32, of which it makes a copy; it cannot use pandas 3's read-only arrays."""
     import pandas
 
-    scores = event_scores(found.scores[:, classes])
-    columns = {str(place): scores[:, column] for column, place in enumerate(classes)}
+    columns = {str(place): found.scores[:, place].astype(np.float32) for place in classes}
     return pandas.DataFrame({"onset": found.edges[:-1], "offset": found.edges[1:], **columns})
 
 

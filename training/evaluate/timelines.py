@@ -25,6 +25,7 @@ from training.evaluate.tables import table, three
 from training.files import sha256, write_json
 from training.peers import Yamnet, mapped, peer_model
 from training.reliability import f1_scores
+from training.tiles import event_scores
 
 COLUMNS = {  # of the table
     "mAP": "mAP",
@@ -62,9 +63,10 @@ def command(models: tuple[str, ...], folder: Path, split: str, peer: Path | None
     """Tags and times that MODELs give to SOUNDSCAPES (training.data soundscapes), against their labels.
 
     A MODEL is a file or the name of an installed one, run as sedkit runs it. mAP, mAUC and the first F1 are of the tags
-    of whole recordings, the other figures of the events, made by sedkit's rule whatever the threshold: F1 of segments
-    of 1 s and of events (onset within 200 ms, offset within 200 ms or half the event), at the model's own thresholds
-    and at those best on these recordings, and PSDS1 and PSDS2 of DCASE task 4 over all thresholds.
+    of whole recordings, the other figures of the events that sedkit makes of segments: F1 of seconds and of events
+    (onset within 200 ms, offset within 200 ms or half the event), at the model's own thresholds and at those best on
+    these recordings, and PSDS1 and PSDS2 of DCASE task 4, over all thresholds. An event of YAMNet's is what reaches
+    the threshold.
 
     With --json beside the run, training.publish puts them on the model's card.
 
@@ -92,7 +94,7 @@ def command(models: tuple[str, ...], folder: Path, split: str, peer: Path | None
             rows.append({"system": name, "model_sha256": hashes.get(name), **figures(heard, held)})
     events = sum(map(len, held.truth))
     report = {
-        "soundscapes": folder.name,
+        "soundscapes": folder.resolve().name,
         "recipe": recipe,
         "split": split,
         "recordings": len(held.paths),
@@ -101,9 +103,9 @@ def command(models: tuple[str, ...], folder: Path, split: str, peer: Path | None
         "classes": int((held.targets.sum(0) > 0).sum()),
         "systems": rows,
     }
+    click.echo(document(report), nl=False)
     if json_file:
         write_json(json_file, report)
-    click.echo(document(report), nl=False)
 
 
 def read_soundscapes(folder: Path, split: str) -> Soundscapes:
@@ -178,7 +180,7 @@ def sedkit_model(tagger: Tagger, labels: Sequence[Label]) -> Callable[[Path], He
         found = [(event.onset, event.offset, event.mid or event.label) for event in timeline.events]
         return Heard(
             edges,
-            timeline.scores[:, columns],
+            event_scores(timeline.scores[:, columns]),
             [(onset, offset, wanted[key]) for onset, offset, key in found if key in wanted],
             scored,
             scored >= thresholds,
