@@ -12,7 +12,7 @@ trained.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from training.ahead import ahead
 from training.checkpoint import digest_of
 from training.clips import FULL_SCALE, Clips
 from training.data.soundscapes import Placed
-from training.rows import append, whole_rows
+from training.rows import Step, append, whole_rows
 from training.scores import batches
 from training.wels import Network
 
@@ -83,7 +83,7 @@ def heard_alone(
     directory: Path,
     batch_size: int,
     workers: int = 1,
-    check: Callable[[float], None] = lambda seconds: None,
+    step: Step = lambda done, seconds: None,
 ) -> Alone:
     """What ``network`` says of each clip alone, computed unless it lies in ``directory``, the student's.
 
@@ -93,7 +93,7 @@ def heard_alone(
     ----------
     batch_size : clips of up to 10 s at once.
     workers : threads that read them.
-    check : called before every so many clips with the seconds that they will take; may raise to stop in time.
+    step : called before every so many clips.
 
     Raises
     ------
@@ -110,9 +110,9 @@ def heard_alone(
         if there == shape[0]:
             distributed.on_first(partial(growing.replace, path))
             continue
-        check(took)
-        started = time.monotonic()
         first = int(np.searchsorted(firsts, there, "right")) - 1
+        step(first, took)
+        started = time.monotonic()
         done = int(firsts[first])
         chosen = range(first, min(first + CHUNK, len(clips)))
         hear = partial(_append_segments, growing, done, network, clips.waveforms, chosen, batch_size, workers)

@@ -85,7 +85,11 @@ def predictions(
     network, weights = trained_network(run, last, device), run.generation(last) / "network.pt"
     clips = Clips(Some(audio, rows, trimmed=True), WeakLabels(audio.manifest, rows), run.labels)
     identity = audio.manifest.sha256()
-    return stored_predictions(network, weights, clips, identity, run.settings.batch_size, workers, deadline.check)
+
+    def step(done: int, seconds: float) -> None:
+        deadline.check(seconds)
+
+    return stored_predictions(network, weights, clips, identity, run.settings.batch_size, workers, step)
 
 
 def lend(store: AudioStore, directory: Path) -> None:

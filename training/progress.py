@@ -64,6 +64,14 @@ class CascadeProgress:
         self._number = number
         self._name = "Teacher-0" if number == 0 else f"Student {number}/{self.generations - 1}"
 
+    def asking(self, teacher: int | str, done: int, clips: int) -> None:
+        """A teacher is asked of the clips, and has heard so many of them."""
+        line = f"asks {f'T{teacher}' if isinstance(teacher, int) else teacher}  {done} of {clips} clips"
+        if self._bar is not None:
+            self._bar.update(self._task, description=self._name, status=line)
+        else:
+            self.say(f"{self._name}  {line}")
+
     def report(self, row: dict[str, Any]) -> None:
         if "loss" not in row:
             if self._bar is not None:

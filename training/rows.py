@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.errors import OutputError
+
+Step = Callable[[int, float], None]  # how many clips are done, the seconds that the next ones will take; may raise
 
 
 def whole_rows(path: Path, classes: int) -> int:

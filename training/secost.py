@@ -49,6 +49,7 @@ from training.lock import Lock
 from training.progress import CascadeProgress
 from training.reports import read_generation, write_report
 from training.reuse import reuse
+from training.rows import Step
 from training.run import Run, git_revision
 from training.settings import Execution
 from training.supervision import LABELS, Key, taught
@@ -70,7 +71,7 @@ def secost(run: Run, execution: Execution, progress: CascadeProgress, deadline: 
             if execution.compile != "off":
                 deadline.check(STARTING)
             train = run.clips("train", labelled=not taught(run.supervision[generation]))
-            targets = targets_of(run, generation, train, execution, deadline)  # line 3
+            targets = targets_of(run, generation, train, execution, progress, deadline)  # line 3
             network = new_network(run, generation)
             fit(  # line 4
                 network,
@@ -94,8 +95,18 @@ def secost(run: Run, execution: Execution, progress: CascadeProgress, deadline: 
     return trained_network(run, len(run.supervision) - 1, execution.device)
 
 
-def targets_of(run: Run, generation: int, train: Clips, execution: Execution, deadline: Deadline) -> Targets:
+def targets_of(
+    run: Run, generation: int, train: Clips, execution: Execution, progress: CascadeProgress, deadline: Deadline
+) -> Targets:
     """Eq. 2 or 6 for all training points, from the labels and the predictions of the generation's teachers."""
+
+    def asking(teacher: Key) -> Step:
+        def step(done: int, seconds: float) -> None:
+            deadline.check(seconds)
+            progress.asking(teacher, done, len(train))
+
+        return step
+
     supervision = run.supervision[generation]
     how = {"batch_size": run.settings.batch_size, "workers": execution.workers}
     stored: dict[Key, NDArray[np.float16]] = {}
@@ -115,15 +126,13 @@ def targets_of(run: Run, generation: int, train: Clips, execution: Execution, de
     if run.settings.teachers_hear == "sounds":
         networks = teachers | {key: one.teacher.network.to(execution.device) for key, one in asked.items()}
         here = run.generation(generation)
-        alone = {
-            key: heard_alone(network, train, here, check=deadline.check, **how) for key, network in networks.items()
-        }
+        alone = {key: heard_alone(network, train, here, step=asking(key), **how) for key, network in networks.items()}
         return Targets(supervision, train, alone=alone)
     if execution.live_targets:
         return Targets(supervision, train, stored, live=teachers, **how)
     for teacher, network in teachers.items():
         weights = run.generation(teacher) / "network.pt"
-        stored[teacher] = stored_predictions(network, weights, train, run.data, check=deadline.check, **how)
+        stored[teacher] = stored_predictions(network, weights, train, run.data, step=asking(teacher), **how)
     return Targets(supervision, train, stored)
 
 

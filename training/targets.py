@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from training.alone import Alone, presence
 from training.clips import Clips, Labels, Some
 from training.data.sampling import Rows
 from training.data.soundscapes import Placed
-from training.rows import append, whole_rows
+from training.rows import Step, append, whole_rows
 from training.scores import predict, scores
 from training.supervision import Key, Supervision, targets, weight_of_known, weighted
 from training.view import Asked, View
@@ -156,7 +156,7 @@ def stored_predictions(
     identity: str,
     batch_size: int,
     workers: int = 1,
-    check: Callable[[float], None] = lambda seconds: None,
+    step: Step = lambda done, seconds: None,
 ) -> NDArray[np.float16]:
     """Predictions [clips, classes] of ``network`` on whole clips, computed unless they lie beside ``weights``.
 
@@ -165,7 +165,7 @@ def stored_predictions(
     weights : file of the network.
     identity : of the clips: any text that differs where they do.
     batch_size, workers : as in ``scores``.
-    check : called before every so many clips with the seconds that they will take; may raise to stop in time.
+    step : called before every so many clips.
 
     Raises
     ------
@@ -176,7 +176,7 @@ def stored_predictions(
     path, done = distributed.on_first(lambda: _begun(weights, identity, shape))
     took = 0.0
     while done < shape[0]:
-        check(took)
+        step(done, took)
         started = time.monotonic()
         rows = range(done, min(done + CHUNK, shape[0]))
         said = predict(network, Some(clips.waveforms, rows), batch_size, workers, tf32=True)

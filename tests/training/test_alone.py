@@ -25,6 +25,7 @@ from training.data.augmentation import Augmentation, at_speed
 from training.data.soundscapes import Placed, scattered
 from training.deadline import Deadline, Stopped
 from training.generations import description
+from training.progress import CascadeProgress
 from training.publish import publish
 from training.reports import read_generation, write_report
 from training.run import Run, read_config
@@ -125,24 +126,23 @@ def test_hearing_clips_alone_goes_on_where_it_was_stopped(
     monkeypatch.setattr("training.alone.CHUNK", 2)
     some, student = clips(20_000, 30_000, 16_000, 50_000, 8_000), tmp_path / "student"
     whole = heard_alone(network, some, tmp_path / "whole", 2)
-    asked = 0
+    asked = []
 
-    def check(seconds: float) -> None:
-        nonlocal asked
-        asked += 1
-        if asked == 2:
+    def step(done: int, seconds: float) -> None:
+        asked.append(done)
+        if len(asked) == 2:
             raise Stopped
 
     with pytest.raises(Stopped):
-        heard_alone(network, some, student, 2, check=check)
+        heard_alone(network, some, student, 2, step=step)
     (partial,) = student.glob("alone-*.f16.partial")
     assert 0 < partial.stat().st_size < whole.segments.nbytes
     with partial.open("ab") as file:
         file.write(bytes(7))  # a writer that was killed
-    again = heard_alone(network, some, student, 2, check=check)
-    assert asked == 4
-    heard_alone(network, some, student, 2, check=check)
-    assert asked == 4, "it lies there"
+    again = heard_alone(network, some, student, 2, step=step)
+    assert asked == [0, 2, 2, 4]
+    heard_alone(network, some, student, 2, step=step)
+    assert asked == [0, 2, 2, 4], "it lies there"
     np.testing.assert_array_equal(again.segments, whole.segments)
     assert not partial.exists()
     torch.nn.init.normal_(network.wels.L4.weight)
@@ -186,7 +186,9 @@ def test_a_recording_sounds_where_its_targets_say(tmp_path: Path) -> None:
     assert min(sounding, silent) > 20
 
 
-def test_a_run_goes_on_from_another(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+def test_a_run_goes_on_from_another(
+    run: Path, small_manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     given = ["--manifest", str(small_manifest), "--fine-tune", f"wels={run}", "--teacher", f"was={run}"]
     given += ["--first", "labels=0.5,was=0.5", "--stage", "labels=0.5,0=0.5", *SOUNDS, "--freeze", "2"]
     given += ["--noise", "0.5", "--speed", "0.1", "--gain", "3", "--ema", "0.5", "--validate-every", "3", *ON[:-2]]
@@ -210,9 +212,9 @@ def test_a_run_goes_on_from_another(run: Path, small_manifest: Path, tmp_path: P
     begun(twice)
     stopped = Run.open(twice)
     train = stopped.clips("train")
-    targets_of(
-        stopped, 0, train, Execution(torch.device("cpu")), Deadline()
-    )  # else it is stopped before the first step
+    progress = CascadeProgress(2, 3)
+    targets_of(stopped, 0, train, Execution(torch.device("cpu")), progress, Deadline())  # else it is stopped before
+    assert f"  asks was  0 of {len(train)} clips" in capsys.readouterr().err
     with pytest.raises(Stopped):
         cascade(twice, 0)
     assert load(twice / "generation-0" / "checkpoint.pt")["progress"]["batch"] == 1

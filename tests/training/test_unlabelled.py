@@ -31,6 +31,7 @@ from training.data.source import open_audio
 from training.data.splits import hold_out
 from training.deadline import Deadline
 from training.lock import Lock
+from training.progress import CascadeProgress
 from training.run import Run
 from training.secost import secost, targets_of
 from training.settings import Execution, Settings
@@ -269,7 +270,7 @@ def test_students_hear_unlabelled_clips_and_resume_to_the_same_networks(partly: 
             assert torch.equal(value, expected[name])
 
     clips = run.clips("train")
-    asked = targets_of(run, 1, clips, CPU, Deadline())
+    asked = targets_of(run, 1, clips, CPU, CascadeProgress(2, 1), Deadline())
     open_rows = np.flatnonzero(~run.manifest.labels.known[run.manifest.indices("train")])
     np.testing.assert_array_equal(asked.read(open_rows), asked.stored[0][open_rows].astype(np.float32))
 
