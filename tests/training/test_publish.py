@@ -165,7 +165,7 @@ def test_what_is_heard_when_is_on_the_card(run: Path, tmp_path: Path) -> None:
     assert code == 0, said
     card = (tmp_path / "models" / "README.md").read_text("utf-8")
     rows = [f"| {name} | 0.700 | 0.400 | 0.600 | 0.200 | 0.100 | 0.500 |" for name in ("wels-secost", systems[2][0])]
-    told = "In 9 recordings of 10 s, each mixed from 1 to 5 test clips, in which 20 sounds of 3 classes begin and end:"
+    told = "In 9 recordings of 10 s, each mixed from 1 to 5 test clips, in which 20 sounds of 3 classes begin"
     for text in (card, front.read_text("utf-8")):
         assert "\n".join(rows) in text
         assert told in text
