@@ -235,13 +235,15 @@ def test_stored_and_live_teachers_agree_on_unlabelled_clips(overlay: float) -> N
 # the cascade
 
 
-class Recorder:
+class Recorder(CascadeProgress):
     """How many batches an epoch of each generation had."""
 
     def __init__(self) -> None:
+        super().__init__(2, 3)
         self.batches: list[set[int]] = []
 
     def generation(self, number: int) -> None:
+        super().generation(number)
         self.batches.append(set())
 
     def report(self, row: dict) -> None:
