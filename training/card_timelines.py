@@ -49,12 +49,12 @@ def read_timelines(run: Run, model: Path, name: str) -> dict[str, Any] | None:
     report = json.loads(path.read_text("utf-8"))
     int8 = sibling(model, "int8")
     own = {sha256(model): name} | ({sha256(int8): f"{name}-int8"} if int8.exists() else {})
-    if not own.keys() <= {row["model_sha256"] for row in report["systems"]}:
+    if not own.keys() <= {row.get("model_sha256") for row in report["systems"]}:
         raise SedkitError(
             f"{path}: not of this model, or not of its int8 form; measure anew with training.evaluate timelines, "
             "or remove it"
         )
-    recipe = report["recipe"] or {}
+    recipe = report.get("recipe") or {}
     if (recipe.get("manifest_sha256"), report["split"]) != (run.data, "test"):
         raise SedkitError(
             f"{path}: of recordings that training.data soundscapes has not mixed from the run's own test clips; "
