@@ -34,7 +34,10 @@ def tile_targets(events: Events, segments: int, seconds: float, classes: int) ->
 
 
 def in_events(scores: NDArray[np.floating], thresholds: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Which tiles lie in events, as :class:`sedkit.timeline.Runs` makes them. ``thresholds``: [classes]."""
+    """Which tiles lie in events, as :class:`sedkit.timeline.Runs` makes them.
+
+    ``thresholds``: [classes]; or [levels, 1, classes] with one recording, [levels, segments, classes] then.
+    """
     inside, sustained = scores >= thresholds, scores >= SUSTAIN * thresholds
     forth = list(pairwise(range(scores.shape[1])))
     back = [(later, earlier) for earlier, later in reversed(forth)]
