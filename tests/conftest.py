@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -50,7 +51,20 @@ def description() -> Contract:
 
 @pytest.fixture(scope="session")
 def model_path(tmp_path_factory: pytest.TempPathFactory, description: Contract) -> Path:
-    """A narrow WELS-Net with random weights, exported: scores mean nothing, but depend on what is heard."""
+    """A narrow WELS-Net with random weights, exported: scores mean nothing, but depend on what is heard.
+
+    Made once for all processes that test; exporting takes ten seconds.
+    """
+    base = tmp_path_factory.getbasetemp()
+    path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "test.onnx"
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
+        if not path.exists():
+            export_narrow(description, path)
+    return path
+
+
+def export_narrow(description: Contract, path: Path) -> None:
     torch = pytest.importorskip("torch", reason="the test model is made with torch")
     from training.export import export
     from training.wels import Network
@@ -66,9 +80,7 @@ def model_path(tmp_path_factory: pytest.TempPathFactory, description: Contract) 
         with torch.no_grad():
             network(sound)
             network.wels.L4.weight.mul_(3)
-    path = tmp_path_factory.mktemp("model") / "test.onnx"
     export(network, description, path, [make_sound(10, seed=3)])
-    return path
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,13 @@ def begin(manifest: Path, directory: Path, *arguments: str) -> None:
     """Begin a run and stop after its first batch."""
     said = train("--manifest", manifest, "--run", directory, *SMALL, *arguments, "--stop-after", "0s")
     assert f"stopped in time; go on with: python -m training.secost --resume {directory}" in said
+
+
+def begun(manifest: Path, directory: Path, *arguments: str) -> Run:
+    """A run that has trained nothing."""
+    begin(manifest, directory, *arguments)
+    shutil.rmtree(directory / "generation-0")
+    return Run.open(directory)
 
 
 def cascade(directory: Path, seconds: float = math.inf, **execution: Any) -> None:

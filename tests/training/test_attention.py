@@ -17,7 +17,7 @@ from sedkit.contract import Contract, Label, metadata_of
 from sedkit.model import Model
 from sedkit.tagger import Tagger
 from tests.conftest import make_sound
-from tests.training.conftest import begin, train
+from tests.training.conftest import begin, cascade, train, weights
 from training.calibrate import main as calibrate
 from training.data.source import open_audio
 from training.evaluate.timelines import sedkit_model
@@ -122,11 +122,12 @@ def test_it_is_quantised_and_calibrated_like_any_other(attentive: Path, small_ma
 def test_a_student_of_the_mean_learns_from_it(attentive: Path, small_manifest: Path, tmp_path: Path) -> None:
     options = ["--stages", "0", "--teacher", f"big={attentive}", "--first", "labels=0.5,big=0.5"]
     begin(small_manifest, tmp_path / "run", *options, "--teachers-hear", "view")
-    train("--resume", tmp_path / "run", "--device", "cpu")
+    cascade(tmp_path / "run")
     about = json.loads((tmp_path / "run" / "config.json").read_text())
     assert about["settings"]["pooling"] == "mean"
     assert about["teachers"]["big"]["teacher"].endswith("width 0.0625, attention")
-    assert not Model(tmp_path / "run" / "model.onnx", "cpu").weighted
+    assert not any(name.startswith("wels.weights") for name in weights(tmp_path / "run", 0))
+    assert any(name.startswith("wels.weights") for name in weights(attentive, 1))
 
 
 def test_fine_tuned_networks_have_the_mean(small_manifest: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from tests.training.conftest import SMALL, begin, cascade, metrics, weights
+from tests.training.conftest import SMALL, begun, cascade, metrics, weights
 from training import experiments
 from training.deadline import Deadline, Stopped
 from training.experiments import arguments, flags, merged
@@ -23,7 +23,6 @@ from training.options import stages_of, teachers_of
 from training.preset import PRESETS, PresetError, load, presets
 from training.processes import Processes
 from training.reuse import reuse, shared
-from training.run import Run
 from training.secost import main
 from training.supervision import LABELS
 
@@ -149,13 +148,6 @@ def test_networks_that_runs_have_in_common_are_trained_once(run: Path, small_man
     cascade(directory)
     assert len(metrics(directory, 2)) == 3
     assert reuse(begun(small_manifest, tmp_path / "other", "--stages", "1", "--seed", "1"), run.parent) == []
-
-
-def begun(manifest: Path, directory: Path, *arguments: str) -> Run:
-    """A run that has trained nothing."""
-    begin(manifest, directory, *arguments)
-    (directory / "generation-0" / "checkpoint.pt").unlink()
-    return Run.open(directory)
 
 
 def test_experiments_run_what_is_not_finished(run: Path, small_manifest: Path, tmp_path: Path) -> None:

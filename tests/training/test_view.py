@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from torch import Tensor, nn
 
 from sedkit.errors import OutputError
-from tests.training.conftest import SMALL, begin, cascade, metrics, train, weights
+from tests.training.conftest import SMALL, begin, begun, cascade, metrics, weights
 from tests.training.test_faults import room_for
 from training.clips import Clips
 from training.generations import trained_network
@@ -101,11 +101,11 @@ def test_the_objective_asks_of_the_mixture_as_it_is_before_the_masks() -> None:
 
 
 def test_a_cascade_on_views_resumes_to_the_same_networks(small_manifest: Path, tmp_path: Path) -> None:
-    command = ("--manifest", small_manifest, "--stages", "1", "--width", "0.0625", "--crop", "1", "--batch-size", "8")
-    options = ("--epochs", "3", "--device", "cpu", "--mixed", "1", "--teachers-hear", "view", "--validate-every", "2")
-    train(*command, *options, "--run", tmp_path / "whole", "--stop-after", "1h")
-    train(*command, *options, "--run", tmp_path / "cut", "--stop-after", "0s")
-    cascade(tmp_path / "cut")
+    options = ("--stages", "1", "--mixed", "1", "--teachers-hear", "view", "--validate-every", "2")
+    begun(small_manifest, tmp_path / "whole", *options)
+    begin(small_manifest, tmp_path / "cut", *options)
+    for name in ("whole", "cut"):
+        cascade(tmp_path / name)
     whole, cut = (weights(tmp_path / name, 1) for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
     assert len(metrics(tmp_path / "whole", 1)) == 3
@@ -121,9 +121,9 @@ def test_of_views_that_come_again_teachers_are_asked_once(
     asked = []
     said = Trainer.said
     monkeypatch.setattr(Trainer, "said", lambda self, part: asked.append(len(part.rows)) or said(self, part))
-    train(
-        "--manifest", small_manifest, "--run", tmp_path / "whole", *SMALL, *options, "--views", "2", "--accumulate", "2"
-    )
+    begun(small_manifest, tmp_path / "whole", *options, "--views", "2", "--accumulate", "2")
+    asked.clear()
+    cascade(tmp_path / "whole", accumulate=2)
     assert asked == [4] * 2 * 3 * 2  # clips of a part; parts, batches, views
     assert not (tmp_path / "whole" / "generation-0" / "views.f16").exists()
     begin(small_manifest, tmp_path / "cut", *options, "--views", "2", "--accumulate", "2")
