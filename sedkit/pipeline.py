@@ -322,4 +322,6 @@ def _pieces(recording: _Recording[Result], source: Source) -> Generator[_Piece[R
         for number, (samples, kept) in enumerate(pieces(stream)):
             padded = np.zeros(padded_samples(len(samples)), np.float32)
             padded[: len(samples)] = samples
+            with recording.adding:
+                recording.view.listen(samples, kept)
             yield _Piece(recording, number, padded, kept, stream.duration, last=kept.stop is None)

@@ -16,7 +16,7 @@ from sedkit.contract import Contract, Label
 from sedkit.errors import ArgumentError
 from sedkit.geometry import SAMPLE_RATE
 from sedkit.installed import Precision, find_model
-from sedkit.model import Model
+from sedkit.model import Model, pieces
 from sedkit.results import Event, Second, Tagging, Timeline
 from sedkit.session import Device
 from sedkit.timeline import Resolution, check_resolution
@@ -155,7 +155,7 @@ class Tagger:
 
         Cells and events are those of :meth:`timeline` of the whole, but come as soon as all the sound that they depend
         on has: a cell at most 1.12 s after it ends (with the default resolution, 2.12 s after it begins), an event
-        at most 1.28 s after it ends. Every block is worked on at once; the length of a block comes on top.
+        at most 1.92 s after it ends. Every block is worked on at once; the length of a block comes on top.
 
         Parameters
         ----------
@@ -238,14 +238,16 @@ class Tagger:
         self, live: LiveTimeline, blocks: Iterable[NDArray[Any]], sample_rate: float, name: str
     ) -> Iterator[Second | Event]:
         with open_blocks(blocks, sample_rate, name) as stream:
-            for scores in self.model.segments(stream, prompt=True):
-                yield from live.add(scores, stream.duration).in_order()
+            for samples, kept in pieces(stream, prompt=True):
+                live.listen(samples, kept)
+                yield from live.add(self.model.batch(samples[None])[0, kept], stream.duration).in_order()
         yield from live.finish(stream.duration).in_order()
 
     def _analyse(self, view: View[Result], source: Source, sample_rate: float | None) -> Result:
         with open_audio(source, sample_rate) as stream:
-            for scores in self.model.segments(stream):
-                view.add(scores)
+            for samples, kept in pieces(stream):
+                view.listen(samples, kept)
+                view.add(self.model.batch(samples[None])[0, kept])
         return view.finish(stream.name, stream.duration)
 
     def _timeline_arguments(

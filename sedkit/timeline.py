@@ -17,16 +17,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sedkit.errors import ArgumentError
-from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP, SEGMENT_SPAN
+from sedkit.geometry import HOP, SAMPLE_RATE, SEGMENT_HOP, SEGMENT_SPAN
 
 Resolution: TypeAlias = float | Literal["native"]
 
+FRAME = HOP / SAMPLE_RATE  # seconds
 STEP = SEGMENT_HOP / SAMPLE_RATE  # seconds between segments
 CENTRE = SEGMENT_SPAN / 2 / SAMPLE_RATE  # of segment 0, in seconds
 FIRST_TILE = (
     SEGMENT_SPAN - SEGMENT_HOP
 ) // 2  # samples: where the tile of segment 0 would begin, did it not reach back
 FINEST = 0.01  # seconds, of a cell
+SHORTEST = 0.1  # seconds, of an event whose ends are not those of tiles
 SUSTAIN = 0.05  # a sound is followed as long as its scores are at or above this share of the threshold
 EPSILON = 1e-6  # seconds; times closer than this are one
 CLOCKS = 1e-3  # seconds by which the clocks of a recording and of its 16 kHz samples may differ
@@ -43,8 +45,8 @@ class Cells(NamedTuple):
 class Run:
     """A maximal run of tiles in which one class stays at or above SUSTAIN of its threshold, and reaches it.
 
-    ``onset`` and ``offset`` in seconds, without the run's outermost tiles, but always with its highest; ``column``, the
-    class; ``score``, the highest.
+    ``onset`` and ``offset`` in seconds, where the level changes most near the ends of the run without its outermost
+    tiles, but always with its highest; ``column``, the class; ``score``, the highest.
     """
 
     onset: float
@@ -162,20 +164,37 @@ class Runs:
         self.first = np.zeros(len(self.thresholds), np.int64)  # segment of that run
         self.highest = np.zeros(len(self.thresholds), np.int64)  # the first of its segments that has the highest score
         self.score = np.zeros(len(self.thresholds), np.float32)
+        self.rise = np.zeros((2, len(self.thresholds)), np.int64)  # at the first segment, and at the one after it
+        self.fall = [0, 0]  # at the last segment, and at the next
+        self.offset = np.zeros(len(self.thresholds))  # of the event before, in seconds
 
-    def add(self, scores: NDArray[np.float32]) -> list[Run]:
-        """The events that end within the next segments, [k, classes]: by offset, then by class."""
-        return [run for row in scores for run in self._step(row)]
+    def add(self, scores: NDArray[np.float32], edges: NDArray[np.int64]) -> list[Run]:
+        """The events that end within the next segments, [k, classes]: as their runs end, then by offset and by class.
 
-    def finish(self, duration: float) -> list[Run]:
-        """The events that last to the end of the recording, at `duration` seconds."""
+        Parameters
+        ----------
+        edges : at which their tiles begin, [k, 2] (:func:`sedkit.edges.tile_edges`).
+        """
+        return [run for row, (rise, fall) in zip(scores, edges, strict=True) for run in self._step(row, rise, fall)]
+
+    def finish(self, duration: float, fall: int) -> list[Run]:
+        """The events that last to the last tile of a recording of `duration` seconds, or to its end.
+
+        Parameters
+        ----------
+        fall : how far from there, of the last of the edges.
+        """
+        self.fall = [self.fall[1], fall]
         return self._end(self.present, duration)
 
-    def _step(self, row: NDArray[np.float32]) -> list[Run]:
+    def _step(self, row: NDArray[np.float32], rise: int, fall: int) -> list[Run]:
+        self.fall = [self.fall[1], fall]
         present = row >= self.sustaining
         ended = self._end(self.present & ~present)
         begun = present & ~self.present
         self.first[begun] = self.segments
+        self.rise[0, begun] = rise
+        self.rise[1, self.first == self.segments - 1] = rise
         self.highest[begun | (present & (row > self.score))] = self.segments
         self.score = np.where(present, np.maximum(self.score, row), 0)
         self.present = present
@@ -187,8 +206,14 @@ class Runs:
         found = []
         for column in np.flatnonzero(columns & (self.score >= self.thresholds)).tolist():
             first, highest = int(self.first[column]), int(self.highest[column])
-            onset = _tile_start(min(first + 1 if first else 0, highest))
-            offset = _tile_start(max(self.segments - 1, highest + 1)) if duration is None else duration
+            begin = min(first + 1 if first else 0, highest)
+            end = max(self.segments - 1, highest + 1) if duration is None else self.segments
+            tiles = _tile_start(begin), _tile_start(end) if duration is None else duration
+            onset = max(_moved(tiles[0], self.rise[begin - first, column]), float(self.offset[column]))
+            offset = _moved(tiles[1], self.fall[end - self.segments + 1])
+            if offset - onset < SHORTEST:
+                onset, offset = tiles
+            self.offset[column] = offset
             found.append(Run(onset, offset, column, float(self.score[column])))
         return sorted(found, key=lambda run: run.offset)
 
@@ -210,6 +235,10 @@ def check_resolution(resolution: Resolution) -> Resolution:
 
 def _tile_start(segment: int) -> float:
     return (FIRST_TILE + SEGMENT_HOP * segment) / SAMPLE_RATE if segment else 0.0
+
+
+def _moved(edge: float, frames: int) -> float:
+    return round(edge + int(frames) * FRAME, 6) if frames else edge
 
 
 def _centred_before(times: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """Views of segment scores: what a recording's scores are turned into, while they come.
 
-A view belongs to one recording. It is handed the recording's segment scores in order, in chunks of any
-length, and at the end makes its result: the tags of the whole, or the timeline.
+A view belongs to one recording. It is handed the recording's pieces and their segment scores in order, the scores in
+chunks of any length, and at the end makes its result: the tags of the whole, or the timeline.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sedkit.calibration import Calibration
 from sedkit.contract import Label
+from sedkit.edges import tile_edges
 from sedkit.results import Event, Second, Tag, Tagging, Timeline
 from sedkit.timeline import Cells, Grid, Resolution, Run, Runs
 
@@ -24,6 +25,9 @@ LEAST = 1e-30  # of the sum of weights, which is 0 if nothing is heard
 
 class View(Protocol[Result]):
     """What :func:`sedkit.pipeline.analyse` and :class:`sedkit.tagger.Tagger` feed."""
+
+    def listen(self, samples: NDArray[np.float32], kept: slice) -> None:
+        """The next piece of the recording (sedkit.model.pieces), before the scores of its segments are added."""
 
     def add(self, scores: NDArray[np.float32]) -> None:
         """The next scores, [k, classes] of all of the model's classes, with or without weights; k may be 0."""
@@ -64,6 +68,9 @@ class TagsView:
         self.thresholds, self.calibration = thresholds, calibration
         self.rows: NDArray[np.float32] | None = None  # scores and weights of the latest segments, less than a span
         self.highest: NDArray[np.float64] | None = None  # of the means of whole spans
+
+    def listen(self, samples: NDArray[np.float32], kept: slice) -> None:
+        """Tags need the scores alone."""
 
     def add(self, scores: NDArray[np.float32]) -> None:
         heard = scores[scores.any(axis=1)]  # a silent segment scores 0 for every class
@@ -129,6 +136,9 @@ class TimelineView:
         self.events: list[Event] = []
         self.scores: list[NDArray[np.float32]] | None = [] if scores else None
 
+    def listen(self, samples: NDArray[np.float32], kept: slice) -> None:
+        self.live.listen(samples, kept)
+
     def add(self, scores: NDArray[np.float32]) -> None:
         self._keep(*self.live.add(scores))
 
@@ -159,6 +169,11 @@ class LiveTimeline:
     ) -> None:
         self.labels, self.columns, self.thresholds = tuple(labels), columns, thresholds
         self.grid, self.runs = Grid(resolution, len(columns)), Runs(thresholds)
+        self.edges = np.zeros((0, 2), np.int64)  # of tiles whose scores are still to come
+
+    def listen(self, samples: NDArray[np.float32], kept: slice) -> None:
+        """The next piece of the recording; see :class:`View`."""
+        self.edges = np.concatenate([self.edges, tile_edges(samples)[kept]])
 
     def add(self, scores: NDArray[np.float32], lasting: float = 0.0) -> Growth:
         """What becomes certain with the next scores, [k, classes] of all of the model's classes.
@@ -167,12 +182,14 @@ class LiveTimeline:
         ----------
         lasting : seconds that the recording is known to last; see :meth:`sedkit.timeline.Grid.add`.
         """
-        chosen = scores[:, self.columns]
-        return self._growth(self.grid.add(chosen, lasting), self.runs.add(chosen))
+        chosen, edges = scores[:, self.columns], self.edges[: len(scores)]
+        self.edges = self.edges[len(scores) :]
+        return self._growth(self.grid.add(chosen, lasting), self.runs.add(chosen, edges))
 
     def finish(self, duration: float) -> Growth:
         """The rest: the last cells, and the events that end with the recording."""
-        return self._growth(self.grid.finish(duration), self.runs.finish(duration))
+        fall = int(self.edges[-1, 1]) if len(self.edges) else 0  # there are none of what was never heard
+        return self._growth(self.grid.finish(duration), self.runs.finish(duration, fall))
 
     def _growth(self, cells: Cells, runs: list[Run]) -> Growth:
         edges = cells.edges.tolist()

@@ -271,6 +271,9 @@ class SegmentScores:
         self.classes = classes
         self.parts: list[Scores] = []
 
+    def listen(self, samples: Scores, kept: slice) -> None:
+        """The scores are enough."""
+
     def add(self, scores: Scores) -> None:
         self.parts.append(scores[:, : self.classes])
 

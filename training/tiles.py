@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP, SEGMENT_SPAN
-from sedkit.timeline import SUSTAIN
+from sedkit.timeline import FRAME, SHORTEST, SUSTAIN
 from training.reliability import f1_scores
 
 Events = list[tuple[float, float, int]]  # onset and offset in seconds, class
@@ -24,8 +24,7 @@ def tile_targets(events: Events, segments: int, seconds: float, classes: int) ->
 
     That is, in half of the tile, or for half of the event where that is shorter.
     """
-    starts = (SEGMENT_SPAN / 2 + SEGMENT_HOP * (np.arange(segments + 1) - 0.5)) / SAMPLE_RATE
-    starts[0], starts[-1] = 0, seconds
+    starts = _between(segments, seconds)
     targets = np.zeros((segments, classes), np.float32)
     for onset, offset, column in events:
         shared = np.minimum(starts[1:], offset) - np.maximum(starts[:-1], onset)
@@ -54,13 +53,44 @@ def in_events(scores: NDArray[np.floating], thresholds: NDArray[np.floating]) ->
     return inside & ~outermost
 
 
-def event_scores(scores: NDArray[np.floating]) -> NDArray[np.float32]:
-    """The highest of ``LEVELS`` at which each tile of a recording lies in an event, or 0; both [segments, classes].
+def event_scores(
+    scores: NDArray[np.floating], edges: NDArray[np.int64], seconds: float
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """The highest of ``LEVELS`` at which each moment of a recording lies in an event, or 0.
 
     What reaches a threshold then are the events that a timeline has at that threshold.
+
+    Parameters
+    ----------
+    scores : [segments, classes].
+    edges : [segments + 1, 2], :func:`sedkit.edges.tile_edges`.
+    seconds : of the recording.
+
+    Returns
+    -------
+    The moments' edges, [n + 1] in seconds, and their scores, [n, classes].
     """
-    inside = in_events(scores[None], LEVELS[:, None, None])
-    return (inside * LEVELS[:, None, None]).max(axis=0).astype(np.float32)
+    inside = in_events(scores[None], LEVELS[:, None, None]).transpose(0, 2, 1)
+    beside = np.pad(inside, ((0, 0), (0, 0), (1, 1)))
+    level, column, begin = np.nonzero(beside[..., 1:] & ~beside[..., :-1])
+    end = np.nonzero(beside[..., :-1] & ~beside[..., 1:])[2]
+    tiles = _between(len(scores), seconds)
+    rise, fall = (tiles[:, None] + edges * FRAME).T
+    short = fall[end] - rise[begin] < SHORTEST
+    onsets, offsets = (np.where(short, tiles[at], times[at]) for at, times in ((begin, rise), (end, fall)))
+    moments, places = np.unique(np.concatenate([onsets, offsets, [0, seconds]]), return_inverse=True)
+    events = np.zeros((len(LEVELS), scores.shape[1], len(moments)), np.int8)
+    np.add.at(events, (level, column, places[: len(level)]), 1)
+    np.add.at(events, (level, column, places[len(level) : 2 * len(level)]), -1)
+    heard = (events.cumsum(axis=2, dtype=np.int8) > 0) * LEVELS[:, None, None]
+    return moments, heard.max(axis=0)[:, :-1].T.astype(np.float32)
+
+
+def _between(segments: int, seconds: float) -> NDArray[np.float64]:
+    """Where tiles begin and end, [segments + 1] in seconds."""
+    starts = (SEGMENT_SPAN / 2 + SEGMENT_HOP * (np.arange(segments + 1) - 0.5)) / SAMPLE_RATE
+    starts[0], starts[-1] = 0, seconds
+    return starts
 
 
 def best_thresholds(

@@ -94,7 +94,7 @@ def command(ctx: click.Context, /, source: str | None, list_them: bool, **settin
     'sedkit[listen]'.
 
     A terminal shows a timeline that rolls by. For programs, --format jsonl writes an object a line, each as soon as it
-    is certain: cells of the timeline 2.2 s after they begin, events 1.6 s after they end (docs/timeline.md). Ctrl-C
+    is certain: cells of the timeline 2.2 s after they begin, events 2 s after they end (docs/timeline.md). Ctrl-C
     ends it.
 
     \b

@@ -111,6 +111,9 @@ class Watched(Generic[Result]):
         self.view, self.heard = view, heard
         self.seconds = 0.0
 
+    def listen(self, samples: NDArray[np.float32], kept: slice) -> None:
+        self.view.listen(samples, kept)
+
     def add(self, scores: NDArray[np.float32]) -> None:
         from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP
 

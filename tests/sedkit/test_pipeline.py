@@ -24,6 +24,7 @@ from sedkit.audio import open_audio
 from sedkit.begun import Begun
 from sedkit.cli import batch
 from sedkit.errors import AudioError, ModelError, SedkitError
+from sedkit.geometry import segment_count
 from sedkit.model import BLOCK, Model
 from sedkit.pipeline import analyse
 from sedkit.tagger import Tagger
@@ -52,11 +53,16 @@ class Raw:
 
     def __init__(self) -> None:
         self.chunks: list[NDArray[np.float32]] = []
+        self.listened = 0  # segments
+
+    def listen(self, samples: NDArray[np.float32], kept: slice) -> None:
+        self.listened += len(range(segment_count(len(samples)))[kept])
 
     def add(self, scores: NDArray[np.float32]) -> None:
         self.chunks.append(scores.copy())
 
     def finish(self, file: str, duration: float) -> NDArray[np.float32]:
+        assert self.listened == sum(map(len, self.chunks))
         return np.concatenate(self.chunks)
 
 

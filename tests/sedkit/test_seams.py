@@ -191,7 +191,7 @@ def test_cells_and_events_keep_the_stated_latency(tagger, rate):
         if isinstance(found, Second):
             assert heard <= found.start + 2.12 + margin
         else:
-            assert heard <= found.offset + 1.6 + margin
+            assert heard <= found.offset + 1.92 + margin
 
 
 def test_misuse_of_a_stream_is_told_at_once(tagger):

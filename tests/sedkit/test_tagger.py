@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 import sedkit
+from sedkit.edges import tile_edges
 from sedkit.errors import ArgumentError, AudioError, ModelError
 from sedkit.geometry import segment_count
 from sedkit.timeline import Runs
@@ -69,7 +70,8 @@ def test_timeline_uses_the_models_own_thresholds(tagger, outputs):
     found = [{tag.label for tag in second.tags} for second in timeline.seconds]
     assert found == [{LABELS[i].name for i in np.flatnonzero(row)} for row in active]
     runs = Runs(THRESHOLDS)
-    expected = runs.add(outputs["segments"]) + runs.finish(timeline.duration)
+    edges = tile_edges(SOUND)
+    expected = runs.add(outputs["segments"], edges[:-1]) + runs.finish(timeline.duration, edges[-1, 1])
     assert len(expected) > 3
     assert {(event.onset, event.offset, event.label) for event in timeline.events} == {
         (run.onset, run.offset, LABELS[run.column].name) for run in expected

@@ -38,10 +38,16 @@ def grid(scores: np.ndarray, duration: float, resolution, cuts: list[int] = [], 
     return Cells(edges, np.concatenate([part.scores for part in parts]))
 
 
-def find_runs(scores: np.ndarray, threshold, duration: float, cuts: list[int] = []) -> list[Run]:  # noqa: B006
-    runs = Runs(np.broadcast_to(threshold, scores.shape[1:]))
-    found = [run for chunk in chunked(scores, cuts) for run in runs.add(chunk)]
-    return sorted(found + runs.finish(duration), key=lambda run: (run.column, run.onset))
+def unmoved(scores: np.ndarray) -> np.ndarray:
+    """Edges of tiles beside which nothing changes."""
+    return np.zeros((len(scores) + 1, 2), np.int64)
+
+
+def find_runs(scores: np.ndarray, threshold, duration: float, cuts: list[int] = [], edges=None) -> list[Run]:  # noqa: B006
+    runs, edges = Runs(np.broadcast_to(threshold, scores.shape[1:])), unmoved(scores) if edges is None else edges
+    parts = zip(chunked(scores, cuts), chunked(edges[:-1], cuts), strict=True)
+    found = [run for part in parts for run in runs.add(*part)]
+    return sorted(found + runs.finish(duration, edges[-1, 1]), key=lambda run: (run.column, run.onset))
 
 
 def by_the_book(scores: np.ndarray, duration: float, resolution) -> Cells:
@@ -176,7 +182,41 @@ def test_an_event_holds_its_highest_tile_even_where_that_is_an_outermost_one(sco
 
 def test_events_that_end_with_one_segment_come_by_offset():
     scores = np.array([[0, 0], [0.9, 0.9], [0.4, 0.95], [0, 0]], np.float32)
-    assert [(run.offset, run.column) for run in Runs([0.5, 0.5]).add(scores[:, ::-1])] == [(0.96, 1), (1.28, 0)]
+    assert [(run.offset, run.column) for run in Runs([0.5, 0.5]).add(scores[:, ::-1], unmoved(scores)[1:])] == [
+        (0.96, 1),
+        (1.28, 0),
+    ]
+
+
+@pytest.mark.parametrize("cuts", [[], [3], [4], [2, 3, 4, 5]])
+@pytest.mark.parametrize(
+    ("scores", "onset", "offset"),
+    [
+        ((0, 0, 0.2, 0.8, 0.2, 0, 0), 1.28 + 0.03, 1.6 + 0.14),  # tile 3, which ends where tile 4 begins
+        ((0, 0, 0.8, 0.2, 0.2, 0, 0), 0.96 + 0.02, 1.6 + 0.14),
+        ((0, 0, 0.2, 0.2, 0.8, 0, 0), 1.28 + 0.03, 1.92 + 0.15),
+        ((0.8, 0.2, 0.2, 0, 0, 0, 0), 0.2, 0.96 + 0.12),
+        ((0, 0, 0, 0, 0.2, 0.8, 0.8), 1.92 + 0.05, 2.6 - 0.3),
+    ],
+)
+def test_events_begin_and_end_where_the_level_changes_near_their_tiles(scores, onset, offset, cuts):
+    edges = np.array([[20, 0], *([tile, tile + 10] for tile in range(1, 7)), [0, -30]])  # frames
+    (run,) = find_runs(column(*scores), 0.5, 2.6, cuts, edges)
+    assert (run.onset, run.offset) == (pytest.approx(onset), pytest.approx(offset))
+
+
+def test_what_would_leave_next_to_nothing_of_an_event_does_not_count():
+    scores, edges = column(0, 0, 0.2, 0.8, 0.2, 0), np.zeros((7, 2), np.int64)
+    edges[3, 0], edges[4, 1] = 10, -12
+    assert find_runs(scores, 0.5, 2.3, edges=edges)[0].onset == pytest.approx(1.38)
+    edges[3, 0] = 11  # 0.09 s are left
+    assert find_runs(scores, 0.5, 2.3, edges=edges) == [Run(1.28, 1.6, 0, pytest.approx(0.8))]
+
+
+def test_events_of_a_class_do_not_overlap():
+    scores, edges = column(0, 0, 0, 0.8, 0, 0.8, 0, 0), np.zeros((9, 2), np.int64)
+    edges[4, 1], edges[5, 0] = 32, -30
+    assert [(run.onset, run.offset) for run in find_runs(scores, 0.5, 2.9, edges=edges)] == [(1.28, 1.92), (1.92, 2.24)]
 
 
 def test_a_recording_shorter_than_a_segment_has_one_tile():
@@ -191,9 +231,9 @@ def test_thresholds_can_differ_by_class():
 
 def test_events_come_with_the_segment_that_ends_them():
     runs = Runs([0.5])
-    assert runs.add(column(0.02, 0.9, 0.8)) == []
-    assert runs.add(column(0.02, 0.6)) == [Run(0.64, 0.96, 0, pytest.approx(0.9))]
-    assert runs.finish(2.3) == [Run(1.6, 2.3, 0, pytest.approx(0.6))]
+    assert runs.add(column(0.02, 0.9, 0.8), np.zeros((3, 2), np.int64)) == []
+    assert runs.add(column(0.02, 0.6), np.zeros((2, 2), np.int64)) == [Run(0.64, 0.96, 0, pytest.approx(0.9))]
+    assert runs.finish(2.3, 0) == [Run(1.6, 2.3, 0, pytest.approx(0.6))]
 
 
 @settings(max_examples=100, deadline=None)

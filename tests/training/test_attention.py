@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from sedkit.cli import describe
 from sedkit.contract import Contract, Label, metadata_of
+from sedkit.edges import tile_edges
 from sedkit.model import Model
 from sedkit.tagger import Tagger
 from tests.conftest import make_sound
@@ -144,5 +145,8 @@ def test_its_tags_are_evaluated_as_sedkit_gives_them(varied: tuple[Path, Network
     heard = sedkit_model(tagger, tagger.labels)(sound)
     tags = {tag.label: tag.score for tag in tagger.tag(sound).tags}
     np.testing.assert_allclose(heard.tags, [tags[label.name] for label in tagger.labels], atol=1e-6)
-    scores = tagger.timeline(sound, resolution="native").scores
-    np.testing.assert_array_equal(heard.scores, event_scores(scores))
+    edges, scores = event_scores(
+        tagger.timeline(sound, resolution="native").scores, tile_edges(make_sound(9, seed=2)), 9
+    )
+    np.testing.assert_array_equal(heard.edges, edges)
+    np.testing.assert_array_equal(heard.scores, scores)

@@ -26,7 +26,7 @@ def test_tiles_in_events_are_those_of_the_timeline(segments: int):
     expected = np.zeros(scores.shape, bool)
     for recording, rows in enumerate(scores):
         runs = Runs(thresholds)
-        for run in runs.add(rows) + runs.finish(duration):
+        for run in runs.add(rows, np.zeros((segments, 2), np.int64)) + runs.finish(duration, 0):
             expected[recording, (run.onset < middles) & (middles < run.offset), run.column] = True
     np.testing.assert_array_equal(in_events(scores, thresholds), expected)
     lone = (
@@ -38,12 +38,19 @@ def test_tiles_in_events_are_those_of_the_timeline(segments: int):
 def test_what_reaches_a_threshold_are_the_events_at_that_threshold():
     random = np.random.default_rng(0)
     scores = np.convolve(random.random(200) ** 8, [0.2, 0.8, 1, 0.8, 0.2], "same")[:, None].clip(0, 1)
-    made = event_scores(scores)
+    edges, seconds = random.integers(-16, 17, (201, 2)), 64.55
+    edges[0], edges[-1] = 20, -20
+    moments, made = event_scores(scores, edges, seconds)
+    assert (moments[0], moments[-1], len(moments)) == (0, seconds, len(made) + 1)
+    middles, lengths = (moments[:-1] + moments[1:]) / 2, np.diff(moments)
     for threshold in (0.1, 0.3, 0.8):
-        events = in_events(scores[None], np.array([threshold]))[0]
-        assert not (events & (made < threshold - 0.011)).any()
-        assert (events != (made >= threshold)).mean() < 0.05
-    assert event_scores(np.zeros((3, 2))).max() == 0
+        runs = Runs([threshold])
+        inside = np.zeros(len(middles), bool)
+        for run in runs.add(scores, edges[:-1]) + runs.finish(seconds, edges[-1, 1]):
+            inside |= (run.onset < middles) & (middles < run.offset)
+        assert not (inside & (made[:, 0] < threshold - 0.011)).any()
+        assert lengths @ (inside != (made[:, 0] >= threshold)) < 0.05 * seconds
+    assert event_scores(np.zeros((3, 2)), np.zeros((4, 2), np.int64), 1.6)[1].max() == 0
 
 
 def test_the_best_thresholds_are_those_of_the_best_events():

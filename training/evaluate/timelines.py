@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from sedkit.audio import open_audio
 from sedkit.contract import Label
+from sedkit.edges import tile_edges
 from sedkit.geometry import SAMPLE_RATE
 from sedkit.metrics import summary
+from sedkit.model import pieces
 from sedkit.tagger import Tagger
 from training.data.events import read_events
 from training.data.manifest import SPLITS, Manifest
@@ -168,19 +170,20 @@ def sedkit_model(tagger: Tagger, labels: Sequence[Label]) -> Callable[[Path], He
     thresholds = np.array(tagger.contract.thresholds)[columns]
 
     def hear(path: Path) -> Heard:
-        tagging, timed = tags_view(), timeline_view()
+        tagging, timed, edges = tags_view(), timeline_view(), []
         with open_audio(path) as stream:
-            for segments in tagger.model.segments(stream):
+            for samples, kept in pieces(stream):
+                segments = tagger.model.batch(samples[None])[0, kept]
+                edges.append(tile_edges(samples)[kept])
                 tagging.add(segments)
+                timed.listen(samples, kept)
                 timed.add(segments)
         timeline = timed.finish(str(path), stream.duration)
         tags = {tag.mid or tag.label: tag.score for tag in tagging.finish(str(path), stream.duration).tags}
         scored = np.array([tags[key] for key in keys], np.float32)
-        edges = np.array([*(cell.start for cell in timeline.seconds), timeline.duration])
         found = [(event.onset, event.offset, event.mid or event.label) for event in timeline.events]
         return Heard(
-            edges,
-            event_scores(timeline.scores[:, columns]),
+            *event_scores(timeline.scores[:, columns], np.concatenate(edges), timeline.duration),
             [(onset, offset, wanted[key]) for onset, offset, key in found if key in wanted],
             scored,
             scored >= thresholds,
