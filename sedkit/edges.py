@@ -13,7 +13,7 @@ from sedkit.geometry import HOP, SPAN_FRAMES, STEP_FRAMES, segment_count
 
 REACH = STEP_FRAMES  # frames before and after a change that are compared, and the furthest from a tile's start
 LEAST = 1.0  # dB, of a change
-CERTAIN = 6.0  # dB, of one beyond which there may be no recording
+QUIET = 6.0  # dB below what follows: all that is heard of a recording before its first sound
 UNITS = 100  # in one dB: levels are whole numbers, so that their sums are the same wherever a recording is cut
 FLOOR = 1e-9  # of a power: -90 dB
 WEIGHTS = np.arange(REACH, 0, -1)  # of the frames before and after, the nearest first
@@ -28,8 +28,9 @@ def tile_edges(samples: NDArray[np.float32]) -> NDArray[np.int64]:
     beyond. The level is in dB, the mean of that of the samples and that of their differences, in which high frequencies
     count more.
 
-    The start and the end of the recording are edges, too. What begins with the recording has no onset, and what is in
-    the first tile may have one anywhere in it: there a rise counts from 6 dB on, and in the last tile a fall.
+    The start and the end of the recording are edges, too. What is heard in the first tile may begin anywhere in it, or
+    with the recording: there a rise counts if nothing before it is within 6 dB of the loudest frame of the 0.32 s after
+    it, and likewise a fall in the last tile.
 
     Parameters
     ----------
@@ -41,16 +42,16 @@ def tile_edges(samples: NDArray[np.float32]) -> NDArray[np.int64]:
     between the tiles ``k - 1`` and ``k``. As in the whole recording for those that lie 0.64 s or more after the
     beginning of the piece and before its end.
     """
-    changes = _changes(_levels(samples))
+    levels = _levels(samples)
+    changes = _changes(levels)
     segments, last = segment_count(len(samples)), len(changes) - 1
     starts = STEP_FRAMES * np.arange(1, segments) + (SPAN_FRAMES - STEP_FRAMES) // 2  # of tiles, but the first one
     padded = np.pad(changes, REACH)
     near = np.lib.stride_tricks.sliding_window_view(padded, 2 * REACH + 1)[starts]
     edges = np.zeros((segments + 1, 2), np.int64)
     edges[1:-1] = np.stack([_largest(near), _largest(-near)], axis=1)
-    first, final = changes[: [*starts, last][0] + 1], changes[[0, *starts][-1] :]
-    edges[0, 0] = first.argmax() if first.max() >= CERTAIN else 0
-    edges[-1, 1] = final.argmin() + 1 - len(final) if final.min() <= -CERTAIN else 0
+    edges[0, 0] = _out_of_quiet(levels, changes[: [*starts, last][0] + 1])
+    edges[-1, 1] = -_out_of_quiet(levels[::-1], -changes[[0, *starts][-1] :][::-1])
     return edges
 
 
@@ -86,3 +87,12 @@ def _largest(changes: NDArray[np.float64]) -> NDArray[np.int64]:
     place = (changes * NEARNESS).argmax(axis=1)
     enough = np.take_along_axis(changes, place[:, None], axis=1)[:, 0] >= LEAST
     return np.where(enough, place - REACH, 0)
+
+
+def _out_of_quiet(levels: NDArray[np.int64], changes: NDArray[np.float64]) -> int:
+    """Where the largest of the first changes is; 0 if it is too small, or there was something to hear before."""
+    place = int(changes.argmax())
+    if changes[place] < LEAST:
+        return 0
+    rise = levels[place : place + REACH].max() - levels[:place].max()
+    return place if rise >= QUIET * 2 * UNITS else 0

@@ -61,6 +61,13 @@ def test_what_is_in_the_first_tile_may_begin_within_it_and_in_the_last_may_end(s
     assert not tile_edges(burst(0.1, seconds - 0.15, seconds, behind=0.08))[[0, -1]].any()  # a change of 4 dB
 
 
+def test_what_begins_with_a_knock_begins_with_the_recording():
+    knocks = burst(0, 0.05, 6.0) + burst(0.3, 0.35, 6.0)
+    assert tile_edges(knocks)[0, 0] == 0
+    assert tile_edges(np.flip(knocks))[-1, 1] == 0
+    assert tile_edges(burst(0.01, 0.05, 6.0) / 10 + burst(0.3, 0.35, 6.0))[0, 0] == pytest.approx(30, abs=1)
+
+
 def test_nothing_changes_in_silence_nor_in_what_goes_on():
     assert not tile_edges(np.zeros(5 * SAMPLE_RATE, np.float32)).any()
     assert not tile_edges(burst(0, 6)).any()

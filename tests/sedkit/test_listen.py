@@ -118,9 +118,10 @@ def test_ctrl_c_closes_what_is_open(listening, number):
     assert live.end() == (0, "")
     end = of_type(records, "second")[-1]["end"]  # of what had been read
     assert 1.0 < end <= 4.0
+    close = pytest.approx(end, abs=0.96)  # where the last burst ends
     assert [(x["onset"], x["offset"], x["label"]) for x in of_type(records, "event")] == [
-        (0, end, "Dog"),
-        (0, end, "Siren"),
+        (0, close, "Dog"),
+        (0, close, "Siren"),
     ]
 
 
@@ -214,7 +215,7 @@ class TestMicrophone:
         records = [json.loads(line) for line in result.stdout.splitlines()]
         assert records[0]["source"] == "Test microphone"
         assert of_type(records, "second")[-1]["end"] == 3.0
-        assert [(x["onset"], x["offset"]) for x in of_type(records, "event")] == [(0.0, 3.0)]
+        assert [(x["onset"], x["offset"]) for x in of_type(records, "event")] == [(0.0, pytest.approx(3.0, abs=0.1))]
         assert len(of_type(records, "lost")) == 1
         assert "sound was lost at 0:00:0" in result.stderr
         assert "Test microphone: no more sound comes from this microphone" in result.stderr
