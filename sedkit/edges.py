@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from sedkit.geometry import HOP, SPAN_FRAMES, STEP_FRAMES, segment_count
 
-REACH = STEP_FRAMES  # frames before and after a change that are compared, and the furthest from a tile's start
-LEAST = 1.0  # dB, of a change
+AROUND = STEP_FRAMES  # frames before and after a change that are compared, and the furthest from a tile's start
+LEAST_CHANGE = 1.0  # dB
 QUIET = 6.0  # dB below what follows: all that is heard of a recording before its first sound
 UNITS = 100  # in one dB: levels are whole numbers, so that their sums are the same wherever a recording is cut
-FLOOR = 1e-9  # of a power: -90 dB
-WEIGHTS = np.arange(REACH, 0, -1)  # of the frames before and after, the nearest first
-NEARNESS = 2 * REACH - abs(np.arange(-REACH, REACH + 1))  # what a change counts for: half as much at REACH
+FLOOR = 1e-7  # of a power: -70 dB; what is below is silence, as for the model
+WEIGHTS = np.arange(AROUND, 0, -1)  # of the frames before and after, the nearest first
+NEARNESS = 2 * AROUND - abs(np.arange(-AROUND, AROUND + 1))  # what a change counts for: half as much at AROUND
 
 
 def tile_edges(samples: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -38,16 +38,16 @@ def tile_edges(samples: NDArray[np.float32]) -> NDArray[np.int64]:
 
     Returns
     -------
-    Frames of 10 ms, [K + 1, 2], rise and fall; 0 where the level changes by less than 1 dB. Row ``k`` is of the edge
-    between the tiles ``k - 1`` and ``k``. As in the whole recording for those that lie 0.64 s or more after the
-    beginning of the piece and before its end.
+    Frames of 10 ms, [K + 1, 2], rise and fall; 0 where that change is less than 1 dB. Row ``k`` is of the edge between
+    the tiles ``k - 1`` and ``k``. As in the whole recording for those that lie more than 0.64 s after the beginning of
+    the piece and before its end.
     """
     levels = _levels(samples)
     changes = _changes(levels)
     segments, last = segment_count(len(samples)), len(changes) - 1
     starts = STEP_FRAMES * np.arange(1, segments) + (SPAN_FRAMES - STEP_FRAMES) // 2  # of tiles, but the first one
-    padded = np.pad(changes, REACH)
-    near = np.lib.stride_tricks.sliding_window_view(padded, 2 * REACH + 1)[starts]
+    padded = np.pad(changes, AROUND)
+    near = np.lib.stride_tricks.sliding_window_view(padded, 2 * AROUND + 1)[starts]
     edges = np.zeros((segments + 1, 2), np.int64)
     edges[1:-1] = np.stack([_largest(near), _largest(-near)], axis=1)
     edges[0, 0] = _out_of_quiet(levels, changes[: [*starts, last][0] + 1])
@@ -76,7 +76,7 @@ def _changes(levels: NDArray[np.int64]) -> NDArray[np.float64]:
 def _following(levels: NDArray[np.int64]) -> NDArray[np.float64]:
     """Mean of the levels from each frame on, weighted by WEIGHTS, [frames + 1]; those that there are."""
     sums, weights = (
-        np.correlate(np.concatenate([values, np.zeros(REACH, np.int64)]), WEIGHTS, "valid")
+        np.correlate(np.concatenate([values, np.zeros(AROUND, np.int64)]), WEIGHTS, "valid")
         for values in (levels, np.ones_like(levels))
     )
     return np.asarray(sums / weights.clip(1))
@@ -85,14 +85,14 @@ def _following(levels: NDArray[np.int64]) -> NDArray[np.float64]:
 def _largest(changes: NDArray[np.float64]) -> NDArray[np.int64]:
     """Where the largest change is, seen from the middle of each row; 0 if it is too small."""
     place = (changes * NEARNESS).argmax(axis=1)
-    enough = np.take_along_axis(changes, place[:, None], axis=1)[:, 0] >= LEAST
-    return np.where(enough, place - REACH, 0)
+    enough = np.take_along_axis(changes, place[:, None], axis=1)[:, 0] >= LEAST_CHANGE
+    return np.where(enough, place - AROUND, 0)
 
 
 def _out_of_quiet(levels: NDArray[np.int64], changes: NDArray[np.float64]) -> int:
     """Where the largest of the first changes is; 0 if it is too small, or there was something to hear before."""
     place = int(changes.argmax())
-    if changes[place] < LEAST:
+    if changes[place] < LEAST_CHANGE:
         return 0
-    rise = levels[place : place + REACH].max() - levels[:place].max()
+    rise = levels[place : place + AROUND].max() - levels[:place].max()
     return place if rise >= QUIET * 2 * UNITS else 0

@@ -97,8 +97,13 @@ class Model:
         Scores in [0, 1], [k, classes], beside them the weights of a weighted model, [k, 2 classes] together; K in all,
         ``sedkit.geometry.segment_count`` of the samples.
         """
+        for _, _, scores in self.scored(blocks, prompt):
+            yield scores
+
+    def scored(self, blocks: Iterable[Scores], prompt: bool = False) -> Iterator[tuple[Scores, slice, Scores]]:
+        """The pieces (:func:`pieces`) of one recording, each with the scores of its segments, as :meth:`segments`."""
         for samples, kept in pieces(blocks, prompt):
-            yield self.batch(samples[None])[0, kept]
+            yield samples, kept, self.batch(samples[None])[0, kept]
 
     def batch(self, waveforms: Scores) -> Scores:
         """Segment scores of several recordings of one length, each the same as alone. Several threads may call it.

@@ -16,7 +16,7 @@ from sedkit.contract import Contract, Label
 from sedkit.errors import ArgumentError
 from sedkit.geometry import SAMPLE_RATE
 from sedkit.installed import Precision, find_model
-from sedkit.model import Model, pieces
+from sedkit.model import Model
 from sedkit.results import Event, Second, Tagging, Timeline
 from sedkit.session import Device
 from sedkit.timeline import Resolution, check_resolution
@@ -238,16 +238,16 @@ class Tagger:
         self, live: LiveTimeline, blocks: Iterable[NDArray[Any]], sample_rate: float, name: str
     ) -> Iterator[Second | Event]:
         with open_blocks(blocks, sample_rate, name) as stream:
-            for samples, kept in pieces(stream, prompt=True):
+            for samples, kept, scores in self.model.scored(stream, prompt=True):
                 live.listen(samples, kept)
-                yield from live.add(self.model.batch(samples[None])[0, kept], stream.duration).in_order()
+                yield from live.add(scores, stream.duration).in_order()
         yield from live.finish(stream.duration).in_order()
 
     def _analyse(self, view: View[Result], source: Source, sample_rate: float | None) -> Result:
         with open_audio(source, sample_rate) as stream:
-            for samples, kept in pieces(stream):
+            for samples, kept, scores in self.model.scored(stream):
                 view.listen(samples, kept)
-                view.add(self.model.batch(samples[None])[0, kept])
+                view.add(scores)
         return view.finish(stream.name, stream.duration)
 
     def _timeline_arguments(

@@ -182,7 +182,7 @@ class Runs:
 
         Parameters
         ----------
-        fall : how far from there, of the last of the edges.
+        fall : frames from there to where the level falls, the last of the edges.
         """
         self.fall = [self.fall[1], fall]
         return self._end(self.present, duration)
@@ -211,7 +211,7 @@ class Runs:
             tiles = _tile_start(begin), _tile_start(end) if duration is None else duration
             onset = max(_moved(tiles[0], self.rise[begin - first, column]), float(self.offset[column]))
             offset = _moved(tiles[1], self.fall[end - self.segments + 1])
-            if offset - onset < SHORTEST:
+            if offset - onset < SHORTEST - EPSILON:
                 onset, offset = tiles
             self.offset[column] = offset
             found.append(Run(onset, offset, column, float(self.score[column])))

@@ -188,8 +188,7 @@ class LiveTimeline:
 
     def finish(self, duration: float) -> Growth:
         """The rest: the last cells, and the events that end with the recording."""
-        fall = int(self.edges[-1, 1]) if len(self.edges) else 0  # there are none of what was never heard
-        return self._growth(self.grid.finish(duration), self.runs.finish(duration, fall))
+        return self._growth(self.grid.finish(duration), self.runs.finish(duration, int(self.edges[-1, 1])))
 
     def _growth(self, cells: Cells, runs: list[Run]) -> Growth:
         edges = cells.edges.tolist()
@@ -205,7 +204,7 @@ class LiveTimeline:
 
 
 class Growth(NamedTuple):
-    """Cells of the grid, in order; events, by the time at which they end; the scores of those cells, [n, classes]."""
+    """Cells of the grid, in order; events, as they become certain; the scores of those cells, [n, classes]."""
 
     seconds: list[Second]
     events: list[Event]

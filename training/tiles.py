@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP, SEGMENT_SPAN
-from sedkit.timeline import FRAME, SHORTEST, SUSTAIN
+from sedkit.timeline import EPSILON, FRAME, SHORTEST, SUSTAIN
 from training.reliability import f1_scores
 
 Events = list[tuple[float, float, int]]  # onset and offset in seconds, class
@@ -58,7 +58,7 @@ def event_scores(
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """The highest of ``LEVELS`` at which each moment of a recording lies in an event, or 0.
 
-    What reaches a threshold then are the events that a timeline has at that threshold.
+    What reaches a threshold then are the events that a timeline has at that threshold; but events that touch are one.
 
     Parameters
     ----------
@@ -76,9 +76,9 @@ def event_scores(
     end = np.nonzero(beside[..., :-1] & ~beside[..., 1:])[2]
     tiles = _between(len(scores), seconds)
     rise, fall = (tiles[:, None] + edges * FRAME).T
-    short = fall[end] - rise[begin] < SHORTEST
+    short = fall[end] - rise[begin] < SHORTEST - EPSILON
     onsets, offsets = (np.where(short, tiles[at], times[at]) for at, times in ((begin, rise), (end, fall)))
-    moments, places = np.unique(np.concatenate([onsets, offsets, [0, seconds]]), return_inverse=True)
+    moments, places = np.unique(np.round(np.concatenate([onsets, offsets, [0, seconds]]), 6), return_inverse=True)
     events = np.zeros((len(LEVELS), scores.shape[1], len(moments)), np.int8)
     np.add.at(events, (level, column, places[: len(level)]), 1)
     np.add.at(events, (level, column, places[len(level) : 2 * len(level)]), -1)

@@ -205,12 +205,17 @@ def test_events_begin_and_end_where_the_level_changes_near_their_tiles(scores, o
     assert (run.onset, run.offset) == (pytest.approx(onset), pytest.approx(offset))
 
 
-def test_what_would_leave_next_to_nothing_of_an_event_does_not_count():
-    scores, edges = column(0, 0, 0.2, 0.8, 0.2, 0), np.zeros((7, 2), np.int64)
-    edges[3, 0], edges[4, 1] = 10, -12
-    assert find_runs(scores, 0.5, 2.3, edges=edges)[0].onset == pytest.approx(1.38)
-    edges[3, 0] = 11  # 0.09 s are left
-    assert find_runs(scores, 0.5, 2.3, edges=edges) == [Run(1.28, 1.6, 0, pytest.approx(0.8))]
+@pytest.mark.parametrize("tile", range(3, 40))
+def test_what_would_leave_next_to_nothing_of_an_event_does_not_count(tile):
+    scores, edges = np.zeros((43, 1), np.float32), np.zeros((44, 2), np.int64)
+    scores[tile - 1 : tile + 2, 0] = 0.2, 0.8, 0.2
+    start = 0.32 * tile + 0.32
+    edges[tile, 0], edges[tile + 1, 1] = 10, -12  # 0.1 s are left
+    (run,) = find_runs(scores, 0.5, 14.2, edges=edges)
+    assert (run.onset, run.offset) == (pytest.approx(start + 0.1), pytest.approx(start + 0.2))
+    edges[tile, 0] = 11
+    (run,) = find_runs(scores, 0.5, 14.2, edges=edges)
+    assert (run.onset, run.offset) == (pytest.approx(start), pytest.approx(start + 0.32))
 
 
 def test_events_of_a_class_do_not_overlap():

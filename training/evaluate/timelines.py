@@ -17,7 +17,6 @@ from sedkit.contract import Label
 from sedkit.edges import tile_edges
 from sedkit.geometry import SAMPLE_RATE
 from sedkit.metrics import summary
-from sedkit.model import pieces
 from sedkit.tagger import Tagger
 from training.data.events import read_events
 from training.data.manifest import SPLITS, Manifest
@@ -172,8 +171,7 @@ def sedkit_model(tagger: Tagger, labels: Sequence[Label]) -> Callable[[Path], He
     def hear(path: Path) -> Heard:
         tagging, timed, edges = tags_view(), timeline_view(), []
         with open_audio(path) as stream:
-            for samples, kept in pieces(stream):
-                segments = tagger.model.batch(samples[None])[0, kept]
+            for samples, kept, segments in tagger.model.scored(stream):
                 edges.append(tile_edges(samples)[kept])
                 tagging.add(segments)
                 timed.listen(samples, kept)
