@@ -22,7 +22,7 @@ from sedkit.errors import SedkitError
 from sedkit.installed import DEFAULT, sibling
 from training import card, card_crossval
 from training.calibrate import rewrite
-from training.card_crossval import crossvalidated
+from training.card_crossval import CrossValidated, crossvalidated
 from training.card_lineage import earlier_runs
 from training.card_timelines import read_timelines, timelines_section, timelines_table
 from training.files import replacing, sha256
@@ -54,10 +54,10 @@ def main(run: Path, output: Path, readme: Path | None, crossval: Path | None, pe
     if peer and not crossval:
         raise click.UsageError("--peer is compared with a cross-validation; name that with --crossval")
     try:
-        written = publish(run, output, readme, crossval, peer, torch_device(device))
+        files = publish(run, output, readme, crossval, peer, torch_device(device))
     except SedkitError as error:
         raise click.ClickException(str(error)) from None
-    click.echo(", ".join(map(str, written)))
+    click.echo(", ".join(map(str, files)))
 
 
 def publish(
@@ -71,10 +71,34 @@ def publish(
         If the run is not finished, what was measured is of another model, or the cross-validation cannot be used; no
         file has changed then.
     """
-    model = run / "model.onnx"
+    opened, model = publishable(run), run / "model.onnx"
+    about = Contract.from_metadata(metadata_of(model))
+    prefix, name = ("", "README.md") if about.name == DEFAULT else (f"{about.name}-", f"{about.name}.md")
+    clips, diagram = f"{prefix}attribution.csv", f"{prefix}reliability.svg"
+    found = crossvalidated(crossval, opened, device, peer) if crossval else None
+    page, summary = written(opened, model, found, device, clips, diagram)
+    place = output / f"{about.name}.onnx"
+    put(model, place, card_crossval.metrics(found) if found else None)
+    attribution(opened, output / clips)
+    draw_reliability(about, output / diagram)
+    with replacing(output / name) as temporary:
+        temporary.write_text("\n".join(page) + "\n", "utf-8")
+    if readme:
+        insert(readme, summary)
+    return place, output / name, output / clips
+
+
+def publishable(run: Path) -> Run:
+    """The run, if a card can be made of it.
+
+    Raises
+    ------
+    SedkitError
+        If it is not finished, not of a WELS-Net, or nothing can be said of its clips.
+    """
     if fine_tuned(run):
         raise SedkitError(f"{run}: fine-tuned networks are not exported; train a WELS-Net with --teacher NAME={run}")
-    if not model.exists():
+    if not (run / "model.onnx").exists():
         raise SedkitError(f"{run}: the run is not finished; go on with python -m training.secost --resume {run}")
     opened = Run.open(run)
     for earlier in earlier_runs(read_config(run)):
@@ -85,52 +109,58 @@ def publish(
             )
     if not len(opened.manifest.indices("test")):
         raise SedkitError(f"{run}: no clips of the split 'test', and a card needs its figures")
-    generations = len(opened.supervision)
-    found = crossvalidated(crossval, opened, device, peer) if crossval else None
-    about = Contract.from_metadata(metadata_of(model))
-    heard_when = read_timelines(opened, model, about.name)
-    network = trained_network(opened, generations - 1, device)
-    rows = [read_generation(opened.generation(number)) for number in range(generations)]
-    test, int8 = card.heard(opened, network), sibling(model, "int8")
-    prefix, page = ("", "README.md") if about.name == DEFAULT else (f"{about.name}-", f"{about.name}.md")
-    clips, diagram = f"{prefix}attribution.csv", f"{prefix}reliability.svg"
+    return opened
+
+
+def written(
+    run: Run, model: Path, found: CrossValidated | None, device: torch.device, clips: str, diagram: str
+) -> tuple[list[str], list[str]]:
+    """The card, and the results in short, in lines.
+
+    Parameters
+    ----------
+    found : the cross-validation that is to lead the card.
+    clips, diagram : names of the files beside it, of the clips' authors and of the reliability.
+
+    Raises
+    ------
+    SedkitError
+        If what was measured is of another model.
+    """
+    about, count = Contract.from_metadata(metadata_of(model)), len(run.supervision)
+    heard_when = read_timelines(run, model, about.name)
+    network = trained_network(run, count - 1, device)
+    rows = [read_generation(run.generation(number)) for number in range(count)]
+    test, int8 = card.heard(run, network), sibling(model, "int8")
     of_itself = [
         *(card.int8_section(model, int8) if int8.exists() else []),
-        *([] if found else [*card.class_section(rows[-1]), *card.confusion_section(opened, test)]),
+        *([] if found else [*card.class_section(rows[-1]), *card.confusion_section(run, test)]),
         *card.calibration_section(about, diagram),
         *(timelines_section(heard_when) if heard_when else []),
         *card.nothing_section(model),
-        *card.robustness_section(run, model),
+        *card.robustness_section(run.directory, model),
     ]
-    if found:
-        lines = [
-            *card.opening(opened, about, model, network, clips, card.OWN),
-            *card_crossval.lead_section(found, opened),
-            *card_crossval.class_sections(found),
-            *card.data_section(opened),
-            *card.own_section(opened, rows, test),
+    beside = ["", *timelines_table(heard_when)] if heard_when else []
+    if not found:
+        page = [
+            *card.opening(run, about, model, network, clips, card.SAME),
+            *card.data_section(run),
+            *card.results_section(run, rows),
             *of_itself,
-            *card.rebuild_section(run, about, heard_when, card_crossval.commands(found), card_crossval.options(found)),
+            *card.rebuild_section(run.directory, about, heard_when),
         ]
-        summary = card_crossval.summary_section(found, opened, rows)
-    else:
-        lines = [
-            *card.opening(opened, about, model, network, clips, card.SAME),
-            *card.data_section(opened),
-            *card.results_section(opened, rows),
-            *of_itself,
-            *card.rebuild_section(run, about, heard_when),
-        ]
-        summary = card.summary_section(opened, rows, test)
-    place = output / f"{about.name}.onnx"
-    put(model, place, card_crossval.metrics(found) if found else None)
-    attribution(opened, output / clips)
-    draw_reliability(about, output / diagram)
-    with replacing(output / page) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", "utf-8")
-    if readme:
-        insert(readme, [*summary, *(["", *timelines_table(heard_when)] if heard_when else [])])
-    return place, output / page, output / clips
+        return page, [*card.summary_section(run, rows, test), *beside]
+    commands, options = card_crossval.commands(found), card_crossval.options(found)
+    page = [
+        *card.opening(run, about, model, network, clips, card.OWN),
+        *card_crossval.lead_section(found, run),
+        *card_crossval.class_sections(found),
+        *card.data_section(run),
+        *card.own_section(run, rows, test),
+        *of_itself,
+        *card.rebuild_section(run.directory, about, heard_when, commands, options),
+    ]
+    return page, [*card_crossval.summary_section(found, run, rows), *beside]
 
 
 def put(model: Path, place: Path, crossval: dict[str, float] | None) -> None:

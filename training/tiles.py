@@ -70,6 +70,19 @@ def event_scores(
     -------
     The moments' edges, [n + 1] in seconds, and their scores, [n, classes].
     """
+    level, column, onsets, offsets = _events_of_levels(scores, edges, seconds)
+    moments, places = np.unique(np.concatenate([onsets, offsets, [0, round(seconds, 6)]]), return_inverse=True)
+    begun = np.zeros((len(LEVELS), scores.shape[1], len(moments)), np.int8)
+    np.add.at(begun, (level, column, places[: len(level)]), 1)
+    np.add.at(begun, (level, column, places[len(level) : 2 * len(level)]), -1)
+    heard = (begun.cumsum(axis=2, dtype=np.int8) > 0) * LEVELS[:, None, None]
+    return moments, heard.max(axis=0)[:, :-1].T.astype(np.float32)
+
+
+def _events_of_levels(
+    scores: NDArray[np.floating], edges: NDArray[np.int64], seconds: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """The events at every one of ``LEVELS``: the level's place, class, onset and offset of each, [events]."""
     inside = in_events(scores[None], LEVELS[:, None, None]).transpose(0, 2, 1)
     beside = np.pad(inside, ((0, 0), (0, 0), (1, 1)))
     level, column, begin = np.nonzero(beside[..., 1:] & ~beside[..., :-1])
@@ -78,12 +91,7 @@ def event_scores(
     rise, fall = (tiles[:, None] + edges * FRAME).T
     short = fall[end] - rise[begin] < SHORTEST - EPSILON
     onsets, offsets = (np.where(short, tiles[at], times[at]) for at, times in ((begin, rise), (end, fall)))
-    moments, places = np.unique(np.round(np.concatenate([onsets, offsets, [0, seconds]]), 6), return_inverse=True)
-    events = np.zeros((len(LEVELS), scores.shape[1], len(moments)), np.int8)
-    np.add.at(events, (level, column, places[: len(level)]), 1)
-    np.add.at(events, (level, column, places[len(level) : 2 * len(level)]), -1)
-    heard = (events.cumsum(axis=2, dtype=np.int8) > 0) * LEVELS[:, None, None]
-    return moments, heard.max(axis=0)[:, :-1].T.astype(np.float32)
+    return level, column, onsets.round(6), offsets.round(6)
 
 
 def _between(segments: int, seconds: float) -> NDArray[np.float64]:
