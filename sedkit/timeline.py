@@ -29,7 +29,8 @@ FIRST_TILE = (
 ) // 2  # samples: where the tile of segment 0 would begin, did it not reach back
 FINEST = 0.01  # seconds, of a cell
 SHORTEST = 0.1  # seconds, of an event whose ends are not those of tiles
-SUSTAIN = 0.05  # a sound is followed as long as its scores are at or above this share of the threshold
+SUSTAIN = 0.03  # a sound is followed as long as its scores are at or above this share of the threshold
+HOLDING = SEGMENT_SPAN // SEGMENT_HOP  # segments that hold a moment, but for the first and the last of a recording
 EPSILON = 1e-6  # seconds; times closer than this are one
 CLOCKS = 1e-3  # seconds by which the clocks of a recording and of its 16 kHz samples may differ
 
@@ -43,10 +44,11 @@ class Cells(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A maximal run of tiles in which one class stays at or above SUSTAIN of its threshold, and reaches it.
+    """A maximal run of tiles in which one class stays at or above SUSTAIN of its threshold, and whose score reaches it.
 
     ``onset`` and ``offset`` in seconds, where the level changes most near the ends of the run without its outermost
-    tiles, but always with its highest; ``column``, the class; ``score``, the highest.
+    tiles, but always with its highest; ``column``, the class; ``score``, the mean of the HOLDING highest, with 0 for
+    those that a shorter run lacks, unless it lies at the start or the end of the recording.
     """
 
     onset: float
@@ -153,7 +155,7 @@ class Runs:
 
     Parameters
     ----------
-    thresholds : one a class, [classes]; an event reaches it.
+    thresholds : one a class, [classes]; the score of an event reaches it.
     """
 
     def __init__(self, thresholds: ArrayLike) -> None:
@@ -163,7 +165,7 @@ class Runs:
         self.present = np.zeros(len(self.thresholds), bool)  # whether a class is in a run
         self.first = np.zeros(len(self.thresholds), np.int64)  # segment of that run
         self.highest = np.zeros(len(self.thresholds), np.int64)  # the first of its segments that has the highest score
-        self.score = np.zeros(len(self.thresholds), np.float32)
+        self.top = np.zeros((HOLDING, len(self.thresholds)))  # its highest scores, in descending order
         self.rise = np.zeros((2, len(self.thresholds)), np.int64)  # at the first segment, and at the one after it
         self.fall = [0, 0]  # at the last segment, and at the next
         self.offset = np.zeros(len(self.thresholds))  # of the event before, in seconds
@@ -195,16 +197,17 @@ class Runs:
         self.first[begun] = self.segments
         self.rise[0, begun] = rise
         self.rise[1, self.first == self.segments - 1] = rise
-        self.highest[begun | (present & (row > self.score))] = self.segments
-        self.score = np.where(present, np.maximum(self.score, row), 0)
+        self.highest[begun | (present & (row > self.top[0]))] = self.segments
+        self.top = with_next(self.top * present, row * present)
         self.present = present
         self.segments += 1
         return ended
 
     def _end(self, columns: NDArray[np.bool_], duration: float | None = None) -> list[Run]:
         """The events of these classes, which end before the next segment, or with the recording."""
+        scores = run_scores(self.top, self.segments - self.first, (self.first == 0) | (duration is not None))
         found = []
-        for column in np.flatnonzero(columns & (self.score >= self.thresholds)).tolist():
+        for column in np.flatnonzero(columns & (scores >= self.thresholds)).tolist():
             first, highest = int(self.first[column]), int(self.highest[column])
             begin = min(first + 1 if first else 0, highest)
             end = max(self.segments - 1, highest + 1) if duration is None else self.segments
@@ -214,8 +217,31 @@ class Runs:
             if offset - onset < SHORTEST - EPSILON:
                 onset, offset = tiles
             self.offset[column] = offset
-            found.append(Run(onset, offset, column, float(self.score[column])))
+            found.append(Run(onset, offset, column, float(scores[column])))
         return sorted(found, key=lambda run: run.offset)
+
+
+def with_next(top: NDArray[np.float64], scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The highest scores so far, [HOLDING, ...] in descending order, with those of one segment more, [...]."""
+    made = []
+    for highest in top:
+        made.append(np.maximum(highest, scores))
+        scores = np.minimum(highest, scores)
+    return np.stack(made)
+
+
+def run_scores(
+    top: NDArray[np.float64], lengths: NDArray[np.int64], outermost: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Scores of runs, [...]: the means of the highest of their segments.
+
+    Parameters
+    ----------
+    top : [HOLDING, ...], from :func:`with_next`.
+    lengths : of the runs, in segments.
+    outermost : which lie at the start or the end of the recording, where less segments hold a moment.
+    """
+    return np.asarray(top.sum(axis=0) / np.where(outermost, lengths.clip(1, HOLDING), HOLDING))
 
 
 def check_resolution(resolution: Resolution) -> Resolution:

@@ -6,13 +6,12 @@ Scores and targets are [recordings, segments, classes], unless something else is
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP, SEGMENT_SPAN
-from sedkit.timeline import EPSILON, FRAME, SHORTEST, SUSTAIN
+from sedkit.timeline import EPSILON, FRAME, HOLDING, SHORTEST, SUSTAIN, run_scores, with_next
 from training.reliability import f1_scores
 
 Events = list[tuple[float, float, int]]  # onset and offset in seconds, class
@@ -37,16 +36,23 @@ def in_events(scores: NDArray[np.floating], thresholds: NDArray[np.floating]) ->
 
     ``thresholds``: [classes]; or [levels, 1, classes] with one recording, [levels, segments, classes] then.
     """
-    inside, sustained = scores >= thresholds, scores >= SUSTAIN * thresholds
-    forth = list(pairwise(range(scores.shape[1])))
-    back = [(later, earlier) for earlier, later in reversed(forth)]
-    for one, other in (*forth, *back):
-        inside[:, other] |= inside[:, one] & sustained[:, other]
-    so_far = np.where(inside, scores, 0)  # the highest of the run, up to each tile
-    to_come = so_far.copy()
-    for highest, steps in ((so_far, forth), (to_come, back)):
-        for one, other in steps:
-            highest[:, other] = np.where(inside[:, other], np.maximum(highest[:, one], highest[:, other]), 0)
+    sustained = scores >= SUSTAIN * thresholds
+    heard, last = np.where(sustained, scores, 0), scores.shape[1] - 1
+    limits = np.broadcast_to(thresholds, heard.shape)[:, 0]
+    inside, so_far = np.zeros_like(sustained), np.zeros(heard.shape)  # the highest of the run, up to each tile
+    top, lengths = np.zeros((HOLDING, *limits.shape)), np.zeros(limits.shape, np.int64)
+    for place in range(last + 1):
+        here = sustained[:, place]
+        top, lengths = with_next(top * here, heard[:, place]), (lengths + 1) * here
+        inside[:, place] = here & (run_scores(top, lengths, (lengths > place) | (place == last)) >= limits)
+        so_far[:, place] = top[0]
+    to_come = heard.astype(np.float64)
+    for later in range(last, 0, -1):  # a run's last tile tells of all of it
+        same = sustained[:, later - 1] & sustained[:, later]
+        inside[:, later - 1] = np.where(same, inside[:, later], inside[:, later - 1])
+        to_come[:, later - 1] = np.where(
+            same, np.maximum(to_come[:, later - 1], to_come[:, later]), heard[:, later - 1]
+        )
     outermost = np.zeros_like(inside)
     outermost[:, 1:] = ~inside[:, :-1] & (to_come[:, 1:] > scores[:, 1:])
     outermost[:, 1:-1] |= ~inside[:, 2:] & inside[:, :-2] & (so_far[:, :-2] >= scores[:, 1:-1])

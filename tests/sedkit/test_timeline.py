@@ -148,25 +148,49 @@ def test_impossible_resolutions(resolution):
 
 
 def test_events_are_maximal_runs():
-    scores = column(0.9, 0.02, 0.5, 0.75, 0.02, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.03, 0.6)
+    scores = column(0.9, 0.01, 0.5, 0.75, 0.5, 0.01, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.01, 0.6)
     first, second, third = find_runs(scores, 0.5, 5.0)
     assert first == Run(0.0, 0.64, 0, pytest.approx(0.9))
-    assert second == Run(1.28, 1.6, 0, 0.75)
+    assert second == Run(1.28, 1.6, 0, pytest.approx((0.5 + 0.75 + 0.5) / 3))
     assert third == Run(4.48, 5.0, 0, pytest.approx(0.6))
-    assert find_runs(scores, 0.75, 5.0) == [first, second]  # at the threshold counts
+    assert find_runs(column(0.0, 0.5, 0.5, 0.5, 0.0), 0.5, 2.0) == [Run(0.64, 1.28, 0, 0.5)]  # at the threshold counts
 
 
-def test_a_sound_is_followed_to_a_twentieth_of_the_threshold_and_loses_its_outermost_tiles():
-    scores = column(0.022, 0.03, 0.3, 0.6, 0.12, 0.7, 0.3, 0.03, 0.022, 0.3, 0.35, 0.3, 0.0, 0.0)
+@pytest.mark.parametrize(
+    ("scores", "score"),
+    [
+        ((0, 0.9, 0, 0, 0), 0.3),  # a moment of sound lies in three segments
+        ((0, 0.9, 0.6, 0, 0), 0.5),
+        ((0, 0.6, 0.9, 0.6, 0), 0.7),
+        ((0.6, 0.9, 0.3, 0.6, 0), 0.7),  # the highest, wherever they are in the run
+        ((0.9, 0, 0, 0, 0), 0.9),  # but the first 0.32 s in one alone, and the first 0.64 s in two
+        ((0.9, 0.6, 0, 0, 0), 0.75),
+        ((0, 0, 0, 0, 0.9), 0.9),
+        ((0, 0, 0, 0.6, 0.9), 0.75),
+        ((0.6, 0.9, 0.9, 0.9, 0.6), 0.9),
+        ((0.9,), 0.9),
+        ((0.9, 0.5), 0.7),
+    ],
+)
+def test_the_score_of_an_event_is_that_of_the_segments_that_hold_a_moment(scores, score):
+    duration = 0.32 * len(scores) + 0.6
+    (event,) = find_runs(column(*scores), score - 1e-6, duration)
+    assert event.score == pytest.approx(score)
+    assert find_runs(column(*scores), score + 1e-6, duration) == []
+
+
+def test_a_sound_is_followed_to_3_hundredths_of_the_threshold_and_loses_its_outermost_tiles():
+    scores = column(0.0135, 0.02, 0.3, 0.6, 0.6, 0.12, 0.7, 0.3, 0.02, 0.0135, 0.3, 0.35, 0.3, 0.0)
     (event,) = find_runs(scores, 0.5, 5.0)  # what rises to 0.35 and no further is none
-    assert event == Run(0.96, 2.56, 0, pytest.approx(0.7))
-    assert find_runs(scores, 0.4, 5.0) == [Run(0.0, 3.84, 0, pytest.approx(0.7))]  # not where the recording begins
+    assert event == Run(0.96, 2.88, 0, pytest.approx((0.6 + 0.6 + 0.7) / 3))
+    assert find_runs(scores, 0.4, 5.0) == [Run(0.0, 4.16, 0, pytest.approx(1.9 / 3))]  # not where the recording begins
 
 
 @pytest.mark.parametrize(
     ("scores", "onset", "offset"),
     [
         ((0, 0, 0.4, 0.8, 0.4, 0, 0), 1.28, 1.6),  # a click, which three segments hear
+        ((0, 0, 0, 0.8, 0, 0, 0), 1.28, 1.6),
         ((0, 0, 0, 0.8, 0.4, 0, 0), 1.28, 1.6),
         ((0, 0, 0.4, 0.8, 0, 0, 0), 1.28, 1.6),
         ((0, 0, 0.8, 0.4, 0.4, 0, 0), 0.96, 1.6),
@@ -177,12 +201,13 @@ def test_a_sound_is_followed_to_a_twentieth_of_the_threshold_and_loses_its_outer
     ],
 )
 def test_an_event_holds_its_highest_tile_even_where_that_is_an_outermost_one(scores, onset, offset):
-    assert find_runs(column(*scores), 0.5, 2.6) == [Run(onset, offset, 0, pytest.approx(0.8))]
+    (event,) = find_runs(column(*scores), 0.25, 2.6)
+    assert (event.onset, event.offset) == (pytest.approx(onset), pytest.approx(offset))
 
 
 def test_events_that_end_with_one_segment_come_by_offset():
     scores = np.array([[0, 0], [0.9, 0.9], [0.4, 0.95], [0, 0]], np.float32)
-    assert [(run.offset, run.column) for run in Runs([0.5, 0.5]).add(scores[:, ::-1], unmoved(scores)[1:])] == [
+    assert [(run.offset, run.column) for run in Runs([0.4, 0.4]).add(scores[:, ::-1], unmoved(scores)[1:])] == [
         (0.96, 1),
         (1.28, 0),
     ]
@@ -201,7 +226,7 @@ def test_events_that_end_with_one_segment_come_by_offset():
 )
 def test_events_begin_and_end_where_the_level_changes_near_their_tiles(scores, onset, offset, cuts):
     edges = np.array([[20, 0], *([tile, tile + 10] for tile in range(1, 7)), [0, -30]])  # frames
-    (run,) = find_runs(column(*scores), 0.5, 2.6, cuts, edges)
+    (run,) = find_runs(column(*scores), 0.4, 2.6, cuts, edges)
     assert (run.onset, run.offset) == (pytest.approx(onset), pytest.approx(offset))
 
 
@@ -211,17 +236,20 @@ def test_what_would_leave_next_to_nothing_of_an_event_does_not_count(tile):
     scores[tile - 1 : tile + 2, 0] = 0.2, 0.8, 0.2
     start = 0.32 * tile + 0.32
     edges[tile, 0], edges[tile + 1, 1] = 10, -12  # 0.1 s are left
-    (run,) = find_runs(scores, 0.5, 14.2, edges=edges)
+    (run,) = find_runs(scores, 0.4, 14.2, edges=edges)
     assert (run.onset, run.offset) == (pytest.approx(start + 0.1), pytest.approx(start + 0.2))
     edges[tile, 0] = 11
-    (run,) = find_runs(scores, 0.5, 14.2, edges=edges)
+    (run,) = find_runs(scores, 0.4, 14.2, edges=edges)
     assert (run.onset, run.offset) == (pytest.approx(start), pytest.approx(start + 0.32))
 
 
 def test_events_of_a_class_do_not_overlap():
     scores, edges = column(0, 0, 0, 0.8, 0, 0.8, 0, 0), np.zeros((9, 2), np.int64)
     edges[4, 1], edges[5, 0] = 32, -30
-    assert [(run.onset, run.offset) for run in find_runs(scores, 0.5, 2.9, edges=edges)] == [(1.28, 1.92), (1.92, 2.24)]
+    assert [(run.onset, run.offset) for run in find_runs(scores, 0.25, 2.9, edges=edges)] == [
+        (1.28, 1.92),
+        (1.92, 2.24),
+    ]
 
 
 def test_a_recording_shorter_than_a_segment_has_one_tile():
@@ -236,14 +264,14 @@ def test_thresholds_can_differ_by_class():
 
 def test_events_come_with_the_segment_that_ends_them():
     runs = Runs([0.5])
-    assert runs.add(column(0.02, 0.9, 0.8), np.zeros((3, 2), np.int64)) == []
-    assert runs.add(column(0.02, 0.6), np.zeros((2, 2), np.int64)) == [Run(0.64, 0.96, 0, pytest.approx(0.9))]
+    assert runs.add(column(0.01, 0.9, 0.9), np.zeros((3, 2), np.int64)) == []
+    assert runs.add(column(0.01, 0.6), np.zeros((2, 2), np.int64)) == [Run(0.64, 0.96, 0, pytest.approx(0.6))]
     assert runs.finish(2.3, 0) == [Run(1.6, 2.3, 0, pytest.approx(0.6))]
 
 
 @settings(max_examples=100, deadline=None)
 @given(samples=LENGTHS, threshold=st.floats(0, 1), cuts=st.lists(st.integers(0, 100), max_size=40))
-def test_events_are_the_sustained_tiles_around_active_ones_without_the_outermost(samples, threshold, cuts):
+def test_events_are_runs_of_sustained_tiles_without_the_outermost(samples, threshold, cuts):
     segments = segment_count(samples)
     duration = samples / SAMPLE_RATE
     scores = np.random.default_rng(samples).random((segments, 2), np.float32) ** 6  # most of them low
@@ -252,22 +280,21 @@ def test_events_are_the_sustained_tiles_around_active_ones_without_the_outermost
     found = []
     for run in find_runs(scores, threshold, duration, cuts):
         inside = np.flatnonzero((run.onset < middles) & (middles < run.offset))
-        found.append((run.column, inside.tolist(), run.score))
+        found.append((run.column, inside.tolist(), pytest.approx(run.score)))
     assert found == list(rule(scores, threshold))
 
 
 def rule(scores: np.ndarray, threshold: float):
-    """That of docs/timeline.md, from the active tiles to their neighbours: class, tiles and score of each event."""
-    present = scores >= threshold
-    for _ in scores:
-        beside = np.zeros_like(present)
-        beside[1:] |= present[:-1]
-        beside[:-1] |= present[1:]
-        present |= beside & (scores >= threshold / 20)
-    for place, mine in enumerate(present.T):
-        places = np.flatnonzero(mine)
+    """That of docs/timeline.md, run by run: class, tiles and score of each event."""
+    last = len(scores) - 1
+    for place, mine in enumerate(scores.T):
+        places = np.flatnonzero(mine >= 0.03 * threshold)
         for tiles in np.split(places, np.flatnonzero(np.diff(places) > 1) + 1):
-            if len(tiles):
-                highest = tiles[scores[tiles, place].argmax()]
-                outermost = {*tiles[[0, -1]].tolist()} - {highest, 0, len(scores) - 1}
-                yield place, [tile for tile in tiles.tolist() if tile not in outermost], scores[highest, place]
+            if not len(tiles):
+                continue
+            top = sorted(mine[tiles].astype(float).tolist())[-3:]
+            score = sum(top) / (len(top) if {0, last} & {*tiles.tolist()} else 3)
+            if score >= threshold:
+                highest = tiles[mine[tiles].argmax()]
+                outermost = {*tiles[[0, -1]].tolist()} - {highest, 0, last}
+                yield place, [tile for tile in tiles.tolist() if tile not in outermost], score
