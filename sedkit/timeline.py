@@ -29,7 +29,7 @@ FIRST_TILE = (
 ) // 2  # samples: where the tile of segment 0 would begin, did it not reach back
 FINEST = 0.01  # seconds, of a cell
 SHORTEST = 0.1  # seconds, of an event whose ends are not those of tiles
-SUSTAIN = 0.03  # a sound is followed as long as its scores are at or above this share of the threshold
+SUSTAIN = 0.015  # a sound is followed as long as its scores are at or above this, or the threshold if that is lower
 HOLDING = SEGMENT_SPAN // SEGMENT_HOP  # segments that hold a moment, but for the first and the last of a recording
 EPSILON = 1e-6  # seconds; times closer than this are one
 CLOCKS = 1e-3  # seconds by which the clocks of a recording and of its 16 kHz samples may differ
@@ -44,7 +44,7 @@ class Cells(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A maximal run of tiles in which one class stays at or above SUSTAIN of its threshold, and whose score reaches it.
+    """A maximal run of tiles in which one class stays at or above SUSTAIN, and whose score reaches its threshold.
 
     ``onset`` and ``offset`` in seconds, where the level changes most near the ends of the run without its outermost
     tiles, but always with its highest; ``column``, the class; ``score``, the mean of the HOLDING highest, with 0 for
@@ -160,7 +160,7 @@ class Runs:
 
     def __init__(self, thresholds: ArrayLike) -> None:
         self.thresholds = np.asarray(thresholds)
-        self.sustaining = SUSTAIN * self.thresholds
+        self.sustaining = np.minimum(SUSTAIN, self.thresholds)
         self.segments = 0
         self.present = np.zeros(len(self.thresholds), bool)  # whether a class is in a run
         self.first = np.zeros(len(self.thresholds), np.int64)  # segment of that run
