@@ -71,8 +71,8 @@ def swell(sound: Sound, seconds: float = 0.6) -> Sound:
 
 
 def siren(seconds: float = 4.0) -> Sound:
-    """One wail from 600 to 1300 Hz and back, with an echo from a house front."""
-    sweep = 600 + 700 * (0.5 - 0.5 * np.cos(2 * np.pi * clock(seconds) / seconds))
+    """Two wails from 600 to 1300 Hz and back, with an echo from a house front."""
+    sweep = 600 + 700 * (0.5 - 0.5 * np.cos(4 * np.pi * clock(seconds) / seconds))
     direct = tone(sweep, 6)
     return swell(place(seconds, [(0.0, direct), (0.09, 0.35 * direct), (0.17, 0.2 * direct)]))
 
@@ -104,7 +104,7 @@ def rain(seconds: float = 4.0) -> Sound:
         return RNG.exponential(0.6) * noise(0.02, 1500, 6500) * np.exp(-clock(0.02) / 0.002)
 
     drops = [(start, drop()) for start in RNG.uniform(0, seconds - 0.03, round(120 * seconds)).tolist()]
-    return swell(place(seconds, [(0.0, noise(seconds, 400, 7000)), *drops]))
+    return swell(place(seconds, [(0.0, noise(seconds, 400, 7000)), *drops]), 0.05)  # slowly, it would be a wave
 
 
 DEMO: list[tuple[str, Callable[[], Sound]]] = [  # AudioSet's names

@@ -27,7 +27,8 @@ class Tag:
 class Event:
     """A stretch of time, in seconds from the start of the recording, in which a class is present.
 
-    ``score`` is the highest segment score within it.
+    ``score`` is the mean of its three highest segment scores: so many segments hold a moment of sound, fewer at the
+    start and the end of a recording.
     """
 
     onset: float

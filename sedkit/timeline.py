@@ -239,7 +239,7 @@ def run_scores(
     ----------
     top : [HOLDING, ...], from :func:`with_next`.
     lengths : of the runs, in segments.
-    outermost : which lie at the start or the end of the recording, where less segments hold a moment.
+    outermost : which lie at the start or the end of the recording, where fewer segments hold a moment.
     """
     return np.asarray(top.sum(axis=0) / np.where(outermost, lengths.clip(1, HOLDING), HOLDING))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +77,17 @@ def test_an_event_is_found_where_it_is(shipped: Tagger, data: Path, held_out: li
     crowing = [event for event in timeline.events if event.label == "Crowing, cock-a-doodle-doo"]
     assert crowing
     assert all(event.onset > 5 and event.offset < 12.5 for event in crowing)
+
+
+def test_the_demonstration_is_heard_as_its_labels_say(shipped: Tagger, tmp_path: Path) -> None:
+    script = Path(__file__).parents[2] / "examples" / "demo.py"
+    lines = subprocess.check_output([sys.executable, script, tmp_path / "demo.wav"], text=True).splitlines()
+    default = sibling(shipped.model.path, "fp32").stem == DEFAULT  # of which the README asks with 0.3
+    events = shipped.timeline(tmp_path / "demo.wav", threshold=0.3 if default else None).events
+    for event, (onset, offset, label) in zip(events, (line.split("\t") for line in lines), strict=True):
+        assert event.label == label
+        assert event.onset == pytest.approx(float(onset), abs=0.15)
+        assert event.offset == pytest.approx(float(offset), abs=0.6)  # what decays ends before its label does
 
 
 def test_speech_and_music(shipped: Tagger, data: Path) -> None:
