@@ -29,7 +29,7 @@ FIRST_TILE = (
 ) // 2  # samples: where the tile of segment 0 would begin, did it not reach back
 FINEST = 0.01  # seconds, of a cell
 SHORTEST = 0.1  # seconds, of an event whose ends are not those of tiles
-SUSTAIN = 0.015  # a sound is followed as long as its scores are at or above this, or the threshold if that is lower
+SUSTAIN = 0.05  # a sound is followed as long as its scores are at or above this share of the threshold
 HOLDING = SEGMENT_SPAN // SEGMENT_HOP  # segments that hold a moment, but for the first and the last of a recording
 EPSILON = 1e-6  # seconds; times closer than this are one
 CLOCKS = 1e-3  # seconds by which the clocks of a recording and of its 16 kHz samples may differ
@@ -44,11 +44,11 @@ class Cells(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A maximal run of tiles in which one class stays at or above SUSTAIN, and whose score reaches its threshold.
+    """A maximal run of tiles in which one class stays at or above SUSTAIN of its threshold, and whose score reaches it.
 
     ``onset`` and ``offset`` in seconds, where the level changes most near the ends of the run without its outermost
-    tiles, but always with its highest; ``column``, the class; ``score``, the mean of the HOLDING highest, with 0 for
-    those that a shorter run lacks, unless it lies at the start or the end of the recording.
+    tiles, but always with its highest; ``column``, the class; ``score``, the mean of its HOLDING highest scores, with 0
+    for those that a shorter run lacks. The first and the last segment of the recording count HOLDING times.
     """
 
     onset: float
@@ -160,12 +160,15 @@ class Runs:
 
     def __init__(self, thresholds: ArrayLike) -> None:
         self.thresholds = np.asarray(thresholds)
-        self.sustaining = np.minimum(SUSTAIN, self.thresholds)
+        self.sustaining = SUSTAIN * self.thresholds
         self.segments = 0
         self.present = np.zeros(len(self.thresholds), bool)  # whether a class is in a run
         self.first = np.zeros(len(self.thresholds), np.int64)  # segment of that run
         self.highest = np.zeros(len(self.thresholds), np.int64)  # the first of its segments that has the highest score
         self.top = np.zeros((HOLDING, len(self.thresholds)))  # its highest scores, in descending order
+        self.last: NDArray[np.floating] = np.zeros(
+            len(self.thresholds)
+        )  # scores of the latest segment, 0 where a class is in no run
         self.rise = np.zeros((2, len(self.thresholds)), np.int64)  # at the first segment, and at the one after it
         self.fall = [0, 0]  # at the last segment, and at the next
         self.offset = np.zeros(len(self.thresholds))  # of the event before, in seconds
@@ -187,6 +190,7 @@ class Runs:
         fall : frames from there to where the level falls, the last of the edges.
         """
         self.fall = [self.fall[1], fall]
+        self.top = with_next(self.top, self.last, HOLDING - 1)
         return self._end(self.present, duration)
 
     def _step(self, row: NDArray[np.float32], rise: int, fall: int) -> list[Run]:
@@ -198,15 +202,17 @@ class Runs:
         self.rise[0, begun] = rise
         self.rise[1, self.first == self.segments - 1] = rise
         self.highest[begun | (present & (row > self.top[0]))] = self.segments
-        self.top = with_next(self.top * present, row * present)
+        self.top, self.last = self.top * present, row * present
+        self.top = with_next(self.top, self.last, 1 if self.segments else HOLDING)
         self.present = present
         self.segments += 1
         return ended
 
     def _end(self, columns: NDArray[np.bool_], duration: float | None = None) -> list[Run]:
         """The events of these classes, which end before the next segment, or with the recording."""
-        scores = run_scores(self.top, self.segments - self.first, (self.first == 0) | (duration is not None))
-        found = []
+        if not columns.any():
+            return []
+        scores, found = self.top.mean(axis=0), []
         for column in np.flatnonzero(columns & (scores >= self.thresholds)).tolist():
             first, highest = int(self.first[column]), int(self.highest[column])
             begin = min(first + 1 if first else 0, highest)
@@ -221,27 +227,18 @@ class Runs:
         return sorted(found, key=lambda run: run.offset)
 
 
-def with_next(top: NDArray[np.float64], scores: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The highest scores so far, [HOLDING, ...] in descending order, with those of one segment more, [...]."""
-    made = []
-    for highest in top:
-        made.append(np.maximum(highest, scores))
-        scores = np.minimum(highest, scores)
-    return np.stack(made)
+def with_next(top: NDArray[np.float64], scores: NDArray[np.floating], times: int = 1) -> NDArray[np.float64]:
+    """The highest scores so far, [HOLDING, ...] in descending order, with those of one segment more, [...].
 
-
-def run_scores(
-    top: NDArray[np.float64], lengths: NDArray[np.int64], outermost: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Scores of runs, [...]: the means of the highest of their segments.
-
-    Parameters
-    ----------
-    top : [HOLDING, ...], from :func:`with_next`.
-    lengths : of the runs, in segments.
-    outermost : which lie at the start or the end of the recording, where fewer segments hold a moment.
+    ``times``: how often that segment counts.
     """
-    return np.asarray(top.sum(axis=0) / np.where(outermost, lengths.clip(1, HOLDING), HOLDING))
+    for _ in range(times):
+        rest, made = scores, []
+        for highest in top:
+            made.append(np.maximum(highest, rest))
+            rest = np.minimum(highest, rest)
+        top = np.stack(made)
+    return top
 
 
 def check_resolution(resolution: Resolution) -> Resolution:

@@ -7,7 +7,7 @@ import pytest
 
 from sedkit.timeline import Runs
 from training.reliability import f1_scores
-from training.tiles import best_thresholds, in_events, tile_targets
+from training.tiles import best_thresholds, event_scores, in_events, tile_targets
 
 
 def test_tiles_hold_what_sounds_for_half_of_them():
@@ -33,6 +33,24 @@ def test_tiles_in_events_are_those_of_the_timeline(segments: int):
         scores >= thresholds
     )  # some tiles are in events without reaching the threshold, and some reach it that are not
     assert segments == 1 or ((expected & ~lone).any() and (segments < 3 or (lone & ~expected).any()))
+
+
+def test_what_reaches_a_threshold_are_the_events_at_that_threshold():
+    random = np.random.default_rng(0)
+    scores = np.convolve(random.random(200) ** 8, [0.2, 0.8, 1, 0.8, 0.2], "same")[:, None].clip(0, 1)
+    edges, seconds = random.integers(-16, 17, (201, 2)), 64.55
+    edges[0], edges[-1] = 20, -20
+    moments, made = event_scores(scores, edges, seconds)
+    assert (moments[0], moments[-1], len(moments)) == (0, seconds, len(made) + 1)
+    middles, lengths = (moments[:-1] + moments[1:]) / 2, np.diff(moments)
+    for threshold in (0.1, 0.3, 0.8):
+        runs = Runs([threshold])
+        inside = np.zeros(len(middles), bool)
+        for run in runs.add(scores, edges[:-1]) + runs.finish(seconds, edges[-1, 1]):
+            inside |= (run.onset < middles) & (middles < run.offset)
+        assert not (inside & (made[:, 0] < threshold - 0.011)).any()
+        assert lengths @ (inside != (made[:, 0] >= threshold)) < 0.05 * seconds
+    assert event_scores(np.zeros((3, 2)), np.zeros((4, 2), np.int64), 1.6)[1].max() == 0
 
 
 def test_the_best_thresholds_are_those_of_the_best_events():

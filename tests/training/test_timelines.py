@@ -14,7 +14,7 @@ pytest.importorskip("sed_scores_eval", reason="timelines are measured with the e
 
 from training.data.__main__ import main as data
 from training.evaluate.__main__ import main as evaluate
-from training.evaluate.detection import EvaluationError, Heard, moments, quality, spans
+from training.evaluate.detection import EvaluationError, Heard, quality, spans
 from training.files import sha256
 
 FIGURES = {"mAP", "mAUC", "segment_f1", "event_f1", "best_segment_f1", "best_event_f1"}
@@ -82,14 +82,6 @@ def test_recordings_in_which_there_is_nothing() -> None:
     assert found["event_f1"] == pytest.approx((2 / (2 + 1) + 1) / 2)
     with pytest.raises(EvaluationError, match="less than two classes"):
         quality([heard()], [[(1.0, 2.0, 0)]])
-
-
-def test_moments_hold_the_scores_of_events() -> None:
-    edges, scores = moments([(1.0, 2.5, 1, 0.5), (0.32 + 0.64, 1.0, 0, 0.25), (2.0, 3.0, 0, 0.75)], 3.0, 3)
-    np.testing.assert_allclose(edges, [0, 0.96, 1, 2, 2.5, 3])
-    assert scores.tolist() == [[0, 0, 0], [0.25, 0, 0], [0, 0.5, 0], [0.75, 0.5, 0], [0.75, 0, 0]]
-    edges, scores = moments([], 3.0, 2)
-    assert (edges.tolist(), scores.tolist()) == ([0, 3], [[0, 0]])
 
 
 def test_spans() -> None:

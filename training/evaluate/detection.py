@@ -125,18 +125,6 @@ def spans(edges: NDArray[np.float64], scores: NDArray[np.float32], threshold: fl
     return found
 
 
-def moments(
-    events: Sequence[tuple[float, float, int, float]], duration: float, classes: int
-) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """``edges`` and ``scores`` of :class:`Heard`, from events that do not overlap: (onset, offset, class, score)."""
-    times = np.round([[onset, offset] for onset, offset, *_ in events], 6).reshape(-1, 2)
-    edges = np.unique([0.0, duration, *times.clip(0, duration).flat])
-    scores = np.zeros((len(edges) - 1, classes), np.float32)
-    for (first, last), (*_, place, score) in zip(np.searchsorted(edges, times).tolist(), events, strict=True):
-        scores[first:last, place] = score
-    return edges, scores
-
-
 def _frame(found: Heard, classes: list[int]) -> Any:
     """As sed_scores_eval takes scores: float32, of which it makes a copy; it cannot use pandas 3's read-only arrays."""
     import pandas

@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 
 from sedkit.audio import open_audio
 from sedkit.contract import Label
+from sedkit.edges import tile_edges
 from sedkit.geometry import SAMPLE_RATE
 from sedkit.metrics import summary
-from sedkit.results import Timeline
 from sedkit.tagger import Tagger
-from sedkit.timeline import SUSTAIN
 from training.data.events import read_events
 from training.data.manifest import SPLITS, Manifest
-from training.evaluate.detection import EvaluationError, Heard, Spans, moments, quality, spans
+from training.evaluate.detection import EvaluationError, Heard, Spans, quality, spans
 from training.evaluate.systems import progress
 from training.evaluate.tables import table, three
 from training.files import sha256, write_json
 from training.peers import Yamnet, mapped, peer_model
 from training.reliability import f1_scores
+from training.tiles import event_scores
 
 COLUMNS = {  # of the table
     "mAP": "mAP",
@@ -151,7 +151,7 @@ def read_recipe(folder: Path) -> dict[str, Any] | None:
 
 
 def sedkit_model(tagger: Tagger, labels: Sequence[Label]) -> Callable[[Path], Heard]:
-    """Recording → what a sedkit model hears in it: tags and events as sedkit makes them.
+    """Recording → what a sedkit model hears in it: its segments, and tags and events as sedkit makes them of those.
 
     Raises
     ------
@@ -163,28 +163,26 @@ def sedkit_model(tagger: Tagger, labels: Sequence[Label]) -> Callable[[Path], He
     if unknown := [label.name for key, label in zip(keys, labels, strict=True) if key not in known]:
         names = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
         raise EvaluationError(f"{tagger.model.path}: does not know {len(unknown)} of the classes ({names})")
+    columns = [known[key] for key in keys]
     wanted = {key: place for place, key in enumerate(keys)}
-    tags_view = tagger.tags_view(top_k=None)
-    own_view, every_view = tagger.timeline_view(), tagger.timeline_view(threshold=SUSTAIN)
-    thresholds = np.array(tagger.contract.thresholds)[[known[key] for key in keys]]
-
-    def spans_of(timeline: Timeline) -> list[tuple[float, float, int, float]]:
-        found = [(event.onset, event.offset, event.mid or event.label, event.score) for event in timeline.events]
-        return [(onset, offset, wanted[key], score) for onset, offset, key, score in found if key in wanted]
+    tags_view, timeline_view = tagger.tags_view(top_k=None), tagger.timeline_view(resolution="native", scores=True)
+    thresholds = np.array(tagger.contract.thresholds)[columns]
 
     def hear(path: Path) -> Heard:
-        tagging, own, every = tags_view(), own_view(), every_view()
+        tagging, timed, edges = tags_view(), timeline_view(), []
         with open_audio(path) as stream:
             for samples, kept, segments in tagger.model.scored(stream):
-                for view in (tagging, own, every):
-                    view.listen(samples, kept)
-                    view.add(segments)
-        told = str(path), stream.duration
-        tags = {tag.mid or tag.label: tag.score for tag in tagging.finish(*told).tags}
+                edges.append(tile_edges(samples)[kept])
+                tagging.add(segments)
+                timed.listen(samples, kept)
+                timed.add(segments)
+        timeline = timed.finish(str(path), stream.duration)
+        tags = {tag.mid or tag.label: tag.score for tag in tagging.finish(str(path), stream.duration).tags}
         scored = np.array([tags[key] for key in keys], np.float32)
+        found = [(event.onset, event.offset, event.mid or event.label) for event in timeline.events]
         return Heard(
-            *moments(spans_of(every.finish(*told)), stream.duration, len(keys)),
-            [span[:3] for span in spans_of(own.finish(*told))],
+            *event_scores(timeline.scores[:, columns], np.concatenate(edges), timeline.duration),
+            [(onset, offset, wanted[key]) for onset, offset, key in found if key in wanted],
             scored,
             scored >= thresholds,
         )
