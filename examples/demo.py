@@ -3,7 +3,7 @@
 Everyday sounds, synthesised from sines and noise with a fixed seed, with silence between them. Prints
 what was put where, as tab-separated strong labels: onset, offset, label.
 
-The sounds were chosen and shaped so that the default model knows them: a demonstration, not a test.
+The sounds were chosen and shaped so that the default model knows them: a demonstration, not a measurement.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def rain(seconds: float = 4.0) -> Sound:
         return RNG.exponential(0.6) * noise(0.02, 1500, 6500) * np.exp(-clock(0.02) / 0.002)
 
     drops = [(start, drop()) for start in RNG.uniform(0, seconds - 0.03, round(120 * seconds)).tolist()]
-    return swell(place(seconds, [(0.0, noise(seconds, 400, 7000)), *drops]), 0.05)  # slowly, it would be a wave
+    return place(seconds, [(0.0, noise(seconds, 400, 7000)), *drops])
 
 
 DEMO: list[tuple[str, Callable[[], Sound]]] = [  # AudioSet's names

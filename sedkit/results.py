@@ -27,8 +27,8 @@ class Tag:
 class Event:
     """A stretch of time, in seconds from the start of the recording, in which a class is present.
 
-    ``score`` is the mean of its three highest segment scores: so many segments hold a moment of sound, fewer at the
-    start and the end of a recording.
+    ``score`` is the mean of the three highest scores of the segments that hear it, with 0 for those that are missing
+    where one or two do; the first and the last segment of a recording count three times.
     """
 
     onset: float

@@ -126,7 +126,8 @@ class Tagger:
         source : path, binary file object, or array [samples] or [samples, channels].
         sample_rate : Hz, of an array.
         threshold : the segment score, in [0, 1], at which a class counts as present; None takes the model's
-            own threshold of every class. The score of an event reaches it; see :class:`sedkit.results.Event`.
+            own threshold of every class. The score of an event reaches it, and the event is followed down to a
+            twentieth of it.
         resolution : seconds a cell of the grid; ``"native"`` takes the segments themselves, one every
             0.32 s. Events do not depend on it: they always come from the segments.
         classes : names or MIDs of the classes to look for; None for all of the model's.

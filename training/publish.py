@@ -76,7 +76,7 @@ def publish(
     prefix, name = ("", "README.md") if about.name == DEFAULT else (f"{about.name}-", f"{about.name}.md")
     clips, diagram = f"{prefix}attribution.csv", f"{prefix}reliability.svg"
     found = crossvalidated(crossval, opened, device, peer) if crossval else None
-    page, summary = written(opened, model, found, device, clips, diagram)
+    page, summary = composed(opened, model, found, device, clips, diagram)
     place = output / f"{about.name}.onnx"
     put(model, place, card_crossval.metrics(found) if found else None)
     attribution(opened, output / clips)
@@ -112,7 +112,7 @@ def publishable(run: Path) -> Run:
     return opened
 
 
-def written(
+def composed(
     run: Run, model: Path, found: CrossValidated | None, device: torch.device, clips: str, diagram: str
 ) -> tuple[list[str], list[str]]:
     """The card, and the results in short, in lines.

@@ -41,8 +41,8 @@ class Resolution(click.ParamType[Any]):
     "-t",
     type=click.FloatRange(0, 1),
     metavar="SCORE",
-    help="A class is present where it scores SCORE (0 to 1) or more; an event where the segments around a moment do in "
-    "the mean. Default: what the model holds for each class.",
+    help="A class is present where it scores SCORE (0 to 1) or more; an event, where the three highest of its segments "
+    "do in the mean. Default: what the model holds for each class.",
 )
 @click.option(
     "--resolution",

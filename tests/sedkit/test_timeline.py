@@ -173,7 +173,7 @@ def test_events_are_maximal_runs():
         ((0.9, 0.6), 0.9),
     ],
 )
-def test_the_score_of_an_event_is_that_of_the_segments_that_hold_a_moment(scores, score):
+def test_the_score_of_an_event_is_the_mean_of_its_three_highest(scores, score):
     duration = 0.32 * len(scores) + 0.6
     (event,) = find_runs(column(*scores), score - 1e-6, duration)
     assert event.score == pytest.approx(score)
