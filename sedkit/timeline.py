@@ -166,7 +166,7 @@ class Runs:
         self.first = np.zeros(len(self.thresholds), np.int64)  # segment of that run
         self.highest = np.zeros(len(self.thresholds), np.int64)  # the first of its segments that has the highest score
         self.top = np.zeros((HOLDING, len(self.thresholds)))  # its highest scores, in descending order
-        self.last: NDArray[np.floating] = np.zeros(len(self.thresholds))  # scores of the latest segment, or 0: in no run
+        self.last: NDArray[np.floating] = np.zeros(len(self.thresholds))  # of the latest segment, in runs
         self.rise = np.zeros((2, len(self.thresholds)), np.int64)  # at the first segment, and at the one after it
         self.fall = [0, 0]  # at the last segment, and at the next
         self.offset = np.zeros(len(self.thresholds))  # of the event before, in seconds
