@@ -1,6 +1,7 @@
 """External teachers that are asked of what the student hears, as files in a run: ``teachers/NAME.pt``.
 
-Two kinds: a listener (training.listeners), and the last network of an earlier run, whatever its width::
+Two kinds: a listener (training.listeners), and a network of whatever width, the last of an earlier run or that of a
+model file::
 
     network   its state, float16
     kind      as in settings: WELS-Net, or what was fine-tuned; files of before there was another do without
@@ -25,13 +26,16 @@ from training.checkpoint import load, save
 from training.files import replacing
 from training.fine_tuned import network_of
 from training.predictions import TeacherError
+from training.published import read_published
 from training.reports import read_generation
 from training.view import Asked, Generation
 from training.wels import in_words
 
+MODEL = ".onnx"  # how the name of a model file ends
+
 
 def bring(teacher: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[str, Any]:
-    """Copy a listener's file, or make one of a finished run; returns what there is to say of it.
+    """Copy a listener's file, or make one of a finished run or a model; returns what there is to say of it.
 
     Raises
     ------
@@ -40,6 +44,8 @@ def bring(teacher: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[s
     """
     if teacher.is_dir():
         return _of_run(teacher, to, data, labels)
+    if teacher.suffix == MODEL:
+        return _of_model(teacher, to, data, labels)
     about = listeners.load(teacher, data, labels).about
     with replacing(to) as temporary:
         shutil.copyfile(teacher, temporary)
@@ -93,13 +99,33 @@ def _of_run(run: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[str
         "model": config["model"]["name"],
         "metrics": {split: _figures(report[split]) for split in ("validation", "test") if same and split in report},
     }
-    halves = {name: value.half() if value.is_floating_point() else value for name, value in network.items()}
-    if not all(value.isfinite().all() for value in halves.values()):
-        raise TeacherError(f"{run}: generation {last} has weights that float16 cannot hold; it cannot be asked")
     kind = {"kind": settings["network"], "width": settings["width"], "pooling": settings["pooling"]}
-    save({"network": halves, **kind, "about": about}, to)
+    _keep(run, network, kind, about, to)
     return about
 
 
+def _of_model(path: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[str, Any]:
+    found = read_published(path)
+    if found.about.labels != tuple(labels):
+        raise TeacherError(f"{path}: knows other classes; a teacher must know those of the manifest")
+    kind = {"kind": "wels", "width": found.width, "pooling": found.pooling}
+    lineage, words = found.about.lineage, in_words({"network": "wels", **kind})
+    metrics = lineage.get("metrics", {}) if lineage.get("dataset_sha256") == data else {}
+    about = {
+        "teacher": f"a model file, {words}",
+        "model": found.about.name,
+        "metrics": {split: _figures(metrics[split]) for split in ("validation", "test") if split in metrics},
+    }
+    _keep(path, found.weights, kind, about, to)
+    return about
+
+
+def _keep(teacher: Path, network: dict[str, Tensor], kind: dict[str, Any], about: dict[str, Any], to: Path) -> None:
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in network.items()}
+    if not all(value.isfinite().all() for value in halves.values()):
+        raise TeacherError(f"{teacher}: its network has weights that float16 cannot hold; it cannot be asked")
+    save({"network": halves, **kind, "about": about}, to)
+
+
 def _figures(split: dict[str, Any]) -> dict[str, float]:
-    return {key: round(split[key], 4) for key in ("mAP", "accuracy") if split[key] is not None}
+    return {key: round(split[key], 4) for key in ("mAP", "accuracy") if split.get(key) is not None}

@@ -1,20 +1,29 @@
-"""What the networks of a run begin with, where that is not from scratch: ``--fine-tune KIND=FILE``, ``wels=RUN``."""
+"""What networks begin with, if not from scratch: ``--fine-tune wels=RUN``, ``wels=MODEL`` or ``KIND=FILE``."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sedkit.contract import Label
 from training.asked import last_network
+from training.data import Vocabulary
+from training.data.augmentation import crop
+from training.files import sha256
 from training.fine_tuned import ORIGINS
 from training.predictions import TeacherError
+from training.published import read_published, standardise
 from training.settings import Kind
-from training.wels import Pooling, Width, in_words
+from training.wels import Network, Pooling, Width, in_words
+
+CROPS = 256  # training crops, at most, whose statistics the network of a model file goes on with
+BY_CLASS = ("wels.L4.", "wels.weights.")  # layers with a filter a class
 
 KEPT = (  # of the run that is gone on from
     "command",
@@ -32,8 +41,10 @@ class Beginning(NamedTuple):
 
     Attributes
     ----------
-    about : of a run that is gone on from: its name, its last network in words, and ``KEPT`` of its ``config.json``.
+    about : of a run or model that is gone on from: its name, its network in words, ``KEPT`` of its ``config.json``, and
+        how many of the classes it knows.
     labels : classes that they are about; None: of any.
+    published : are they a model file's, without statistics of batch normalisation?
     """
 
     kind: Kind
@@ -41,12 +52,38 @@ class Beginning(NamedTuple):
     width: Width = 1.0
     pooling: Pooling = "mean"
     about: dict[str, Any] | None = None
-    labels: list[dict[str, Any]] | None = None
+    labels: list[Label] | None = None
+    published: bool = False
 
-    def check(self, labels: Sequence[Label]) -> None:
-        """Raise TeacherError unless they are about these classes."""
-        if self.labels not in (None, [asdict(label) for label in labels]):
-            raise TeacherError(f"{self.about['run']}: learnt other classes; go on with a manifest of the same")
+    def of_classes(self, labels: Sequence[Label]) -> Beginning:
+        """The same for a network of these classes.
+
+        Of those that it knows, by MID or else by name, the filters of the last layers come along. A new one begins with
+        zeros: it scores 1 in as many as there are classes, whatever is heard, and its segments weigh alike.
+        """
+        if self.labels is None:
+            return self
+        theirs = Vocabulary(self.labels)
+        places = [theirs.find(label.mid or label.name) for label in labels]
+        about = {**(self.about or {}), "known": len(places) - places.count(None)}
+        rows = torch.tensor([-1 if place is None else place for place in places])
+        changed = {}
+        for name, value in self.weights.items():
+            if name.startswith(BY_CLASS):
+                new = torch.full_like(value[:1], -math.log(len(labels)) if name == "wels.L4.bias" else 0.0)
+                changed[name] = torch.cat([value, new])[rows]  # -1 is the last
+        return self._replace(weights=self.weights | changed, about=about, labels=list(labels))
+
+    def standardised(self, waveforms: Sequence[NDArray[np.int16]], samples: int, seed: int) -> Beginning:
+        """The same with statistics to go on with, of crops [samples] of some of these training clips."""
+        if not self.published:
+            return self
+        random = np.random.default_rng(seed)
+        chosen = random.permutation(len(waveforms))[:CROPS]
+        network = Network(len(self.labels or []), self.width, pooling=self.pooling)
+        network.load_state_dict(self.weights)
+        standardise(network, [crop(waveforms[i], samples, random.random()) for i in chosen])
+        return self._replace(weights=network.state_dict(), published=False)
 
 
 def of_file(kind: Kind, file: Path) -> Beginning:
@@ -76,4 +113,25 @@ def of_run(run: Path) -> Beginning:
     ended = f", ended after {epochs} of {settings['epochs']} epochs" if epochs < settings["epochs"] else ""
     network = f"generation {number}, {in_words(settings)}{ended}"
     about = {"run": run.name, "network": network, **{key: config.get(key) for key in KEPT}}
-    return Beginning("wels", weights, settings["width"], settings["pooling"], about, config["labels"])
+    labels = [Label(**label) for label in config["labels"]]
+    return Beginning("wels", weights, settings["width"], settings["pooling"], about, labels)
+
+
+def of_model(path: Path) -> Beginning:
+    """The network in a model file; what is known of it is what the file says.
+
+    Raises
+    ------
+    TeacherError
+        If it cannot be read, is no WELS-Net, or is in 8-bit integers.
+    """
+    found = read_published(path)
+    lineage = {"manifest_sha256": found.about.lineage.get("dataset_sha256"), **found.about.lineage}
+    words = in_words({"network": "wels", "width": found.width, "pooling": found.pooling})
+    about = {
+        "run": found.about.name,
+        "network": f"model {found.about.name}, {words}",
+        "model_sha256": sha256(path),
+        **{key: lineage[key] for key in KEPT if key in lineage},
+    }
+    return Beginning("wels", found.weights, found.width, found.pooling, about, list(found.about.labels), published=True)

@@ -17,7 +17,7 @@ from sedkit.errors import SedkitError
 from sedkit.installed import DEFAULT
 from sedkit.tagger import Tagger
 from training import card_timelines
-from training.card_lineage import chosen, earlier_runs, external_teachers, place
+from training.card_lineage import chosen, commands, external_teachers, place
 from training.data.origin import sources
 from training.evaluate.robustness import conditions_table, nothing_table, of_nothing
 from training.files import sha256
@@ -364,8 +364,7 @@ def rebuild_section(
         "",
         "```",
         *beside,
-        *(earlier["command"] for earlier in earlier_runs(config)),
-        config["command"],
+        *commands(config),
         *(f"python -m training.{step}" for step in (*steps, f"publish {place}{crossval}")),
         "```",
         "",

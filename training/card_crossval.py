@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from training import card_lineage
 from training.card import OWN, best_and_worst, learnt
-from training.card_lineage import earlier_runs, external_teachers
+from training.card_lineage import external_teachers
 from training.crossval import CrossValidationError
 from training.data.manifest import Manifest
 from training.evaluate.crossval import summarised
@@ -207,8 +208,7 @@ def commands(found: CrossValidated) -> list[str]:
     """What to give to have the cross-validation again: its first fold's training, and its tables."""
     folds = found.report["folds"]
     return [
-        *(earlier["command"] for earlier in earlier_runs(found.report)),
-        found.report["command"],
+        *card_lineage.commands(found.report),
         f"# that is fold {folds[0]} of {', '.join(folds)}; python -m training.crossval starts them all",
         f"python -m training.evaluate crossval {shlex.quote(str(found.directory))}",
     ]

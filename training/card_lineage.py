@@ -19,13 +19,27 @@ def place(run: Run, rows: list[dict[str, Any]]) -> str:
 def chosen(run: Run) -> bool:
     """Was the epoch that is kept chosen among several, in this run or one that it goes on from?"""
     config = read_config(run.directory)
-    return any(one["settings"]["validate_every"] < one["settings"]["epochs"] for one in [*earlier_runs(config), config])
+    settings = (one["settings"] for one in [*earlier_runs(config), config] if "settings" in one)
+    return any(one["validate_every"] < one["epochs"] for one in settings)
 
 
 def earlier_runs(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """The runs that this one's networks go on from (``--fine-tune wels=RUN``), the first of them first."""
+    """The runs and models that this one's networks go on from (``--fine-tune wels=``), the first of them first.
+
+    Of a model's there is what its file tells: files of before they told more have no command, settings and teachers.
+    """
     begun = config.get("begun_with")
     return [*earlier_runs(begun), begun] if begun else []
+
+
+def commands(config: dict[str, Any]) -> list[str]:
+    """What to give for a run's networks: the commands of the runs before, and its own."""
+    lines = []
+    for one in earlier_runs(config):
+        lines += [one["command"]] if "command" in one else []
+        if "model_sha256" in one:
+            lines.append(f"# goes on from the file of {one['run']} with SHA-256 {one['model_sha256']}:")
+    return [*lines, config["command"]]
 
 
 def external_teachers(run: Run, tested: str) -> list[str]:

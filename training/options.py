@@ -13,9 +13,10 @@ import click
 import torch
 
 from sedkit.errors import SedkitError
+from sedkit.installed import named_model
 from training import distributed
 from training.batches import default_workers
-from training.beginning import Beginning, of_file, of_run
+from training.beginning import Beginning, of_file, of_model, of_run
 from training.data.augmentation import Augmentation
 from training.fine_tuned import ORIGINS
 from training.preset import apply
@@ -77,8 +78,8 @@ CASCADE = (
         "--teacher",
         multiple=True,
         metavar="NAME=FILE|RUN",
-        help="An external teacher (training.teachers), or the last network of a finished RUN; its NAME may stand in "
-        "--stage.",
+        help="An external teacher (training.teachers), the last network of a finished RUN, or that of a model file "
+        "(*.onnx); its NAME may stand in --stage.",
     ),
     click.option("--first", default="labels=1", help="What Teacher-0 learns from: the labels, and external teachers."),
     click.option("--seed", type=click.IntRange(0), default=0),
@@ -124,21 +125,22 @@ NETWORK = (
     ),
     click.option(
         "--fine-tune",
-        metavar="wels=RUN|KIND=FILE",
-        help="Do not begin from scratch: go on from the last network of a finished RUN; or train no WELS-Nets, but "
+        metavar="wels=RUN|wels=MODEL|KIND=FILE",
+        help="Do not begin from scratch: go on from the last network of a finished RUN, or that of a MODEL (a file, or "
+        "an installed one by its name: small), whatever its classes; or train no WELS-Nets, but "
         "teachers that begin with what another has learnt: yamnet=yamnet.tflite, efficientnet-lite0=WEIGHTS.pth.",
     ),
     click.option(
         "--freeze",
         type=click.IntRange(0, 4),
         default=0,
-        help="With --fine-tune wels=RUN: how many blocks, from B1 on, stay as they are, which saves time.",
+        help="With --fine-tune wels=: how many blocks, from B1 on, stay as they are, which saves time.",
     ),
     click.option(
         "--between",
         type=click.FloatRange(0, 1, min_open=True),
         default=1.0,
-        help="With --fine-tune wels=RUN: keep weights so far on the way from those begun with to those learnt.",
+        help="With --fine-tune wels=: keep weights so far on the way from those begun with to those learnt.",
     ),
     click.option(
         "--dropout",
@@ -322,10 +324,10 @@ def begun_with(text: str) -> Beginning:
     kind, _, file = text.partition("=")
     if kind not in ("wels", *ORIGINS) or not file:
         raise click.BadParameter(
-            f"{text!r} is not {'=FILE or '.join(ORIGINS)}=FILE, nor wels=RUN", param_hint="--fine-tune"
+            f"{text!r} is not {'=FILE or '.join(ORIGINS)}=FILE, nor wels=RUN or wels=MODEL", param_hint="--fine-tune"
         )
     if kind == "wels":
-        return of_run(Path(file))
+        return of_run(Path(file)) if Path(file).is_dir() else of_model(named_model(file))
     if not Path(file).is_file():
         raise click.BadParameter(f"{file} is not a file", param_hint="--fine-tune")
     return of_file(kind, Path(file))

@@ -147,8 +147,8 @@ class Run:
         Parameters
         ----------
         model : ``name`` and ``license`` of the export.
-        teachers : files of external teachers (training.predictions, training.asked), or finished runs, which are
-            copied into the directory.
+        teachers : files of external teachers (training.predictions, training.asked), or finished runs or models, which
+            are copied into the directory.
         beginning : what networks begin with, if not from scratch.
 
         Raises
@@ -169,7 +169,8 @@ class Run:
             run = cls(directory, settings, supervision, seed, audio, audio.manifest.sha256())
             external = {name: run._bring(name, path) for name, path in (teachers or {}).items()}
             if beginning:
-                beginning.check(run.labels)
+                beginning, clips = beginning.of_classes(run.labels), run.clips("train").waveforms
+                beginning = beginning.standardised(clips, settings.samples, seed)
                 save(beginning.weights, run.begun)
             about = {
                 "manifest": manifest if "://" in manifest else str(Path(manifest).absolute()),
@@ -189,9 +190,12 @@ class Run:
         for suffix in (".npz", ".pt"):  # of a run that could not be begun
             self.external(name, suffix).unlink(missing_ok=True)
         hear = self.settings.teachers_hear
-        if hear == "sounds" and not teacher.is_dir():
-            raise RunError(f"{teacher}: is no run; with --teachers-hear sounds only networks teach, of finished runs")
-        if teacher.is_dir() or teacher.suffix == ".pt":
+        network = teacher.is_dir() or teacher.suffix == asked.MODEL
+        if hear == "sounds" and not network:
+            raise RunError(
+                f"{teacher}: is no run; with --teachers-hear sounds only networks teach, of runs or model files"
+            )
+        if network or teacher.suffix == ".pt":
             if hear == "clip":
                 raise RunError(f"{teacher}: is asked of what the student hears: add --teachers-hear view")
             return asked.bring(teacher, self.external(name, ".pt"), self.data, self.labels)
@@ -259,6 +263,15 @@ class Run:
             leftover.unlink(missing_ok=True)
         for done in self.directory.glob("generation-*/network.pt"):
             done.with_name("checkpoint.pt").unlink(missing_ok=True)
+
+    def origin(self) -> str:
+        """What to say of where its networks begin, if not from scratch."""
+        begun = read_config(self.directory).get("begun_with")
+        if not begun:
+            return ""
+        known, classes = begun.get("known"), len(self.labels)
+        some = f", which knows {known} of the {classes} classes" if known not in (None, classes) else ""
+        return f", going on from {begun['run']}{some}"
 
     def warnings(self) -> list[str]:
         """Classes that a split has no clip of; clips that were perhaps heard before, or that no network learns from."""

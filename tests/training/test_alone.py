@@ -294,9 +294,6 @@ def test_what_cannot_go_on_or_be_heard_alone_is_one_line(run: Path, small_manife
 
     other = shutil.copytree(run, tmp_path / "other")
     config = read_config(other)
-    config["labels"][0]["name"] = "another"
-    (other / "config.json").write_text(json.dumps(config))
-    assert "other: learnt other classes" in refused("--fine-tune", f"wels={other}")
     config["settings"]["network"] = "yamnet"
     (other / "config.json").write_text(json.dumps(config))
     assert "no WELS-Nets" in refused("--fine-tune", f"wels={other}")
