@@ -5,13 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 import torch
 
 from sedkit.contract import Contract, Label
+from sedkit.geometry import SAMPLE_RATE
+from sedkit.installed import installed_models
+from sedkit.model import Model
 from sedkit.tagger import Tagger
+from training.clips import FULL_SCALE
 from training.export import export
 from training.float16 import folded
+from training.published import read_published, standardise
 from training.wels import Network
 
 
@@ -29,3 +35,19 @@ def test_parity_on_real_clips(data: Path, tmp_path: Path) -> None:
             expected = folded(network)(torch.from_numpy(clip)[None]).clip[0].numpy()
         scores = {tag.label: tag.score for tag in tagger.tag(clip, 16_000).tags}
         np.testing.assert_allclose([scores["Dog"], scores["Siren"]], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("path", [path for path in installed_models() if "int8" not in path.stem], ids=lambda p: p.stem)
+def test_shipped_models_are_networks_again(data: Path, path: Path) -> None:
+    """With statistics of real clips, a batch is scored about as its clips are one by one; without, as anything."""
+    files = sorted((data / "esc50" / "audio").glob("*.ogg"))[::170]
+    clips = np.stack([soundfile.read(file, dtype="int16")[0][: 2 * SAMPLE_RATE] for file in files])
+    sound = torch.from_numpy(clips / np.float32(FULL_SCALE))
+    found, model = read_published(path), Model(path, "cpu")
+    network = Network(len(found.about.labels), found.width, pooling=found.pooling)
+    network.load_state_dict(found.weights)
+    expected = model.batch(sound.numpy())
+    standardise(network, clips)
+    with torch.no_grad():
+        np.testing.assert_allclose(network(sound).segments.numpy(), expected, atol=1e-4)
+        assert np.abs(network.train()(sound).segments.numpy() - expected).mean() < 0.01
