@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from sedkit.contract import Label
 from training.asked import last_network
-from training.data import Vocabulary
 from training.data.augmentation import crop
 from training.files import sha256
 from training.fine_tuned import ORIGINS
@@ -58,13 +57,14 @@ class Beginning(NamedTuple):
     def of_classes(self, labels: Sequence[Label]) -> Beginning:
         """The same for a network of these classes.
 
-        Of those that it knows, by MID or else by name, the filters of the last layers come along. A new one begins with
-        zeros: it scores 1 in as many as there are classes, whatever is heard, and its segments weigh alike.
+        Of those that it knows, by MID or else by name in any case, the filters of the last layers come along. A new one
+        begins with zeros: it scores 1 in as many as there are classes, whatever is heard, and its segments weigh alike.
         """
         if self.labels is None:
             return self
-        theirs = Vocabulary(self.labels)
-        places = [theirs.find(label.mid or label.name) for label in labels]
+        theirs = {label.name.casefold(): place for place, label in enumerate(self.labels)}
+        theirs |= {label.mid: place for place, label in enumerate(self.labels) if label.mid}
+        places = [theirs.get(label.mid or "", theirs.get(label.name.casefold())) for label in labels]
         about = {**(self.about or {}), "known": len(places) - places.count(None)}
         rows = torch.tensor([-1 if place is None else place for place in places])
         changed = {}

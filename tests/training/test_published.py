@@ -102,7 +102,7 @@ def test_classes_that_it_knows_go_on_and_others_begin() -> None:
     state = untrained().state_dict()
     beginning = Beginning("wels", state, labels=known)
     assert all(torch.equal(value, state[name]) for name, value in beginning.of_classes(known).weights.items())
-    wanted = [Label("own"), Label("Hound", "/m/0bt9lr", 74), Label("new"), Label("Cat")]
+    wanted = [Label("own"), Label("Hound", "/m/0bt9lr", 74), Label("new"), Label("cat")]
     went = beginning.of_classes(wanted)
     assert went.about == {"known": 3}
     for kind, new in (("weight", 0.0), ("bias", -math.log(4))):
