@@ -10,7 +10,8 @@ from training.run import Run, read_config
 def place(run: Run, rows: list[dict[str, Any]]) -> str:
     """Of the last network in its cascade."""
     students, begun = len(rows) - 1, read_config(run.directory).get("begun_with")
-    before = f"going on from an earlier run's {begun['network']}" if begun else ""
+    of = "the" if begun and "model_sha256" in begun else "an earlier run's"
+    before = f"going on from {of} {begun['network']}" if begun else ""
     if students:
         return f"student {students} of a SeCoST cascade" + (f", each of its networks {before}" if begun else "")
     return f"a network {before}" if begun else "Teacher-0, without students"

@@ -15,7 +15,7 @@ from sedkit.contract import INPUT, Label
 from sedkit.geometry import SAMPLE_RATE
 from tests.training.conftest import SMALL, begin, cascade, metrics, train, weights
 from training.beginning import Beginning, of_model, of_run
-from training.card_lineage import chosen, commands
+from training.card_lineage import chosen, commands, place
 from training.checkpoint import load
 from training.data import Manifest, Vocabulary
 from training.generations import description, new_network
@@ -141,6 +141,7 @@ def test_a_run_goes_on_from_a_file(run: Path, small_manifest: Path, tmp_path: Pa
     before, note, own = commands(config)
     assert (before, own) == (read_config(run)["command"], config["command"])
     assert note == f"# goes on from the file of wels-secost with SHA-256 {config['begun_with']['model_sha256']}:"
+    assert place(made, [{}]) == "a network going on from the model wels-secost, width 0.0625"
     assert chosen(made)
     assert not made.warnings()
 
