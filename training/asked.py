@@ -44,7 +44,7 @@ def bring(teacher: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[s
     """
     if teacher.is_dir():
         return _of_run(teacher, to, data, labels)
-    if teacher.suffix == MODEL:
+    if teacher.suffix.lower() == MODEL:
         return _of_model(teacher, to, data, labels)
     about = listeners.load(teacher, data, labels).about
     with replacing(to) as temporary:
@@ -115,6 +115,7 @@ def _of_model(path: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[
         "teacher": f"a model file, {words}",
         "model": found.about.name,
         "metrics": {split: _figures(metrics[split]) for split in ("validation", "test") if split in metrics},
+        "manifest_sha256": lineage.get("dataset_sha256"),
     }
     _keep(path, found.weights, kind, about, to)
     return about

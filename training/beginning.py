@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sedkit.contract import Label
 from training.asked import last_network
+from training.data import Vocabulary
 from training.data.augmentation import crop
 from training.files import sha256
 from training.fine_tuned import ORIGINS
@@ -21,7 +22,7 @@ from training.published import read_published, standardise
 from training.settings import Kind
 from training.wels import Network, Pooling, Width, in_words
 
-CROPS = 256  # training crops, at most, whose statistics the network of a model file goes on with
+CROPS = 128  # training crops, at most, whose statistics the network of a model file goes on with
 BY_CLASS = ("wels.L4.", "wels.weights.")  # layers with a filter a class
 
 KEPT = (  # of the run that is gone on from
@@ -57,14 +58,21 @@ class Beginning(NamedTuple):
     def of_classes(self, labels: Sequence[Label]) -> Beginning:
         """The same for a network of these classes.
 
-        Of those that it knows, by MID or else by name in any case, the filters of the last layers come along. A new one
-        begins with zeros: it scores 1 in as many as there are classes, whatever is heard, and its segments weigh alike.
+        Of those that it knows, by MID or else by name, if need be in another case, the filters of the last layers come
+        along. A new one has zeros there: it begins with low scores, whatever is heard, and its segments weigh alike.
         """
         if self.labels is None:
             return self
-        theirs = {label.name.casefold(): place for place, label in enumerate(self.labels)}
-        theirs |= {label.mid: place for place, label in enumerate(self.labels) if label.mid}
-        places = [theirs.get(label.mid or "", theirs.get(label.name.casefold())) for label in labels]
+        theirs = Vocabulary(self.labels)
+        in_any_case = {label.name.casefold(): place for place, label in enumerate(self.labels)}
+
+        def place_of(label: Label) -> int | None:
+            for text in (label.mid, label.name):
+                if text and (place := theirs.find(text)) is not None:
+                    return place
+            return in_any_case.get(label.name.casefold())
+
+        places = [place_of(label) for label in labels]
         about = {**(self.about or {}), "known": len(places) - places.count(None)}
         rows = torch.tensor([-1 if place is None else place for place in places])
         changed = {}
@@ -82,7 +90,7 @@ class Beginning(NamedTuple):
         chosen = random.permutation(len(waveforms))[:CROPS]
         network = Network(len(self.labels or []), self.width, pooling=self.pooling)
         network.load_state_dict(self.weights)
-        standardise(network, [crop(waveforms[i], samples, random.random()) for i in chosen])
+        standardise(network, (crop(waveforms[i], samples, random.random()) for i in chosen))
         return self._replace(weights=network.state_dict(), published=False)
 
 

@@ -27,7 +27,7 @@ def chosen(run: Run) -> bool:
 def earlier_runs(config: dict[str, Any]) -> list[dict[str, Any]]:
     """The runs and models that this one's networks go on from (``--fine-tune wels=``), the first of them first.
 
-    Of a model's there is what its file tells: files of before they told more have no command, settings and teachers.
+    Of a model there is what its file tells: no command, and of files of before they told more no settings and teachers.
     """
     begun = config.get("begun_with")
     return [*earlier_runs(begun), begun] if begun else []

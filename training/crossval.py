@@ -26,6 +26,8 @@ import click
 from click.core import ParameterSource
 
 from sedkit.errors import SedkitError
+from sedkit.installed import names
+from training.asked import MODEL
 from training.data.source import open_audio
 from training.deadline import Deadline
 from training.experiments import OF_MACHINE, flags, resumable, train
@@ -90,7 +92,7 @@ def main(
         raise click.UsageError("name the data with one of --esc50, --shipped and --manifest")
     if len(manifests) == 1:
         raise click.UsageError("--manifest comes once a fold, at least twice")
-    given = understood(options)
+    given = understood(options, installed=bool(esc50 or shipped))
     try:
         if esc50 or shipped:
             folds = write_folds("esc50" if esc50 else "shipped", esc50 or shipped, directory, validation_share)
@@ -104,20 +106,24 @@ def main(
     click.echo(f"finished; python -m training.evaluate crossval {shlex.quote(str(directory))}", err=True)
 
 
-def understood(options: tuple[str, ...]) -> Options:
+def understood(options: tuple[str, ...], installed: bool = False) -> Options:
     """The options as training.secost understands them, those that were given alone.
+
+    ``installed``: have the installed models learnt from the clips?
 
     Raises
     ------
     click.UsageError
-        If it does not, they are each run's own, or all folds would learn from one other run.
+        If it does not, they are each run's own, or all folds would learn from one other run or model.
     """
     with secost.make_context("training.secost", list(options)) as context:
         written = [name for name in context.params if context.get_parameter_source(name) == ParameterSource.COMMANDLINE]
         given = {name: context.params[name] for name in written}
         runs = [context.params["fine_tune"] or "", *context.params["teacher"]]
     for text in runs:
-        if "{fold}" not in text and Path(text.partition("=")[2] or "-").is_dir():
+        source = text.partition("=")[2] or "-"
+        network = Path(source).is_dir() or Path(source).suffix == MODEL or (installed and source in names())
+        if "{fold}" not in text and network:
             raise click.UsageError(
                 f"{text}: may have heard what is tested on; name a run for each fold: RUNS/fold-{{fold}}"
             )

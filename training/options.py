@@ -13,7 +13,7 @@ import click
 import torch
 
 from sedkit.errors import SedkitError
-from sedkit.installed import named_model
+from sedkit.installed import installed_text, named_model, names
 from training import distributed
 from training.batches import default_workers
 from training.beginning import Beginning, of_file, of_model, of_run
@@ -77,9 +77,9 @@ CASCADE = (
     click.option(
         "--teacher",
         multiple=True,
-        metavar="NAME=FILE|RUN",
-        help="An external teacher (training.teachers), the last network of a finished RUN, or that of a model file "
-        "(*.onnx); its NAME may stand in --stage.",
+        metavar="NAME=FILE|RUN|MODEL",
+        help="An external teacher (training.teachers), the last network of a finished RUN, or that of a MODEL (*.onnx, "
+        "or an installed one by its name: small); its NAME may stand in --stage.",
     ),
     click.option("--first", default="labels=1", help="What Teacher-0 learns from: the labels, and external teachers."),
     click.option("--seed", type=click.IntRange(0), default=0),
@@ -327,7 +327,11 @@ def begun_with(text: str) -> Beginning:
             f"{text!r} is not {'=FILE or '.join(ORIGINS)}=FILE, nor wels=RUN or wels=MODEL", param_hint="--fine-tune"
         )
     if kind == "wels":
-        return of_run(Path(file)) if Path(file).is_dir() else of_model(named_model(file))
+        if Path(file).is_dir() and file not in names():
+            return of_run(Path(file))
+        if not Path(file).exists() and file not in names():
+            raise click.BadParameter(f"{file}: no such run or model; {installed_text()}", param_hint="--fine-tune")
+        return of_model(named_model(file))
     if not Path(file).is_file():
         raise click.BadParameter(f"{file} is not a file", param_hint="--fine-tune")
     return of_file(kind, Path(file))
@@ -340,7 +344,7 @@ def teachers_of(given: tuple[str, ...]) -> dict[str, Path]:
         name, _, file = text.partition("=")
         if not (name.isidentifier() and file) or name == LABELS or name in teachers:
             raise click.BadParameter(f"{text!r} is not NAME=FILE with a name of its own", param_hint="--teacher")
-        teachers[name] = Path(file)
+        teachers[name] = names().get(file, Path(file))
     return teachers
 
 

@@ -6,7 +6,7 @@ therefore normalises by nothing, and adds the biases; :func:`standardise` gives 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,11 +41,13 @@ def read_published(path: Path) -> Published:
     TeacherError
         If it cannot be read, is no WELS-Net, or is in 8-bit integers.
     """
-    import onnx
-    from onnx import numpy_helper
+    try:
+        import onnx
+        from onnx import numpy_helper
 
-    from training.float16 import restored
-
+        from training.float16 import restored
+    except ImportError as error:
+        raise TeacherError(f"{path}: to read a model file, install {error.name}") from None
     try:
         model = onnx.load(path)
         about = Contract.from_metadata({entry.key: entry.value for entry in model.metadata_props})
@@ -61,23 +63,27 @@ def read_published(path: Path) -> Published:
         raise TeacherError(
             f"{path}: is in 8-bit integers, and a network learns in float; name the model it was made of"
         )
-    held = {
-        tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
-        for tensor in restored(model).graph.initializer
-        if tensor.name.startswith(("wels.", "frontend."))
-    }
     try:
+        held = {
+            tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
+            for tensor in restored(model).graph.initializer
+            if tensor.name.startswith(("wels.", "frontend."))
+        }
         filters = [len(held[f"wels.{layer}.0.weight"]) for layer in LAYERS]
         width = about.lineage.get("width", filters)
         if filters_of(width) != filters:
             width = filters
         pooling: Pooling = "attention" if "wels.weights.weight" in held else "mean"
         network = Network(len(about.labels), width, pooling=pooling)
-        state = {name: held.get(name, value) for name, value in network.state_dict().items()}
+        state = {}
         for layer, (_, norm) in _normalised(network).items():
-            state |= _by_nothing(f"{layer}.1", held[f"{layer}.0.bias"], norm.eps)
+            bias = held.get(f"{layer}.0.bias", torch.zeros(norm.num_features))  # one of zeros is not in the file
+            state |= _by_nothing(f"{layer}.1", bias, norm.eps)
+        for name, value in network.state_dict().items():
+            if name not in state:
+                state[name] = held.get(name, torch.zeros_like(value)) if name.endswith(".bias") else held[name]
         network.load_state_dict(state)
-    except (KeyError, TypeError, ValueError, RuntimeError):
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError):
         raise TeacherError(f"{path}: is no WELS-Net of python -m training.secost; name one") from None
     return Published(about, state, width, pooling)
 
@@ -89,6 +95,7 @@ def _by_nothing(name: str, bias: Tensor, eps: float) -> dict[str, Tensor]:
         f"{name}.bias": bias,
         f"{name}.running_mean": torch.zeros_like(bias),
         f"{name}.running_var": torch.full_like(bias, 1 - eps),
+        f"{name}.num_batches_tracked": torch.tensor(0),
     }
 
 
@@ -102,7 +109,7 @@ def _normalised(network: Network) -> dict[str, tuple[nn.Conv2d, nn.BatchNorm2d]]
 
 
 @torch.no_grad()
-def standardise(network: Network, crops: Sequence[NDArray[np.int16]]) -> None:
+def standardise(network: Network, crops: Iterable[NDArray[np.int16]]) -> None:
     """Let each batch normalisation divide by what its convolution gives on ``crops``, and multiply by the same.
 
     The network computes what it did; but with statistics of batches in place of these, as in training, it computes

@@ -170,8 +170,7 @@ class Run:
             external = {name: run._bring(name, path) for name, path in (teachers or {}).items()}
             if beginning:
                 beginning, clips = beginning.of_classes(run.labels), run.clips("train").waveforms
-                beginning = beginning.standardised(clips, settings.samples, seed)
-                save(beginning.weights, run.begun)
+                save(beginning.standardised(clips, settings.samples, seed).weights, run.begun)
             about = {
                 "manifest": manifest if "://" in manifest else str(Path(manifest).absolute()),
                 "vocabulary": str(vocabulary.absolute()) if vocabulary else None,
@@ -190,7 +189,7 @@ class Run:
         for suffix in (".npz", ".pt"):  # of a run that could not be begun
             self.external(name, suffix).unlink(missing_ok=True)
         hear = self.settings.teachers_hear
-        network = teacher.is_dir() or teacher.suffix == asked.MODEL
+        network = teacher.is_dir() or teacher.suffix.lower() == asked.MODEL
         if hear == "sounds" and not network:
             raise RunError(
                 f"{teacher}: is no run; with --teachers-hear sounds only networks teach, of runs or model files"
@@ -287,12 +286,16 @@ class Run:
                 lines.append(
                     f"{len(missing)} of {len(held)} classes have no clip of the split '{split}' ({names}): {so}"
                 )
-        begun = read_config(self.directory).get("begun_with")
-        if begun and begun["manifest_sha256"] != self.data:
-            lines.append(
-                f"networks go on from {begun['run']}, which had another manifest: if it heard test clips of this one, "
-                "figures on them mean little"
-            )
+        config = read_config(self.directory)
+        begun = config.get("begun_with")
+        strangers = [f"networks go on from {begun['run']}"] if begun and begun["manifest_sha256"] != self.data else []
+        for name, about in (config.get("teachers") or {}).items():
+            if about.get("manifest_sha256", self.data) != self.data:  # which a model file's about holds
+                strangers.append(f"{name} teaches")
+        lines += [
+            f"{who}, which had another manifest: if it heard test clips of this one, figures on them mean little"
+            for who in strangers
+        ]
         if self.unlabelled and not any(map(taught, self.supervision)):
             lines.append(
                 f"{self.unlabelled} unlabelled clips are never used: no network has a teacher (--stages, --alpha)"

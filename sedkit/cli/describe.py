@@ -92,6 +92,16 @@ def metrics(values: Mapping[str, Any]) -> dict[str, str]:
     return {"metrics": rest, **rows} if rest else rows
 
 
+def lineage(held: Mapping[str, Any]) -> dict[str, Any]:
+    """A row for each of the other things that a file says of where it comes from, the run before it by its name."""
+    told = ("metrics", "quantisation", "calibrated_on", "width", "pooling", "multiply_adds", "settings", "teachers")
+    rows = {name.replace("_", " "): value for name, value in held.items() if name not in (*told, "begun_with")}
+    begun = held.get("begun_with")
+    if isinstance(begun, Mapping):
+        rows["goes on from"] = f"{begun.get('run')}, {begun.get('network')}"
+    return rows
+
+
 def block(title: str, rows: Mapping[str, Any]) -> str:
     """A title, and under it a line a fact."""
     width = max(map(len, rows), default=0)

@@ -96,11 +96,7 @@ def describe_model(file: str) -> tuple[dict[str, Any], str]:
         "calibration": describe.calibration(model["calibration"], model["lineage"]),
         **describe.metrics(model["lineage"].get("metrics", {})),
         **describe.quantisation(model["lineage"]),
-        **{
-            name.replace("_", " "): value
-            for name, value in model["lineage"].items()
-            if name not in ("metrics", "quantisation", "calibrated_on", "width", "pooling", "multiply_adds")
-        },
+        **describe.lineage(model["lineage"]),
     }
     names = [label["name"] for label in model["labels"]]
     width = max(map(len, names))

@@ -103,6 +103,8 @@ def test_classes_that_it_knows_go_on_and_others_begin() -> None:
     beginning = Beginning("wels", state, labels=known)
     assert all(torch.equal(value, state[name]) for name, value in beginning.of_classes(known).weights.items())
     wanted = [Label("own"), Label("Hound", "/m/0bt9lr", 74), Label("new"), Label("cat")]
+    alike = Beginning("wels", state, labels=[Label("dog"), Label("Dog"), Label("DOG")])
+    assert torch.equal(alike.of_classes(alike.labels).weights["wels.L4.weight"], state["wels.L4.weight"])
     went = beginning.of_classes(wanted)
     assert went.about == {"known": 3}
     for kind, new in (("weight", 0.0), ("bias", -math.log(4))):
@@ -137,13 +139,21 @@ def test_a_run_goes_on_from_a_file(run: Path, small_manifest: Path, tmp_path: Pa
     assert len(metrics(directory, 0)) == 3
     (row,) = ({"generation": 0, "supervision": {"labels": 1.0}, "threshold": 0.5},)
     lineage = description(made, [row | {"validation": {"mAP": 1.0, "mAUC": 1.0, "accuracy": 1.0}}]).lineage
-    assert lineage["begun_with"]["command"] == read_config(run)["command"]
-    before, note, own = commands(config)
-    assert (before, own) == (read_config(run)["command"], config["command"])
+    assert lineage["begun_with"]["settings"] == read_config(run)["settings"]
+    note, own = commands(config)
+    assert own == config["command"]
     assert note == f"# goes on from the file of wels-secost with SHA-256 {config['begun_with']['model_sha256']}:"
     assert place(made, [{}]) == "a network going on from the model wels-secost, width 0.0625"
     assert chosen(made)
     assert not made.warnings()
+
+
+def test_what_it_began_with_is_the_same_for_every_seed(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+    given = ["--manifest", small_manifest, *ON, "--stages", "0", "--fine-tune", f"wels={run / 'model.onnx'}"]
+    for seed in ("0", "1"):
+        train(*given, "--seed", seed, "--run", tmp_path / seed, "--stop-after", "0s")
+    first, second = (read_config(tmp_path / seed)["begun_sha256"] for seed in ("0", "1"))
+    assert first == second
 
 
 def test_a_run_and_a_file_go_on_with_other_classes(run: Path, other_classes: Path, tmp_path: Path) -> None:
@@ -170,6 +180,7 @@ def test_a_file_teaches(run: Path, small_manifest: Path, tmp_path: Path, hear: t
     about = config["teachers"]["big"]
     assert (about["teacher"], about["model"]) == ("a model file, width 0.0625", "wels-secost")
     assert about["metrics"].keys() == {"validation", "test"}
+    assert not small.warnings()
     clips, found = sounds(2), read_published(model)
     network = Network(3, found.width)
     network.load_state_dict(found.weights)
@@ -184,10 +195,10 @@ def test_a_file_teaches(run: Path, small_manifest: Path, tmp_path: Path, hear: t
 def test_what_a_file_cannot_be_used_for_is_one_line(
     run: Path, small_manifest: Path, other_classes: Path, model_path: Path, tmp_path: Path
 ) -> None:
-    def refused(*options: str | Path, manifest: Path = small_manifest) -> str:
+    def refused(*options: str | Path, manifest: Path = small_manifest, code: int = 1) -> str:
         given = ["--manifest", manifest, "--run", tmp_path / "run", *ON, *options]
         result = CliRunner().invoke(main, [str(option) for option in given])
-        assert result.exit_code == 1
+        assert result.exit_code == code
         assert not (tmp_path / "run" / "config.json").exists()
         return result.output.splitlines()[-1]
 
@@ -198,7 +209,7 @@ def test_what_a_file_cannot_be_used_for_is_one_line(
         onnx.save(model, tmp_path / name)
         return tmp_path / name
 
-    assert "nowhere: no such model; installed: wels-secost" in refused("--fine-tune", "wels=nowhere")
+    assert "nowhere: no such run or model; installed: wels-secost" in refused("--fine-tune", "wels=nowhere", code=2)
     (tmp_path / "noise.onnx").write_bytes(b"nothing of the kind")
     assert "noise.onnx: is no ONNX file" in refused("--fine-tune", f"wels={tmp_path / 'noise.onnx'}")
     (tmp_path / "cut.onnx").write_bytes((run / "model.onnx").read_bytes()[:2000])
@@ -207,17 +218,18 @@ def test_what_a_file_cannot_be_used_for_is_one_line(
     assert "integers.onnx: is in 8-bit integers" in refused("--fine-tune", f"wels={integers}")
     (tmp_path / "plain.onnx").write_bytes(onnx.ModelProto(ir_version=8).SerializeToString())
     assert "plain.onnx: " in refused("--fine-tune", f"wels={tmp_path / 'plain.onnx'}")
-    assert "no WELS-Net" in refused("--fine-tune", f"wels={stripped(run / 'model.onnx', tmp_path / 'stripped.onnx')}")
+    for layer in ("wels.", "wels.L4.", "frontend."):
+        assert "no WELS-Net" in refused("--fine-tune", f"wels={stripped(run / 'model.onnx', layer, tmp_path)}")
     teacher = ("--first", "big=1", "--stages", "0", "--teacher")
     assert "add --teachers-hear view" in refused(*teacher, f"big={run / 'model.onnx'}")
     assert "knows other classes" in refused(*teacher, f"big={run / 'model.onnx'}", *VIEW, manifest=other_classes)
     assert "nowhere.onnx: cannot be read (No such file" in refused(*teacher, f"big={tmp_path / 'nowhere.onnx'}", *VIEW)
 
 
-def stripped(model: Path, to: Path) -> Path:
-    """The same file with other names for its layers, as from other hands."""
-    graph = onnx.load(model)
+def stripped(model: Path, layer: str, folder: Path) -> Path:
+    """The same file with another name for some of its weights, as from other hands."""
+    graph, path = onnx.load(model), folder / f"without-{layer}onnx"
     for tensor in graph.graph.initializer:
-        tensor.name = tensor.name.replace("wels.", "other.")
-    to.write_bytes(graph.SerializeToString())
-    return to
+        tensor.name = tensor.name.replace(layer, "other.")
+    path.write_bytes(graph.SerializeToString())
+    return path
