@@ -361,6 +361,13 @@ def test_a_model_beside_the_default(sedkit, clips: Path, model_path: Path, tmp_p
     )  # fmt: skip
 
 
+def test_what_a_model_goes_on_from_is_said_in_short():
+    before = {"run": "first", "network": "generation 2, width 1", "settings": {"epochs": 9}, "begun_with": None}
+    held = {"git_revision": "abc", "width": 1.0, "settings": {}, "teachers": {}, "begun_with": before}
+    assert describe.lineage(held) == {"git revision": "abc", "goes on from": "first, generation 2, width 1"}
+    assert describe.lineage({"seed": 0, "begun_with": None}) == {"seed": 0}
+
+
 def test_what_integers_change():
     lost = {"clips": 9, "mAP": 0.00104, "accuracy": -0.01, "largest_difference": 0.0436, "mean_difference": 0.000176}
     rows = describe.quantisation({"quantisation": {"loss": {"test": lost}}})

@@ -106,6 +106,9 @@ def test_finished_folds_are_passed_over(cv: Path, tmp_path: Path) -> None:
             "may have heard what is tested",
         ),
         (["--manifest", "{one}", "--manifest", "{one}", "--teacher", "big={folder}"], "may have heard what is tested"),
+        (["--manifest", "{one}", "--manifest", "{one}", "--teacher", "big=a.onnx"], "may have heard what is tested"),
+        (["--esc50", "{folder}", "--fine-tune", "wels=small"], "may have heard what is tested"),
+        (["--shipped", "{folder}", "--preset", "own"], "may have heard what is tested"),
     ],
 )
 def test_what_is_refused_before_anything_is_trained(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -190,6 +191,9 @@ def test_a_file_teaches(run: Path, small_manifest: Path, tmp_path: Path, hear: t
         torch.testing.assert_close(told, network.eval()(sound).clip, atol=0.01, rtol=0)
     cascade(tmp_path / "small")
     assert len(metrics(tmp_path / "small", 0)) == 3
+    config["teachers"]["big"]["manifest_sha256"] = "of others"
+    (tmp_path / "small" / "config.json").write_text(json.dumps(config))
+    assert any("big teaches, which had another manifest" in line for line in small.warnings())
 
 
 def test_what_a_file_cannot_be_used_for_is_one_line(
