@@ -317,7 +317,7 @@ def load(manifest: str, vocabulary: Path | None, on_error: OnError, settings: Se
         if count < least:
             raise RunError(
                 f"{manifest}: {count} clips of the split {split!r} with known labels, at least {least} needed; "
-                "python -m training.data makes splits"
+                "python -m training.data makes splits, of few clips with --validation-share 0.3"
             )
     return audio
 
