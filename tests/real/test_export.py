@@ -39,7 +39,7 @@ def test_parity_on_real_clips(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in installed_models() if "int8" not in path.stem], ids=lambda p: p.stem)
 def test_shipped_models_are_networks_again(data: Path, path: Path) -> None:
-    """With statistics of real clips, a batch is scored about as its clips are one by one; without, as anything."""
+    """With statistics of real clips, a batch in the mode of training is scored about as its clips are one by one."""
     files = sorted((data / "esc50" / "audio").glob("*.ogg"))[::170]
     clips = np.stack([soundfile.read(file, dtype="int16")[0][: 2 * SAMPLE_RATE] for file in files])
     sound = torch.from_numpy(clips / np.float32(FULL_SCALE))
