@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from training.card_lineage import chosen, commands, place
 from training.checkpoint import load
 from training.data import Manifest, Vocabulary
 from training.generations import description, new_network
+from training.predictions import TeacherError
 from training.published import read_published, standardise
 from training.run import Run, read_config
 from training.secost import main
@@ -228,6 +230,12 @@ def test_what_a_file_cannot_be_used_for_is_one_line(
     assert "add --teachers-hear view" in refused(*teacher, f"big={run / 'model.onnx'}")
     assert "knows other classes" in refused(*teacher, f"big={run / 'model.onnx'}", *VIEW, manifest=other_classes)
     assert "nowhere.onnx: cannot be read (No such file" in refused(*teacher, f"big={tmp_path / 'nowhere.onnx'}", *VIEW)
+
+
+def test_without_onnx_it_is_said_what_to_install(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(TeacherError, match=r"model\.onnx: to read a model file, install onnx"):
+        read_published(run / "model.onnx")
 
 
 def stripped(model: Path, layer: str, folder: Path) -> Path:
