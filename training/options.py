@@ -13,7 +13,7 @@ import click
 import torch
 
 from sedkit.errors import SedkitError
-from sedkit.installed import installed_text, named_model, names
+from sedkit.installed import installed_text, names
 from training import distributed
 from training.batches import default_workers
 from training.beginning import Beginning, of_file, of_model, of_run
@@ -327,11 +327,10 @@ def begun_with(text: str) -> Beginning:
             f"{text!r} is not {'=FILE or '.join(ORIGINS)}=FILE, nor wels=RUN or wels=MODEL", param_hint="--fine-tune"
         )
     if kind == "wels":
-        if Path(file).is_dir() and file not in names():
-            return of_run(Path(file))
-        if not Path(file).exists() and file not in names():
+        source = names().get(file, Path(file))
+        if not source.exists():
             raise click.BadParameter(f"{file}: no such run or model; {installed_text()}", param_hint="--fine-tune")
-        return of_model(named_model(file))
+        return of_run(source) if source.is_dir() else of_model(source)
     if not Path(file).is_file():
         raise click.BadParameter(f"{file} is not a file", param_hint="--fine-tune")
     return of_file(kind, Path(file))

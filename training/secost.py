@@ -215,7 +215,7 @@ def main(context: click.Context, resume: Path | None, device: str, stop_after: s
                     f"{run.directory}: {len(run.supervision) - 1} stages on {chosen}, {in_words(vars(run.settings))}, "
                     f"commit {git_revision()[:12]}"
                     + (f", {distributed.ranks()} processes" if distributed.ranks() > 1 else "")
-                    + distributed.on_first(run.origin)
+                    + run.origin()
                 )
                 for line in run.manifest.dropped.lines():
                     progress.say(f"left out: {line}")
