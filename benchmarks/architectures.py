@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from benchmarks.harness import Row, Setup, at_least, packages, race, ratios, seconds
 from benchmarks.networks import full_width, multiply_adds, settle
 from sedkit.geometry import HOP
-from sedkit.model import Model
-from sedkit.session import open_session
+from sedkit.inference.model import Model
+from sedkit.inference.session import open_session
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -66,7 +66,7 @@ def prepare(waveforms: Iterable[NDArray[np.float32]]) -> Iterator[dict[Any, Any]
     import torch
     from torch.nn import functional as F
 
-    from training.logmel import LogMel
+    from training.networks.logmel import LogMel
 
     front = LogMel()
     for waveform in waveforms:

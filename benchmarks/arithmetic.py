@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import Row, Setup, at_least, packages, race
 from benchmarks.networks import Models, cut, full_width, multiply_adds
-from sedkit.session import open_session
+from sedkit.inference.session import open_session
 
 GOALS = {1: 0.90, 2: 0.85}  # by threads
 FRAMES = 3072  # about 31 s, what sedkit runs at once

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.harness import Row, Setup, at_most, race, ratios, seconds
 from benchmarks.networks import Cut, cut, full_width
-from sedkit.session import open_session
+from sedkit.inference.session import open_session
 
 GOAL = at_most(5.0)  # percent
 SECONDS = 30.72

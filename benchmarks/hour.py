@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import Row, Setup, Unavailable, at_least, packages, race, ratios, seconds
 from benchmarks.networks import full_width, small_model
-from sedkit.audio import open_audio
+from sedkit.audio.reading import open_audio
 from sedkit.cli import main
 
 FASTEST = "YAMNet at its fastest"

@@ -24,14 +24,14 @@ from numpy.typing import NDArray
 from benchmarks.audio import Recordings
 from benchmarks.harness import Setup, packages
 from sedkit.contract import Contract, Label
-from sedkit.installed import find_model, sibling
-from sedkit.model import Model
+from sedkit.inference.installed import find_model, sibling
+from sedkit.inference.model import Model
 
 if TYPE_CHECKING:
     import onnx
     from torch import Tensor, nn
 
-    from training.wels import Network
+    from training.networks.wels import Network
 
 CLASSES = 527
 SEED = 0
@@ -102,8 +102,8 @@ def _export(path: Path, recordings: Recordings) -> None:
     with packages():
         import torch
 
-        from training.export import export
-        from training.wels import Network
+        from training.networks.wels import Network
+        from training.release.export import export
 
     labels = tuple(Label(f"class {index}") for index in range(CLASSES))
     thresholds = (THRESHOLD,) * CLASSES
@@ -117,7 +117,7 @@ def _export(path: Path, recordings: Recordings) -> None:
 
 def _quantise(source: Path, target: Path, recordings: Recordings) -> None:
     with packages():
-        from training.quantize import quantize
+        from training.release.quantize import quantize
     target.parent.mkdir(parents=True, exist_ok=True)
     quantize(source, FittingClips(recordings, Model(source, "cpu").contract.labels), target, FITTING[0], SEED)
 
@@ -209,7 +209,7 @@ def multiply_adds(model: onnx.ModelProto, shape: Sequence[int]) -> int:
     """
     import onnx
 
-    from training.float16 import restored
+    from training.networks.float16 import restored
 
     model = restored(model)
     for dimension, size in zip(model.graph.input[0].type.tensor_type.shape.dim, shape, strict=True):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.harness import Round, Row, Setup, at_least, at_most, race, ratios, seconds
 from benchmarks.networks import full_width, small_model
-from sedkit.model import Model
+from sedkit.inference.model import Model
 
 SPEED, DIFFERENCE = at_least(1.8), at_most(0.03)
 SECONDS = 60.0

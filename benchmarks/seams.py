@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.harness import Row, Setup, at_most
 from benchmarks.networks import full_width
 from sedkit.geometry import SAMPLE_RATE
-from sedkit.model import Model
+from sedkit.inference.model import Model
 
 GOAL = at_most(1e-6)
 LENGTHS = (0.01, 180.0)  # seconds, from and to; lengths are drawn from their logarithms

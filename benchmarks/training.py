@@ -33,19 +33,19 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import machine
 from sedkit.contract import Label
 from sedkit.geometry import HOP, SAMPLE_RATE, padded_samples
-from training import distributed
-from training.batches import Epoch, default_workers
-from training.clips import Clips
-from training.endings import Ending
-from training.files import write_json
-from training.logmel import BANDS
-from training.options import torch_device
-from training.run import describe_device
-from training.settings import Execution, Settings
-from training.supervision import LABELS
-from training.targets import Targets
-from training.trainer import Trainer
-from training.wels import Network, WelsNet
+from training.data.clips import Clips
+from training.loop.batches import Epoch, default_workers
+from training.loop.settings import Execution, Settings
+from training.loop.trainer import Trainer
+from training.networks.logmel import BANDS
+from training.networks.wels import Network, WelsNet
+from training.runs.config import describe_device
+from training.runs.options import torch_device
+from training.runtime import distributed
+from training.runtime.files import write_json
+from training.runtime.interruption import Ending
+from training.supervision.equations import LABELS
+from training.supervision.targets import Targets
 
 AUDIOSET = 2_070_000  # training clips
 CLASSES = 527

@@ -18,7 +18,7 @@ import soundfile
 from rich.console import Console
 
 from sedkit import Tagger
-from sedkit.draw import Lanes
+from sedkit.formats.terminal import Lanes
 
 FREE = ("CC0", "CC-BY")
 SOUNDS = ("rooster", "church_bells", "cat", "siren", "toilet_flush")

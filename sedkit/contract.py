@@ -33,9 +33,9 @@ The log-mel front end is inside the graph. Weights may be stored in float16, eac
                                 clip score is the mean over so many that follow each other, silent ones left
                                 out, by their weights; the highest such mean of a recording with more. Where
                                 it is missing, ``30`` (10 s)
-``sedkit.calibration``          JSON object: how clip scores become scores of tags.
+``sedkit.timeline.calibration``          JSON object: how clip scores become scores of tags.
                                 ``{"kind": "none"}``: they are; ``{"kind": "platt", "slope": [...], "offset":
-                                [...]}``, one number a class, every slope above 0: as sedkit.calibration has it.
+                                [...]}``, one number a class, every slope above 0: as sedkit.timeline.calibration has it.
                                 Segment scores stay as they are
 ``sedkit.lineage``              JSON object: how the weights came to be (dataset hash, stages, alpha
                                 of each stage, git revision, seed, metrics); of a network its ``width``, a factor

@@ -36,7 +36,7 @@ class ContractError(ModelError):
 
     def __init__(self, field: str, problem: str, file: str | None = None) -> None:
         text = f"not a sedkit model: {field}: {problem}"
-        super().__init__(f"{file}: {text}; export it with python -m training.export" if file else text)
+        super().__init__(f"{file}: {text}; export it again with sedkit-train secost --resume RUN" if file else text)
         self.field = field
         self.problem = problem
         self.file = file

@@ -10,17 +10,17 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit.audio import Source, check_rate, open_audio, open_blocks
-from sedkit.calibration import Calibration
+from sedkit.audio.reading import Source, check_rate, open_audio, open_blocks
 from sedkit.contract import Contract, Label
 from sedkit.errors import ArgumentError
 from sedkit.geometry import SAMPLE_RATE
-from sedkit.installed import Precision, find_model
-from sedkit.model import Model
+from sedkit.inference.installed import Precision, find_model
+from sedkit.inference.model import Model
+from sedkit.inference.session import Device
 from sedkit.results import Event, Second, Tagging, Timeline
-from sedkit.session import Device
-from sedkit.timeline import Resolution, check_resolution
-from sedkit.views import LiveTimeline, TagsView, TimelineView, View
+from sedkit.timeline.calibration import Calibration
+from sedkit.timeline.events import Resolution, check_resolution
+from sedkit.timeline.views import LiveTimeline, TagsView, TimelineView, View
 
 Result = TypeVar("Result")
 
@@ -31,8 +31,8 @@ class Tagger:
     Parameters
     ----------
     model : path of a sedkit model, or name of an installed one; None is the default model.
-    device : ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"tensorrt"``; see :class:`sedkit.model.Model`.
-    precision : ``"auto"``, ``"fp32"`` or ``"int8"``; see :func:`sedkit.installed.find_model`.
+    device : ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"tensorrt"``; see :class:`sedkit.inference.model.Model`.
+    precision : ``"auto"``, ``"fp32"`` or ``"int8"``; see :func:`sedkit.inference.installed.find_model`.
     threads : CPU threads of the model; None takes every CPU that this process may use.
 
     Raises
@@ -194,7 +194,7 @@ class Tagger:
     ) -> Callable[[], TagsView]:
         """A maker of views that give what :meth:`tag` returns, one for each recording; checks its arguments at once.
 
-        For whoever runs the model on many recordings (sedkit.pipeline).
+        For whoever runs the model on many recordings (sedkit.inference.pipeline).
 
         Raises
         ------

@@ -66,8 +66,8 @@ def model_path(tmp_path_factory: pytest.TempPathFactory, description: Contract) 
 
 def export_narrow(description: Contract, path: Path) -> None:
     torch = pytest.importorskip("torch", reason="the test model is made with torch")
-    from training.export import export
-    from training.wels import Network
+    from training.networks.wels import Network
+    from training.release.export import export
 
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -8,8 +8,8 @@ A run directory::
     config.json       everything that decides the result: settings, supervision of every stage, seed,
                       manifest hash, classes, git revision, versions, device, command
     frontend.pt       normalisation of the log-mel, measured on the training split
-    teachers/         what external teachers say of every clip (training.teachers)
-    generation-0/     Teacher-0; then one directory a student (layout: training.fit, training.targets)
+    teachers/         what external teachers say of every clip (training.runs.experiments.teachers)
+    generation-0/     Teacher-0; then one directory a student (layout: training.loop.fit, training.supervision.targets)
         report.json   AP and AUC of every class on the validation and the test split
     report.md, .json  all generations side by side
     begun.pt          what networks begin with that do not begin from scratch (--fine-tune)
@@ -38,24 +38,26 @@ from click.core import ParameterSource
 from numpy.typing import NDArray
 
 from sedkit.errors import SedkitError
-from training import distributed, options
-from training.alone import forget, heard_alone
-from training.clips import FULL_SCALE, Clips
-from training.deadline import Deadline
-from training.endings import Ending
-from training.fit import fit
-from training.generations import description, new_network, report_generation, trained_network
-from training.lock import Lock
-from training.progress import CascadeProgress
-from training.reports import read_generation, write_report
-from training.reuse import reuse
-from training.rows import Step
-from training.run import Run, git_revision
-from training.settings import Execution
-from training.supervision import LABELS, Key, taught
-from training.targets import Targets, forget_predictions, stored_predictions
-from training.view import Asked, Generation
-from training.wels import Network, in_words
+from training.data.clips import FULL_SCALE, Clips
+from training.loop.fit import fit
+from training.loop.settings import Execution
+from training.networks.wels import Network, in_words
+from training.runs import options
+from training.runs.config import git_revision
+from training.runs.generations import description, new_network, report_generation, trained_network
+from training.runs.reports import read_generation, write_report
+from training.runs.reuse import reuse
+from training.runs.run import Run
+from training.runtime import distributed
+from training.runtime.deadline import Deadline
+from training.runtime.interruption import Ending
+from training.runtime.lock import Lock
+from training.runtime.progress import CascadeProgress
+from training.supervision.equations import LABELS, Key, taught
+from training.supervision.online import Asked, Generation
+from training.supervision.score_file import Step
+from training.supervision.segments import forget, heard_alone
+from training.supervision.targets import Targets, forget_predictions, stored_predictions
 
 STARTING = 60.0  # seconds that compiling a network may take
 EXPORTING = 60.0  # seconds that the export may take
@@ -161,7 +163,7 @@ def finish(run: Run, network: Network) -> str:
             f"{run.directory}: trained, see report.md; the export needs {', '.join(missing)}: "
             f"install them, or copy the run, then python -m training.secost --resume {run.directory}"
         )
-    from training.export import export
+    from training.release.export import export
 
     path = run.directory / "model.onnx"
     clips = run.clips("validation").waveforms

@@ -10,11 +10,11 @@ from contextlib import closing, suppress
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from sedkit.begun import Begun
+from sedkit.audio.prefetch import Begun
 from sedkit.cli.inputs import STDIN, expand, stdin
 from sedkit.cli.journal import Fingerprint, fingerprint
 from sedkit.cli.options import split_classes
@@ -24,37 +24,17 @@ from sedkit.errors import SedkitError
 from sedkit.formats import FORMATS, Kind, format_of
 
 if TYPE_CHECKING:
-    from sedkit.installed import Precision
+    from sedkit.inference.installed import Precision
+    from sedkit.inference.session import Device
     from sedkit.results import Tagging, Timeline
-    from sedkit.session import Device
     from sedkit.tagger import Tagger
-    from sedkit.views import View
+    from sedkit.timeline.views import View
 
     MakeView = Callable[[], View[Tagging | Timeline]]
 
 SMALL = 10_000_000  # bytes of a model whose pieces need tens of MB each, and not hundreds
-LATER = ("soundfile", "soxr", "sedkit.pipeline")  # imported while ONNX Runtime reads the model
+LATER = ("soundfile", "soxr", "sedkit.inference.pipeline")  # imported while ONNX Runtime reads the model
 LANES = 4  # pieces of a single recording side by side, at most; then decoding is the slower part
-
-
-def run(
-    kind: Kind,
-    view: Callable[[Tagger, list[str] | None], MakeView],
-    options: Mapping[str, Any],
-    files: Sequence[str],
-    *,
-    engine: Literal["local", "ray"],
-    address: str | None,
-    **shared: Any,
-) -> int:
-    """Analyse recordings here (:func:`run_here`) or on a cluster (:func:`sedkit.cli.cluster.run`)."""
-    if engine == "ray":
-        from sedkit.cli import cluster
-
-        return cluster.run(kind, view, options, files, address=address, **shared)
-    if address is not None:
-        raise click.UsageError("--address goes with --engine ray.")
-    return run_here(kind, view, options, files, **shared)
 
 
 def run_here(
@@ -86,7 +66,7 @@ def run_here(
     -------
     The exit code: 0, or 1 if something failed, which is listed on standard error at the end.
     """
-    from sedkit.installed import find_model
+    from sedkit.inference.installed import find_model
 
     output = None if output == "-" else output
     chosen_format = format_name or default_format(output)
@@ -123,8 +103,8 @@ def analyse_all(
 
     ``begun``: the only recording, where its decoding goes on already.
     """
-    from sedkit.pipeline import analyse
-    from sedkit.session import usable_cpus
+    from sedkit.inference.pipeline import analyse
+    from sedkit.inference.session import usable_cpus
 
     cpus = min(LANES, usable_cpus()) if len(names) == 1 else None
     read: dict[str, Fingerprint | None] = {}

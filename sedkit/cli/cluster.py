@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from sedkit.cli.batch import MakeView
     from sedkit.cluster.archive import Report
     from sedkit.cluster.recordings import Recording
-    from sedkit.installed import Precision
-    from sedkit.session import Device
+    from sedkit.inference.installed import Precision
+    from sedkit.inference.session import Device
     from sedkit.tagger import Tagger
 
 
@@ -41,7 +41,7 @@ def run(
 ) -> int:
     """Analyse recordings on a cluster; parameters and exit code as of :func:`sedkit.cli.batch.run_here`."""
     from sedkit.cluster import engine
-    from sedkit.installed import find_model
+    from sedkit.inference.installed import find_model
 
     if output is None or output == "-":
         raise click.UsageError("--engine ray needs --output: a folder, or an address such as s3://bucket/folder.")

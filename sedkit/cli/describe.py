@@ -18,7 +18,7 @@ def model(path: Path) -> dict[str, Any]:
         If it is not a sedkit model.
     """
     from sedkit.contract import NUMBERS, VERSION
-    from sedkit.model import Model
+    from sedkit.inference.model import Model
 
     contract = Model(path, "cpu").contract
     return {

@@ -19,7 +19,7 @@ from sedkit.errors import OutputError
 from sedkit.results import Event, Second
 
 if TYPE_CHECKING:
-    from sedkit.timeline import Resolution
+    from sedkit.timeline.events import Resolution
 
 
 REDRAW = 0.05  # seconds between two drawings, at least
@@ -93,7 +93,7 @@ class EventLines(Lines):
 
     def add(self, found: Second | Event) -> None:
         if isinstance(found, Event):
-            from sedkit.draw import clock
+            from sedkit.formats.terminal import clock
 
             onset, offset = clock(found.onset, 3600, 2), clock(found.offset, 3600, 2)
             self.line(f"{onset} - {offset}  {found.label}  {found.score:.2f}")
@@ -109,7 +109,7 @@ class Rolls:
         from rich.console import Console
         from rich.live import Live
 
-        from sedkit.rolling import Rolling
+        from sedkit.formats.live import Rolling
 
         self.view, self.drawn = Rolling(name), 0.0
         console = Console(file=standard_output("replace"), highlight=False)
@@ -121,7 +121,7 @@ class Rolls:
             self.draw()
 
     def lose(self, at: float) -> None:
-        from sedkit.draw import clock
+        from sedkit.formats.terminal import clock
 
         self.view.notice = LOST.format(clock(at, at))
         self.draw()
@@ -142,7 +142,7 @@ class Rolls:
 
 def complain_of_loss(at: float) -> None:
     """Say on standard error that sound was lost."""
-    from sedkit.draw import clock
+    from sedkit.formats.terminal import clock
 
     click.echo(f"sedkit: {LOST.format(clock(at, 3600))}", err=True)
 

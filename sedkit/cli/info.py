@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from sedkit.audio import AudioInfo
+    from sedkit.audio.reading import AudioInfo
 
 
 @click.command("info")
@@ -49,7 +49,7 @@ def command(ctx: click.Context, files: tuple[str, ...], format_name: str) -> Non
 
 def is_model(file: str) -> bool:
     """Whether this is an ONNX file or, where no file has that name, the name of an installed model."""
-    from sedkit.installed import SUFFIX, names
+    from sedkit.inference.installed import SUFFIX, names
 
     if Path(file).suffix.lower() == SUFFIX:
         return True
@@ -58,7 +58,7 @@ def is_model(file: str) -> bool:
 
 def describe_audio(file: str) -> tuple[dict[str, Any], str]:
     """A recording, as a record and as text."""
-    from sedkit.audio import probe
+    from sedkit.audio.reading import probe
     from sedkit.cli.describe import block
 
     info: AudioInfo = probe(file)
@@ -78,7 +78,7 @@ def describe_audio(file: str) -> tuple[dict[str, Any], str]:
 def describe_model(file: str) -> tuple[dict[str, Any], str]:
     """A model, as a record and as text."""
     from sedkit.cli import describe
-    from sedkit.installed import named_model
+    from sedkit.inference.installed import named_model
 
     model = describe.model(named_model(file))
     rate = model["sample_rate"]

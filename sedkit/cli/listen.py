@@ -17,11 +17,11 @@ from sedkit.cli.timeline import Resolution
 from sedkit.errors import AudioError, DeviceError
 
 if TYPE_CHECKING:
+    from sedkit.audio.live import Live
     from sedkit.cli.display import Display
-    from sedkit.installed import Precision
-    from sedkit.live import Live
+    from sedkit.inference.installed import Precision
+    from sedkit.inference.session import Device
     from sedkit.results import Event, Second
-    from sedkit.session import Device
 
 
 class Encoding(click.ParamType[str]):
@@ -166,7 +166,7 @@ def follow(live: Live, found: Iterator[Second | Event], shown: Display) -> None:
 
 
 def open_source(source: str | None, rate: float | None, channels: int, encoding: str) -> Live:
-    from sedkit.live import Microphone, Pipe
+    from sedkit.audio.live import Microphone, Pipe
 
     if source == STDIN:
         return Pipe(io.FileIO(stdin().fileno(), closefd=False), rate, channels, encoding)
@@ -191,7 +191,7 @@ def stopping(live: Live) -> Iterator[None]:
 
 
 def list_microphones() -> None:
-    from sedkit.live import microphones
+    from sedkit.audio.live import microphones
 
     for number, name, channels, rate, default in microphones():
         click.echo(f"{'*' if default else ' '} {number:>3}  {name}  ({channels} channels, {rate:g} Hz)")

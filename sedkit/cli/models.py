@@ -27,7 +27,7 @@ def command(ctx: click.Context, format_name: str) -> None:
     """
     from sedkit.cli import complain, describe
     from sedkit.errors import ModelError, SedkitError
-    from sedkit.installed import find_model, installed_models
+    from sedkit.inference.installed import find_model, installed_models
 
     code = 0
     paths = installed_models()

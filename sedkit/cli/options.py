@@ -20,7 +20,7 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of installed models, then files."""
-    from sedkit.installed import names
+    from sedkit.inference.installed import names
 
     known = [name for name in names() if name.startswith(incomplete)]
     return [CompletionItem(name) for name in known] + [CompletionItem(incomplete, type="file")]

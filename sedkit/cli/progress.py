@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import rich.progress
     from numpy.typing import NDArray
 
-    from sedkit.views import View
+    from sedkit.timeline.views import View
 
 Result = TypeVar("Result")
 
@@ -52,7 +52,7 @@ class Progress:
     def begin(self, name: str) -> None:
         """Say which recording is under way."""
         if self.bar:
-            from sedkit.draw import printable
+            from sedkit.formats.terminal import printable
 
             self.bar.update(self.task, description=printable(os.path.basename(name)))
 
@@ -64,7 +64,7 @@ class Progress:
     def heard(self, seconds: float) -> None:
         """So much more has been analysed."""
         if self.bar:
-            from sedkit.draw import clock
+            from sedkit.formats.terminal import clock
 
             self.seconds += seconds
             rate = self.seconds / max(1e-3, time.monotonic() - self.started)
@@ -129,7 +129,7 @@ class Watched(Generic[Result]):
 
 def duration(name: str) -> float | None:
     """Seconds of a recording, if it tells."""
-    from sedkit.audio import probe
+    from sedkit.audio.reading import probe
     from sedkit.errors import AudioError
 
     try:

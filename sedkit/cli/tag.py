@@ -12,7 +12,7 @@ from sedkit.cli.inputs import stdin_is_piped
 
 if TYPE_CHECKING:
     from sedkit.tagger import Tagger
-    from sedkit.views import TagsView
+    from sedkit.timeline.views import TagsView
 
 TOP_K = 5
 
@@ -71,7 +71,7 @@ def command(
     """
     if not files and not stdin_is_piped():
         raise options.explained(ctx)
-    from sedkit.cli.batch import run
+    from sedkit.cli.engine import run
 
     def view(tagger: Tagger, classes: list[str] | None) -> Callable[[], TagsView]:
         limit = top_k or (TOP_K if threshold is None and classes is None else None)

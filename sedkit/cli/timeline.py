@@ -12,7 +12,7 @@ from sedkit.cli.inputs import stdin_is_piped
 
 if TYPE_CHECKING:
     from sedkit.tagger import Tagger
-    from sedkit.views import TimelineView
+    from sedkit.timeline.views import TimelineView
 
 
 class Resolution(click.ParamType[Any]):
@@ -23,7 +23,7 @@ class Resolution(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
         if value == "native" or isinstance(value, float):
             return value  # type: ignore[no-any-return]
-        from sedkit.timeline import FINEST
+        from sedkit.timeline.events import FINEST
 
         try:
             seconds = float(value)
@@ -77,7 +77,7 @@ def command(
     """
     if not files and not stdin_is_piped():
         raise options.explained(ctx)
-    from sedkit.cli.batch import run
+    from sedkit.cli.engine import run
 
     def view(tagger: Tagger, classes: list[str] | None) -> Callable[[], TimelineView]:
         return tagger.timeline_view(threshold=threshold, resolution=resolution, classes=classes)

@@ -25,9 +25,9 @@ from sedkit.errors import DeviceError, SedkitError
 
 if TYPE_CHECKING:
     from sedkit.formats import Kind
+    from sedkit.inference.session import Device
     from sedkit.results import Tagging, Timeline
-    from sedkit.session import Device
-    from sedkit.views import View
+    from sedkit.timeline.views import View
 
 RENEWAL = 10.0  # seconds between manifests
 PATIENCE = 10.0  # seconds to wait for a cluster to answer

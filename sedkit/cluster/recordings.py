@@ -136,7 +136,7 @@ class _Remote(io.RawIOBase):
 
 
 def open_recording(where: str) -> str | BinaryIO:
-    """What :func:`sedkit.pipeline.analyse` takes: the path, or for a URI a file object, which is opened when read."""
+    """What :func:`sedkit.inference.pipeline.analyse` takes: the path, or for a URI a file object, which is opened when read."""
     return io.BufferedReader(_Remote(where), READ_AHEAD) if is_uri(where) else where
 
 

@@ -19,10 +19,10 @@ from sedkit.errors import AudioError, OutputError, SedkitError
 
 if TYPE_CHECKING:
     from sedkit.formats import Kind
-    from sedkit.model import Model
+    from sedkit.inference.model import Model
+    from sedkit.inference.session import Device
     from sedkit.results import Tagging, Timeline
-    from sedkit.session import Device
-    from sedkit.views import View
+    from sedkit.timeline.views import View
 
     Result = Tagging | Timeline | SedkitError
 
@@ -35,7 +35,7 @@ class Task:
     ----------
     kind, view : what is found, and what makes a recording's result.
     model : name and content of the model file, which the workers' machines need not have.
-    device : as of :class:`sedkit.model.Model`.
+    device : as of :class:`sedkit.inference.model.Model`.
     cpus : of a worker.
     output : location of the archive.
     """
@@ -140,7 +140,7 @@ class Worker:
 
     def analyse(self, locations: list[str]) -> Iterator[Result]:
         """The same, of recordings by where they are."""
-        from sedkit.pipeline import analyse
+        from sedkit.inference.pipeline import analyse
 
         assert self.model is not None
         opened = deque[str | BinaryIO]()
@@ -184,7 +184,7 @@ def load(task: Task) -> Model:
     ModelError, DeviceError
         If it cannot be loaded on the device.
     """
-    from sedkit.model import Model
+    from sedkit.inference.model import Model
 
     name, content = task.model
     with tempfile.TemporaryDirectory(prefix="sedkit-") as folder:

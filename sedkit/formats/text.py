@@ -20,7 +20,7 @@ class TextWriter(Writer):
         from rich.cells import cell_len
         from rich.console import Console
 
-        from sedkit.draw import printable
+        from sedkit.formats.terminal import printable
 
         class Plain(Console):
             def on_broken_pipe(self) -> None:
@@ -31,7 +31,7 @@ class TextWriter(Writer):
         self.widest = [max(self.files, key=lambda name: cell_len(printable(name)))] if self.files else []
 
     def write(self, result: Tagging | Timeline) -> None:
-        from sedkit import draw
+        from sedkit.formats import terminal as draw
 
         if self.kind == "events":
             if self.started:

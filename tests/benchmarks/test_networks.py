@@ -13,7 +13,7 @@ onnx = pytest.importorskip("onnx", reason="networks are counted and cut with onn
 
 from benchmarks.networks import Models, cut, multiply_adds, set_statistics  # noqa: E402
 from benchmarks.peers import PEERS, parameters  # noqa: E402
-from training.wels import Network  # noqa: E402
+from training.networks.wels import Network  # noqa: E402
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import soxr
 
-from sedkit.audio import open_audio, probe
+from sedkit.audio.reading import open_audio, probe
 
 CLIP = "1-100032-A-0"  # a dog
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from sedkit.cli import main
-from sedkit.installed import DEFAULT, installed_models
+from sedkit.inference.installed import DEFAULT, installed_models
 
 CATEGORIES = ("dog", "siren", "rain", "church_bells", "crying_baby", "clock_tick")
 

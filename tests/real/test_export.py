@@ -11,14 +11,14 @@ import torch
 
 from sedkit.contract import Contract, Label
 from sedkit.geometry import SAMPLE_RATE
-from sedkit.installed import installed_models
-from sedkit.model import Model
+from sedkit.inference.installed import installed_models
+from sedkit.inference.model import Model
 from sedkit.tagger import Tagger
-from training.clips import FULL_SCALE
-from training.export import export
-from training.float16 import folded
-from training.published import read_published, standardise
-from training.wels import Network
+from training.data.clips import FULL_SCALE
+from training.networks.float16 import folded
+from training.networks.published import read_published, standardise
+from training.networks.wels import Network
+from training.release.export import export
 
 
 def test_parity_on_real_clips(data: Path, tmp_path: Path) -> None:

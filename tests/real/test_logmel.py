@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from tests.training.test_logmel import difference
+from tests.training.networks.test_logmel import difference
 
 
 @pytest.mark.parametrize("part", ["esc50", "music", "speech"])

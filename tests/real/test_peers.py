@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from training.data.audio import decode
-from training.data.readers import esc50_labels
-from training.peers import HOP, WINDOW, Yamnet, mapped
+from training.data.readers.datasets import esc50_labels
+from training.networks.tflite import HOP, WINDOW, Yamnet, mapped
 
 CLASSES = ("rooster", "siren", "crying_baby", "church_bells", "dog", "toilet_flush")
 

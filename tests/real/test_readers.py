@@ -9,9 +9,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from training.data import AudioStore, corpora, readers
-from training.data.readers import FREE, Splitting
-from training.data.tables import audioset_labels
+from training.data.readers import corpora
+from training.data.readers import datasets as readers
+from training.data.readers.datasets import FREE, Splitting
+from training.data.readers.tables import audioset_labels
+from training.data.store.decoded import AudioStore
 
 
 @pytest.fixture(scope="module")

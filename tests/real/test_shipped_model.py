@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from sedkit.installed import DEFAULT, installed_models, sibling
+from sedkit.inference.installed import DEFAULT, installed_models, sibling
 from sedkit.tagger import Tagger
-from training.data.readers import esc50_labels
+from training.data.readers.datasets import esc50_labels
 
 FOLD = "5"  # of speech and music, of which the models have learnt from all
 

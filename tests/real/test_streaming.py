@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sedkit.audio import open_audio
-from sedkit.installed import installed_models
-from sedkit.model import Model
+from sedkit.audio.reading import open_audio
+from sedkit.inference.installed import installed_models
+from sedkit.inference.model import Model
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ import pytest
 import soundfile
 
 import sedkit
-from sedkit.edges import tile_edges
 from sedkit.errors import ArgumentError, AudioError, ModelError
 from sedkit.geometry import segment_count
-from sedkit.timeline import Runs
+from sedkit.timeline.edges import tile_edges
+from sedkit.timeline.events import Runs
 from tests.conftest import LABELS, THRESHOLDS, make_sound
 
 SOUND = make_sound(12.3, seed=8)

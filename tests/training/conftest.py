@@ -17,15 +17,16 @@ from click.testing import CliRunner
 
 from sedkit.geometry import SAMPLE_RATE
 from tests.training.processes import training, wait_for
-from training.checkpoint import load
-from training.data import Manifest, Vocabulary
-from training.data.rows import Row
-from training.deadline import Deadline
-from training.lock import Lock
-from training.progress import CascadeProgress
-from training.run import Run
+from training.data.manifest.rows import Row
+from training.data.manifest.table import Manifest
+from training.data.manifest.vocabulary import Vocabulary
+from training.loop.settings import Execution
+from training.runs.run import Run
+from training.runtime.checkpoint import load
+from training.runtime.deadline import Deadline
+from training.runtime.lock import Lock
+from training.runtime.progress import CascadeProgress
 from training.secost import main, secost
-from training.settings import Execution
 
 SMALL = ["--width", "0.0625", "--crop", "1", "--batch-size", "8", "--epochs", "3", "--device", "cpu", "--dropout", "0"]
 

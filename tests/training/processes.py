@@ -33,7 +33,7 @@ def _one_thread(work: Callable[..., Any], *arguments: Any) -> None:
 def secost(arguments: list[str], log: str, environment: dict[str, str], chunk: int, without: tuple[str, ...]) -> None:
     """``python -m training.secost`` with what it says in ``log``."""
     from training import secost as command
-    from training import targets
+    from training.supervision import targets
 
     os.environ.update(environment)
     with Path(log).open("w") as file:

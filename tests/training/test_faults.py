@@ -19,16 +19,16 @@ from click.testing import CliRunner
 
 from tests.training.conftest import SMALL, begin, cascade, metrics, train, weights
 from tests.training.processes import training, wait_for
-from training import fit
-from training.checkpoint import load, save
-from training.data import Manifest
-from training.deadline import Deadline
-from training.lock import Lock, LockError
-from training.progress import CascadeProgress
-from training.run import Run
+from training.data.manifest.table import Manifest
+from training.loop import fit
+from training.loop.settings import Execution
+from training.runs.run import Run
+from training.runtime.checkpoint import load, save
+from training.runtime.deadline import Deadline
+from training.runtime.lock import Lock, LockError
+from training.runtime.progress import CascadeProgress
 from training.secost import main
 from training.secost import secost as algorithm_1
-from training.settings import Execution
 
 MOMENTS = {
     "an epoch": "generation-0/checkpoint.pt",

@@ -15,11 +15,11 @@ from click.testing import CliRunner
 from sedkit.geometry import SAMPLE_RATE, segment_count
 from sedkit.tagger import Tagger
 from tests.training.conftest import SMALL, begin, cascade, metrics, train, weights
-from training.data import Manifest
-from training.options import seconds, stages_of
+from training.data.manifest.table import Manifest
+from training.networks.wels import Network
+from training.runs.options import seconds, stages_of
 from training.secost import main
-from training.supervision import LABELS
-from training.wels import Network
+from training.supervision.equations import LABELS
 
 
 def test_a_run_directory_holds_what_decides_and_what_came_out(run: Path) -> None:

@@ -1,8 +1,8 @@
 """Data sets for training: manifests, readers that build them, and decoded audio."""
 
-from training.data.manifest import Manifest
-from training.data.problems import ManifestError
-from training.data.store import AudioStore
-from training.data.vocabulary import Vocabulary
+from training.data.manifest.problems import ManifestError
+from training.data.manifest.table import Manifest
+from training.data.manifest.vocabulary import Vocabulary
+from training.data.store.decoded import AudioStore
 
 __all__ = ["AudioStore", "Manifest", "ManifestError", "Vocabulary"]

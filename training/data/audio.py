@@ -8,7 +8,7 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit.audio import open_audio, probe
+from sedkit.audio.reading import open_audio, probe
 from sedkit.errors import AudioError
 from sedkit.geometry import SAMPLE_RATE
 

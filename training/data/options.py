@@ -1,31 +1,19 @@
-"""What the commands of ``python -m training.data`` share: options, errors in one line, writing a manifest."""
+"""What the commands of ``sedkit-train data`` share: options, errors in one line, writing a manifest."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
-from sedkit.errors import SedkitError
-from training.data.manifest import Manifest
-from training.data.readers import describe
-from training.data.vocabulary import Vocabulary
+from training.data.manifest.table import Manifest
+from training.data.manifest.vocabulary import Vocabulary
+from training.data.readers.datasets import describe
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 PLACE = click.Path(path_type=Path)
 SHARE = click.FloatRange(0, 1, max_open=True)
-
-
-class Commands(click.Group):
-    """Reports what sedkit raises on purpose as one line."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except SedkitError as error:
-            raise click.ClickException(str(error)) from None
 
 
 output_option = click.option("--output", "-o", type=FILE, required=True, help="Manifest to write.")

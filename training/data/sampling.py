@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.columns import Labels
+from training.data.manifest.columns import Labels
 
 Rows = NDArray[np.int64]
 LANES, WINDOW = 8, 512  # of by_shard

@@ -1,4 +1,4 @@
-"""``python -m training.evaluate crossval``: the tables of a cross-validation, from the scores that its runs kept."""
+"""``sedkit-train evaluate crossval``: the tables of a cross-validation, from the scores that its runs kept."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import torch
 from numpy.typing import NDArray
 
 from sedkit.metrics import summary
-from training.data.origin import sources
-from training.evaluate import systems
-from training.evaluate.bootstrap import accuracy, drawn, mean_ap
-from training.evaluate.crossval_tables import document
-from training.evaluate.systems import Fold, Scored, System, scored
-from training.files import replacing
-from training.options import torch_device
-from training.peers import peer_model
-from training.run import read_config
+from training.data.manifest.origin import sources
+from training.evaluate.measures.bootstrap import accuracy, drawn, mean_ap
+from training.evaluate.tables import systems
+from training.evaluate.tables.crossval import document
+from training.evaluate.tables.systems import Fold, Scored, System, scored
+from training.networks.tflite import peer_model
+from training.runs.config import read_config
+from training.runs.options import torch_device
+from training.runtime.files import replacing
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 METRICS = {"accuracy": accuracy, "mAP": mean_ap}
@@ -58,7 +58,7 @@ def command(
     replicates: int,
     device: str,
 ) -> None:
-    """Tables of the cross-validation CV (training.crossval): every clip is scored by networks that never heard it.
+    """Tables of the cross-validation CV (training.runs.experiments.crossval): every clip is scored by networks that never heard it.
 
     Folds that are not finished are left out. The scores of the peer are kept in CV/yamnet.npz; once that holds all
     clips, YAMNet's regression is in the tables without --peer. The networks' scores are those that their reports left;
@@ -66,10 +66,10 @@ def command(
 
     \b
     Examples:
-      python -m training.evaluate crossval runs/cv
-      python -m training.evaluate crossval runs/cv --peer yamnet=yamnet.tflite --confusion confusion.csv
-      python -m training.evaluate crossval runs/cv --group esc50: --json > cv.json
-      python -m training.evaluate crossval runs/cv --beside runs/tuned --together
+      sedkit-train evaluate crossval runs/cv
+      sedkit-train evaluate crossval runs/cv --peer yamnet=yamnet.tflite --confusion confusion.csv
+      sedkit-train evaluate crossval runs/cv --group esc50: --json > cv.json
+      sedkit-train evaluate crossval runs/cv --beside runs/tuned --together
     """
     found = report(directory, torch_device(device), peer, group, replicates, beside, together)
     for fold in found["missing"]:
@@ -196,7 +196,7 @@ def estimate(by_fold: NDArray[np.float64], replicates: NDArray[np.float64]) -> d
 
 
 def by_source(folds: list[Fold], systems: list[System]) -> list[dict[str, Any]]:
-    """Accuracy of every system on the clips of each source (``training.data.origin``) with one label, of all folds."""
+    """Accuracy of every system on the clips of each source (``training.data.manifest.origin``) with one label, of all folds."""
     single = np.concatenate([fold.targets.sum(1) == 1 for fold in folds])
     source = np.concatenate([np.array(sources(fold.manifest))[fold.rows] for fold in folds])[single]
     truth = np.concatenate([fold.targets.argmax(1) for fold in folds])[single]

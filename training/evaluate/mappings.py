@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.errors import SedkitError
+from sedkit.inference.model import Model
 from sedkit.metrics import summary
-from sedkit.model import Model
-from training.clips import FULL_SCALE
-from training.data.source import open_audio
-from training.evaluate.tables import table, three
-from training.progress import decoding
-from training.teachers import positions
+from training.data.clips import FULL_SCALE
+from training.data.store.source import open_audio
+from training.evaluate.tables.markdown import table, three
+from training.runs.experiments.teachers import positions
+from training.runtime.progress import decoding
 
 Segments = NDArray[np.float32]  # [K, classes]
 
@@ -67,7 +67,7 @@ def command(model: Path, manifest: str, vocabulary: Path | None) -> None:
 
     \b
     Examples:
-      python -m training.evaluate mappings runs/first/model.onnx --manifest manifest.csv
+      sedkit-train evaluate mappings runs/first/model.onnx --manifest manifest.csv
     """
     opened = Model(model, "cpu", threads=1)
     if opened.weighted:

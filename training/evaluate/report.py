@@ -1,4 +1,4 @@
-"""``python -m training.evaluate report``: the paper's tables and figures from finished runs, beside its own numbers."""
+"""``sedkit-train evaluate report``: the paper's tables and figures from finished runs, beside its own numbers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from training.evaluate import paper
-from training.evaluate.cascades import Line, ReportError, Study, alphas, relative, studies, supervision
-from training.evaluate.figures import draw
-from training.evaluate.tables import table
-from training.files import replacing
-from training.wels import in_words
+from training.evaluate.tables import paper
+from training.evaluate.tables.cascades import Line, ReportError, Study, alphas, relative, studies, supervision
+from training.evaluate.tables.figures import draw
+from training.evaluate.tables.markdown import table
+from training.networks.wels import in_words
+from training.runtime.files import replacing
 
 
 @click.command()
@@ -28,8 +28,8 @@ def command(runs: tuple[Path, ...], output: Path | None) -> None:
 
     \b
     Examples:
-      python -m training.evaluate report runs/audioset/*
-      python -m training.evaluate report runs/audioset/* --output report
+      sedkit-train evaluate report runs/audioset/*
+      sedkit-train evaluate report runs/audioset/* --output report
     """
     found, faults = studies([run for run in runs if run.is_dir() or not run.exists()])
     if not found:

@@ -18,17 +18,17 @@ from numpy.typing import NDArray
 
 from sedkit.errors import SedkitError
 from sedkit.geometry import SAMPLE_RATE
+from sedkit.inference.pipeline import analyse
 from sedkit.metrics import summary
-from sedkit.pipeline import analyse
 from sedkit.tagger import Tagger
-from training.clips import FULL_SCALE
-from training.data.augmentation import without_padding
-from training.data.channel import reverberant
-from training.data.negatives import hum
-from training.data.soundscapes import coloured_noise, rms
-from training.data.source import Audio, open_audio
-from training.files import sha256, write_json
-from training.progress import decoding
+from training.data.augment.augmentation import without_padding
+from training.data.augment.channel import reverberant
+from training.data.augment.negatives import hum
+from training.data.augment.soundscapes import coloured_noise, rms
+from training.data.clips import FULL_SCALE
+from training.data.store.source import Audio, open_audio
+from training.runtime.files import sha256, write_json
+from training.runtime.progress import decoding
 
 Sound = NDArray[np.float64]  # [samples], 16 kHz, in [-1, 1]
 Condition = Callable[[Sound, np.random.Generator], BinaryIO]
@@ -54,7 +54,7 @@ def noisy(sound: Sound, random: np.random.Generator, slope: float, snr: float) -
 
 
 def in_a_room(sound: Sound, random: np.random.Generator, t60: float) -> BinaryIO:
-    """In a room where sound falls by 60 dB in ``t60`` seconds (training.data.channel)."""
+    """In a room where sound falls by 60 dB in ``t60`` seconds (training.data.augment.channel)."""
     samples = np.rint(sound * (FULL_SCALE - 1)).astype(np.int16)
     return file_of(reverberant(samples, t60, random) / FULL_SCALE)
 
@@ -256,8 +256,8 @@ def command(
 
     \b
     Examples:
-      python -m training.evaluate robustness models/wels-secost.onnx --manifest manifest.csv
-      python -m training.evaluate robustness runs/first/model.onnx --manifest all.csv --clips 200 --json robustness.json
+      sedkit-train evaluate robustness models/wels-secost.onnx --manifest manifest.csv
+      sedkit-train evaluate robustness runs/first/model.onnx --manifest all.csv --clips 200 --json robustness.json
     """
     tagger = Tagger(model, threads=1)
     with decoding() as progress:

@@ -1,4 +1,4 @@
-"""``python -m training.evaluate run``: a finished run as an entry for ``training/RESULTS.md``."""
+"""``sedkit-train evaluate run``: a finished run as an entry for ``training/RESULTS.md``."""
 
 from __future__ import annotations
 

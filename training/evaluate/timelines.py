@@ -1,4 +1,4 @@
-"""``python -m training.evaluate timelines``: what models hear in soundscapes and when, against the truth."""
+"""``sedkit-train evaluate timelines``: what models hear in soundscapes and when, against the truth."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit.audio import open_audio
+from sedkit.audio.reading import open_audio
 from sedkit.contract import Label
-from sedkit.edges import tile_edges
 from sedkit.geometry import SAMPLE_RATE
 from sedkit.metrics import summary
 from sedkit.tagger import Tagger
-from training.data.events import read_events
-from training.data.manifest import SPLITS, Manifest
-from training.evaluate.detection import EvaluationError, Heard, Spans, quality, spans
-from training.evaluate.systems import progress
-from training.evaluate.tables import table, three
-from training.files import sha256, write_json
-from training.peers import Yamnet, mapped, peer_model
-from training.reliability import f1_scores
-from training.tiles import event_scores
+from sedkit.timeline.edges import tile_edges
+from training.data.manifest.table import SPLITS, Manifest
+from training.data.readers.events import read_events
+from training.evaluate.measures.detection import EvaluationError, Heard, Spans, quality, spans
+from training.evaluate.measures.reliability import f1_scores
+from training.evaluate.measures.tiles import event_scores
+from training.evaluate.tables.markdown import table, three
+from training.evaluate.tables.systems import progress
+from training.networks.tflite import Yamnet, mapped, peer_model
+from training.runtime.files import sha256, write_json
 
 COLUMNS = {  # of the table
     "mAP": "mAP",
@@ -69,13 +69,13 @@ def command(models: tuple[str, ...], folder: Path, split: str, peer: Path | None
     these recordings, and PSDS1 and PSDS2 of DCASE task 4, over all thresholds. An event of YAMNet's is what reaches
     the threshold.
 
-    With --json beside the run, training.publish puts them on the model's card.
+    With --json beside the run, training.release.publish puts them on the model's card.
 
     \b
     Examples:
-      python -m training.data soundscapes esc50.csv --split test --count 400 --output soundscapes
-      python -m training.evaluate timelines runs/first/model.onnx soundscapes --json runs/first/timelines.json
-      python -m training.evaluate timelines wels-secost model-int8.onnx soundscapes --peer yamnet=yamnet.tflite
+      sedkit-train data soundscapes esc50.csv --split test --count 400 --output soundscapes
+      sedkit-train evaluate timelines runs/first/model.onnx soundscapes --json runs/first/timelines.json
+      sedkit-train evaluate timelines wels-secost model-int8.onnx soundscapes --peer yamnet=yamnet.tflite
     """
     held, recipe = read_soundscapes(folder, split), read_recipe(folder)
     taggers = {model: Tagger(model, device="cpu") for model in models}
@@ -110,7 +110,7 @@ def command(models: tuple[str, ...], folder: Path, split: str, peer: Path | None
 
 
 def read_soundscapes(folder: Path, split: str) -> Soundscapes:
-    """The recordings of a split of a set of soundscapes (``training.data.soundscape_set``).
+    """The recordings of a split of a set of soundscapes (``training.data.augment.soundscape_set``).
 
     Raises
     ------

@@ -1,0 +1,1 @@
+"""One ONNX model over recordings of any length."""

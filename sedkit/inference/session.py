@@ -1,0 +1,185 @@
+"""ONNX Runtime sessions: which provider runs a graph, with how many threads, and what is missing where one cannot."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+
+from sedkit.errors import ArgumentError, DeviceError, ModelError
+from sedkit.inference import graph_cache as cache
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Device: TypeAlias = Literal["auto", "cpu", "cuda", "tensorrt"]
+Gpu: TypeAlias = Literal["cuda", "tensorrt"]
+
+CPU = "CPUExecutionProvider"
+PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}  # the exhaustive default costs seconds for every new length
+REMEDIES = {
+    "cuda": "pip install 'onnxruntime-gpu[cuda,cudnn]'",
+    "tensorrt": "pip install 'onnxruntime-gpu[cuda,cudnn]' tensorrt, and put TensorRT's libraries on LD_LIBRARY_PATH",
+}
+SILENT, USUAL = 4, 2  # ONNX Runtime's log levels "fatal" and "warning"; what goes wrong is raised, so nothing is lost
+
+
+def open_session(
+    path: Path, device: Device, threads: int | None = None
+) -> tuple[onnxruntime.InferenceSession, Literal["cpu", Gpu], str | None]:
+    """Load a graph on a device.
+
+    Parameters
+    ----------
+    device : as of :class:`sedkit.inference.model.Model`.
+    threads : CPU threads of one run; None takes every CPU that this process may use.
+
+    Returns
+    -------
+    The session; what it runs on, ``"cpu"``, ``"cuda"`` or ``"tensorrt"``; and one line for the user, or None. The line
+    says that ``auto`` found a GPU which it cannot use, and why; on a machine without a GPU there is nothing to say.
+
+    Raises
+    ------
+    ModelError
+        If the file is not a readable ONNX file.
+    DeviceError
+        If `device` is ``"cuda"`` or ``"tensorrt"`` and that does not work; says what is missing.
+    """
+    if device not in get_args(Device):
+        raise ArgumentError(f"a device is auto, cpu, cuda or tensorrt, not {device!r}")
+    threads = threads or usable_cpus()
+    if device == "cpu":
+        return _cpu_session(path, threads), "cpu", None
+    gpu: Gpu = "cuda" if device == "auto" else device
+    problem = _problem(gpu)
+    if problem is None:
+        session = _gpu_session(path, gpu, threads)
+        if PROVIDERS[gpu] in session.get_providers():  # it falls back without a word: only the finished session tells
+            return session, gpu, None
+        problem = f"ONNX Runtime cannot start it (libraries of matching versions?); {REMEDIES[gpu]}"
+    if device != "auto":
+        raise DeviceError(f"device {device} does not work: {problem}")
+    notice = None if _driver_problem() else f"running on the CPU: there is a GPU, but {problem}"
+    return _cpu_session(path, threads), "cpu", notice
+
+
+def expects_gpu(device: Device) -> bool:
+    """Whether a graph would be tried on a GPU: this device is one, or it is ``"auto"`` and nothing seems to lack."""
+    return device in ("cuda", "tensorrt") or (device == "auto" and _problem("cuda") is None)
+
+
+def usable_cpus() -> int:
+    """Stated to ONNX Runtime, which otherwise counts the machine's cores and not the ones it may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def one_line(error: Exception) -> str:
+    """What ONNX Runtime says, without its prefix ``[ONNXRuntimeError] : 7 : INVALID_PROTOBUF :``."""
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(str(error).split()))
+    return text[:300].strip(" .")
+
+
+def _cpu_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """A session on the CPU, of the graph that an earlier one has optimised, where there is one."""
+    import onnxruntime
+
+    folder = cache.folder()
+    key = cache.key(path, _runtime()) if folder else None
+    if folder is None or key is None:
+        return _session(path, [CPU], threads)
+    if (graph := cache.find(folder, key)) is not None:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it is optimised
+        with contextlib.suppress(ModelError):
+            return _session(graph, [CPU], threads, options)
+    with cache.writing(folder, key) as entry:
+        if entry is not None:
+            options = onnxruntime.SessionOptions()
+            options.optimized_model_filepath = str(entry / cache.GRAPH)
+            options.add_session_config_entry("session.optimized_model_external_initializers_file_name", cache.WEIGHTS)
+            with contextlib.suppress(ModelError):  # no room?
+                return _session(path, [CPU], threads, options)
+        return _session(path, [CPU], threads)
+
+
+def _session(
+    path: Path, providers: list[Any], threads: int, options: onnxruntime.SessionOptions | None = None
+) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    options = options or onnxruntime.SessionOptions()
+    options.log_severity_level = SILENT
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave idle time to whoever decodes
+    onnxruntime.set_default_logger_severity(SILENT)
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+    except Exception as error:  # ONNX Runtime's errors have no base class of their own
+        raise ModelError(
+            f"{path}: not an ONNX file that ONNX Runtime can load ({one_line(error)}); export or copy it again"
+        ) from None
+    finally:
+        onnxruntime.set_default_logger_severity(USUAL)
+
+
+def _gpu_session(path: Path, gpu: Gpu, threads: int) -> onnxruntime.InferenceSession:
+    """A session that prefers a GPU; what TensorRT cannot run, CUDA does, and what that cannot, the CPU.
+
+    Written by the documentation of ONNX Runtime's providers and run on no GPU yet. Pieces of a recording keep their
+    lengths: padding the last one would change its scores, and a new length costs little with the HEURISTIC search.
+    TensorRT builds an engine when a length is first seen, which takes minutes, and keeps it in the cache.
+    """
+    providers: list[Any] = [(PROVIDERS["cuda"], CUDA_OPTIONS), CPU]
+    if gpu == "tensorrt":
+        folder, key = cache.folder(), cache.key(path, _runtime())
+        place = {"trt_engine_cache_path": str(folder.parent / "tensorrt" / key)} if folder and key else {}
+        options = {"trt_engine_cache_enable": bool(place), "trt_timing_cache_enable": bool(place), **place}
+        providers.insert(0, (PROVIDERS["tensorrt"], options))
+    return _session(path, providers, threads)
+
+
+def _runtime() -> str:
+    """What tells one build of ONNX Runtime from another."""
+    import onnxruntime
+
+    return f"{onnxruntime.__version__} {onnxruntime.get_build_info()}"
+
+
+def _problem(gpu: Gpu) -> str | None:
+    """What keeps ONNX Runtime from using a GPU, as far as can be told without a graph; None if nothing seems to."""
+    if problem := _driver_problem():
+        return problem
+    import onnxruntime
+
+    if PROVIDERS[gpu] not in onnxruntime.get_available_providers():
+        return f"the installed onnxruntime has no {gpu} provider; pip uninstall onnxruntime, then {REMEDIES[gpu]}"
+    if hasattr(onnxruntime, "preload_dlls"):  # finds the CUDA libraries that pip installs
+        with contextlib.redirect_stdout(io.StringIO()):
+            onnxruntime.preload_dlls()
+    library = Path(onnxruntime.__file__).parent / "capi" / f"libonnxruntime_providers_{gpu}.so"
+    try:
+        ctypes.CDLL(str(library))
+    except OSError as error:
+        if missing := re.match(r"(\S+): cannot open shared object", str(error)):
+            return f"{missing[1]} is missing; {REMEDIES[gpu]}"
+    return None
+
+
+def _driver_problem() -> str | None:
+    """None if the NVIDIA driver sees a GPU."""
+    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        driver = ctypes.CDLL(name)
+    except OSError:
+        return f"no NVIDIA driver ({name} is missing); install it, or use device cpu"
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
+        return "the NVIDIA driver sees no GPU; check nvidia-smi, or use device cpu"
+    return None

@@ -1,0 +1,1 @@
+"""Segment scores to cells, events and tags."""

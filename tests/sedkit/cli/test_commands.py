@@ -1,0 +1,390 @@
+"""The commands, run in this process on a model with random weights."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import soundfile
+from click.testing import CliRunner, Result
+
+from sedkit.cli import COMMANDS, describe, main
+from sedkit.cli.options import split_classes
+from sedkit.contract import Contract, Label, metadata_of
+from sedkit.tagger import Tagger
+from sedkit.timeline.views import TagsView
+from tests.conftest import LABELS, make_sound
+
+ALL = len(LABELS)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three recordings, one of them below, and a file that is none."""
+    folder = tmp_path_factory.mktemp("clips")
+    (folder / "below").mkdir()
+    soundfile.write(folder / "a.wav", make_sound(2.5, 44100, seed=1), 44100)
+    soundfile.write(folder / "b.flac", make_sound(4, seed=2), 16000)
+    soundfile.write(folder / "below" / "c.ogg", make_sound(3, seed=3), 16000)
+    (folder / "broken.wav").write_bytes(b"RIFF, or so it says")
+    return folder
+
+
+@pytest.fixture
+def sedkit(model_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SEDKIT_DEBUG", "1")
+
+    def run(command: str, *arguments: str | Path, model: Path | str | None = model_path, stdin: bytes = b"") -> Result:
+        options = ["--model", str(model), "--device", "cpu"] if model else []
+        result = CliRunner().invoke(main, [command, *options, *map(str, arguments)], input=stdin)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return run
+
+
+def objects(result: Result) -> list[dict]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def rows(text: str, delimiter: str = "\t") -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text), delimiter=delimiter))
+
+
+def test_tag_json_is_what_the_api_returns(sedkit, clips: Path, tagger: Tagger):
+    result = sedkit("tag", clips / "a.wav", "--format", "json")
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    assert objects(result) == [tagger.tag(clips / "a.wav").to_dict()]
+    (found,) = objects(result)
+    assert list(found) == ["file", "duration", "tags"]
+    assert found["duration"] == 2.5
+    scores = [tag["score"] for tag in found["tags"]]
+    assert len(scores) == 5
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_timeline_json_is_what_the_api_returns(sedkit, clips: Path, tagger: Tagger):
+    result = sedkit("timeline", clips / "a.wav", "-f", "json", "--threshold", "0.3", "--resolution", "0.5")
+    assert result.exit_code == 0
+    (found,) = objects(result)
+    assert found == tagger.timeline(clips / "a.wav", threshold=0.3, resolution=0.5).to_dict()
+    assert list(found) == ["file", "duration", "resolution", "seconds", "events"]
+    assert [cell["start"] for cell in found["seconds"]] == [0, 0.5, 1, 1.5, 2]
+    assert found["events"]
+
+
+def test_timeline_native(sedkit, clips: Path):
+    (found,) = objects(sedkit("timeline", clips / "b.flac", "-f", "json", "--resolution", "native"))
+    assert found["resolution"] == "native"
+    assert len(found["seconds"]) == 11
+
+
+def test_away_from_a_terminal_results_are_tab_separated(sedkit, clips: Path):
+    tags, events = sedkit("tag", clips / "a.wav"), sedkit("timeline", clips / "a.wav", "-t", "0")
+    assert tags.stdout.splitlines()[0] == "file\tlabel\tmid\tscore"
+    assert {row["label"] for row in rows(tags.stdout)} == {label.name for label in LABELS}
+    assert events.stdout.splitlines()[0] == "file\tonset\toffset\tlabel\tmid\tscore"
+    assert {(row["onset"], row["offset"]) for row in rows(events.stdout)} == {("0.0", "2.5")}
+
+
+def test_text_can_be_asked_for(sedkit, clips: Path):
+    bars = sedkit("tag", clips / "a.wav", "-f", "text").stdout
+    lanes = sedkit("timeline", clips / "a.wav", "-f", "text", "-t", "0").stdout
+    assert bars.splitlines()[0].endswith("a.wav  2.5 s")
+    assert re.search(r"^Our kettle   [▁-█]{20,}$", lanes, re.MULTILINE)
+    assert "\x1b" not in bars + lanes
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        (["--top-k", "2"], 2),
+        (["--threshold", "0"], ALL),
+        (["--threshold", "1"], 0),
+        (["--threshold", "0", "--top-k", "1"], 1),
+        (["--classes", "dog,/m/03kmc9"], 2),
+        (["-c", "Dog", "-c", "Our kettle", "-c", "Siren"], 3),
+    ],
+)
+def test_tag_options(sedkit, clips: Path, options: list[str], count: int):
+    (found,) = objects(sedkit("tag", clips / "a.wav", "-f", "json", *options))
+    assert len(found["tags"]) == count
+
+
+def test_classes_from_a_file(sedkit, clips: Path, tmp_path: Path):
+    (tmp_path / "classes.txt").write_text("Dog\n\n/m/03kmc9\n", encoding="utf-8")
+    (found,) = objects(sedkit("tag", clips / "a.wav", "-f", "json", "-c", f"@{tmp_path / 'classes.txt'}"))
+    assert {tag["label"] for tag in found["tags"]} == {"Dog", "Siren"}
+
+
+def test_names_that_hold_commas_can_be_listed():
+    labels = [Label("Baby cry, infant cry", "/t/dd00002"), Label("Dog", "/m/0bt9lr"), Label("Cry"), Label("Baby cry")]
+    assert split_classes(["Dog, baby cry,  infant cry,Cry"], labels) == ["Dog", "baby cry, infant cry", "Cry"]
+    assert split_classes(["Baby cry, Dog,", "/t/dd00002"], labels) == ["Baby cry", "Dog", "/t/dd00002"]
+    assert split_classes(["Dgo, Cry"], labels) == ["Dgo", "Cry"]
+    assert split_classes([], labels) is None
+
+
+def test_folders_and_recursion(sedkit, clips: Path):
+    flat = sedkit("tag", clips, "-f", "json")
+    assert [Path(found["file"]).name for found in objects(flat)] == ["a.wav", "b.flac"]
+    deep = sedkit("tag", clips, "-f", "json", "--recursive")
+    assert [Path(found["file"]).name for found in objects(deep)] == ["a.wav", "b.flac", "c.ogg"]
+
+
+def test_a_failed_recording_does_not_stop_the_rest_and_is_listed_last(sedkit, clips: Path):
+    result = sedkit("tag", clips / "broken.wav", "nowhere.wav", clips / "a.wav", "-f", "json")
+    assert result.exit_code == 1
+    assert [Path(found["file"]).name for found in objects(result)] == ["a.wav"]
+    first, second, third = result.stderr.splitlines()
+    assert first == "sedkit: error: nowhere.wav: no such file or folder; check the path"
+    assert second.startswith(f"sedkit: error: {clips / 'broken.wav'}: ")
+    assert third == "sedkit: 2 of 3 failed"
+
+
+def test_standard_input(sedkit, clips: Path):
+    piped, named = (sedkit("tag", *x, "-f", "json", stdin=(clips / "b.flac").read_bytes()) for x in ([], ["-"]))
+    assert piped.stdout == named.stdout
+    (found,) = objects(piped)
+    (file,) = objects(sedkit("tag", clips / "b.flac", "-f", "json"))
+    assert found["file"] == "-"
+    assert found["duration"] == file["duration"]
+    assert [tag["label"] for tag in found["tags"]] == [tag["label"] for tag in file["tags"]]
+
+
+def test_empty_standard_input_is_an_error_line(sedkit):
+    result = sedkit("timeline")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("sedkit: error: -: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--threshold", "1.5"],
+        ["--top-k", "0"],
+        ["--format", "xml"],
+        ["--device", "tpu"],
+        ["--nonsense"],
+        ["--classes", "Dgo"],
+        ["--classes", ","],
+        ["--classes", "@nowhere.txt"],
+    ],
+)
+def test_wrong_usage_exits_with_2(sedkit, clips: Path, arguments: list[str]):
+    result = sedkit("tag", clips / "a.wav", *arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert "rror: " in result.stderr
+
+
+@pytest.mark.parametrize("resolution", ["0", "-1", "nan", "inf", "fine", "1e-9"])
+def test_a_wrong_resolution_exits_with_2(sedkit, clips: Path, resolution: str):
+    assert sedkit("timeline", clips / "a.wav", "--resolution", resolution).exit_code == 2
+
+
+def test_an_unknown_class_is_told_with_what_is_close(sedkit, clips: Path):
+    (line,) = sedkit("tag", clips / "a.wav", "--classes", "Dgo").stderr.splitlines()
+    assert line.startswith("sedkit: error: Dgo: ")
+    assert "Dog" in line
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "broken.wav"])
+def test_a_model_that_cannot_be_used(sedkit, clips: Path, name: str):
+    model = clips / name if (clips / name).exists() else name
+    result = sedkit("tag", clips / "a.wav", model=model)
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("sedkit: error: ")
+    assert name in line
+
+
+class TestOutput:
+    @pytest.mark.parametrize(("name", "delimiter"), [("x.csv", ","), ("x.txt", "\t"), ("x", "\t")])
+    def test_the_ending_chooses_the_format(self, sedkit, clips: Path, tmp_path: Path, name: str, delimiter: str):
+        result = sedkit("tag", clips / "a.wav", "--output", tmp_path / name)
+        assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+        assert len(rows((tmp_path / name).read_text(), delimiter)) == ALL
+        assert os.listdir(tmp_path) == [name]
+
+    def test_json_by_ending_and_an_explicit_format_wins(self, sedkit, clips: Path, tmp_path: Path):
+        sedkit("tag", clips / "a.wav", "-o", tmp_path / "x.jsonl")
+        sedkit("tag", clips / "a.wav", "-o", tmp_path / "x.csv", "-f", "json")
+        assert (tmp_path / "x.jsonl").read_text() == (tmp_path / "x.csv").read_text()
+        assert json.loads((tmp_path / "x.csv").read_text())["duration"] == 2.5
+
+    def test_dash_is_standard_output(self, sedkit, clips: Path):
+        assert sedkit("tag", clips / "a.wav", "-o", "-").stdout == sedkit("tag", clips / "a.wav").stdout
+
+    def test_a_path_that_cannot_be_written_is_told_before_the_work(self, sedkit, clips: Path, tmp_path: Path):
+        for path, cause in ((tmp_path / "none" / "x.csv", "does not exist"), (tmp_path, "folder")):
+            result = sedkit("tag", clips / "broken.wav", "-o", path)
+            assert result.exit_code == 1
+            assert cause in result.stderr
+            assert "broken.wav" not in result.stderr
+
+    def test_an_ending_that_says_nothing_needs_a_format(self, sedkit, clips: Path, tmp_path: Path):
+        for name in ("x.xlsx", "x.csv.gz"):
+            result = sedkit("tag", clips / "a.wav", "-o", tmp_path / name)
+            assert result.exit_code == 2
+            assert "--format" in result.stderr
+        assert not os.listdir(tmp_path)
+
+    def test_a_mistyped_model_leaves_the_results_of_an_interrupted_run(self, sedkit, clips: Path, tmp_path: Path):
+        (tmp_path / "x.csv.partial").write_text("hours of work")
+        assert sedkit("tag", clips / "a.wav", "-o", tmp_path / "x.csv", model="no-such-model").exit_code == 1
+        assert (tmp_path / "x.csv.partial").read_text() == "hours of work"
+
+    def test_a_recording_is_never_overwritten(self, sedkit, clips: Path):
+        before = (clips / "a.wav").read_bytes()
+        assert sedkit("tag", clips / "a.wav", "-o", clips / "a.wav").exit_code == 2
+        assert (clips / "a.wav").read_bytes() == before
+
+    def test_without_a_result_the_old_file_stays(self, sedkit, clips: Path, tmp_path: Path):
+        (tmp_path / "x.csv").write_text("old")
+        assert sedkit("tag", clips / "broken.wav", "-o", tmp_path / "x.csv").exit_code == 1
+        assert (tmp_path / "x.csv").read_text() == "old"
+        assert os.listdir(tmp_path) == ["x.csv"]
+
+    def test_what_is_no_regular_file_is_written_directly(self, sedkit, clips: Path):
+        assert sedkit("tag", clips / "a.wav", "-o", os.devnull).exit_code == 0
+        assert not Path(os.devnull).is_file()
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+    def test_a_full_device_is_one_line(self, sedkit, clips: Path):
+        result = sedkit("tag", clips, "-o", "/dev/full")
+        assert result.exit_code == 1
+        assert result.stderr == "sedkit: error: /dev/full: cannot be written: No space left on device\n"
+
+    def test_a_link_stays_a_link(self, sedkit, clips: Path, tmp_path: Path):
+        (tmp_path / "there").mkdir()
+        (tmp_path / "x.csv").symlink_to(tmp_path / "there" / "x.csv")
+        sedkit("tag", clips / "a.wav", "-o", tmp_path / "x.csv")
+        assert (tmp_path / "x.csv").is_symlink()
+        assert (tmp_path / "there" / "x.csv").read_text().startswith("file,")
+
+
+def test_a_fault_of_ours_costs_one_recording_only(sedkit, clips: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("SEDKIT_DEBUG")
+    honest = TagsView.finish
+
+    def faulty(self, file, duration):
+        if file.endswith("a.wav"):
+            raise ZeroDivisionError("what\nnow")
+        return honest(self, file, duration)
+
+    monkeypatch.setattr(TagsView, "finish", faulty)
+    result = sedkit("tag", clips / "a.wav", clips / "b.flac", "-f", "json")
+    assert result.exit_code == 1
+    assert [Path(found["file"]).name for found in objects(result)] == ["b.flac"]
+    assert result.stderr.splitlines()[0] == f"sedkit: error: {clips / 'a.wav'}: ZeroDivisionError: what now"
+
+
+def test_info(sedkit, clips: Path, model_path: Path):
+    result = sedkit("info", clips / "a.wav", model_path, clips / "broken.wav", model=None)
+    assert result.exit_code == 1
+    for text in ("44100 Hz", "2.500 s", "CC0-1.0", "5 classes", "Our kettle"):
+        assert text in result.stdout
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("sedkit: error: ")
+
+
+def test_info_json(sedkit, clips: Path, model_path: Path):
+    audio, model = objects(sedkit("info", clips / "b.flac", model_path, "--format", "json", model=None))
+    assert audio["sample_rate"] == 16000
+    assert audio["duration"] == 4.0
+    assert [label["name"] for label in model["labels"]] == [label.name for label in LABELS]
+    thresholds = {"threshold": 0.5, "timeline_threshold": 0.5}
+    assert model["labels"][4] == {"name": "Our kettle", "mid": None, "index": None, **thresholds}
+    assert model["segment_hop"] == 5120
+
+
+def test_models(sedkit, model_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sedkit.inference.installed.installed_models", lambda: [model_path])
+    (found,) = objects(sedkit("models", "--format", "json", model=None))
+    assert found == {
+        "name": "test",
+        "default": False,
+        "precision": "fp32",
+        "size": model_path.stat().st_size,
+        "width": None,
+        "multiply_adds": None,
+        "classes": ALL,
+        "license": "CC0-1.0",
+        "metrics": {},
+        "path": str(model_path),
+        "labels": [label.name for label in LABELS],
+    }
+    assert str(model_path) in sedkit("models", model=None).stdout
+
+
+def test_a_model_beside_the_default(sedkit, clips: Path, model_path: Path, tmp_path: Path, monkeypatch):
+    """Listed with what its file says of it, described and used by its short name."""
+    monkeypatch.setattr("sedkit.inference.installed.__file__", str(tmp_path / "sedkit" / "inference" / "installed.py"))
+    (tmp_path / "models").mkdir()
+    onnx, description = pytest.importorskip("onnx"), Contract.from_metadata(metadata_of(model_path))
+    metrics = {"test": {"accuracy": 0.9012, "mAP": 0.85}}
+    for name, lineage in (
+        ("wels-secost", {"width": 1.0, "multiply_adds": 5_480_000_000, "metrics": metrics}),
+        ("wels-secost-small", {"width": 0.25}),
+        ("wels-secost-tiny", {"width": [4, 8, 8, 8, 16, 16]}),
+    ):
+        model = onnx.load(model_path)
+        onnx.helper.set_model_props(model, replace(description, name=name, lineage=lineage).to_metadata())
+        onnx.save(model, tmp_path / "models" / f"{name}.onnx")
+    listed = sedkit("models", model=None).stdout
+    first, second, third = listed.split("\n\n")
+    megabytes = f"{(tmp_path / 'models' / 'wels-secost.onnx').stat().st_size / 1e6:.1f} MB"
+    assert first.startswith("wels-secost (default)\n")
+    for text in (megabytes, "width 1, 5,480 million multiply-adds for 10 s", "5 (sedkit", "accuracy 0.901, mAP 0.85"):
+        assert text in first
+    assert second.startswith("wels-secost-small\n")
+    assert re.search(r"network +width 0\.25\n", second)
+    assert re.search(r"network +filters 4,8,8,8,16,16\n", third)
+    widths = [found["width"] for found in objects(sedkit("models", "-f", "json", model=None))]
+    assert widths == [1.0, 0.25, [4, 8, 8, 8, 16, 16]]
+    assert sedkit("info", "small", model=None).stdout.startswith("wels-secost-small\n")
+    assert sedkit("tag", clips / "a.wav", model="small").exit_code == 0
+    refused = sedkit("tag", clips / "a.wav", model="smaller")
+    assert (refused.exit_code, refused.stderr) == (
+        1, "sedkit: error: smaller: no such model; installed: wels-secost, wels-secost-small, wels-secost-tiny\n"
+    )  # fmt: skip
+
+
+def test_what_a_model_goes_on_from_is_said_in_short():
+    before = {"run": "first", "network": "generation 2, width 1", "settings": {"epochs": 9}, "begun_with": None}
+    held = {"git_revision": "abc", "width": 1.0, "settings": {}, "teachers": {}, "begun_with": before}
+    assert describe.lineage(held) == {"git revision": "abc", "goes on from": "first, generation 2, width 1"}
+    assert describe.lineage({"seed": 0, "begun_with": None}) == {"seed": 0}
+
+
+def test_what_integers_change():
+    lost = {"clips": 9, "mAP": 0.00104, "accuracy": -0.01, "largest_difference": 0.0436, "mean_difference": 0.000176}
+    rows = describe.quantisation({"quantisation": {"loss": {"test": lost}}})
+    assert rows == {"int8 - fp32, test": "mAP -0.0010, accuracy +0.0100, scores 0.0002 on average, 0.044 at most"}
+    assert describe.quantisation({}) == {}
+
+
+def test_no_models(sedkit, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sedkit.inference.installed.installed_models", list)
+    result = sedkit("models", model=None)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "no model is installed" in result.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_helps_with_examples(command: str):
+    short, long = (CliRunner().invoke(main, [command, flag]) for flag in ("-h", "--help"))
+    assert short.exit_code == 0
+    assert short.stdout == long.stdout
+    assert f"Examples:\n    {'eval' if command == 'completion' else 'sedkit'}" in short.stdout.replace('"$(sedkit', "")

@@ -1,0 +1,214 @@
+"""Archives on a real Ray cluster of several worker processes, which die, and whose driver dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import PIPE
+
+import pytest
+import soundfile
+from click.testing import CliRunner, Result
+
+from sedkit.cli import main
+from tests.conftest import make_sound
+
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'sedkit[cluster]'")
+dataset = pytest.importorskip("pyarrow.dataset", reason="pyarrow is not installed: pip install 'sedkit[cluster]'")
+
+ROOT = Path(__file__).parents[3]
+PATIENCE = 180  # seconds; Ray takes many to start on a busy machine
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="finds processes by /proc"),
+    pytest.mark.filterwarnings("ignore:`use_:DeprecationWarning:ray.data.context"),  # Ray sets its own old options
+]
+
+
+HEAD = """
+import logging, ray, sys
+options = dict(num_cpus=2, include_dashboard=False, object_store_memory=80 << 20, log_to_driver=False)
+print(ray.init("local", logging_level=logging.ERROR, **options).address_info["gcs_address"], flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a cluster of two CPUs, which ends with the process that it belongs to."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("RAY_raylet_start_wait_time_s", str(PATIENCE))
+        environment.setenv("RAY_worker_niceness", "0")  # on a busy machine its 15 can mean minutes
+        environment.setenv("RAY_AUTH_MODE", "disabled")  # else it leaves a token in the home directory
+        environment.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
+        with subprocess.Popen([sys.executable, "-c", HEAD], stdin=PIPE, stdout=PIPE, text=True) as head:
+            assert head.stdout is not None
+            address = head.stdout.readline().strip()
+            environment.setenv("RAY_ADDRESS", address)
+            yield address
+            head.communicate()
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    """A folder of recordings, one of which is none."""
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for number in range(14):
+        soundfile.write(folder / f"{number:02}.wav", make_sound(0.5 + number % 3, seed=number), 16000)
+    (folder / "03.wav").write_bytes(b"RIFF, or so it says")
+    return folder
+
+
+def sedkit(command: str, folder: Path, model: Path, *options: str | Path) -> Result:
+    arguments = [command, folder, "--model", model, "--device", "cpu", *options]
+    result = CliRunner().invoke(main, [*map(str, arguments)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def single_machine(command: str, folder: Path, model: Path, *options: str) -> tuple[list[dict], list[str]]:
+    """Rows as the archive should have them, and the lines on standard error."""
+    result = sedkit(command, folder, model, "--format", "json", *options)
+    rows = []
+    for line in result.stdout.splitlines():
+        record = json.loads(line)
+        whole = {"file": record["file"], "onset": 0.0, "offset": record["duration"]}
+        rows += [whole | found for found in record["tags" if command == "tag" else "events"]]
+    return rows, result.stderr.splitlines()
+
+
+def rows(archive: Path) -> list[dict]:
+    """What is in an archive, in its order."""
+    return dataset.dataset(archive).to_table().to_pylist()
+
+
+def manifest(archive: Path) -> dict:
+    return json.loads((archive / "_sedkit" / "manifest.json").read_text())
+
+
+def wait_for(happened, what: str):
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if found := happened():
+            return found
+        time.sleep(0.05)
+    raise TimeoutError(what)
+
+
+def replace_by_pipe(recording: Path) -> Path:
+    """A named pipe takes the place of a recording; who reads it waits. Returns where the recording is now."""
+    aside = recording.parent.parent / recording.name
+    recording.rename(aside)
+    os.mkfifo(recording)
+    return aside
+
+
+@contextmanager
+def reader(pipe: Path) -> Iterator[int]:
+    """The process that waits at a named pipe, held there for as long as the block runs."""
+
+    def opened() -> int | None:
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            return None  # nobody reads
+
+    def found() -> int | None:
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if int(process.name) != os.getpid() and any(
+                    os.readlink(file) == str(pipe) for file in (process / "fd").iterdir()
+                ):
+                    return int(process.name)
+            except OSError:
+                continue  # it ended, or is another's
+        return None
+
+    held = wait_for(opened, f"nobody reads {pipe}")
+    try:
+        yield wait_for(found, f"who reads {pipe}?")
+    finally:
+        os.close(held)
+
+
+def wait_for_the_end_of(process: int) -> None:
+    state = Path(f"/proc/{process}/stat")
+    wait_for(lambda: not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z", "it lives on")
+
+
+def kill(process: int) -> None:
+    os.kill(process, signal.SIGKILL)
+    wait_for_the_end_of(process)
+
+
+def test_workers_that_die(cluster: str, clips: Path, model_path: Path, tmp_path: Path):
+    """One dies in the middle of its share, and two of one recording: the rest is what a single machine finds."""
+    (clips / "11.wav").unlink()
+    expected, errors = single_machine("tag", clips, model_path, "--threshold", "0.1")
+    accident, deadly = clips / "05.wav", clips / "11.wav"
+    aside = replace_by_pipe(accident)
+    os.mkfifo(deadly)
+
+    def kill_them() -> None:
+        with reader(accident) as worker:
+            os.replace(aside, accident)
+            kill(worker)
+        for _ in range(2):
+            with reader(deadly) as worker:
+                kill(worker)
+
+    with ThreadPoolExecutor(1) as killer:
+        killed = killer.submit(kill_them)
+        result = sedkit("tag", clips, model_path, "--threshold", "0.1", "--engine", "ray", "--output", tmp_path / "out")
+        killed.result()
+    assert result.stdout == ""
+    assert result.exit_code == 1
+    assert rows(tmp_path / "out") == expected
+    broken, died, count = result.stderr.splitlines()
+    assert [broken] == errors[:1]
+    assert died == f"sedkit: error: {deadly}: two worker processes died of it; analyse it by itself to see why"
+    assert count == "sedkit: 2 of 14 failed"
+    failures = [json.loads(line) for line in (tmp_path / "out" / "_sedkit" / "failures.jsonl").read_text().splitlines()]
+    assert [failure["file"] for failure in failures] == [str(clips / "03.wav"), str(deadly)]
+    described = manifest(tmp_path / "out")
+    assert described["complete"]
+    assert described["planned"]["recordings"] == 14 == sum(part["recordings"] for part in described["partitions"])
+    assert [part["failures"] for part in described["partitions"]].count(1) == 2
+    assert sum(part["rows"] for part in described["partitions"]) == len(expected)
+
+
+def test_a_driver_that_dies(cluster: str, clips: Path, model_path: Path, tmp_path: Path):
+    """Its run goes on with --resume: what is whole stays, the rest is done, and all is as on a single machine."""
+    (clips / "03.wav").unlink()
+    expected, _ = single_machine("timeline", clips, model_path, "--threshold", "0.2")
+    aside, out = replace_by_pipe(clips / "08.wav"), tmp_path / "out"
+    command = [sys.executable, "-m", "sedkit", "timeline", clips, "--model", model_path, "--threshold", "0.2"]
+    command += ["--device", "cpu", "--engine", "ray", "--address", cluster, "--output", out]
+    with subprocess.Popen([*map(str, command)], stdout=PIPE, stderr=PIPE) as driver:
+        with reader(clips / "08.wav") as worker:
+            wait_for(lambda: list(out.glob("part-*")), "no partition")
+            driver.kill()
+            wait_for_the_end_of(worker)  # Ray sees to it
+        assert driver.communicate() == (b"", b"")
+    os.replace(aside, clips / "08.wav")
+    before = {part: part.stat().st_mtime_ns for part in out.glob("part-*")}
+    assert 0 < len(before) < 8
+
+    options = ["--engine", "ray", "--output", out]
+    assert "holds results already; --resume" in sedkit("timeline", clips, model_path, *options).stderr
+    refused = sedkit("timeline", clips, model_path, "--threshold", "0.3", *options, "--resume")
+    assert "made with --threshold 0.2, and now it is --threshold 0.3" in refused.stderr
+    result = sedkit("timeline", clips, model_path, "--threshold", "0.2", *options, "--resume")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
+    assert rows(out) == expected
+    assert manifest(out)["complete"]
+    assert before == {part: part.stat().st_mtime_ns for part in before}

@@ -1,0 +1,168 @@
+"""Models by name, by path, and by precision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import pytest
+
+from sedkit.contract import Contract, metadata_of
+from sedkit.errors import ArgumentError, ModelError
+from sedkit.inference import installed as module
+from sedkit.inference.installed import find_model, installed_models, named_model, sibling
+from sedkit.tagger import Tagger
+
+
+@pytest.mark.parametrize("name", ["missing.onnx", "."])
+def test_a_missing_model_is_refused(tmp_path, name):
+    with pytest.raises(ModelError, match="no such model"):
+        find_model(tmp_path / name)
+
+
+def test_installed_models_are_found_by_name(tmp_path, monkeypatch, model_path):
+    package = tmp_path / "sedkit"
+    (package / "models").mkdir(parents=True)
+    monkeypatch.setattr(module, "__file__", str(package / "inference" / "installed.py"))
+    with pytest.raises(ModelError, match="none is installed"):
+        find_model()
+    for name in ("wels-secost", "wels-secost-small", "other-1.5"):
+        (package / "models" / f"{name}.onnx").write_bytes(b"")
+    assert [path.stem for path in installed_models()] == ["other-1.5", "wels-secost", "wels-secost-small"]
+    assert find_model() == package / "models" / "wels-secost.onnx"
+    assert find_model("other-1.5") == package / "models" / "other-1.5.onnx"
+    assert find_model(model_path) == model_path
+    with pytest.raises(
+        ModelError, match=r"nonesuch: no such model; installed: other-1\.5, wels-secost, wels-secost-small"
+    ):
+        find_model("nonesuch")
+
+
+def test_a_source_checkout_finds_the_models_beside_the_package(tmp_path, monkeypatch):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "wels-secost.onnx").write_bytes(b"")
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "sedkit" / "inference" / "installed.py"))
+    assert find_model() == tmp_path / "models" / "wels-secost.onnx"
+
+
+def test_models_named_after_the_default_have_short_names(tmp_path, monkeypatch):
+    folder = tmp_path / "models"
+    folder.mkdir()
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "sedkit" / "inference" / "installed.py"))
+    for name in ("wels-secost", "wels-secost-int8", "wels-secost-small", "wels-secost-tiny", "tiny"):
+        (folder / f"{name}.onnx").write_bytes(b"")
+    small = folder / "wels-secost-small.onnx"
+    assert find_model("small") == find_model("wels-secost-small") == named_model("small") == small
+    assert named_model("tiny") == folder / "tiny.onnx"  # its full name
+    monkeypatch.chdir(folder)
+    (folder / "small").write_bytes(b"")
+    assert find_model("small") == small
+    assert find_model("./small") == Path("./small")
+    with pytest.raises(ModelError, match=r"^smal: no such model; installed: tiny, wels-secost, wels-secost-int8, "):
+        find_model("smal")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_path: Path, description: Contract) -> Path:
+    """Installed models: ``wels-secost`` and ``-small`` in both forms, ``lossy`` whose int8 form is bad, ``plain``."""
+    folder = tmp_path / "sedkit" / "models"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(module, "__file__", str(folder.parent / "inference" / "installed.py"))
+    monkeypatch.setattr(module, "expects_gpu", lambda device: device == "cuda")
+    for name, lost in (("wels-secost", 0.003), ("wels-secost-small", 0.0), ("lossy", 0.0031)):
+        write(model_path, folder / f"{name}.onnx", description)
+        write(model_path, folder / f"{name}-int8.onnx", quantised(description, lost))
+    write(model_path, folder / "plain.onnx", description)
+    return folder
+
+
+def quantised(description: Contract, lost: float) -> Contract:
+    """What an int8 form says of itself; the graph is not looked at here."""
+    return replace(description, lineage={"quantisation": {"loss": {"test": {"mAP": lost}, "validation": {"mAP": 1}}}})
+
+
+def write(model_path: Path, path: Path, contract: Contract) -> None:
+    model = onnx.load(model_path)
+    onnx.helper.set_model_props(model, contract.to_metadata())
+    onnx.save(model, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "device", "found"),
+    [
+        (None, "auto", "cpu", "wels-secost-int8"),
+        (None, "auto", "auto", "wels-secost-int8"),
+        (None, "auto", "cuda", "wels-secost"),
+        (None, "fp32", "cpu", "wels-secost"),
+        (None, "int8", "cuda", "wels-secost-int8"),
+        ("wels-secost", "auto", "cpu", "wels-secost-int8"),
+        ("wels-secost-int8", "auto", "cuda", "wels-secost-int8"),
+        ("wels-secost-int8", "fp32", "cpu", "wels-secost"),
+        ("small", "auto", "cpu", "wels-secost-small-int8"),
+        ("small", "auto", "cuda", "wels-secost-small"),
+        ("small", "fp32", "cpu", "wels-secost-small"),
+        ("small", "int8", "cuda", "wels-secost-small-int8"),
+        ("small-int8", "auto", "cuda", "wels-secost-small-int8"),
+        ("wels-secost-small", "auto", "cpu", "wels-secost-small-int8"),
+        ("lossy", "auto", "cpu", "lossy"),
+        ("lossy", "int8", "cpu", "lossy-int8"),
+        ("plain", "auto", "cpu", "plain"),
+        ("plain", "fp32", "cpu", "plain"),
+    ],
+)
+def test_the_form_of_an_installed_model(folder, name, precision, device, found):
+    assert find_model(name, precision, device) == folder / f"{found}.onnx"
+
+
+def test_a_path_is_taken_as_it_is(folder):
+    for name in ("wels-secost", "wels-secost-int8"):
+        path = folder / f"{name}.onnx"
+        assert find_model(path, "auto", "cpu") == find_model(str(path)) == path
+        for precision in ("fp32", "int8"):
+            assert find_model(path, precision) == sibling(folder / "wels-secost.onnx", precision)
+
+
+def test_a_form_that_is_not_there_is_one_line_with_a_remedy(folder):
+    with pytest.raises(ModelError, match=r"no plain-int8\.onnx, its int8 form.* sedkit-train quantize"):
+        find_model("plain", "int8")
+    (folder / "wels-secost.onnx").unlink()
+    with pytest.raises(ModelError, match=r"no wels-secost\.onnx, its fp32 form, beside it; put it there"):
+        find_model("wels-secost-int8", "fp32")
+    (folder / "plain.onnx").rename(folder / "lossy-int8.onnx")
+    with pytest.raises(ModelError, match=r"lossy-int8\.onnx: it is not the int8 form that its name says"):
+        find_model("lossy", "int8")
+    with pytest.raises(ArgumentError, match="auto, fp32 or int8, not 'half'"):
+        find_model("lossy", "half")
+
+
+def test_an_int8_file_that_cannot_be_read_costs_nothing(folder):
+    int8 = folder / "wels-secost-int8.onnx"
+    for content in (int8.read_bytes()[:2000], b"", b"\xff" * 99):
+        int8.write_bytes(content)
+        assert find_model(device="cpu") == folder / "wels-secost.onnx"
+    int8.unlink()
+    int8.mkdir()
+    assert find_model(device="cpu") == folder / "wels-secost.onnx"
+
+
+def test_the_very_file_of_a_name(folder):
+    assert named_model("wels-secost") == folder / "wels-secost.onnx"
+    assert named_model("wels-secost-int8") == folder / "wels-secost-int8.onnx"
+
+
+def test_the_tagger_takes_a_precision(folder):
+    assert Tagger(device="cpu").model.path.stem == "wels-secost-int8"
+    assert Tagger(device="cpu", precision="fp32").model.path.stem == "wels-secost"
+
+
+def test_metadata_without_loading_the_graph(model_path, description, tmp_path):
+    assert metadata_of(model_path) == description.to_metadata()
+    model = onnx.load(model_path)
+    model.ClearField("metadata_props")
+    model.metadata_props.add(key="long", value="x" * 100_000)
+    model.metadata_props.add(key="none")
+    onnx.save(model, tmp_path / "other.onnx")
+    assert metadata_of(tmp_path / "other.onnx") == {"long": "x" * 100_000, "none": ""}
+    with pytest.raises(OSError, match="No such file"):
+        metadata_of(tmp_path / "missing.onnx")

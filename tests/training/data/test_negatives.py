@@ -1,0 +1,132 @@
+"""Recordings of nothing: what they sound like, and that they are trained towards no class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from click.testing import CliRunner
+
+from training.data.augment.negatives import LEVELS, hum, low_passed, nothing
+from training.data.clips import Clips, Some, WeakLabels
+from training.data.commands import main
+from training.data.manifest.problems import ManifestError
+from training.data.manifest.rows import Row
+from training.data.manifest.table import Manifest
+from training.data.manifest.vocabulary import Vocabulary
+from training.data.store.pack import Packing, pack
+from training.data.store.source import open_audio
+from training.loop.objective import cross_entropy
+from training.supervision.targets import Targets
+
+RATE = 16_000
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """Path of a manifest of four clips of two classes."""
+    rows = []
+    for number, name in enumerate(("Cat", "Dog", "Cat", "Dog")):
+        soundfile.write(tmp_path / f"{number}.wav", np.full(4000, 0.1 * (number + 1)), RATE)
+        rows.append(Row(f"{number}.wav", labels=name, split="train" if number < 2 else "validation"))
+    Manifest.from_rows(rows, Vocabulary.of(["Cat", "Dog"]), tmp_path).save(tmp_path / "set.csv")
+    return tmp_path / "set.csv"
+
+
+def test_they_join_a_set_and_are_trained_towards_zero(manifest: Path, tmp_path: Path) -> None:
+    said = run("negatives", manifest, "--count", 3, "--seconds", 0.5, "--output", tmp_path / "noise")
+    assert "of no class: 3" in said
+    run("merge", manifest, tmp_path / "noise" / "manifest.csv", "--output", tmp_path / "all.csv")
+    run("check", tmp_path / "all.csv")
+    packing = Packing(shard_clips=4)
+    pack(Manifest.load(tmp_path / "all.csv"), tmp_path / "packed", packing)
+    for place in (tmp_path / "all.csv", tmp_path / "packed"):
+        audio = open_audio(place)
+        rows = audio.manifest.indices("train")
+        assert sorted(audio.manifest.labels.take(rows)) == [(), (), (), (0,), (1,)]
+        clips = Clips(Some(audio, rows), WeakLabels(audio.manifest, rows), audio.manifest.vocabulary.labels)
+        bare = np.flatnonzero(clips.multi_hot().sum(1) == 0)
+        assert {len(clips.waveforms[row]) for row in bare} == {RATE // 2}
+        targets = torch.from_numpy(Targets({"labels": 1.0}, clips).read(bare))
+        assert not targets.any()
+        scores = torch.full((3, 2), 0.3, requires_grad=True)
+        cross_entropy(scores, targets).backward()
+        assert (scores.grad > 0).all()  # down with every class
+
+
+def test_what_the_table_says_is_kept(manifest: Path, tmp_path: Path) -> None:
+    """``-`` is a statement, and goes through files; that nothing is said is a fault still."""
+    (tmp_path / "x.csv").write_text("path,labels,split\n0.wav,-,train\n1.wav,Dog,train\n2.wav, - ,test\n")
+    found = Manifest.load(tmp_path / "x.csv", tmp_path / "set.labels.csv")
+    assert found.labels == [(), (1,), ()]
+    found.save(tmp_path / "y.csv")
+    again = Manifest.load(tmp_path / "y.csv")
+    assert again.labels == found.labels
+    assert again.sha256() == found.sha256()
+    for labels, message in (("", "clip without a label"), ("-;Dog", "unknown label .'-' of"), ("--", "unknown label")):
+        (tmp_path / "x.csv").write_text(f"path,labels,split\n0.wav,{labels},train\n1.wav,Dog,train\n")
+        with pytest.raises(ManifestError, match=message):
+            Manifest.load(tmp_path / "x.csv", tmp_path / "set.labels.csv")
+    with pytest.raises(ManifestError, match="name it otherwise"):
+        Vocabulary.of(["Cat"]).union([Vocabulary.load(_vocabulary(tmp_path, "-"))])
+
+
+def _vocabulary(folder: Path, name: str) -> Path:
+    (folder / "odd.csv").write_text(f"index,mid,display_name\n,,{name}\n")
+    return folder / "odd.csv"
+
+
+def test_plain_tables_and_folders_say_it_too(tmp_path: Path) -> None:
+    for name in ("Cat", "-"):
+        (tmp_path / "clips" / name).mkdir(parents=True)
+        soundfile.write(tmp_path / "clips" / name / "a.wav", np.full(4000, 0.1), RATE)
+    run("folders", tmp_path / "clips", "--output", tmp_path / "set.csv")
+    assert sorted(Manifest.load(tmp_path / "set.csv").labels) == [(), (0,)]
+    (tmp_path / "table.csv").write_text("path,labels\nclips/Cat/a.wav,Cat\nclips/-/a.wav,-\n")
+    run("csv", tmp_path / "table.csv", "--output", tmp_path / "made.csv")
+    assert Manifest.load(tmp_path / "made.csv").labels == [(0,), ()]
+
+
+def test_the_seed_decides_and_an_interrupted_call_ends_the_same(manifest: Path, tmp_path: Path) -> None:
+    arguments = ("negatives", manifest, "--seconds", 0.3, "--split", "test", "--level", -40, -30)
+    run(*arguments, "--count", 2, "--output", tmp_path / "a")
+    run(*arguments, "--count", 4, "--output", tmp_path / "a")
+    run(*arguments, "--count", 4, "--output", tmp_path / "b")
+    run(*arguments, "--count", 4, "--output", tmp_path / "c", "--seed", 1)
+    files = {name: [path.read_bytes() for path in sorted((tmp_path / name / "audio").iterdir())] for name in "abc"}
+    assert files["a"] == files["b"]
+    assert len({*files["a"], *files["c"]}) == 8
+    made = Manifest.load(tmp_path / "a" / "manifest.csv")
+    assert (made.splits, made.labels) == (["test"] * 4, [()] * 4)
+
+
+def test_levels_spread_over_their_range() -> None:
+    random = np.random.default_rng(0)
+    made = np.stack([nothing(RATE // 2, LEVELS, random) for _ in range(100)]).astype(float)
+    levels = 10 * np.log10(made.var(1) + 1e-9) - 20 * np.log10(32768)
+    assert levels.min() < -65
+    assert levels.max() == pytest.approx(-15, abs=4)
+    assert 0.02 < (np.abs(made.mean(1)) > 3 * made.std(1)).mean() < 0.25  # constant offsets
+
+
+def test_hum_has_harmonics_of_the_mains_alone() -> None:
+    power = np.abs(np.fft.rfft(hum(RATE, np.random.default_rng(1)))) ** 2
+    loud = np.flatnonzero(power > power.max() / 10)
+    off = [min(abs(place / mains - round(place / mains)) for mains in (50, 60)) for place in loud]
+    assert max(off) < 0.05
+    assert power[2000:].sum() < power.sum() / 100
+
+
+def test_low_passed_noise_loses_what_is_above_the_corner() -> None:
+    power = np.abs(np.fft.rfft(low_passed(np.random.default_rng(0).standard_normal(RATE), 2000))) ** 2
+    octave = power[500:1500].mean(), power[3950:4050].mean()
+    assert 10 * np.log10(octave[1] / octave[0]) == pytest.approx(-24, abs=2)

@@ -1,0 +1,138 @@
+"""Timelines against strong labels: figures worked out by hand, and the command on soundscapes made here."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+pytest.importorskip("sed_scores_eval", reason="timelines are measured with the extra 'evaluation'")
+
+from training.data.commands import main as data
+from training.evaluate.commands import main as evaluate
+from training.evaluate.measures.detection import EvaluationError, Heard, quality, spans
+from training.runtime.files import sha256
+
+FIGURES = {"mAP", "mAUC", "segment_f1", "event_f1", "best_segment_f1", "best_event_f1"}
+FIGURES |= {"PSDS1", "PSDS2", "PSDS1_mean", "PSDS2_mean"}
+EDGES = np.arange(0, 10.5, 0.5)
+
+
+def heard(*events: tuple[float, float, int], classes: int = 2, score: float = 0.9) -> Heard:
+    """A system that is sure of its events, in a recording of 10 s in cells of 0.5 s."""
+    scores = np.full((20, classes), 0.1, np.float32)
+    for onset, offset, place in events:
+        scores[int(2 * onset) : int(2 * offset), place] = score
+    return Heard(EDGES, scores, list(events), scores.mean(0), scores.mean(0) >= 0.5)
+
+
+def test_all_that_is_there_and_nothing_else() -> None:
+    truth = [[(1.0, 3.0, 0), (2.0, 6.0, 1)], [(0.0, 10.0, 0)]]
+    found = quality([heard(*truth[0]), heard(*truth[1])], truth)
+    assert set(found) == FIGURES - {"mAP", "mAUC"}
+    assert found == pytest.approx(dict.fromkeys(found, 1.0))
+
+
+SURE = (9.0, 10.0, 1)  # an event of another class, which is found, and counts 1 in every mean
+
+
+def test_what_comes_too_late() -> None:
+    """An event of 4 s heard from 1 s after its onset: 3 of 4 segments, no event, three quarters of its length."""
+    found = quality([heard((3.0, 6.0, 0), SURE)], [[(2.0, 6.0, 0), SURE]])
+    assert found["segment_f1"] == pytest.approx((2 * 3 / (2 * 3 + 0 + 1) + 1) / 2)
+    assert found["event_f1"] == found["best_event_f1"] == pytest.approx((0 + 1) / 2)
+    assert found["PSDS1"] == found["PSDS2"] == pytest.approx(1)
+
+
+def test_psds1_asks_for_more_of_an_event_than_psds2() -> None:
+    """5/8 of an event: less than 0.7 of it, more than 0.1. Mean over classes 1/2, less their deviation 1/2."""
+    found = quality([heard((3.5, 6.0, 0), SURE)], [[(2.0, 6.0, 0), SURE]])
+    assert found["PSDS1"] == pytest.approx(0)
+    assert found["PSDS1_mean"] == pytest.approx(1 / 2)
+    assert found["PSDS2"] == pytest.approx(1)
+
+
+def test_an_offset_may_be_off_by_half_the_event() -> None:
+    truth = [[(2.0, 6.0, 0), SURE]]
+    assert quality([heard((2.0, 4.0, 0), SURE)], truth)["event_f1"] == 1
+    assert quality([heard((2.0, 3.5, 0), SURE)], truth)["event_f1"] == pytest.approx((0 + 1) / 2)
+
+
+def test_false_alarms_and_classes_that_were_never_heard() -> None:
+    """Class 0: one of two events, and one false alarm, each 1 s. Class 1: not heard. Class 2: not there at all."""
+    truth = [[(1.0, 2.0, 0), (4.0, 5.0, 0), (7.0, 8.0, 1)]]
+    found = quality([heard((1.0, 2.0, 0), (8.0, 9.0, 0), (3.0, 9.0, 2), classes=3)], truth)
+    assert found["segment_f1"] == pytest.approx((2 * 1 / (2 * 1 + 1 + 1) + 0) / 2)
+    assert found["event_f1"] == pytest.approx((2 * 1 / (2 * 1 + 1 + 1) + 0) / 2)
+
+
+def test_the_best_threshold_finds_what_the_systems_own_does_not() -> None:
+    faint = heard((1.0, 2.0, 0), SURE, score=0.3)
+    found = quality([Heard(EDGES, faint.scores, [], faint.tags, faint.present)], [[(1.0, 2.0, 0), SURE]])
+    assert found["segment_f1"] == found["event_f1"] == 0
+    assert found["best_segment_f1"] == found["best_event_f1"] == found["PSDS1"] == pytest.approx(1)
+
+
+def test_recordings_in_which_there_is_nothing() -> None:
+    found = quality([heard((1.0, 2.0, 0), SURE), heard((4.0, 5.0, 0))], [[(1.0, 2.0, 0), SURE], []])
+    assert found["event_f1"] == pytest.approx((2 / (2 + 1) + 1) / 2)
+    with pytest.raises(EvaluationError, match="less than two classes"):
+        quality([heard()], [[(1.0, 2.0, 0)]])
+
+
+def test_spans() -> None:
+    scores = np.array([[0.3, 0.9], [0.6, 0.02], [0.02, 0.9]], np.float32)
+    assert spans(np.array([0, 1.0, 2.0, 2.5]), scores, 0.5) == [(1.0, 2.0, 0), (0.0, 1.0, 1), (2.0, 2.5, 1)]
+
+
+@pytest.fixture(scope="module")
+def soundscapes(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("soundscapes") / "set"
+    arguments = ["soundscapes", small_manifest, "--output", folder, "--count", 18, "--seconds", 4, "--longest", 2]
+    result = CliRunner().invoke(data, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_a_model_on_soundscapes(run: Path, soundscapes: Path, tmp_path: Path) -> None:
+    model, copy = str(run / "model.onnx"), str(tmp_path / "copy.onnx")
+    shutil.copy(model, copy)
+    written = tmp_path / "timelines.json"
+    result = CliRunner().invoke(evaluate, ["timelines", model, copy, str(soundscapes), "--json", str(written)])
+    assert result.exit_code == 0, result.output
+    report = json.loads(written.read_text("utf-8"))
+    assert report["recordings"] == 3
+    assert report["recipe"]["count"] == 18
+    assert report["seconds"] == pytest.approx(12)
+    first, second = report["systems"]
+    assert (first.pop("system"), second.pop("system")) == (model, copy)
+    assert first == second
+    assert f"| {model} | {first['mAP']:.3f} |" in result.stdout
+    assert first.pop("model_sha256") == sha256(run / "model.onnx")
+    assert first.keys() == FIGURES | {"tag_f1"}
+    assert all(0 <= first[figure] <= 1 for figure in FIGURES)
+    assert first["best_segment_f1"] > 0.3
+    result = CliRunner().invoke(evaluate, ["timelines", model, str(soundscapes), "--split", "train"])
+    assert "12 recordings of the split train" in result.stdout
+    assert f"| {model} |" in result.stdout
+
+
+def test_what_cannot_be_evaluated(run: Path, soundscapes: Path, tmp_path: Path, small_manifest: Path) -> None:
+    model = str(run / "model.onnx")
+    broken = shutil.copytree(soundscapes, tmp_path / "broken")
+    (broken / "recipe.json").write_text("{")
+    for arguments, message in (
+        ([model, str(broken)], "recipe.json: cannot be read"),
+        ([model, str(tmp_path)], "manifest.csv: no such manifest"),
+        (["no-such-model", str(soundscapes)], "no-such-model"),
+        (["wels-secost", str(soundscapes)], "does not know 3 of the classes (clicks, noise, tone)"),
+        ([model, str(small_manifest.parent)], "test.tsv: cannot be read"),
+    ):
+        result = CliRunner().invoke(evaluate, ["timelines", *arguments])
+        assert result.exit_code == 1
+        assert message in result.stderr
+        assert len(result.stderr.splitlines()) == 1

@@ -1,0 +1,68 @@
+"""The front end is librosa's mel spectrogram in float64, to 5e-4 dB."""
+
+from __future__ import annotations
+
+import librosa
+import numpy as np
+import pytest
+import torch
+
+from sedkit.geometry import HOP, SAMPLE_RATE, WINDOW, WINDOW_MARGIN, padded_samples
+from training.networks.logmel import BANDS, FLOOR, POINTS, LogMel, mel_filters
+
+
+def reference(waveform: np.ndarray) -> np.ndarray:
+    """Log-mel in dB [frames, 64] by librosa, in float64; its window lies centred in 512 points."""
+    before = WINDOW_MARGIN + (POINTS - WINDOW) // 2
+    padded = padded_samples(len(waveform))
+    signal = np.pad(waveform.astype(np.float64), (before, padded - len(waveform) + before))
+    power = librosa.feature.melspectrogram(
+        y=signal, sr=SAMPLE_RATE, n_fft=POINTS, hop_length=HOP, win_length=WINDOW, center=False, n_mels=BANDS
+    )
+    return 10 * np.log10(power.T + FLOOR)
+
+
+def difference(waveform: np.ndarray) -> float:
+    found = LogMel().decibels(torch.from_numpy(waveform)[None])[0].numpy()
+    expected = reference(waveform)
+    assert found.shape == expected.shape
+    return float(np.abs(found - expected).max())
+
+
+def test_the_mel_filters_are_librosas() -> None:
+    theirs = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=POINTS, n_mels=BANDS, dtype=np.float64)
+    np.testing.assert_allclose(mel_filters(), theirs.T, rtol=1e-9, atol=1e-15)
+    np.testing.assert_array_equal(mel_filters().astype(np.float32), theirs.T.astype(np.float32))
+
+
+@pytest.mark.parametrize("samples", [1, 4_000, 15_360, 40_001])
+def test_agrees_with_librosa(samples: int) -> None:
+    random = np.random.default_rng(samples)
+    time = np.arange(samples) / SAMPLE_RATE
+    waveform = 0.5 * np.sin(2 * np.pi * 440 * time) + 0.01 * random.standard_normal(samples)
+    assert difference(waveform.astype(np.float32)) < 5e-4
+
+
+def test_silence_reads_the_floor() -> None:
+    silence = np.zeros(16_000, np.float32)
+    assert difference(silence) < 5e-4
+    assert torch.allclose(LogMel().decibels(torch.zeros(1, 16_000)), torch.tensor(10 * np.log10(FLOOR)).float())
+
+
+def test_all_bands_are_independent() -> None:
+    assert np.linalg.matrix_rank(LogMel().mel.numpy().astype(np.float64)) == BANDS
+
+
+def test_a_click_lights_the_frame_that_owns_it() -> None:
+    waveform = torch.zeros(1, 15_360)
+    waveform[0, HOP * 40 + HOP // 2] = 1.0
+    assert int(LogMel().decibels(waveform)[0].sum(1).argmax()) == 40
+
+
+def test_normalisation_is_kept_in_the_checkpoint() -> None:
+    frontend = LogMel()
+    assert set(frontend.state_dict()) == {"mean", "std"}
+    frontend.mean.fill_(-30)
+    frontend.std.fill_(10)
+    silence = torch.zeros(1, 15_360)
+    torch.testing.assert_close(frontend(silence), torch.full((1, 1, 96, BANDS), -3.0))

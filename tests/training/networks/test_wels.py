@@ -1,0 +1,153 @@
+"""WELS-Net is Table 1, and its segments see what sedkit.geometry says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from sedkit import geometry
+from training.networks.wels import Network, WelsNet, multiply_adds
+
+TABLE_1 = [  # layer, output size for an input of 1 x 1024 x 64
+    ("B1.0", (64, 1024, 64)),
+    ("B1.1", (64, 1024, 64)),
+    ("B1.2", (64, 256, 16)),
+    ("B2.0", (128, 256, 16)),
+    ("B2.1", (128, 256, 16)),
+    ("B2.2", (128, 128, 8)),
+    ("B3.0", (256, 128, 8)),
+    ("B3.1", (256, 128, 8)),
+    ("B3.2", (256, 64, 4)),
+    ("B4.0", (512, 64, 4)),
+    ("B4.1", (512, 64, 4)),
+    ("B4.2", (512, 32, 2)),
+    ("L1", (2048, 30, 1)),
+    ("L2", (1024, 30, 1)),
+    ("L3", (1024, 30, 1)),
+    ("L4", (527, 30, 1)),
+]
+
+
+@pytest.fixture(scope="module")
+def wels() -> WelsNet:
+    return WelsNet(527).eval()
+
+
+def test_the_output_of_every_row_of_table_1(wels: WelsNet) -> None:
+    sizes = {}
+    hooks = [
+        module.register_forward_hook(lambda _m, _i, out, name=name: sizes.update({name: tuple(out.shape[1:])}))
+        for name, module in wels.named_modules()
+        if name in dict(TABLE_1)
+    ]
+    with torch.no_grad():
+        scores = wels(torch.zeros(1, 1, 1024, 64))
+    for hook in hooks:
+        hook.remove()
+    assert [(name, sizes[name]) for name, _ in TABLE_1] == TABLE_1
+    assert scores.segments.shape == (1, 30, 527)
+    assert scores.clip.shape == (1, 527)
+    assert scores.embedding.shape == (1, 30, 1024)
+
+
+def test_kernels_padding_and_biases_of_table_1(wels: WelsNet) -> None:
+    convolutions = [m for m in wels.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert [c.kernel_size for c in convolutions] == [(3, 3)] * 8 + [(3, 2)] + [(1, 1)] * 3
+    assert [c.padding for c in convolutions] == [(1, 1)] * 8 + [(0, 0)] * 4
+    assert all(c.stride == (1, 1) for c in convolutions)
+    assert [c.bias is not None for c in convolutions] == [False] * 11 + [True]
+    assert [m.kernel_size for m in wels.modules() if isinstance(m, torch.nn.MaxPool2d)] == [4, 2, 2, 2]
+
+
+def test_parameters(wels: WelsNet) -> None:
+    assert sum(p.numel() for p in wels.parameters()) == 14_671_695
+
+
+def test_width_scales_the_filters_but_not_the_embedding() -> None:
+    small = WelsNet(52, width=0.25)
+    assert small.B1[0][0].out_channels == 16
+    assert small.L1[0].out_channels == 512
+    assert small.L3[0].out_channels == 1024
+
+
+def test_clip_scores_are_the_mean_of_segment_probabilities() -> None:
+    torch.manual_seed(0)
+    scores = WelsNet(5, width=1 / 16).eval()(torch.randn(2, 1, 320, 64))
+    assert scores.segments.min() > 0
+    assert scores.segments.max() < 1
+    torch.testing.assert_close(scores.clip, scores.segments.mean(1))
+
+
+@pytest.mark.parametrize("k", [0, 3, 9])
+def test_the_frames_that_a_segment_sees(k: int) -> None:
+    # Random weights leave no frame of the receptive field without influence if every path is open:
+    # linear activations and average pools in place of ReLU and maximum, which route around some.
+    torch.manual_seed(k)
+    wels = WelsNet(3, width=1 / 16).double().eval()
+    for module in list(wels.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, torch.nn.ReLU):
+                setattr(module, name, torch.nn.Identity())
+            elif isinstance(child, torch.nn.MaxPool2d):
+                setattr(module, name, torch.nn.AvgPool2d(child.kernel_size))
+    logmel = torch.randn(1, 1, 512, 64, dtype=torch.float64, requires_grad=True)
+    wels(logmel).segments[0, k].sum().backward()
+    seen = np.flatnonzero(logmel.grad.abs().sum((0, 1, 3)).numpy())
+    first = geometry.STEP_FRAMES * k - geometry.REACH
+    last = geometry.STEP_FRAMES * k + geometry.SPAN_FRAMES + geometry.REACH - 1
+    assert (first, last) == (32 * k - 58, 32 * k + 153)
+    assert (seen[0], seen[-1]) == (max(0, first), min(511, last))
+    assert len(seen) == seen[-1] - seen[0] + 1
+
+
+@pytest.mark.parametrize("samples", [1, 159, 5_120, 15_360, 15_361, 80_000, 160_000, 163_840])
+def test_any_length_gives_the_segments_that_the_geometry_promises(samples: int) -> None:
+    network = Network(2, width=1 / 16).eval()
+    with torch.no_grad():
+        scores = network(torch.zeros(1, samples))
+    assert scores.segments.shape == (1, geometry.segment_count(samples), 2)
+
+
+def test_multiply_adds_are_those_of_table_1() -> None:
+    """Output positions of each layer times its weights."""
+    blocks = zip((1, 64, 128, 256), (64, 128, 256, 512), (1024 * 64, 256 * 16, 128 * 8, 64 * 4), strict=True)
+    convolutions = sum(positions * 9 * (one + other) * other for one, other, positions in blocks)
+    last = 30 * (512 * 6 * 2048 + 2048 * 1024 + 1024 * 1024 + 1024 * 527)
+    assert multiply_adds(527, 1.0) == convolutions + last
+
+
+def test_the_filters_of_each_layer_may_be_given() -> None:
+    assert multiply_adds(527, [64, 128, 256, 512, 2048, 1024]) == multiply_adds(527, 1.0)
+    network = WelsNet(3, [4, 8, 12, 16, 20, 24]).eval()
+    seen = [module.out_channels for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
+    assert seen == [4, 4, 8, 8, 12, 12, 16, 16, 20, 24, 1024, 3]
+    assert network(torch.zeros(1, 1, 128, 64)).segments.shape == (1, 2, 3)
+
+
+def test_ten_seconds_have_thirty_segments() -> None:
+    assert geometry.segment_count(10 * geometry.SAMPLE_RATE) == 30
+    assert geometry.segment_count(1024 * geometry.HOP) == 30
+
+
+def test_silence_scores_nothing_and_leaves_the_sound_beside_it_alone() -> None:
+    torch.manual_seed(0)
+    network = Network(3, width=1 / 16).eval()
+    sound = 0.1 * torch.randn(1, 5 * geometry.SEGMENT_SPAN)
+    sound[:, -geometry.HOP :] = 0  # windows reach a little beyond the hop they are centred on
+    mixed = torch.cat([sound, torch.zeros(1, 5 * geometry.SEGMENT_SPAN)], 1)
+    with torch.no_grad():
+        scores = network(mixed)
+        heard = (scores.segments > 0).all(-1)[0]
+        alone = network.wels(network.frontend(mixed)).segments
+    assert heard.tolist() == [True] * 15 + [False] * 13
+    torch.testing.assert_close(scores.segments[:, :15], alone[:, :15])
+    torch.testing.assert_close(scores.clip, scores.segments[:, :15].mean(1))
+
+
+@pytest.mark.parametrize(("level", "heard"), [(-80, False), (-60, True)])
+def test_what_counts_as_silence(level: int, heard: bool) -> None:
+    torch.manual_seed(0)
+    noise = 10 ** (level / 20) * torch.randn(1, 32_000)
+    with torch.no_grad():
+        assert bool((Network(2, width=1 / 16).eval()(noise).segments > 0).all()) is heard

@@ -1,0 +1,192 @@
+"""Calibration and thresholds: what is fitted, how classes of few clips are drawn together, and the files."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner
+
+from sedkit.contract import Contract, metadata_of
+from sedkit.geometry import SAMPLE_RATE, segment_count
+from sedkit.tagger import Tagger
+from training.data.manifest.table import Manifest
+from training.data.store.source import open_audio
+from training.evaluate.measures import reliability
+from training.release import calibrate, platt
+from training.release.quantize import quantize
+from training.runtime.files import sha256
+
+CLASSES = 6
+OWN = np.array([-1.5, -0.5, 0.0, 0.0, 0.5, 1.5])
+
+
+def scored(clips: int, own: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Scores that are right as often as sigmoid(2 log-odds + 1 + own) says, and what was there."""
+    random = np.random.default_rng(seed)
+    odds = random.normal(-1, 1.5, (clips, CLASSES))
+    right = random.random(odds.shape) < 1 / (1 + np.exp(-(2 * odds + 1 + own)))
+    return 1 / (1 + np.exp(-odds)), right.astype(np.float32)
+
+
+def test_platt_scaling_is_recovered():
+    found = platt.fit(*scored(20_000, OWN)).calibration
+    np.testing.assert_allclose(found.slope, 2, atol=0.1)
+    np.testing.assert_allclose(found.offset, 1 + OWN, atol=0.15)
+
+
+def test_classes_deviate_as_far_as_the_prior_and_the_data_allow():
+    scores, targets = scored(60, OWN)
+    spread = [np.ptp(platt.fit_with(width, scores, targets).calibration.offset) for width in (1e-3, 0.5, 5.0)]
+    assert spread[0] < 0.01 < spread[1] < spread[2]
+
+
+def test_the_width_of_the_prior_is_what_the_classes_show():
+    assert platt.fit(*scored(2000, np.zeros(CLASSES))).deviation <= 0.1
+    scores, targets = scored(2000, 2 * OWN)
+    found = platt.fit(scores, targets)
+    assert found.deviation >= 1.2
+    assert reliability.calibration_error(found.calibration(scores), targets) < 0.02
+
+
+def test_a_class_without_positives_scores_lower_but_not_infinitely():
+    scores, targets = scored(100, np.zeros(CLASSES))
+    targets[:, 2] = 0
+    offsets = platt.fit(scores, targets).calibration.offset
+    assert offsets.argmin() == 2
+    assert offsets[2] > offsets.max() - 15
+
+
+def test_a_handful_of_clips_that_are_all_right_is_no_certainty():
+    targets = np.eye(CLASSES, dtype=np.float32)
+    found = platt.fit(0.2 + 0.6 * targets, targets).calibration
+    assert 1 < found.slope[0] < 10
+    assert found(np.full(CLASSES, 0.8)).max() < 0.999
+    wrong = platt.fit(0.8 - 0.6 * targets, targets).calibration  # as wrong as can be: still the order is kept
+    assert 0 < wrong.slope[0] < 1
+
+
+def test_weight_is_a_number_of_clips():
+    scores, targets = scored(200, OWN)
+    twice = platt.fit_with(0.5, np.tile(scores, (2, 1)), np.tile(targets, (2, 1)), weight=0.5).calibration
+    np.testing.assert_allclose(twice.offset, platt.fit_with(0.5, scores, targets).calibration.offset, atol=1e-5)
+
+
+def test_silence_has_no_say():
+    scores, targets = scored(500, OWN)
+    quiet = np.concatenate([scores, np.zeros_like(scores)]), np.concatenate([targets, np.ones_like(targets)])
+    made, expected = platt.fit(*quiet).calibration, platt.fit(scores, targets).calibration
+    np.testing.assert_allclose(made.offset, expected.offset, atol=1e-5)
+
+
+def test_the_best_threshold_is_that_of_the_highest_f1_where_scores_are_right():
+    scores, targets = scored(20_000, OWN)
+    probabilities = platt.fit(scores, targets).calibration(scores)
+    chosen = platt.best_threshold(probabilities)
+    best = max(reliability.f1_scores(probabilities >= threshold, targets)[0] for threshold in platt.GRID)
+    assert reliability.f1_scores(probabilities >= chosen, targets)[0] == pytest.approx(best, abs=0.002)
+    certain = targets.astype(float) * 0.98 + 0.005
+    assert reliability.f1_scores(certain >= platt.best_threshold(certain), targets) == (1, 1)
+
+
+def test_thresholds_of_raw_scores_are_what_calibration_makes_the_one():
+    calibration = platt.fit(*scored(2000, OWN)).calibration
+    thresholds = platt.raw_thresholds(calibration, 0.4)
+    np.testing.assert_allclose(calibration(thresholds), 0.4, atol=1e-9)
+    assert len(set(thresholds)) == CLASSES
+    assert platt.raw_thresholds(replace(calibration, offset=np.full(CLASSES, -50.0)), 0.4).max() == 0.95
+
+
+def test_f1_is_of_all_classes_together_and_the_mean_of_those_with_positives():
+    scores = np.array([[0.9, 0.1, 0.8], [0.6, 0.7, 0.2], [0.2, 0.4, 0.9]])
+    targets = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0]])
+    micro, macro = reliability.f1_scores(scores >= np.array([0.5, 0.3, 0.95]), targets)
+    assert micro == pytest.approx(2 * 3 / (4 + 4))  # of 4 calls 3 are right, of 4 positives 3 are found
+    assert macro == pytest.approx((2 * 1 / (2 + 2) + 2 * 2 / (2 + 2)) / 2)
+
+
+def test_reliability_counts_what_is_right():
+    scores = np.array([[0.95, 0.01], [0.91, 0.02], [0.32, 0.06], [0.04, 0.03]])
+    targets = np.array([[1, 0], [0, 0], [1, 0], [0, 1]])
+    bins = reliability.reliability(scores, targets)
+    assert [(bin.low, bin.tags, bin.right) for bin in bins] == [(0.0, 1, 0.0), (0.3, 1, 1.0), (0.9, 2, 0.5)]
+    error = (0.06 + 0.68 + 2 * 0.43) / 4
+    assert reliability.calibration_error(scores, targets) == pytest.approx(error)
+    highest = (0.04 + 0.68 + 2 * 0.43) / 4
+    assert reliability.highest_calibration_error(scores, targets) == pytest.approx(highest)
+    assert np.isnan(reliability.calibration_error(scores * 0, targets))
+
+
+@pytest.fixture
+def model(run: Path, tmp_path: Path) -> Path:
+    return shutil.copy(run / "model.onnx", tmp_path / "model.onnx")
+
+
+def command(*arguments: object) -> str:
+    given = [str(argument) for argument in (*arguments, "--soundscapes", 6)]
+    result = CliRunner().invoke(calibrate.main, given)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_a_model_is_calibrated_in_place(model: Path, small_manifest: Path) -> None:
+    before, weights = Contract.from_metadata(metadata_of(model)), onnx.load(model).graph
+    said = command(model, "--manifest", small_manifest)
+    assert "micro f1 of timelines" in said
+    after = Contract.from_metadata(metadata_of(model))
+    assert onnx.load(model).graph == weights
+    assert (after.name, after.labels, after.license) == (before.name, before.labels, before.license)
+    assert after.calibration["kind"] == "platt"
+    assert after.tag_segments == segment_count(2 * SAMPLE_RATE)
+    assert after.lineage["seed"] == before.lineage["seed"]
+    about = after.lineage["calibrated_on"]
+    assert (about["clips"], about["soundscapes"], about["test"]["clips"]) == (6, 6, 6)
+    assert len(about["test"]["reliability"][0]) == 5
+    assert len({tag.score for tag in Tagger(model, "cpu").tag(np.ones(16_000) * 0.1, 16_000).tags}) > 1
+    content = model.read_bytes()
+    command(model, "--manifest", small_manifest)
+    assert model.read_bytes() == content  # to calibrate what is calibrated changes nothing
+
+
+def test_the_int8_form_follows(model: Path, small_manifest: Path) -> None:
+    int8 = model.with_name("model-int8.onnx")
+    quantize(model, open_audio(small_manifest), int8, clips=8, seed=0)
+    command(model, "--manifest", small_manifest)
+    fp32, integers = (Contract.from_metadata(metadata_of(path)) for path in (model, int8))
+    assert integers.precision == "int8"
+    assert integers.calibration == fp32.calibration != {"kind": "none"}
+    assert integers.timeline_thresholds == fp32.timeline_thresholds
+    assert integers.lineage["quantisation"]["of_sha256"] == sha256(model)
+    integers_of_another = int8.read_bytes()
+    quantize(model, open_audio(small_manifest), int8, clips=8, seed=0)
+    again = Contract.from_metadata(metadata_of(int8))
+    assert (again.calibration, again.thresholds) == (integers.calibration, integers.thresholds)
+    other = onnx.load(model)
+    other.doc_string = "another"
+    onnx.save(other, model)
+    int8.write_bytes(integers_of_another)
+    assert "made of another model" in fails(model, small_manifest)
+
+
+def fails(model: Path, manifest: Path) -> str:
+    before = model.read_bytes()
+    result = CliRunner().invoke(calibrate.main, [str(model), "--manifest", str(manifest)])
+    assert result.exit_code == 1
+    assert len(result.output.strip().splitlines()) == 1
+    assert model.read_bytes() == before
+    return result.output
+
+
+def test_what_cannot_be_calibrated_is_one_line(model: Path, model_path: Path, small_manifest: Path) -> None:
+    folder = model.parent
+    assert "classes are not the manifest's" in fails(model_path, small_manifest)
+    (folder / "broken.onnx").write_bytes(b"nothing")
+    assert "broken.onnx: " in fails(folder / "broken.onnx", small_manifest)
+    Manifest.load(small_manifest).select("train").save(folder / "train.csv")
+    assert "no clips of the split 'validation'" in fails(model, folder / "train.csv")
+    quantize(model, open_audio(small_manifest), folder / "model-int8.onnx", clips=8, seed=0)
+    assert "calibrate the fp32 one" in fails(folder / "model-int8.onnx", small_manifest)

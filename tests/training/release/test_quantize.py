@@ -1,0 +1,175 @@
+"""int8 models: the contract, seams, integers where they belong, and what is said of their loss."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import soundfile
+from click.testing import CliRunner
+
+from sedkit.contract import Contract, Label, metadata_of
+from sedkit.geometry import SAMPLE_RATE
+from sedkit.inference.installed import find_model, sibling
+from sedkit.inference.model import Model
+from tests.conftest import LABELS, make_sound
+from training.data.manifest.rows import Row
+from training.data.manifest.table import Manifest
+from training.data.manifest.vocabulary import Vocabulary
+from training.data.store.source import open_audio
+from training.networks.float16 import restored
+from training.release import quantize
+from training.release.rounding import LIMIT
+
+
+def command(*arguments: object) -> str:
+    result = CliRunner().invoke(quantize.main, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output + repr(result.exception)
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Thirty clips whose labels mean nothing, of the classes of the test model."""
+    folder = tmp_path_factory.mktemp("clips")
+    rows = []
+    for number in range(30):
+        soundfile.write(folder / f"{number}.wav", make_sound(3, seed=number), SAMPLE_RATE)
+        split = "train" if number < 20 else "validation" if number < 25 else "test"
+        rows.append(Row(f"{number}.wav", labels=LABELS[number % 5].name, split=split, license="CC0"))
+    path = folder / "manifest.csv"
+    Manifest.from_rows(rows, Vocabulary(LABELS), folder).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def models(model_path: Path, manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The test model, and its int8 form beside it."""
+    path = tmp_path_factory.mktemp("quantised") / "model.onnx"
+    path.write_bytes(model_path.read_bytes())
+    said = command(path, "--manifest", manifest)
+    assert "test: clips 5, mAP " in said
+    return path, sibling(path, "int8")
+
+
+def scores(path: Path, sound: np.ndarray) -> np.ndarray:
+    return np.concatenate(list(Model(path, "cpu").segments([sound])))
+
+
+def test_it_keeps_the_contract_and_says_what_it_lost(models):
+    fp32, int8 = (Contract.from_metadata(metadata_of(path)) for path in models)
+    assert int8.name == f"{fp32.name}-int8"
+    assert (fp32.precision, int8.precision) == ("fp32", "int8")
+    assert (int8.labels, int8.thresholds, int8.license) == (fp32.labels, fp32.thresholds, fp32.license)
+    assert int8.lineage["seed"] == fp32.lineage["seed"]
+    loss = int8.lineage["quantisation"]["loss"]
+    for split in ("validation", "test"):
+        assert 0 < int8.lineage["metrics"][split]["mAP"] <= 1
+        assert 0 < loss[split]["mean_difference"] <= loss[split]["largest_difference"] < 0.3
+    assert int8.lost == loss["test"]["mAP"]
+    assert find_model(models[0], "int8") == models[1]
+    onnx.checker.check_model(onnx.load(models[1]), full_check=True)
+
+
+def test_it_scores_like_the_original(models):
+    sound = make_sound(20, seed=2)
+    exact, integer = (scores(path, sound) for path in models)
+    assert np.abs(exact - integer).max() < 0.3  # three filters wide, it feels every step
+    assert np.abs(exact - integer).mean() < 0.03
+    assert exact.std(axis=0).max() > 0.1  # or else this would prove nothing
+
+
+def test_silence_still_scores_nothing(models):
+    assert scores(models[1], np.zeros(16_000, np.float32)).max() == 0
+
+
+def test_seams_cannot_be_seen(models):
+    sound = make_sound(75, seed=4)
+    session = onnxruntime.InferenceSession(str(models[1]), providers=["CPUExecutionProvider"])
+    whole = session.run(["segments"], {"waveform": sound[None]})[0][0]
+    np.testing.assert_array_equal(scores(models[1], sound), whole)
+
+
+def test_integers_are_in_the_body_alone_and_cannot_saturate(models):
+    model = onnx.load(models[1])
+    made = {output: node for node in model.graph.node for output in node.output}
+    tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == 12
+    for node in convolutions[:-1]:
+        assert {made[name].op_type for name in node.input} == {"DequantizeLinear"}
+        weight = tensors[made[node.input[1]].input[0]]
+        assert weight.dtype == np.int8
+        assert np.abs(weight.astype(int)).max() <= LIMIT
+    assert convolutions[-1].input[1] in tensors  # L4
+    assert made[convolutions[-1].output[0]].op_type == "Conv"
+    assert tensors[convolutions[-1].input[1]].dtype == np.float32
+    assert all(tensors[name].dtype == np.float32 for node in model.graph.node if node.op_type == "MatMul" for name in
+               node.input if name in tensors)  # fmt: skip
+
+
+def test_onnx_runtime_computes_what_was_fitted(models, manifest):
+    """A step of rounding more or less in an early layer changes many later ones: errors are compared, not values."""
+    original = restored(onnx.load(models[0]))
+    layers, convolutions = quantize.body(original, models[0])
+    audio = open_audio(manifest)
+    clips = [audio[row] for row in audio.manifest.indices("test")]
+    logmel = quantize.inputs(original, convolutions[0].input[0], clips, 0)
+    made, last = quantize.rounded(layers, logmel)
+    integers = quantize.rewritten(original, convolutions, made, last)
+    source, target = convolutions[0].input[0], convolutions[-1].input[0]
+    integers.graph.value_info.append(onnx.helper.make_tensor_value_info(source, 1, ["clips", 1, "frames", 64]))
+    integers.graph.value_info.append(onnx.helper.make_tensor_value_info(target, 1, ["clips", 1024, "K", 1]))
+    alone = onnx.utils.Extractor(integers).extract_model([source], [target])
+    session = onnxruntime.InferenceSession(alone.SerializeToString(), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {source: logmel[:2].numpy()})
+    fitted = exact = logmel[:2]
+    for layer, original_layer in zip(made, layers, strict=True):
+        fitted, exact = layer(fitted), original_layer(exact)
+    error, expected = (np.abs(values - exact.numpy()).mean() for values in (found, last(fitted).numpy()))
+    assert 0.7 * expected < error < 1.3 * expected < 0.2 * exact.mean()
+
+
+def test_how_the_weights_are_stored_does_not_matter(models, manifest, tmp_path):
+    original = onnx.load(models[0])
+    assert onnx.TensorProto.FLOAT16 in {tensor.data_type for tensor in original.graph.initializer}
+    onnx.save(restored(original), tmp_path / "model.onnx")
+    command(tmp_path / "model.onnx", "--manifest", manifest)
+    (graph, about), (other, its) = (
+        (onnx.load(path).graph, Contract.from_metadata(metadata_of(path)))
+        for path in (models[1], tmp_path / "model-int8.onnx")
+    )
+    assert graph == other
+    assert onnx.TensorProto.FLOAT16 not in {tensor.data_type for tensor in graph.initializer}
+    of = about.lineage["quantisation"].pop("of_sha256"), its.lineage["quantisation"].pop("of_sha256")
+    assert of[0] != of[1]
+    assert about == its
+
+
+def test_what_cannot_be_quantised_is_one_line(models, manifest, tmp_path):
+    def fails(*arguments: object) -> str:
+        result = CliRunner().invoke(quantize.main, [str(argument) for argument in arguments])
+        assert result.exit_code == 1
+        assert len(result.output.strip().splitlines()) == 1
+        return result.output
+
+    assert "quantised already" in fails(models[1], "--manifest", manifest)
+    other = onnx.load(models[0])
+    contract = Contract.from_metadata(metadata_of(models[0]))
+    renamed = replace(contract, labels=(Label("Our cat"), *contract.labels[1:]))
+    onnx.helper.set_model_props(other, renamed.to_metadata())
+    onnx.save(other, tmp_path / "other.onnx")
+    assert "classes are not the manifest's" in fails(tmp_path / "other.onnx", "--manifest", manifest)
+    (tmp_path / "broken.onnx").write_bytes(b"nothing")
+    assert "broken.onnx: " in fails(tmp_path / "broken.onnx", "--manifest", manifest)
+    for node in other.graph.node:
+        if node.op_type == "Relu":
+            node.op_type = "Tanh"
+    onnx.helper.set_model_props(other, contract.to_metadata())
+    onnx.save(other, tmp_path / "tanh.onnx")
+    assert "not the graph of a WELS-Net" in fails(tmp_path / "tanh.onnx", "--manifest", manifest)
+    assert not list(tmp_path.glob("*int8*"))

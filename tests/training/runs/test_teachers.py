@@ -1,0 +1,113 @@
+"""External teachers: what they say is kept with the clips that it is about, and a cascade learns from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tests.training.conftest import SMALL, begin, cascade, metrics
+from training.data.manifest.rows import Row
+from training.data.manifest.table import Manifest
+from training.data.manifest.vocabulary import Vocabulary
+from training.runs.experiments.teachers import main, mapped
+from training.runs.run import Run
+from training.supervision.equations import LABELS
+from training.supervision.predictions import Predictions, TeacherError, read_predictions, write_predictions
+
+
+@pytest.fixture
+def oracle(small_manifest: Path, tmp_path: Path) -> Path:
+    """A teacher that knows the classes of all clips, nearly."""
+    manifest = Manifest.load(small_manifest)
+    said = 0.1 + 0.8 * manifest.targets(np.arange(len(manifest)))
+    path = tmp_path / "oracle.npz"
+    labels = manifest.vocabulary.labels
+    write_predictions(path, Predictions(said.astype(np.float16), {"teacher": "oracle"}), manifest.sha256(), labels)
+    return path
+
+
+def test_predictions_belong_to_one_manifest(oracle: Path, small_manifest: Path, tmp_path: Path) -> None:
+    manifest = Manifest.load(small_manifest)
+    labels = manifest.vocabulary.labels
+    said = read_predictions(oracle, manifest.sha256(), labels)
+    assert said.about == {"teacher": "oracle"}
+    assert said.probabilities.shape == (len(manifest), len(labels))
+    for data, classes in (("another", labels), (manifest.sha256(), labels[:-1])):
+        with pytest.raises(TeacherError, match="another manifest, or on other classes"):
+            read_predictions(oracle, data, classes)
+    for content in (b"", b"no such thing", oracle.read_bytes()[:200]):
+        (tmp_path / "broken.npz").write_bytes(content)
+        with pytest.raises(TeacherError, match="cannot be read"):
+            read_predictions(tmp_path / "broken.npz", manifest.sha256(), labels)
+
+
+def test_a_cascade_learns_from_labels_generations_and_an_external_teacher(
+    oracle: Path, small_manifest: Path, tmp_path: Path
+) -> None:
+    stages = ["--first", "labels=0.5,oracle=0.5", "--stage", "labels=0.2,0=0.3,oracle=0.5"]
+    begin(small_manifest, tmp_path / "run", "--teacher", f"oracle={oracle}", *stages, "--epochs", "1")
+    oracle.unlink()  # the run holds what it needs
+    run = Run.open(tmp_path / "run")
+    assert run.supervision == [{LABELS: 0.5, "oracle": 0.5}, {LABELS: 0.2, 0: 0.3, "oracle": 0.5}]
+    held = run.manifest.targets(run.manifest.indices("train"))
+    np.testing.assert_allclose(run.said("oracle"), 0.1 + 0.8 * held, atol=1e-3)
+    cascade(tmp_path / "run")
+    cascade(tmp_path / "run", live_targets=True)
+    assert len(metrics(tmp_path / "run", 1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--stage", "labels=0.5,oracle=0.5"], "nor a --teacher by that name"),
+        (["--teacher", "oracle"], "is not NAME=FILE"),
+        (["--teacher", "labels=x.npz"], "a name of its own"),
+        (["--teacher", "oracle=nowhere.npz", "--first", "labels=0.5,oracle=0.5"], "nowhere.npz: predictions"),
+        (["--first", "labels=0.5,0=0.5"], "Teacher-0 has none before it"),
+    ],
+)
+def test_what_cannot_teach_is_one_line(
+    arguments: list[str], says: str, small_manifest: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from training.secost import main as secost
+
+    options = ["--manifest", str(small_manifest), "--run", str(tmp_path / "run"), *SMALL, *arguments]
+    result = CliRunner().invoke(secost, options)
+    assert result.exit_code != 0
+    assert says in result.output + capfd.readouterr().err
+    assert "Traceback" not in result.output
+
+
+def test_an_earlier_model_teaches(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+    path = tmp_path / "earlier.npz"
+    arguments = ["sedkit", "--model", run / "model.onnx", "--manifest", small_manifest, "--output", path]
+    result = CliRunner().invoke(main, list(map(str, arguments)))
+    assert result.exit_code == 0, result.output
+    assert "36 clips, 3 classes" in result.output
+    taught = ("--stages", "0", "--teacher", f"earlier={path}", "--first", "labels=0.3,earlier=0.7")
+    begin(small_manifest, tmp_path / "next", *taught)
+    cascade(tmp_path / "next")
+    begin(small_manifest, tmp_path / "alone", "--stages", "0")
+    cascade(tmp_path / "alone")
+    assert metrics(tmp_path / "next", 0) != metrics(tmp_path / "alone", 0)
+
+
+def test_the_mapping_never_repeats_a_label_it_was_fitted_on() -> None:
+    """Features without a meaning, of which there are more than clips: what was fitted on a clip would know it."""
+    random = np.random.default_rng(0)
+    targets = np.eye(2, dtype=np.float32)[random.integers(0, 2, 120)]
+    split = np.where(np.arange(120) < 100, "train", "test")
+    rows = [
+        Row(f"{clip}.wav", labels="ab"[targets[clip].argmax()], split=split[clip], group=str(clip // 2))
+        for clip in range(120)
+    ]
+    manifest = Manifest.from_rows(rows, Vocabulary.of("ab"), Path())
+    said = mapped(random.standard_normal((120, 300)), SimpleNamespace(manifest=manifest))
+    right = (said[:100].argmax(1) == targets[:100].argmax(1)).mean()
+    assert 0.3 < right < 0.7
+    telling = random.standard_normal((120, 300)) + 3 * targets[:, :1]
+    assert (mapped(telling, SimpleNamespace(manifest=manifest)).argmax(1) == targets.argmax(1)).mean() > 0.95

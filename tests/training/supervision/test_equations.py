@@ -1,0 +1,94 @@
+"""Eqs. 2 to 7 of the paper, numerically, against plain binary cross-entropy on the mixed target."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.supervision.equations import LABELS, SupervisionError, checked, parse, single_teacher, targets
+
+SHAPE = (7, 5)
+shares = st.floats(0, 1)
+
+
+def cross_entropy(p: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """l(p, y) of Eq. 1, class by class."""
+    return -y * np.log(p) - (1 - y) * np.log(1 - p)
+
+
+def draw(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Student's probabilities, labels, and two teachers' probabilities."""
+    random = np.random.default_rng(seed)
+    p, first, second = random.uniform(0.01, 0.99, (3, *SHAPE))
+    return p, (random.random(SHAPE) < 0.3).astype(float), first, second
+
+
+@given(st.integers(0, 1000), shares)
+def test_eq_3_labels_weighted_by_alpha_and_a_term_of_the_teacher(seed: int, alpha: float) -> None:
+    p, y, teacher, _ = draw(seed)
+    mixed = targets(checked({LABELS: alpha, 0: 1 - alpha}, 1), y, {0: teacher})
+    right = cross_entropy(p, alpha * y) + (1 - alpha) * teacher * np.log((1 - p) / p)
+    np.testing.assert_allclose(cross_entropy(p, mixed), right, atol=1e-5)
+
+
+@given(st.integers(0, 1000), shares)
+def test_eq_5_the_loss_on_labels_and_what_the_teacher_got_wrong(seed: int, alpha: float) -> None:
+    p, y, teacher, _ = draw(seed)
+    mixed = targets(checked({LABELS: alpha, 0: 1 - alpha}, 1), y, {0: teacher})
+    # The paper prints (y - teacher); the identity holds with the teacher's surplus, (teacher - y).
+    right = cross_entropy(p, y).mean() + (1 - alpha) * ((teacher - y) * np.log((1 - p) / p)).mean()
+    assert cross_entropy(p, mixed).mean() == pytest.approx(right, abs=1e-5)
+
+
+@given(st.integers(0, 1000), shares, shares)
+def test_eq_7_several_teachers(seed: int, a: float, b: float) -> None:
+    p, y, first, second = draw(seed)
+    weights = {LABELS: a, 0: (1 - a) * b, 1: (1 - a) * (1 - b)}
+    mixed = targets(checked(weights, 2), y, {0: first, 1: second})
+    odds = np.log((1 - p) / p)
+    right = cross_entropy(p, a * y) + weights[0] * first * odds + weights[1] * second * odds
+    np.testing.assert_allclose(cross_entropy(p, mixed), right, atol=1e-5)
+
+
+def test_eq_2_by_hand() -> None:
+    y, teacher = np.array([[1.0, 0.0]]), np.array([[0.6, 0.2]])
+    np.testing.assert_allclose(targets({LABELS: 0.3, 0: 0.7}, y, {0: teacher}), [[0.72, 0.14]], rtol=1e-6)
+
+
+def test_alpha_one_is_the_labels_and_alpha_zero_the_teacher() -> None:
+    _, y, teacher, _ = draw(0)
+    np.testing.assert_array_equal(targets(single_teacher(1, [1.0])[0], y, {}), y.astype(np.float32))
+    np.testing.assert_allclose(targets(single_teacher(1, [0.0])[0], y, {0: teacher}), teacher, rtol=1e-6)
+
+
+def test_a_fixed_alpha_and_a_schedule() -> None:
+    assert single_teacher(2, [0.3]) == [{LABELS: 0.3, 0: 0.7}, {LABELS: 0.3, 1: 0.7}]
+    assert single_teacher(3, [0.3, 0.2, 0.0])[1:] == [{LABELS: 0.2, 1: 0.8}, {2: 1.0}]
+
+
+def test_eq_6_as_text() -> None:
+    assert parse("labels=0.3, 0=0.3,1=0.4", 2) == {LABELS: 0.3, 0: 0.3, 1: 0.4}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("labels=0.3,0=0.6", "sum to 0.9"),
+        ("labels=0.3,2=0.7", "generation 2 is not there yet"),
+        ("labels=-0.1,0=1.1", r"in \[0, 1\]"),
+        ("labels=x,0=1", "not a weight"),
+        ("label=1", "neither 'labels' nor the number"),
+        ("0=0.5,0=0.5", "twice"),
+        ("labels=nan,0=1", r"in \[0, 1\]"),
+    ],
+)
+def test_weights_that_are_no_convex_combination_are_refused(text: str, said: str) -> None:
+    with pytest.raises(SupervisionError, match=said):
+        parse(text, 2)
+
+
+def test_a_schedule_of_the_wrong_length_is_refused() -> None:
+    with pytest.raises(SupervisionError, match="2 values of alpha for 3 stages"):
+        single_teacher(3, [0.3, 0.2])

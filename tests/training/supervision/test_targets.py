@@ -1,0 +1,151 @@
+"""Targets of line 3: labels and whole clips' predictions, from a file or anew for each batch, and the two agree."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sedkit.contract import Label
+from tests.training.processes import background, wait_for
+from training.data.augment.augmentation import Augmentation, mix
+from training.data.clips import Clips
+from training.loop.batches import Epoch
+from training.loop.settings import Execution, Settings
+from training.networks.wels import Network
+from training.runtime.checkpoint import load, save
+from training.supervision import targets as module
+from training.supervision.equations import LABELS
+from training.supervision.targets import Targets, forget_predictions, stored_predictions
+
+COUNT = 12
+
+
+def clips() -> Clips:
+    random = np.random.default_rng(0)
+    waveforms = [(3000 * random.standard_normal(10_000 + 900 * i)).astype(np.int16) for i in range(COUNT)]
+    return Clips(waveforms, np.eye(3, dtype=np.float32)[np.arange(COUNT) % 3], [Label(name) for name in "abc"])
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path / "generation-0" / "network.pt"
+    save({"network": Network(3, 1 / 16).state_dict()}, path)
+    return path
+
+
+def teacher(weights: Path) -> Network:
+    network = Network(3, 1 / 16)
+    network.load_state_dict(load(weights)["network"])
+    return network.eval()
+
+
+def stored(weights: Path, identity: str = "") -> np.ndarray:
+    return stored_predictions(teacher(weights), weights, clips(), identity, 4)
+
+
+@pytest.mark.parametrize("overlay", [0.0, 0.6])
+@pytest.mark.parametrize("supervision", [{LABELS: 0.3, 0: 0.7}, {0: 1.0}, {LABELS: 1.0}])
+def test_stored_and_live_teachers_agree_when_clips_are_mixed(supervision: dict, overlay: float, weights: Path) -> None:
+    of = clips()
+    both = (
+        Targets(supervision, of, {0: stored(weights)} if 0 in supervision else None),
+        Targets(supervision, of, live={0: teacher(weights)} if 0 in supervision else None),
+    )
+    settings = Settings(batch_size=4, crop=0.96, augmentation=Augmentation(mixed=1.0, overlay=overlay))
+    made = []
+    for targets in both:
+        epoch = Epoch(of, targets, settings, (0, 1, 1), Execution(torch.device("cpu")))
+        parts = [part for batch in epoch.batches() for part in batch]
+        made.append([mix(targets.complete(p.rows, p.tensors[1]), p.tensors[3]) for p in parts])
+    assert len(made[0]) == 3
+    for one, other in zip(*made, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=5e-4)  # float16
+        assert not torch.equal(one.round(), one) or supervision == {LABELS: 1.0}
+
+
+def test_a_mixed_target_is_the_mixture_of_targets(weights: Path) -> None:
+    targets = Targets({LABELS: 0.3, 0: 0.7}, clips(), {0: stored(weights)})
+    read = torch.from_numpy(targets.read(np.array([5, 2])))
+    mixed = mix(read, torch.tensor([0.8, 0.6]))
+    torch.testing.assert_close(mixed[0], 0.8 * read[0] + 0.2 * read[1])
+    torch.testing.assert_close(mixed[1], 0.6 * read[1] + 0.4 * read[0])
+
+
+def test_of_clips_heard_at_once_a_teacher_says_what_it_is_surest_of(weights: Path) -> None:
+    of, said = clips(), stored(weights)
+    targets = Targets({LABELS: 0.3, 0: 0.7}, of, {0: said})
+    read = targets.read(np.array([[5, 2, -1], [1, -1, -1]]))
+    labels, surest = np.maximum(of.labels[5], of.labels[2]), np.maximum(said[5], said[2])
+    np.testing.assert_allclose(read[0], 0.3 * labels + 0.7 * surest.astype(np.float32), atol=1e-6)
+    np.testing.assert_array_equal(read[1], targets.read(np.array([1]))[0])
+
+
+def test_predictions_are_computed_once(weights: Path) -> None:
+    first = stored(weights)
+    assert first.dtype == np.float16
+    assert first.shape == (COUNT, 3)
+    (path,) = weights.parent.glob("predictions-*")
+    path.write_bytes(np.full(first.shape, 0.25, np.float16).tobytes())
+    assert (stored(weights) == 0.25).all(), "read back, not computed again"
+
+
+@pytest.mark.parametrize("change", ["weights", "clips", "length"])
+def test_predictions_of_something_else_are_not_taken(change: str, weights: Path) -> None:
+    expected = np.array(stored(weights))
+    (path,) = weights.parent.glob("predictions-*")
+    if change == "length":
+        path.write_bytes(path.read_bytes()[:-6])
+    else:
+        path.write_bytes(np.full(expected.shape, 0.25, np.float16).tobytes())
+    if change == "weights":
+        torch.manual_seed(1)
+        save({"network": Network(3, 1 / 16).state_dict()}, weights)
+        assert not np.allclose(stored(weights), expected, atol=1e-3)
+    else:
+        np.testing.assert_array_equal(stored(weights, "others" if change == "clips" else ""), expected)
+    assert len(list(weights.parent.glob("predictions-*"))) == 1
+
+
+def predict_slowly(weights: str) -> None:
+    module.CHUNK = 2
+    plain = module.predict
+
+    def slow(*arguments, **named):
+        time.sleep(0.02)
+        return plain(*arguments, **named)
+
+    module.predict = slow
+    stored(Path(weights))
+
+
+def test_killed_while_it_predicts_it_goes_on_where_it_was(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = background(predict_slowly, str(weights))
+    begun = weights.parent
+    wait_for(lambda: any(p.stat().st_size > 12 for p in begun.glob("*.partial")), process)
+    process.kill()
+    process.join()
+    (partial,) = begun.glob("predictions-*.partial")
+    done = partial.stat().st_size // 6
+    assert 0 < done < COUNT
+    with partial.open("ab") as file:
+        file.write(b"abc")  # half a row
+    asked = []
+    plain = module.predict
+    monkeypatch.setattr(module, "predict", lambda n, w, *a, **k: (asked.append(len(w)), plain(n, w, *a, **k))[1])
+    found = stored(weights)
+    assert sum(asked) == COUNT - done
+    np.testing.assert_allclose(found, plain(teacher(weights), clips().waveforms, 4), atol=5e-4)
+    assert not list(begun.glob("*.partial"))
+
+
+def test_predictions_are_forgotten(weights: Path) -> None:
+    stored(weights)
+    forget_predictions(weights.parent)
+    assert [path.name for path in weights.parent.iterdir()] == ["network.pt"]

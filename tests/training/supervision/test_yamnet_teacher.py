@@ -1,0 +1,215 @@
+"""YAMNet in torch hears what its TFLite file does, and a clip is told by regressions that never saw it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from tests.conftest import make_sound
+from training.data.audio import decode
+from training.data.manifest.table import Manifest
+from training.networks.tflite import HOP, WINDOW, PeerError
+from training.networks.yamnet import FEATURES, Yamnet, frames_of, read_yamnet
+from training.runs.experiments.teachers import main
+from training.runtime.checkpoint import save as save_state
+from training.supervision import yamnet_teacher as listeners
+from training.supervision.predictions import TeacherError
+from training.supervision.regression import regression, without_each_part
+from training.supervision.yamnet_teacher import PARTS, Fitted, Listener, load, save
+
+
+@pytest.fixture(scope="module")
+def model(data: Path) -> Path:
+    """YAMNet's file, where LiteRT can read it."""
+    pytest.importorskip("ai_edge_litert", reason="LiteRT reads YAMNet's file")
+    path = data / "peers" / "yamnet.tflite"
+    if not path.is_file():
+        pytest.skip(f"no YAMNet in {path.parent}")
+    return path
+
+
+@pytest.fixture(scope="module")
+def yamnet(model: Path) -> Yamnet:
+    return read_yamnet(model)
+
+
+def listener(classes: int = 4, parts: int = 2) -> Listener:
+    """One with random weights, that tells sounds apart a little."""
+    random = torch.Generator().manual_seed(0)
+    made = Listener(parts, classes)
+    for name, value in made.state_dict().items():
+        scale = 0.1 if value.ndim < 4 else (2 / value[0].numel()) ** 0.5
+        value.copy_(scale * torch.randn(value.shape, generator=random))
+        if name in ("yamnet.mel", "yamnet.floor", "spread"):
+            value.abs_().add_(1e-3)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("samples", "frames"), [(0, 1), (1, 1), (WINDOW, 1), (WINDOW + 1, 2), (40_960, 5), (WINDOW + 9 * HOP, 10)]
+)
+def test_frames(samples: int, frames: int) -> None:
+    assert frames_of(samples) == frames
+    network = Yamnet()
+    assert network.patches(torch.zeros(2, samples)).shape == (2, frames, 96, 64)
+    assert network.embeddings(torch.zeros(2, samples)).shape == (2, frames, 1024)
+
+
+def test_it_hears_what_the_file_does(yamnet: Yamnet, model: Path, data: Path) -> None:
+    """But for the rounding of activations to 8 bits."""
+    from training.networks import tflite as peers
+
+    with (data / "esc50" / "esc50.csv").open(newline="") as file:
+        names = [row["filename"] for row in csv.DictReader(file)][::400]
+    peer = peers.Yamnet(model)
+    for name in names:
+        waveform = decode(str(data / "esc50" / "audio" / name))[:60_000] / np.float32(32768)
+        heard = peer(waveform)
+        ours = yamnet.embeddings(torch.from_numpy(waveform)[None])[0].numpy()
+        assert ours.shape == heard.embeddings.shape
+        assert np.linalg.norm(ours - heard.embeddings) < 0.1 * np.linalg.norm(heard.embeddings)
+        features = yamnet(torch.from_numpy(waveform)[None])[0].numpy()
+        assert np.corrcoef(features, heard.features())[0, 1] > 0.99
+
+
+def test_each_clip_of_a_batch_is_heard_alone() -> None:
+    network = listener()
+    waveform = torch.from_numpy(np.stack([make_sound(2.56, seed=seed) for seed in range(3)]))
+    part = torch.tensor([2, 0, 2])
+    told = network(waveform, part)
+    assert told.shape == (3, 4)
+    assert told.dtype == torch.float32
+    for clip in range(3):
+        torch.testing.assert_close(network(waveform[clip, None], part[clip, None])[0], told[clip])
+    assert not any(weight.requires_grad for weight in network.parameters())
+
+
+def test_the_front_end_and_what_is_told_keep_float32() -> None:
+    network = listener()
+    waveform, part = torch.from_numpy(make_sound(2, seed=1))[None], torch.tensor([1])
+    network.weight.mul_(0.005)  # else all is certain
+    patches, features = network.yamnet.patches(waveform), network.yamnet(waveform)
+    meant, expected = network.told(features, part), network(waveform, part)
+    assert 0.05 < expected.min() < expected.max() < 0.95
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(network.yamnet.patches(waveform), patches)
+        assert torch.equal(network.told(features, part), meant)
+        told = network(waveform, part)
+    assert told.dtype == torch.float32
+    torch.testing.assert_close(told, expected, atol=0.05, rtol=0)
+
+
+def test_a_part_is_told_by_its_own_regression() -> None:
+    random = np.random.default_rng(0)
+    features = random.random((60, FEATURES))
+    targets = np.eye(3, dtype=np.float32)[random.integers(0, 3, 60)]
+    fitted = [regression(features[start:], targets[start:], 30.0) for start in (0, 20)]
+    network = Listener(1, 3)
+    network.take(fitted)
+    for part, one in enumerate(fitted):
+        told = network.told(torch.from_numpy(features), torch.full((60,), part)).numpy()
+        np.testing.assert_allclose(told, one(features), atol=1e-5)
+    mixed = network.told(torch.from_numpy(features[:2]), torch.tensor([1, 0])).numpy()
+    np.testing.assert_allclose(mixed, np.stack([fitted[1](features[:1])[0], fitted[0](features[1:2])[0]]), atol=1e-5)
+
+
+def test_regressions_never_repeat_a_label_that_they_were_fitted_on() -> None:
+    """Features without a meaning, of which there are more than clips: what was fitted on a clip would know it."""
+    random = np.random.default_rng(0)
+    features, part = random.standard_normal((100, 300)), np.arange(100) % PARTS
+    targets = np.eye(2, dtype=np.float32)[random.integers(0, 2, 100)]
+    *others, whole = without_each_part(features, targets, part, (3.0,))
+    assert len(others) == PARTS
+    said = np.stack([others[held](features[row, None])[0] for row, held in enumerate(part)])
+    assert 0.3 < (said.argmax(1) == targets.argmax(1)).mean() < 0.7
+    assert (whole(features).argmax(1) == targets.argmax(1)).all()
+
+
+def test_a_listener_belongs_to_one_manifest(small_manifest: Path, tmp_path: Path) -> None:
+    manifest = Manifest.load(small_manifest)
+    data, labels = manifest.sha256(), manifest.vocabulary.labels
+    path, made = tmp_path / "listener.pt", listener(len(labels))
+    parts = np.arange(len(manifest)) % 3
+    save(path, Fitted(made, parts, {"teacher": "noise", "metrics": {"test": {"mAP": 0.5}}}), data, labels)
+    read = load(path, data, labels)
+    assert read.about == {"teacher": "noise", "metrics": {"test": {"mAP": 0.5}}}
+    assert read.parts.dtype == np.int64
+    assert (read.parts == parts).all()
+    assert all(value.dtype == torch.float32 for value in read.listener.state_dict().values())
+    waveform, part = torch.from_numpy(make_sound(1, seed=2))[None], torch.tensor([1])
+    torch.testing.assert_close(read.listener(waveform, part), made(waveform, part), atol=1e-3, rtol=0)
+    for other, classes in (("another", labels), (data, labels[:-1])):
+        with pytest.raises(TeacherError, match=r"listener\.pt: a listener for another manifest, or for other classes"):
+            load(path, other, classes)
+    made.offset[0] = torch.nan
+    save(path, Fitted(made, parts, {}), data, labels)
+    with pytest.raises(TeacherError, match=r"listener\.pt: weights that are not finite; make it anew"):
+        load(path, data, labels)
+
+
+def test_what_is_no_listener_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "listener.pt"
+    with pytest.raises(TeacherError, match=r"listener\.pt: .* \(no such file\); sedkit-train teachers listener"):
+        load(path, "", [])
+    for state in ({}, {"about": {}, "parts": torch.zeros(2), "listener": {}}, torch.zeros(3), ["about"]):
+        save_state(state, path)
+        with pytest.raises(TeacherError, match=r"it is damaged, or something else"):
+            load(path, "", [])
+    for content in (b"", b"no such thing", path.read_bytes()[:200]):
+        path.write_bytes(content)
+        with pytest.raises(TeacherError, match=r"it is damaged, or something else"):
+            load(path, "", [])
+    (tmp_path / "model.tflite").write_bytes(b"TFL3")
+    with pytest.raises(PeerError, match=r"model\.tflite"):
+        read_yamnet(tmp_path / "model.tflite")
+
+
+def test_the_command_makes_one(
+    model: Path, small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of clips of no class, and of clips whose classes are not known."""
+    monkeypatch.setattr(listeners, "STRENGTHS", (30.0,))
+    rows = list(Manifest.load(small_manifest).rows())
+    rows[0], rows[1] = rows[0]._replace(labels="-"), rows[1]._replace(labels="?")
+    manifest = Manifest.from_rows(rows, Manifest.load(small_manifest).vocabulary, small_manifest.parent)
+    manifest.save(tmp_path / "manifest.csv")
+    arguments = [
+        "listener",
+        "--model",
+        model,
+        "--manifest",
+        tmp_path / "manifest.csv",
+        "--output",
+        tmp_path / "made.pt",
+    ]
+    result = CliRunner().invoke(main, list(map(str, arguments)))
+    assert result.exit_code == 0, result.output
+    assert "36 clips, 3 classes" in result.output
+    assert "test: mAP" in result.output
+    made = load(tmp_path / "made.pt", manifest.sha256(), manifest.vocabulary.labels)
+    train = manifest.labelled("train")
+    assert len(train) == 23
+    assert set(made.parts[train]) == set(range(PARTS))
+    assert made.parts[1] == PARTS
+    assert (np.delete(made.parts, train) == PARTS).all()
+    assert made.about["model"] == "yamnet.tflite"
+    waveform = torch.from_numpy(make_sound(2.56, seed=4))[None]
+    told = made.listener(waveform.repeat(PARTS + 1, 1), torch.arange(PARTS + 1))
+    assert told.shape == (PARTS + 1, 3)
+    assert torch.isfinite(told).all()
+    assert (told.std(0) > 0).all()
+
+
+def test_yamnet_is_taken_from_an_earlier_listener_too(tmp_path: Path) -> None:
+    earlier = listener(3)
+    save(tmp_path / "earlier.pt", Fitted(earlier, np.zeros(1, np.int64), {}), "", ())
+    sound = torch.from_numpy(make_sound(1, seed=1))[None]
+    torch.testing.assert_close(read_yamnet(tmp_path / "earlier.pt")(sound), earlier.yamnet(sound), atol=0.02, rtol=0.02)
+    (tmp_path / "other.pt").write_bytes(b"nothing")
+    with pytest.raises(PeerError, match=r"other\.pt: no listener, of which YAMNet could be taken"):
+        read_yamnet(tmp_path / "other.pt")

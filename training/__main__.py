@@ -1,0 +1,68 @@
+"""Every command of the training backend: ``sedkit-train``, or ``python -m training`` in a checkout."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import NamedTuple
+
+import click
+
+from training.runtime.command_line import Commands
+
+
+class Entry(NamedTuple):
+    """Where a command is, and a line on what it does; listing the commands imports none of them."""
+
+    module: str
+    name: str
+    help: str
+
+
+COMMANDS = {
+    "data": Entry("training.data.commands", "main", "Turn data sets into manifests; check, mix and pack them."),
+    "secost": Entry("training.secost", "main", "Train a SeCoST cascade and export its last student."),
+    "teachers": Entry(
+        "training.runs.experiments.teachers", "main", "Make external teachers: score files and listeners."
+    ),
+    "experiments": Entry("training.runs.experiments.sweep", "main", "Train all runs of a preset."),
+    "crossval": Entry("training.runs.experiments.crossval", "main", "Train one run a fold, tested on that fold."),
+    "evaluate": Entry("training.evaluate.commands", "main", "Measure runs and models; print tables in Markdown."),
+    "calibrate": Entry("training.release.calibrate", "main", "Calibrate a model's scores and choose its thresholds."),
+    "quantize": Entry("training.release.quantize", "main", "Make the int8 form of a model and measure its loss."),
+    "publish": Entry("training.release.publish", "main", "Copy a run's model into models/ and write its card."),
+}
+
+
+class Training(Commands):
+    """Imports a command when it is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        entry = COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(entry.module), entry.name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+
+@click.group(cls=Training, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def main() -> None:
+    """Train sound event detection models with SeCoST.
+
+    \b
+    Examples:
+      sedkit-train data folders recordings/ --output manifest.csv
+      sedkit-train secost --preset own --manifest manifest.csv --run runs/mine
+      sedkit-train evaluate run runs/mine
+    """
+
+
+if __name__ == "__main__":
+    sys.exit(main(prog_name="python -m training"))

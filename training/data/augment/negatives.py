@@ -1,0 +1,105 @@
+"""Recordings of nothing: noise and mains hum at any level, to train towards no class::
+
+    audio/00000.flac ...                   16 kHz mono
+    manifest.csv, manifest.labels.csv      all with the label ``-``: none of the classes
+
+Weak labels cannot teach what the hiss of a microphone is: it lies in clips of every class. A network that never
+hears it alone gives it some class or other.
+
+Each recording is drawn from (seed, number) alone, so that an interrupted call goes on where it was.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sedkit.geometry import SAMPLE_RATE
+from training.data.augment.soundscapes import Samples, coloured_noise, quantised, rms
+from training.data.manifest.rows import Row
+from training.data.manifest.table import Manifest
+from training.data.manifest.vocabulary import NONE, Vocabulary
+from training.data.store.codecs import encoder
+from training.data.store.decoded import Progress
+from training.runtime.files import replacing
+from training.runtime.prefetch import ahead
+
+MAINS = (50.0, 60.0)  # Hz
+LEVELS = (-75.0, -15.0)  # dBFS; below about -70 a model hears silence
+ATTRIBUTION = "python -m training.data"  # part of the manifest and of its hash: it does not follow the command's name
+
+
+def build(
+    vocabulary: Vocabulary,
+    directory: Path,
+    count: int,
+    seconds: float = 5.0,
+    levels: tuple[float, float] = LEVELS,
+    split: str = "train",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Manifest:
+    """Write ``count`` recordings and their manifest, of the classes of ``vocabulary``; returns it.
+
+    Raises
+    ------
+    OutputError
+        If they cannot be written.
+    """
+    make = partial(_write, directory, round(seconds * SAMPLE_RATE), levels, seed)
+    names = []
+    for name in ahead(make, range(count), os.cpu_count() or 1):
+        names.append(name)
+        if progress:
+            progress(len(names), count)
+    rows = [Row(name, labels=NONE, split=split, license="CC0", attribution=ATTRIBUTION) for name in names]
+    manifest = Manifest.from_rows(rows, vocabulary, directory)
+    manifest.save(directory / "manifest.csv")
+    return manifest
+
+
+def _write(directory: Path, samples: int, levels: tuple[float, float], seed: int, number: int) -> str:
+    name = f"audio/{number:05}.flac"
+    with replacing(directory / name) as temporary:
+        temporary.write_bytes(encoder("flac", 0)(nothing(samples, levels, np.random.default_rng((seed, number)))))
+    return name
+
+
+def nothing(samples: int, levels: tuple[float, float], random: np.random.Generator) -> Samples:
+    """One recording [samples]: noise of some colour, in half of them with hum, in half of them band-limited.
+
+    The level is drawn from ``levels``, in dBFS; hum lies within 20 dB of the noise. In a quarter of the recordings
+    there is a constant offset as well.
+    """
+    sound = coloured_noise(samples, random.uniform(0, 2), random)
+    if random.random() < 0.5:
+        sound = low_passed(sound, 1000 * 8 ** random.random())
+    sound /= max(rms(sound), 1e-9)
+    if random.random() < 0.5:
+        sound += hum(samples, random) * 10 ** (random.uniform(-20, 20) / 20)
+    sound *= 10 ** (random.uniform(*levels) / 20) / max(rms(sound), 1e-9)
+    if random.random() < 0.25:
+        sound += random.choice((-1, 1)) * 10 ** random.uniform(-4, -1)
+    return quantised(sound)
+
+
+def hum(samples: int, random: np.random.Generator) -> NDArray[np.float64]:
+    """Mains hum [samples] of RMS 1: harmonics whose amplitudes fall with some power of their number."""
+    frequency = random.choice(MAINS) * random.uniform(0.995, 1.005)
+    harmonics = np.arange(1, random.integers(2, 24))
+    amplitudes = random.random(len(harmonics)) * harmonics ** -random.uniform(0.3, 2)
+    phases = random.uniform(0, 2 * np.pi, len(harmonics))
+    angles = 2 * np.pi * frequency * np.arange(samples) / SAMPLE_RATE
+    sound = amplitudes @ np.sin(harmonics[:, None] * angles + phases[:, None])
+    return sound / max(rms(sound), 1e-9)
+
+
+def low_passed(sound: NDArray[np.float64], corner: float) -> NDArray[np.float64]:
+    """``sound`` with what lies above ``corner`` (Hz) falling by 24 dB an octave."""
+    spectrum = np.fft.rfft(sound)
+    frequencies = np.fft.rfftfreq(len(sound), 1 / SAMPLE_RATE)
+    return np.fft.irfft(spectrum / np.sqrt(1 + (frequencies / corner) ** 8), len(sound))

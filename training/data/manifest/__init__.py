@@ -1,0 +1,1 @@
+"""The manifest: one row a clip, in columns."""

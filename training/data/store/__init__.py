@@ -1,0 +1,1 @@
+"""Audio on disk: decoded once, or packed into shards."""

@@ -1,0 +1,1 @@
+"""Measures: event-based scores, thresholds, calibration error, bootstrap intervals."""

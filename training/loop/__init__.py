@@ -1,0 +1,1 @@
+"""Training of one network: batches, objective, optimiser, epochs."""

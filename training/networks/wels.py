@@ -1,0 +1,164 @@
+"""WELS-Net, Table 1 of the SeCoST paper: log-mel in, K segment probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sedkit.contract import EMBEDDING
+from sedkit.geometry import SPAN_FRAMES, STEP_FRAMES
+from training.networks.logmel import BANDS, LogMel
+
+FILTERS = (64, 128, 256, 512, 2048, 1024)  # of B1 to L2 in Table 1
+
+STEEPEST = 10.0  # logarithm of the highest weight that attention gives a segment, and of the inverse of the lowest
+LEAST = 1e-6  # of the sum of weights, which is 0 in silence
+
+Width = float | Sequence[int]  # a factor on Table 1's filters of B1 to L2, or six numbers in their place
+Pooling = Literal["mean", "attention"]
+
+
+class Scores(NamedTuple):
+    """What the network says of a batch of clips."""
+
+    segments: Tensor  # [batch, K, classes], probabilities
+    clip: Tensor  # [batch, classes], layer P: the weighted mean over the K segments
+    embedding: Tensor  # [batch, K, 1024], layer L3
+    weights: Tensor  # [batch, K, classes], or [batch, K, 1] of the plain mean; in a Network, 0 of silent segments
+
+
+def pooled(segments: Tensor, weights: Tensor, embedding: Tensor) -> Scores:
+    """The scores with layer P, the mean of the segments by their weights."""
+    return Scores(segments, (segments * weights).sum(1) / weights.sum(1).clamp(min=LEAST), embedding, weights)
+
+
+def filters_of(width: Width) -> list[int]:
+    """Filters of B1 to L2."""
+    if isinstance(width, int | float):
+        return [max(1, round(width * count)) for count in FILTERS]
+    return list(width)
+
+
+def in_words(settings: Mapping[str, Any]) -> str:
+    """The network of a run's settings for people: "width 0.25", its filters, or what is fine-tuned."""
+    if settings["network"] != "wels":
+        return f"{settings['network']}, fine-tuned"
+    width, attention = settings["width"], ", attention" if settings["pooling"] == "attention" else ""
+    if isinstance(width, int | float):
+        return f"width {width:g}{attention}"
+    return f"filters {','.join(map(str, width))}{attention}"
+
+
+def conv_bn_relu(inputs: int, filters: int, kernel: tuple[int, int], padding: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, filters, kernel, padding=padding, bias=False),
+        nn.BatchNorm2d(filters),
+        nn.ReLU(inplace=True),
+    )
+
+
+def block(inputs: int, filters: int, pool: int) -> nn.Sequential:
+    """One of B1-B4. Table 1 does not name the pooling; the authors' earlier networks take the maximum."""
+    return nn.Sequential(
+        conv_bn_relu(inputs, filters, (3, 3), 1),
+        conv_bn_relu(filters, filters, (3, 3), 1),
+        nn.MaxPool2d(pool),
+    )
+
+
+class WelsNet(nn.Module):
+    """Log-mel [batch, 1, frames, 64] -> :class:`Scores`; ``frames`` is a multiple of 32, at least 96.
+
+    Parameters
+    ----------
+    classes : number of classes |C|.
+    width : factor on the filters of B1 to L2 (1 is Table 1: 14,671,695 parameters for 527 classes), or those
+        filters. L3 keeps its 1024 at every width, so that the embeddings of all models have one size.
+    dropout : probability of dropping a unit of L1, L2 and L3 while training (Table 1 has none).
+    pooling : layer P: the mean, as in Table 1, or a mean by weights that another layer beside L4 gives each segment and
+        class, as Kong et al. do (2018, "Audio Set classification with attention model"). Its units are not dropped:
+        noise in weights does harm.
+    """
+
+    def __init__(self, classes: int, width: Width = 1.0, dropout: float = 0.0, pooling: Pooling = "mean") -> None:
+        super().__init__()
+        self.classes = classes
+        b1, b2, b3, b4, l1, l2 = filters_of(width)
+        self.B1 = block(1, b1, 4)
+        self.B2 = block(b1, b2, 2)
+        self.B3 = block(b2, b3, 2)
+        self.B4 = block(b3, b4, 2)
+        self.L1 = conv_bn_relu(b4, l1, (3, 2), 0)
+        self.L2 = conv_bn_relu(l1, l2, (1, 1), 0)
+        self.L3 = conv_bn_relu(l2, EMBEDDING, (1, 1), 0)
+        # Table 1 prints BN -> ReLU here too. Eq. 1 needs probabilities: a biased convolution, then a sigmoid.
+        self.L4 = nn.Conv2d(EMBEDDING, classes, (1, 1))
+        self.weights = nn.Conv2d(EMBEDDING, classes, (1, 1)) if pooling == "attention" else None
+        self.dropout = nn.Dropout(dropout)
+
+    @property
+    def blocks(self) -> list[nn.Sequential]:
+        """B1 to B4."""
+        return [self.B1, self.B2, self.B3, self.B4]
+
+    def forward(self, logmel: Tensor) -> Scores:
+        x = self.B4(self.B3(self.B2(self.B1(logmel))))
+        x = self.dropout(self.L2(self.dropout(self.L1(x))))
+        x = self.L3(x)
+        logits = self.L4(self.dropout(x))
+        segments = torch.sigmoid(logits.float()).squeeze(-1).transpose(1, 2)
+        weights = torch.ones_like(segments[..., :1])
+        if self.weights is not None:
+            weights = self.weights(x).float().clamp(-STEEPEST, STEEPEST).exp().squeeze(-1).transpose(1, 2)
+        return pooled(segments, weights, x.squeeze(-1).transpose(1, 2))
+
+
+class Network(nn.Module):
+    """Waveform [batch, samples], 16 kHz in [-1, 1] -> :class:`Scores`: the front end and WELS-Net.
+
+    K follows from ``samples`` (sedkit.geometry): 10 s give 30 segments, anything gives at least one.
+
+    A segment in whose span no mel band rises above the front end's floor is silent, scores 0 and has no part in
+    the clip's mean: weak labels cannot teach that, since silence lies in clips of every class.
+    """
+
+    def __init__(self, classes: int, width: Width = 1.0, dropout: float = 0.0, pooling: Pooling = "mean") -> None:
+        super().__init__()
+        self.frontend = LogMel()
+        self.wels = WelsNet(classes, width, dropout, pooling)
+
+    def forward(self, waveform: Tensor) -> Scores:
+        return self.scored(self.frontend.decibels(waveform))
+
+    def heard(self, logmel: Tensor) -> Scores:
+        """What WELS-Net makes of a normalised log-mel [batch, 1, frames, 64]."""
+        scores: Scores = self.wels(logmel)
+        return scores
+
+    def scored(self, decibels: Tensor) -> Scores:
+        """What the network says of a log-mel [batch, frames, 64] in dB."""
+        scores = self.heard(self.frontend.normalise(decibels))
+        loudest = F.max_pool1d(decibels.amax(-1), SPAN_FRAMES, STEP_FRAMES)  # [batch, K]
+        heard = (loudest > self.frontend.silence).unsqueeze(-1).float()
+        return pooled(scores.segments * heard, scores.weights * heard, scores.embedding)
+
+
+def multiply_adds(classes: int, width: Width, pooling: Pooling = "mean") -> int:
+    """Multiply-adds of WELS-Net's convolutions for 10 s of sound, which are 1024 frames."""
+    network = WelsNet(classes, width, pooling=pooling).eval()
+    count = 0
+
+    def counted(module: nn.Module, _: object, output: Tensor) -> None:
+        nonlocal count
+        if isinstance(module, nn.Conv2d):
+            count += output.numel() * module.weight[0].numel()
+
+    for module in network.modules():
+        module.register_forward_hook(counted)
+    with torch.no_grad():
+        network(torch.zeros(1, 1, 1024, BANDS))
+    return count

@@ -1,0 +1,72 @@
+"""What a cascade achieved: per-class AP and AUC of every generation, and one table of all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sedkit.contract import Label
+from sedkit.metrics import summary
+from training.runtime.files import replacing, write_json
+
+
+def generation_report(
+    labels: Sequence[Label], splits: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+) -> dict[str, Any]:
+    """Metrics of one network on each split, from ``{split: (targets, scores)}``, both [clips, classes]."""
+    return {split: summary(targets, scores, labels).to_dict() for split, (targets, scores) in splits.items()}
+
+
+def best_threshold(targets: NDArray[np.float32], scores: NDArray[np.float32]) -> float:
+    """The one threshold for all classes with the highest micro-averaged F1; at equal F1 the highest."""
+    order = np.argsort(-scores, axis=None, kind="stable")
+    ranked = scores.ravel()[order]
+    hits = np.cumsum(targets.ravel()[order])
+    f1 = 2 * hits / (np.arange(1, len(ranked) + 1) + targets.sum())
+    return float(np.clip(ranked[int(np.argmax(f1))], 0.01, 0.99))
+
+
+def write_report(run: Path, rows: Sequence[dict[str, Any]]) -> str:
+    """Write ``report.json`` and ``report.md`` of a run and return the table.
+
+    ``rows``: one a generation, ``{"generation", "supervision", "best_epoch", "validation": {...}, "test": {...}}``.
+    """
+    write_json(run / "report.json", list(rows))
+    lines = [
+        "| generation | supervision | best epoch | validation mAP | test mAP | test mAUC | test d' | test accuracy |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        test = row.get("test") or {}
+        cells = [
+            "Teacher-0" if row["generation"] == 0 else f"Student {row['generation']}",
+            describe(row["supervision"]),
+            str(row["best_epoch"]),
+            _number(row["validation"]["mAP"]),
+            *(_number(test.get(key)) for key in ("mAP", "mAUC", "d_prime", "accuracy")),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    table = "\n".join(lines) + "\n"
+    with replacing(run / "report.md") as temporary:
+        temporary.write_text(table, "utf-8")
+    return table
+
+
+def describe(supervision: dict[str, float]) -> str:
+    """``{"labels": 0.3, "0": 0.7}`` -> ``0.3 labels + 0.7 T0``."""
+    return " + ".join(f"{weight:g} {f'T{key}' if key.isdigit() else key}" for key, weight in supervision.items())
+
+
+def read_generation(directory: Path) -> dict[str, Any]:
+    """``report.json`` of one generation."""
+    report: dict[str, Any] = json.loads((directory / "report.json").read_text("utf-8"))
+    return report
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,1 @@
+"""What any long training process needs: ranks, deadlines, signals, locks, atomic files, checkpoints, progress."""
