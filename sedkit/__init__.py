@@ -46,9 +46,11 @@ __all__ = sorted([*_HOME, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for (PEP 562), so that ``import sedkit`` costs nothing."""
+    """Import a public name on first access (PEP 562), which keeps ``import sedkit`` cheap."""
     if name == "__version__":
-        return _version()
+        from sedkit.install import version
+
+        return version()
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module 'sedkit' has no attribute {name!r}")
@@ -56,12 +58,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("sedkit")
-    except PackageNotFoundError:
-        return "0+uninstalled"

@@ -38,10 +38,11 @@ from click.core import ParameterSource
 from numpy.typing import NDArray
 
 from sedkit.errors import SedkitError
+from sedkit.install import install_remedy
 from training.data.clips import FULL_SCALE, Clips
 from training.loop.fit import fit
 from training.loop.settings import Execution
-from training.networks.wels import Network, in_words
+from training.networks.wels import Network, describe_network
 from training.runs import options
 from training.runs.config import git_revision
 from training.runs.generations import description, new_network, report_generation, trained_network
@@ -161,7 +162,7 @@ def finish(run: Run, network: Network) -> str:
     if missing:
         raise SedkitError(
             f"{run.directory}: trained, see report.md; the export needs {', '.join(missing)}: "
-            f"install them, or copy the run, then python -m training.secost --resume {run.directory}"
+            f"{install_remedy('train')}, or copy the run, then python -m training.secost --resume {run.directory}"
         )
     from training.release.export import export
 
@@ -214,7 +215,7 @@ def main(context: click.Context, resume: Path | None, device: str, stop_after: s
                 distributed.on_first(partial(run.rename, given["name"]))
             with CascadeProgress(len(run.supervision), run.settings.epochs) as progress:
                 progress.say(
-                    f"{run.directory}: {len(run.supervision) - 1} stages on {chosen}, {in_words(vars(run.settings))}, "
+                    f"{run.directory}: {len(run.supervision) - 1} stages on {chosen}, {describe_network(vars(run.settings))}, "
                     f"commit {git_revision()[:12]}"
                     + (f", {distributed.ranks()} processes" if distributed.ranks() > 1 else "")
                     + run.origin()

@@ -243,7 +243,9 @@ def _sounddevice() -> Any:
     try:
         import sounddevice
     except ModuleNotFoundError:
-        what, remedy = "the package sounddevice", "pip install 'sedkit[listen]'"
+        from sedkit.install import install_remedy
+
+        what, remedy = "the package sounddevice", install_remedy("listen")
     except OSError:
         what, remedy = "the library PortAudio", "apt install libportaudio2, dnf install portaudio, or the like"
     else:

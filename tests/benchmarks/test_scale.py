@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'sedkit[cluster]'")
+pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'sedkit-audio[cluster]'")
 
 from benchmarks import scale
 from sedkit.cluster.archive import Archive, Report, write_partition

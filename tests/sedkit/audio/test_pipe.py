@@ -219,7 +219,7 @@ def test_a_microphone_that_is_not_there():
 
 @pytest.mark.parametrize(
     ("fault", "remedy"),
-    [("ModuleNotFoundError", r"pip install 'sedkit\[listen\]'"), ("OSError", "apt install libportaudio2")],
+    [("ModuleNotFoundError", r"pip install 'sedkit-audio\[listen\]'"), ("OSError", "apt install libportaudio2")],
 )
 def test_what_a_microphone_needs_is_told(tmp_path, monkeypatch, fault, remedy):
     (tmp_path / "sounddevice.py").write_text(f"raise {fault}('not here')")

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from sedkit.errors import AudioError, OutputError, SedkitError
 from tests.conftest import make_sound
 
-pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'sedkit[cluster]'")
+pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'sedkit-audio[cluster]'")
 
 from pyarrow import dataset
 
@@ -299,7 +299,7 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch):
     for name in ("ray", "pyarrow"):
         with monkeypatch.context() as without:
             without.setitem(sys.modules, name, None)
-            with pytest.raises(SedkitError, match=rf"--engine ray needs {name}.*pip install 'sedkit\[cluster\]'"):
+            with pytest.raises(SedkitError, match=rf"--engine ray needs {name}.*pip install 'sedkit-audio\[cluster\]'"):
                 check_installed()
 
 

@@ -21,8 +21,8 @@ from click.testing import CliRunner, Result
 from sedkit.cli import main
 from tests.conftest import make_sound
 
-ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'sedkit[cluster]'")
-dataset = pytest.importorskip("pyarrow.dataset", reason="pyarrow is not installed: pip install 'sedkit[cluster]'")
+ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'sedkit-audio[cluster]'")
+dataset = pytest.importorskip("pyarrow.dataset", reason="pyarrow is not installed: pip install 'sedkit-audio[cluster]'")
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 180  # seconds; Ray takes many to start on a busy machine
