@@ -1,4 +1,4 @@
-"""Sound event detection: what is in a recording, and when.
+"""Sound event detection: which sounds a recording contains, and when they occur.
 
 >>> from sedkit import Tagger
 >>> tagger = Tagger()
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-_HOMES = {
+_PUBLIC = {  # module: the public names in it
     "sedkit.errors": (
         "ArgumentError",
         "AudioError",
@@ -41,8 +41,8 @@ _HOMES = {
     "sedkit.results": ("Event", "Second", "Tag", "Tagging", "Timeline"),
     "sedkit.tagger": ("Tagger",),
 }
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
-__all__ = sorted([*_HOME, "__version__"])
+_MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}
+__all__ = sorted([*_MODULE_OF, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
@@ -51,8 +51,8 @@ def __getattr__(name: str) -> Any:
         from sedkit.install import version
 
         return version()
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
+    if name in _MODULE_OF:
+        return getattr(import_module(_MODULE_OF[name]), name)
     raise AttributeError(f"module 'sedkit' has no attribute {name!r}")
 
 

@@ -1,48 +1,51 @@
-"""What an ONNX file must hold to be a sedkit model: names, shapes and metadata.
+"""The contract of a sedkit model: the tensors and the metadata that an ONNX file must have.
 
 ==============  ========  ====================================================
 input           float32   ``waveform`` [batch, samples], 16 kHz mono in [-1, 1]
 output          float32   ``segments`` [batch, K, classes], probabilities
 output          float32   ``clip`` [batch, classes], probabilities
 output          float32   ``embedding`` [batch, K, 1024]
-output          float32   ``weights`` [batch, K, classes], at least 0: what each
-                          segment counts for in a class's clip score; 0 where it
-                          is silent. Without it, all that are not count alike
+output          float32   ``weights`` [batch, K, classes], >= 0, optional: weight of
+                          each segment in the mean that is the clip score; 0 if the
+                          segment is silent. Without this output, all segments that
+                          are not silent have equal weight
 ==============  ========  ====================================================
 
-``batch``, ``samples`` and ``K`` are dynamic; K follows from ``samples`` (sedkit.geometry).
-The log-mel front end is inside the graph. Weights may be stored in float16, each before a Cast to float32.
+``batch``, ``samples`` and ``K`` are dynamic axes; K depends on ``samples`` (:mod:`sedkit.geometry`). The log-mel front
+end is part of the graph. Network weights may be stored as float16, each followed by a Cast to float32.
 
-``metadata_props`` (text, JSON where structured):
+``metadata_props`` (plain text, or JSON where noted):
 
 ==============================  ==================================================================
 ``sedkit.contract``             version of this contract: ``1``
 ``sedkit.name``                 name of the model
-``sedkit.labels``               JSON list, one entry a class in output order: ``{"index", "mid",
-                                "name"}``; index and MID are AudioSet's, both null for a class of
-                                one's own
+``sedkit.labels``               JSON list, one entry per class in output order: ``{"index", "mid",
+                                "name"}``; index and MID are AudioSet's, both null for a class
+                                that AudioSet lacks
 ``sedkit.sample_rate``          Hz: ``16000``
 ``sedkit.segment_hop``          samples between segments: ``5120``
-``sedkit.segment_span``         samples a segment nominally spans: ``15360``
-``sedkit.receptive_field``      samples a segment's scores depend on: ``34016``
-``sedkit.thresholds``           JSON list, one number in (0, 1) a class: the score of a tag, calibrated if scores
-                                are, at which the class counts as present in a recording
-``sedkit.timeline_thresholds``  the same of segment scores, for timelines; where it is missing,
+``sedkit.segment_span``         samples in a segment's nominal span: ``15360``
+``sedkit.receptive_field``      samples that a segment's scores depend on: ``34016``
+``sedkit.thresholds``           JSON list, one number in (0, 1) per class: a recording contains the
+                                class if its tag score (calibrated, if the model is) reaches it
+``sedkit.timeline_thresholds``  JSON list: the same for segment scores, used in timelines; default:
                                 ``sedkit.thresholds``
-``sedkit.tag_segments``         as many segments as the clips had whose labels the model learnt, 1 to 1000: a
-                                clip score is the mean over so many that follow each other, silent ones left
-                                out, by their weights; the highest such mean of a recording with more. Where
-                                it is missing, ``30`` (10 s)
-``sedkit.timeline.calibration``          JSON object: how clip scores become scores of tags.
-                                ``{"kind": "none"}``: they are; ``{"kind": "platt", "slope": [...], "offset":
-                                [...]}``, one number a class, every slope above 0: as sedkit.timeline.calibration has it.
-                                Segment scores stay as they are
-``sedkit.lineage``              JSON object: how the weights came to be (dataset hash, stages, alpha
-                                of each stage, git revision, seed, metrics); of a network its ``width``, a factor
-                                on its filters or a list of their numbers in B1 to L2, and
-                                ``multiply_adds`` for 10 s; ``quantisation`` in it stands for integers, with
-                                what they lost on held-out clips, ``calibrated_on`` for calibration and
-                                thresholds fitted to such
+``sedkit.tag_segments``         number of segments, 1 to 1000, in the clips that the weak labels
+                                describe. The clip score of a class is the weighted mean over its
+                                segments, silent ones left out; for longer recordings, it is the
+                                maximum over a sliding window of this length. Default: ``30`` (10 s)
+``sedkit.calibration``          JSON object: how clip scores become tag scores
+                                (:mod:`sedkit.timeline.calibration`). ``{"kind": "none"}``:
+                                unchanged; ``{"kind": "platt", "slope": [...], "offset": [...]}``:
+                                Platt scaling, one number per class, slopes > 0. Segment scores are
+                                never calibrated
+``sedkit.lineage``              JSON object: how the weights were trained (dataset hash, stages,
+                                alpha of each stage, git revision, seed, metrics); ``width``: a
+                                factor on the number of filters, or the list of these numbers in B1
+                                to L2; ``multiply_adds`` for 10 s; ``quantisation``: present for an
+                                8-bit integer model, with its loss on held-out clips;
+                                ``calibrated_on``: the held-out clips used for calibration and
+                                thresholds
 ``sedkit.license``              licence of the weights
 ==============================  ==================================================================
 """
@@ -66,7 +69,7 @@ OUTPUTS = ("segments", "clip", "embedding")
 WEIGHTS = "weights"
 EMBEDDING = 1024
 TAG_SEGMENTS, MOST_TAG_SEGMENTS = 30, 1000  # 10 s, the length of AudioSet's clips; 320 s
-STEEPEST = 100.0  # of a calibration's slopes and offsets
+MAX_COEFFICIENT = 100.0  # of a calibration: largest absolute slope or offset
 NUMBERS = {
     "sample_rate": geometry.SAMPLE_RATE,
     "segment_hop": geometry.SEGMENT_HOP,
@@ -77,7 +80,7 @@ NUMBERS = {
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One class. ``index`` (0-526) and ``mid`` are AudioSet's, or None for a class of one's own."""
+    """One class. ``index`` (0-526) and ``mid`` are AudioSet's; None for a class that AudioSet lacks."""
 
     name: str
     mid: str | None = None
@@ -91,13 +94,14 @@ class Contract:
     Attributes
     ----------
     name : name of the model.
-    labels : one a class, in the order of the outputs.
-    thresholds : the tag's score from which on each class counts as present, in (0, 1).
-    calibration : how scores of tags are calibrated; ``{"kind": "none"}`` where they are not.
-    lineage : how the weights came to be.
+    labels : one per class, in the order of the outputs.
+    thresholds : one per class, in (0, 1): the lowest tag score at which the class counts as present.
+    calibration : how clip scores become tag scores; ``{"kind": "none"}`` if they are not calibrated.
+    lineage : how the weights were trained.
     license : licence of the weights.
-    timeline_thresholds : the segment score from which on each class counts as present; without them, ``thresholds``.
-    tag_segments : how many neighbouring segments a clip score is the mean of.
+    timeline_thresholds : one per class: the lowest segment score at which the class counts as present. Default:
+        ``thresholds``.
+    tag_segments : length, in segments, of the sliding window over which segment scores are averaged to a clip score.
     """
 
     name: str
@@ -115,12 +119,12 @@ class Contract:
 
     @property
     def precision(self) -> Literal["fp32", "int8"]:
-        """Of the arithmetic: float32, whatever the weights are stored in, or 8-bit integers."""
+        """Precision of the arithmetic: ``"fp32"`` (weights may be stored as float16) or ``"int8"``."""
         return "int8" if "quantisation" in self.lineage else "fp32"
 
     @property
-    def lost(self) -> float | None:
-        """mAP that the integers lost on held-out clips; None if this is not known, or there are none."""
+    def quantisation_loss(self) -> float | None:
+        """Loss in mAP on held-out clips due to quantisation; None if unknown or if the model is not quantised."""
         try:
             loss = self.lineage["quantisation"]["loss"]
             return float(loss["test" if "test" in loss else "validation"]["mAP"])
@@ -128,7 +132,7 @@ class Contract:
             return None
 
     def to_metadata(self) -> dict[str, str]:
-        """The ``metadata_props`` of the ONNX file; equal contracts give equal text."""
+        """The ``metadata_props`` of the ONNX file. Equal contracts give equal text."""
         fields = {
             "contract": VERSION,
             "name": self.name,
@@ -154,11 +158,13 @@ class Contract:
         """
         version = _text(metadata, "contract")
         if version != VERSION:
-            raise ContractError(PREFIX + "contract", f"version {version!r}; this sedkit reads version {VERSION}")
+            raise ContractError(
+                PREFIX + "contract", f"version {version!r} is not supported; this sedkit reads version {VERSION}"
+            )
         for key, expected in NUMBERS.items():
             found = _text(metadata, key)
             if found != str(expected):
-                raise ContractError(PREFIX + key, f"{found!r}; it must be {expected}")
+                raise ContractError(PREFIX + key, f"must be {expected}, not {found!r}")
         labels = _labels(_parsed(metadata, "labels", list))
         timeline = "timeline_thresholds" if PREFIX + "timeline_thresholds" in metadata else "thresholds"
         return cls(
@@ -174,9 +180,10 @@ class Contract:
 
 
 def metadata_of(path: Path) -> dict[str, str]:
-    """``metadata_props`` of an ONNX file, without loading its graph; of a damaged file, what can be read.
+    """Read the ``metadata_props`` of an ONNX file without loading its graph.
 
-    In protobuf: each is field 14 of a ModelProto, its key in field 1 and its value in field 2.
+    Each entry is field 14 of the protobuf message ModelProto, with its key in field 1 and its value in field 2. If the
+    file is damaged, the entries before the damage are returned.
 
     Raises
     ------
@@ -192,7 +199,7 @@ def metadata_of(path: Path) -> dict[str, str]:
 
 
 def _messages(file: BinaryIO, wanted: set[int]) -> Iterator[tuple[int, bytes]]:
-    """Fields of a protobuf message that have these numbers and a length."""
+    """Number and content of the length-delimited fields of a protobuf message whose numbers are in ``wanted``."""
     while (tag := _varint(file)) is not None:
         if tag & 7 == 0:
             _varint(file)
@@ -207,7 +214,7 @@ def _messages(file: BinaryIO, wanted: set[int]) -> Iterator[tuple[int, bytes]]:
 
 
 def _varint(file: BinaryIO) -> int | None:
-    """A number of 7 bits a byte, the lowest first; None at the end."""
+    """Read a protobuf varint (7 bits per byte, lowest first); None at the end of the file."""
     value = 0
     for shift in range(0, 64, 7):
         if not (byte := file.read(1)):
@@ -219,12 +226,17 @@ def _varint(file: BinaryIO) -> int | None:
 
 
 def check_tensors(inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Sequence[Any]], classes: int) -> None:
-    """Check names and shapes of a graph, a dynamic axis being anything but an int.
+    """Check the names and shapes of a graph's inputs and outputs.
+
+    Parameters
+    ----------
+    inputs, outputs : shape of each tensor by name; an axis is dynamic if it is not an int.
+    classes : number of classes.
 
     Raises
     ------
     ContractError
-        If the input or an output is missing, has another rank, or fixes an axis it must not.
+        If the input or an output is missing, has the wrong rank, or has a fixed axis that must be dynamic.
     """
     wanted: dict[str, tuple[int | None, ...]] = {
         INPUT: (None, None),
@@ -235,18 +247,18 @@ def check_tensors(inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Seq
     if WEIGHTS in outputs:
         wanted[WEIGHTS] = (None, None, classes)
     if list(inputs) != [INPUT]:
-        raise ContractError(INPUT, f"it must be the only input; the file has {', '.join(inputs) or 'none'}")
+        raise ContractError(INPUT, f"must be the only input; the file has {', '.join(inputs) or 'none'}")
     for name, shape in wanted.items():
         found = inputs.get(name, outputs.get(name))
         if found is None:
-            raise ContractError(name, "this output is missing")
+            raise ContractError(name, "output is missing")
         matches = len(found) == len(shape) and all(
             (isinstance(axis, int) and axis == size) if size is not None else not isinstance(axis, int)
             for axis, size in zip(found, shape, strict=True)
         )
         if not matches:
             text = ", ".join("dynamic" if size is None else str(size) for size in shape)
-            raise ContractError(name, f"shape {list(found)}; it must be [{text}]")
+            raise ContractError(name, f"shape must be [{text}], not {list(found)}")
 
 
 def _json(value: Any) -> str:
@@ -264,7 +276,7 @@ def _parsed(metadata: Mapping[str, str], key: str, kind: type) -> Any:
     try:
         value = json.loads(_text(metadata, key))
     except json.JSONDecodeError as error:
-        raise ContractError(PREFIX + key, f"not JSON ({error})") from None
+        raise ContractError(PREFIX + key, f"is not valid JSON ({error})") from None
     if not isinstance(value, kind):
         raise ContractError(PREFIX + key, f"must be a JSON {'object' if kind is dict else 'list'}")
     return value
@@ -286,23 +298,23 @@ def _labels(entries: list[Any]) -> tuple[Label, ...]:
         labels.append(Label(name, mid, index))
     for what, values in (("name", [x.name for x in labels]), ("mid", [x.mid for x in labels if x.mid])):
         if len(set(values)) != len(values):
-            raise ContractError(field, f"a {what} stands there twice")
+            raise ContractError(field, f"two classes have the same {what}")
     return tuple(labels)
 
 
 def _thresholds(metadata: Mapping[str, str], key: str, classes: int) -> tuple[float, ...]:
     values = _parsed(metadata, key, list)
     if len(values) != classes:
-        raise ContractError(PREFIX + key, f"{len(values)} numbers for {classes} classes")
+        raise ContractError(PREFIX + key, f"has {len(values)} numbers for {classes} classes")
     if not all(isinstance(value, int | float) and 0 < value < 1 for value in values):
-        raise ContractError(PREFIX + key, "every threshold must lie between 0 and 1")
+        raise ContractError(PREFIX + key, "every threshold must be between 0 and 1")
     return tuple(float(value) for value in values)
 
 
 def _tag_segments(metadata: Mapping[str, str]) -> int:
     text = metadata.get(PREFIX + "tag_segments", str(TAG_SEGMENTS))
     if not (text.isascii() and text.isdigit() and len(text) <= 4 and 1 <= int(text) <= MOST_TAG_SEGMENTS):
-        raise ContractError(PREFIX + "tag_segments", f"{text!r}; it must be a number from 1 to {MOST_TAG_SEGMENTS}")
+        raise ContractError(PREFIX + "tag_segments", f"must be an integer from 1 to {MOST_TAG_SEGMENTS}, not {text!r}")
     return int(text)
 
 
@@ -310,14 +322,16 @@ def _calibration(metadata: Mapping[str, str], classes: int) -> dict[str, Any]:
     field = PREFIX + "calibration"
     value: dict[str, Any] = _parsed(metadata, "calibration", dict)
     if value.get("kind") not in ("none", "platt"):
-        raise ContractError(field, f"kind {value.get('kind')!r}; this sedkit knows 'none' and 'platt'")
+        raise ContractError(field, f"kind must be 'none' or 'platt', not {value.get('kind')!r}")
     if value["kind"] == "platt":
         for name in ("slope", "offset"):
             numbers = value.get(name)
             if not isinstance(numbers, list) or len(numbers) != classes:
-                raise ContractError(field, f"{name} must be a list of {classes} numbers, one a class")
-            if not all(type(number) in (int, float) and abs(number) <= STEEPEST for number in numbers):
-                raise ContractError(field, f"{name} must hold numbers from {-STEEPEST:g} to {STEEPEST:g}")
+                raise ContractError(field, f"{name} must be a list of {classes} numbers, one per class")
+            if not all(type(number) in (int, float) and abs(number) <= MAX_COEFFICIENT for number in numbers):
+                raise ContractError(
+                    field, f"every {name} must be a number from {-MAX_COEFFICIENT:g} to {MAX_COEFFICIENT:g}"
+                )
         if min(value["slope"]) <= 0:
-            raise ContractError(field, "every slope must lie above 0: a higher score cannot mean less")
+            raise ContractError(field, "every slope must be greater than 0")
     return value

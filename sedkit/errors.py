@@ -1,19 +1,19 @@
-"""Everything sedkit raises on purpose.
+"""The exceptions that sedkit raises.
 
-SedkitError                 one line for a person: what is wrong, with what, and the remedy
+SedkitError                 base class; the message is one line: what failed, why, and how to fix it
 ├── AudioError              a recording cannot be found, read or decoded
 ├── ModelError              a model cannot be found or loaded
-│   └── ContractError       an ONNX file breaks the contract; names the field
-├── DeviceError             the wanted device has no working execution provider
-├── OutputError             a result cannot be written where it was asked for
-└── ArgumentError           an argument has a value that it cannot have; also a ValueError
+│   └── ContractError       an ONNX file violates the model contract; names the field
+├── DeviceError             the requested device or microphone does not work
+├── OutputError             a result cannot be written
+└── ArgumentError           an argument has an invalid value; also a ValueError
 """
 
 from __future__ import annotations
 
 
 class SedkitError(Exception):
-    """Base of all errors that sedkit raises on purpose. ``str(error)`` is one line."""
+    """Base class of all errors that sedkit raises. ``str(error)`` is one line."""
 
 
 class AudioError(SedkitError):
@@ -25,13 +25,13 @@ class ModelError(SedkitError):
 
 
 class ContractError(ModelError):
-    """An ONNX file lacks or contradicts what a sedkit model must hold.
+    """An ONNX file violates the model contract (:mod:`sedkit.contract`).
 
     Attributes
     ----------
-    field : name of the offending input, output or metadata field.
-    problem : what is wrong with it.
-    file : the file's path, where it is known.
+    field : name of the invalid input, output or metadata field.
+    problem : what is wrong with the field.
+    file : path of the file; None if unknown.
     """
 
     def __init__(self, field: str, problem: str, file: str | None = None) -> None:
@@ -43,12 +43,12 @@ class ContractError(ModelError):
 
 
 class DeviceError(SedkitError):
-    """The wanted device has no working execution provider."""
+    """The requested compute device or microphone does not work."""
 
 
 class OutputError(SedkitError):
-    """A result cannot be written where it was asked for."""
+    """A result cannot be written."""
 
 
 class ArgumentError(SedkitError, ValueError):
-    """An argument has a value that it cannot have."""
+    """An argument has an invalid value."""

@@ -1,8 +1,8 @@
-"""How good scores are: average precision, area under the ROC curve and d', by class and over classes.
+"""Average precision, area under the ROC curve and d', per class and averaged over classes.
 
-Definitions are those of the AudioSet literature. A threshold never parts clips of equal score, so that
-the order in which such clips come changes nothing. A class without positives has no AP, one without
-positives or without negatives no AUC: it is reported so (NaN; None in dictionaries) and not averaged in.
+The definitions are those of the AudioSet literature. Clips with equal scores are counted together, so their order does
+not matter. AP is undefined for a class without positives; AUC is undefined for a class without positives or without
+negatives. Undefined values are NaN (None in dictionaries) and are left out of the means.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sedkit.contract import Label
 
 
 def average_precision(targets: ArrayLike, scores: ArrayLike) -> float:
-    """Area under the precision-recall curve as a sum of steps: AP = sum_n (R_n - R_{n-1}) P_n.
+    """Average precision, the step-wise area under the precision-recall curve: AP = sum_n (R_n - R_{n-1}) P_n.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def average_precision(targets: ArrayLike, scores: ArrayLike) -> float:
 
     Returns
     -------
-    In [0, 1]; NaN where there are no positives.
+    In [0, 1]; NaN if there are no positives.
 
     Raises
     ------
@@ -43,9 +43,13 @@ def average_precision(targets: ArrayLike, scores: ArrayLike) -> float:
 
 
 def roc_auc(targets: ArrayLike, scores: ArrayLike) -> float:
-    """Area under the ROC curve: the chance that a positive scores above a negative, ties counting half.
+    """Area under the ROC curve: the probability that a positive scores above a negative; ties count half.
 
-    Takes and raises what ``average_precision`` does. In [0, 1]; NaN where there are no positives or no negatives.
+    Parameters and errors as in :func:`average_precision`.
+
+    Returns
+    -------
+    In [0, 1]; NaN if there are no positives or no negatives.
     """
     hits, calls = _curve(targets, scores)
     false = calls - hits
@@ -55,9 +59,9 @@ def roc_auc(targets: ArrayLike, scores: ArrayLike) -> float:
 
 
 def d_prime(auc: float) -> float:
-    """The distance d' = sqrt(2) * Phi^-1(auc) of two unit normal distributions that have this AUC.
+    """d' = sqrt(2) * Phi^-1(auc), the distance between two unit normal distributions that have this AUC.
 
-    Infinite for an AUC of 0 or 1; NaN for NaN.
+    Infinite if ``auc`` is 0 or 1; NaN if it is NaN.
 
     Raises
     ------
@@ -69,7 +73,7 @@ def d_prime(auc: float) -> float:
     if auc in (0, 1):
         return math.copysign(math.inf, auc - 0.5)
     if not 0 < auc < 1:
-        raise ValueError(f"an AUC lies in [0, 1]; this is {auc}")
+        raise ValueError(f"an AUC must be in [0, 1], not {auc}")
     return math.sqrt(2) * NormalDist().inv_cdf(auc)
 
 
@@ -79,14 +83,14 @@ class Summary:
 
     Attributes
     ----------
-    clips : their number.
-    labels : one a class.
-    positives : [classes] int64, clips that hold each class.
+    clips : number of clips.
+    labels : one per class.
+    positives : [classes] int64, number of clips that contain each class.
     ap, auc, d_prime : [classes] float64, NaN where undefined.
-    mean_ap, mean_auc : means over the classes where they are defined; NaN where there is none.
-    mean_d_prime : d' of ``mean_auc``, which is AudioSet's definition, not the mean of d'.
-    accuracy : share of the clips with exactly one label whose highest score is that label's
-        (between equal highest scores the first class counts); NaN where there is no such clip.
+    mean_ap, mean_auc : means over the classes where the metric is defined; NaN if there are none.
+    mean_d_prime : d' of ``mean_auc``, as in the AudioSet literature; not the mean of ``d_prime``.
+    accuracy : fraction of the single-label clips whose label has the highest score (of equal scores, the first class
+        counts); NaN if there are no such clips.
     single_label_clips : number of clips with exactly one label.
     """
 
@@ -104,13 +108,13 @@ class Summary:
 
     @property
     def without_positives(self) -> tuple[Label, ...]:
-        """Classes that no clip holds: in no mean."""
+        """Classes without positives; they are left out of the means."""
         return tuple(label for label, count in zip(self.labels, self.positives, strict=True) if count == 0)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: means under ``mAP``, ``mAUC``, ``d_prime``, ``accuracy``; ``classes``, one object a class.
+        """A dictionary for JSON: the means as ``mAP``, ``mAUC``, ``d_prime`` and ``accuracy``, and a list ``classes``.
 
-        None stands for what is undefined or infinite.
+        Undefined and infinite values are None.
         """
         columns = zip(self.labels, self.positives.tolist(), self.ap, self.auc, self.d_prime, strict=True)
         return {
@@ -136,13 +140,13 @@ class Summary:
 
 
 def summary(targets: ArrayLike, scores: ArrayLike, labels: Sequence[Label]) -> Summary:
-    """Every metric of a set of clips.
+    """Compute all metrics of a set of clips.
 
     Parameters
     ----------
     targets : [clips, classes], 0 or 1.
     scores : [clips, classes], any finite numbers; higher means more likely.
-    labels : one a class.
+    labels : one per class.
 
     Raises
     ------
@@ -151,7 +155,7 @@ def summary(targets: ArrayLike, scores: ArrayLike, labels: Sequence[Label]) -> S
     """
     truth, guess = _checked(targets, scores)
     if truth.ndim != 2 or truth.shape[1] != len(labels):
-        raise ValueError(f"targets must be [clips, {len(labels)}], one column a label; they are {list(truth.shape)}")
+        raise ValueError(f"targets must be [clips, {len(labels)}], one column per label, not {list(truth.shape)}")
     ap = np.array([average_precision(*pair) for pair in zip(truth.T, guess.T, strict=True)])
     auc = np.array([roc_auc(*pair) for pair in zip(truth.T, guess.T, strict=True)])
     single = truth.sum(axis=1) == 1
@@ -173,12 +177,12 @@ def summary(targets: ArrayLike, scores: ArrayLike, labels: Sequence[Label]) -> S
 
 
 def _curve(targets: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Positives at or above each distinct score, highest first, and clips there; both begin with 0."""
+    """Number of positives, and of clips, at or above each distinct score, highest first; both begin with 0."""
     truth, guess = _checked(targets, scores)
     if truth.ndim != 1:
-        raise ValueError(f"targets must be [clips]; they are {list(truth.shape)}")
+        raise ValueError(f"targets must be [clips], not {list(truth.shape)}")
     order = np.argsort(-guess, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(guess[order])), len(order) - 1)  # of each run of equal scores
+    last = np.append(np.flatnonzero(np.diff(guess[order])), len(order) - 1)  # last clip of each group of equal scores
     hits = np.cumsum(truth[order], dtype=np.float64)[last]
     return np.insert(hits, 0, 0.0), np.insert(last + 1.0, 0, 0.0)
 
@@ -186,7 +190,9 @@ def _curve(targets: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], 
 def _checked(targets: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     truth, guess = np.asarray(targets), np.asarray(scores, dtype=np.float64)
     if truth.shape != guess.shape or not truth.size:
-        raise ValueError(f"targets {list(truth.shape)} and scores {list(guess.shape)} must agree and hold clips")
+        raise ValueError(
+            f"targets {list(truth.shape)} and scores {list(guess.shape)} must have the same shape and at least one clip"
+        )
     if not np.isin(truth, (0, 1)).all():
         raise ValueError("targets must be 0 or 1")
     if not np.isfinite(guess).all():

@@ -1,4 +1,4 @@
-"""What sedkit finds in a recording: typed results that turn into dictionaries and DataFrames."""
+"""Results of an analysis: typed, immutable, convertible to dictionaries and DataFrames."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A class and its score, in [0, 1]. ``mid`` is AudioSet's, or None for a class of one's own."""
+    """A class with its score in [0, 1]. ``mid`` is the AudioSet MID; None for a class that AudioSet lacks."""
 
     label: str
     mid: str | None
@@ -25,10 +25,10 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A stretch of time, in seconds from the start of the recording, in which a class is present.
+    """A period in which a class is present; ``onset`` and ``offset`` in seconds from the start of the recording.
 
-    ``score`` is the mean of the three highest scores of the segments that hear it, with 0 for those that are missing
-    where one or two do; the first and the last segment of a recording count three times.
+    ``score`` is the mean of the three highest segment scores of the event. Missing scores count as 0 if the event has
+    fewer than three segments. The first and the last segment of a recording count three times.
     """
 
     onset: float
@@ -44,7 +44,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Second:
-    """One cell of the timeline's grid, [start, end) in seconds, with the classes at or above the threshold."""
+    """One cell of the timeline's grid, [start, end) in seconds, with the classes that reach the threshold."""
 
     start: float
     end: float
@@ -75,7 +75,7 @@ class Tagging:
         return {"file": self.file, "duration": round(self.duration, 3), "tags": [_tag(tag) for tag in self.tags]}
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """One row a tag: file, label, mid, score. Needs pandas."""
+        """One row per tag: file, label, mid, score. Needs pandas."""
         import pandas
 
         rows = [{"file": self.file, **asdict(tag)} for tag in self.tags]
@@ -84,17 +84,17 @@ class Tagging:
 
 @dataclass(frozen=True)
 class Timeline:
-    """What is in one recording, and when.
+    """The grid and the events of one recording.
 
     Attributes
     ----------
     file : path as given, ``-`` for standard input, or ``<array>``.
     duration : seconds.
-    resolution : seconds a cell, or ``"native"``.
-    seconds : the grid, without gaps from 0 to ``duration``.
-    events : by onset, then by label.
-    scores : [cells, classes], the score of every class in every cell, thresholds or not; None where it was not kept.
-    labels : one a class, in the order of ``scores``.
+    resolution : seconds per cell, or ``"native"`` for one cell per segment.
+    seconds : the cells of the grid; they cover 0 to ``duration`` without gaps.
+    events : sorted by onset, then by label.
+    scores : [cells, classes] float32, the score of every class in every cell; None if the scores were not kept.
+    labels : one per class, in the order of the columns of ``scores``.
     """
 
     file: str
@@ -116,7 +116,7 @@ class Timeline:
         }
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """One row an event: file, onset, offset, label, mid, score. Needs pandas."""
+        """One row per event: file, onset, offset, label, mid, score. Needs pandas."""
         import pandas
 
         rows = [{"file": self.file, **asdict(event)} for event in self.events]

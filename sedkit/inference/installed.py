@@ -97,7 +97,7 @@ def installed_text() -> str:
 def _int8_that_will_do(path: Path) -> Path | None:
     other = sibling(path, "int8")
     try:
-        lost = Contract.from_metadata(metadata_of(other)).lost
+        lost = Contract.from_metadata(metadata_of(other)).quantisation_loss
     except (OSError, ContractError):
         return None
     return other if lost is not None and lost <= TOLERATED else None

@@ -1,4 +1,4 @@
-"""The contract as text: what is written reads back, and whatever breaks it is named."""
+"""sedkit.contract: metadata round trips, and errors name the invalid field."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def metadata(description) -> dict[str, str]:
     return description.to_metadata()
 
 
-def refused(metadata: dict[str, str], field: str) -> str:
+def problem_of(metadata: dict[str, str], field: str) -> str:
+    """What the ContractError says about `field`, which must be the field that it names."""
     with pytest.raises(ContractError) as caught:
         Contract.from_metadata(metadata)
     assert isinstance(caught.value, ModelError)
@@ -30,7 +31,7 @@ def refused(metadata: dict[str, str], field: str) -> str:
     return caught.value.problem
 
 
-def test_it_reads_back(description, metadata):
+def test_metadata_round_trip(description, metadata):
     assert Contract.from_metadata(metadata) == description
 
 
@@ -40,31 +41,31 @@ def test_it_reads_back(description, metadata):
     threshold=st.integers(1, 999_999),
     lineage=st.dictionaries(NAMES, st.none() | st.integers() | st.text() | st.lists(st.booleans()), max_size=3),
 )
-def test_any_contract_reads_back(names, threshold, lineage):
+def test_metadata_round_trip_of_any_contract(names, threshold, lineage):
     labels = tuple(Label(name, f"/m/{i}" if i % 2 else None, i if i % 2 else None) for i, name in enumerate(names))
     written = Contract("x", labels, (threshold / 1e6,) * len(names), {"kind": "none"}, lineage, "MIT")
     assert Contract.from_metadata(written.to_metadata()) == written
 
 
-def test_calibration_and_timeline_thresholds_read_back(description):
+def test_metadata_round_trip_with_calibration_and_timeline_thresholds(description):
     platt = {"kind": "platt", "slope": [1.5, 1, 2, 0.5, 1], "offset": [0.25, -3, 0, 1, 2]}
     written = replace(description, calibration=platt, timeline_thresholds=(0.1, 0.2, 0.3, 0.4, 0.5))
     assert Contract.from_metadata(written.to_metadata()) == written
 
 
-def test_a_model_without_timeline_thresholds_takes_its_thresholds(metadata, description):
+def test_timeline_thresholds_default_to_thresholds(metadata, description):
     del metadata["sedkit.timeline_thresholds"]
     assert Contract.from_metadata(metadata).timeline_thresholds == description.thresholds
 
 
-def test_a_model_that_does_not_say_how_long_its_clips_were_takes_ten_seconds(metadata, description):
+def test_tag_segments_default_to_ten_seconds(metadata, description):
     written = replace(description, tag_segments=14)
     assert Contract.from_metadata(written.to_metadata()) == written
     del metadata["sedkit.tag_segments"]
     assert Contract.from_metadata(metadata).tag_segments == segment_count(10 * SAMPLE_RATE)
 
 
-def test_equal_contracts_give_equal_text(metadata, description):
+def test_equal_contracts_give_equal_metadata(metadata, description):
     shuffled = Contract(**{**vars(description), "lineage": dict(reversed(description.lineage.items()))})
     assert list(shuffled.to_metadata().items()) == list(metadata.items())
 
@@ -85,9 +86,9 @@ def test_equal_contracts_give_equal_text(metadata, description):
         "license",
     ],
 )
-def test_every_field_is_needed(metadata, field):
-    assert refused({key: value for key, value in metadata.items() if key != f"sedkit.{field}"}, field) == "missing"
-    assert refused({**metadata, f"sedkit.{field}": " "}, field) == "missing"
+def test_missing_field(metadata, field):
+    assert problem_of({key: value for key, value in metadata.items() if key != f"sedkit.{field}"}, field) == "missing"
+    assert problem_of({**metadata, f"sedkit.{field}": " "}, field) == "missing"
 
 
 @pytest.mark.parametrize(
@@ -131,15 +132,15 @@ def test_every_field_is_needed(metadata, field):
         ("lineage", '"Teacher-0"'),
     ],
 )
-def test_what_contradicts_it_is_named(metadata, field, value):
-    assert refused({**metadata, f"sedkit.{field}": value}, field)
+def test_invalid_field(metadata, field, value):
+    assert problem_of({**metadata, f"sedkit.{field}": value}, field)
 
 
 @pytest.mark.parametrize("key", ["name", "mid"])
-def test_no_two_classes_are_the_same(metadata, key):
+def test_duplicate_classes(metadata, key):
     labels = json.loads(metadata["sedkit.labels"])
     labels[1][key] = labels[0][key]
-    assert "twice" in refused({**metadata, "sedkit.labels": json.dumps(labels)}, "labels")
+    assert "two classes have the same" in problem_of({**metadata, "sedkit.labels": json.dumps(labels)}, "labels")
 
 
 INPUTS = {"waveform": ["batch", None]}
@@ -150,10 +151,10 @@ OUTPUTS = {
 }
 
 
-def test_tensors_as_they_should_be():
+def test_valid_tensors():
     check_tensors(INPUTS, OUTPUTS, 5)
     check_tensors(INPUTS, {**OUTPUTS, "weights": ["batch", "K", 5]}, 5)
-    check_tensors(INPUTS, {**OUTPUTS, "attention": ["batch", 3]}, 5)  # more than is needed does no harm
+    check_tensors(INPUTS, {**OUTPUTS, "attention": ["batch", 3]}, 5)  # extra outputs are allowed
 
 
 @pytest.mark.parametrize(
@@ -174,7 +175,7 @@ def test_tensors_as_they_should_be():
         (INPUTS, {key: OUTPUTS[key] for key in ("segments", "clip")}, "embedding"),
     ],
 )
-def test_tensors_that_break_it_are_named(inputs, outputs, field):
+def test_invalid_tensors(inputs, outputs, field):
     with pytest.raises(ContractError) as caught:
         check_tensors(inputs, outputs, 5)
     assert caught.value.field == field

@@ -1,4 +1,4 @@
-"""The arithmetic of segments; that the network really sees these frames is tests/training/test_wels.py's."""
+"""sedkit.geometry: segment arithmetic. tests/training/networks/test_wels.py checks the receptive field itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sedkit import geometry
 from sedkit.geometry import SEGMENT_HOP, SEGMENT_SPAN, padded_samples, segment_count
 
 
-def test_the_numbers_of_the_paper():
+def test_numbers_of_the_paper():
     assert segment_count(10 * geometry.SAMPLE_RATE) == 30
     assert (SEGMENT_HOP / geometry.SAMPLE_RATE, SEGMENT_SPAN / geometry.SAMPLE_RATE) == (0.32, 0.96)
     assert geometry.RECEPTIVE_FRAMES == 212
@@ -28,21 +28,21 @@ def test_the_numbers_of_the_paper():
         (80_000, 81_920, 14),
     ],
 )
-def test_padding_and_count(samples, padded, segments):
+def test_padded_samples_and_segment_count(samples, padded, segments):
     assert padded_samples(samples) == padded
     assert segment_count(samples) == segments
 
 
 @given(st.integers(0, 10**10))
-def test_padding_is_whole_hops_and_the_least_that_will_do(samples):
+def test_padding_is_minimal_and_a_multiple_of_the_hop(samples):
     padded = padded_samples(samples)
     assert padded % SEGMENT_HOP == 0
     assert samples <= padded < max(samples + SEGMENT_HOP, SEGMENT_SPAN + 1)
     last = (segment_count(samples) - 1) * SEGMENT_HOP
-    assert last + SEGMENT_SPAN == padded  # the last segment's span ends with the padding
-    assert samples <= SEGMENT_SPAN or samples > last + SEGMENT_SPAN - SEGMENT_HOP  # and its last hop holds sound
+    assert last + SEGMENT_SPAN == padded  # the last segment ends where the padding ends
+    assert samples <= SEGMENT_SPAN or samples > last + SEGMENT_SPAN - SEGMENT_HOP  # its last hop contains samples
 
 
-def test_a_negative_length_is_refused():
+def test_negative_number_of_samples():
     with pytest.raises(ValueError, match="-1 samples"):
         padded_samples(-1)

@@ -1,4 +1,4 @@
-"""AP, AUC and d' against scikit-learn and SciPy, ties included, and what is undefined."""
+"""sedkit.metrics: AP, AUC and d' against scikit-learn and SciPy, including ties and undefined values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sedkit.metrics import average_precision, d_prime, roc_auc, summary
 
 LABELS = [Label("a", "/m/a", 3), Label("b"), Label("c")]
 
-# Scores from few values, so that most cases hold ties between positives and negatives.
+# Few distinct scores: most cases have ties between positives and negatives.
 clips = st.lists(
     st.tuples(st.integers(0, 1), st.one_of(st.integers(0, 4).map(lambda n: n / 4), st.floats(-9, 9, width=32))),
     min_size=2,
@@ -56,18 +56,18 @@ def test_known_values():
 
 
 @pytest.mark.parametrize("auc", [0.01, 0.5, 0.915, 0.999])
-def test_d_prime_is_that_of_the_normal_quantile(auc):
+def test_d_prime_against_scipy(auc):
     assert d_prime(auc) == pytest.approx(math.sqrt(2) * norm.ppf(auc), abs=1e-12)
 
 
-def test_d_prime_at_the_ends():
+def test_d_prime_at_auc_0_and_1():
     assert (d_prime(0.0), d_prime(1.0)) == (-math.inf, math.inf)
     assert math.isnan(d_prime(math.nan))
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         d_prime(1.1)
 
 
-def test_summary_averages_what_is_defined():
+def test_summary_leaves_undefined_values_out_of_means():
     targets = np.array([[1, 0, 1], [0, 0, 1], [1, 0, 1], [0, 0, 1]])  # b: no positives, c: no negatives
     scores = np.array([[0.9, 0.1, 0.2], [0.8, 0.1, 0.9], [0.3, 0.7, 0.2], [0.2, 0.1, 0.1]])
     result = summary(targets, scores, LABELS)
@@ -80,7 +80,7 @@ def test_summary_averages_what_is_defined():
     assert result.without_positives == (LABELS[1],)
 
 
-def test_d_prime_of_a_set_is_that_of_the_mean_auc():
+def test_mean_d_prime_is_d_prime_of_the_mean_auc():
     rng = np.random.default_rng(0)
     targets = rng.integers(0, 2, (60, 3))
     result = summary(targets, rng.normal(size=(60, 3)) + targets * [0.5, 1, 2], LABELS)
@@ -88,7 +88,7 @@ def test_d_prime_of_a_set_is_that_of_the_mean_auc():
     assert result.mean_d_prime != pytest.approx(float(np.mean(result.d_prime)))
 
 
-def test_accuracy_counts_clips_with_one_label():
+def test_accuracy_uses_single_label_clips_only():
     targets = [[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]]
     scores = [[0.9, 0.1, 0.2], [0.8, 0.1, 0.9], [0.3, 0.7, 0.2], [0.2, 0.1, 0.1]]
     result = summary(targets, scores, LABELS)
@@ -96,7 +96,7 @@ def test_accuracy_counts_clips_with_one_label():
     assert math.isnan(summary([[1, 1, 0]], [[1, 2, 3]], LABELS).accuracy)
 
 
-def test_to_dict_is_json_without_nan():
+def test_to_dict_has_no_nan():
     result = summary([[1, 0, 1], [0, 0, 1]], [[0.9, 0.5, 0.1], [0.1, 0.5, 0.1]], LABELS).to_dict()
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert result["classes"][0] == {
@@ -115,18 +115,18 @@ def test_to_dict_is_json_without_nan():
 @pytest.mark.parametrize(
     ("targets", "scores", "message"),
     [
-        ([1, 0], [1, 2, 3], "must agree"),
-        ([], [], "hold clips"),
+        ([1, 0], [1, 2, 3], "same shape"),
+        ([], [], "at least one clip"),
         ([1, 0.5], [1, 2], "0 or 1"),
         ([1, 0], [1, math.nan], "finite"),
         ([[1, 0]], [[1, 2]], r"\[clips\]"),
     ],
 )
-def test_bad_input_is_refused(targets, scores, message):
+def test_invalid_input(targets, scores, message):
     with pytest.raises(ValueError, match=message):
         average_precision(targets, scores)
 
 
-def test_summary_wants_a_column_a_label():
-    with pytest.raises(ValueError, match="one column a label"):
+def test_summary_with_wrong_number_of_labels():
+    with pytest.raises(ValueError, match="one column per label"):
         summary([[1, 0]], [[1, 2]], LABELS)

@@ -21,9 +21,9 @@ from training.data.manifest.rows import Row
 from training.data.manifest.table import Manifest
 from training.data.manifest.vocabulary import Vocabulary
 from training.data.store.source import open_audio
-from training.networks.float16 import restored
+from training.networks.float16 import with_float32_weights
 from training.release import quantize
-from training.release.rounding import LIMIT
+from training.release.int8_calibration import LIMIT
 
 
 def command(*arguments: object) -> str:
@@ -70,7 +70,7 @@ def test_it_keeps_the_contract_and_says_what_it_lost(models):
     for split in ("validation", "test"):
         assert 0 < int8.lineage["metrics"][split]["mAP"] <= 1
         assert 0 < loss[split]["mean_difference"] <= loss[split]["largest_difference"] < 0.3
-    assert int8.lost == loss["test"]["mAP"]
+    assert int8.quantisation_loss == loss["test"]["mAP"]
     assert find_model(models[0], "int8") == models[1]
     onnx.checker.check_model(onnx.load(models[1]), full_check=True)
 
@@ -114,7 +114,7 @@ def test_integers_are_in_the_body_alone_and_cannot_saturate(models):
 
 def test_onnx_runtime_computes_what_was_fitted(models, manifest):
     """A step of rounding more or less in an early layer changes many later ones: errors are compared, not values."""
-    original = restored(onnx.load(models[0]))
+    original = with_float32_weights(onnx.load(models[0]))
     layers, convolutions = quantize.body(original, models[0])
     audio = open_audio(manifest)
     clips = [audio[row] for row in audio.manifest.indices("test")]
@@ -137,7 +137,7 @@ def test_onnx_runtime_computes_what_was_fitted(models, manifest):
 def test_how_the_weights_are_stored_does_not_matter(models, manifest, tmp_path):
     original = onnx.load(models[0])
     assert onnx.TensorProto.FLOAT16 in {tensor.data_type for tensor in original.graph.initializer}
-    onnx.save(restored(original), tmp_path / "model.onnx")
+    onnx.save(with_float32_weights(original), tmp_path / "model.onnx")
     command(tmp_path / "model.onnx", "--manifest", manifest)
     (graph, about), (other, its) = (
         (onnx.load(path).graph, Contract.from_metadata(metadata_of(path)))
