@@ -209,9 +209,9 @@ def multiply_adds(model: onnx.ModelProto, shape: Sequence[int]) -> int:
     """
     import onnx
 
-    from training.networks.float16 import restored
+    from training.networks.float16 import with_float32_weights
 
-    model = restored(model)
+    model = with_float32_weights(model)
     for dimension, size in zip(model.graph.input[0].type.tensor_type.shape.dim, shape, strict=True):
         dimension.dim_value = size
     for output in model.graph.output:

@@ -15,8 +15,8 @@ from sedkit.inference.installed import installed_models
 from sedkit.inference.model import Model
 from sedkit.tagger import Tagger
 from training.data.clips import FULL_SCALE
-from training.networks.float16 import folded
-from training.networks.published import read_published, standardise
+from training.networks.float16 import fold_for_export
+from training.networks.onnx_import import read_onnx, refit_batch_norm
 from training.networks.wels import Network
 from training.release.export import export
 
@@ -32,7 +32,7 @@ def test_parity_on_real_clips(data: Path, tmp_path: Path) -> None:
     tagger = Tagger(tmp_path / "parity.onnx", "cpu")
     for clip in clips:
         with torch.no_grad():
-            expected = folded(network)(torch.from_numpy(clip)[None]).clip[0].numpy()
+            expected = fold_for_export(network)(torch.from_numpy(clip)[None]).clip[0].numpy()
         scores = {tag.label: tag.score for tag in tagger.tag(clip, 16_000).tags}
         np.testing.assert_allclose([scores["Dog"], scores["Siren"]], expected, atol=1e-4)
 
@@ -43,11 +43,11 @@ def test_shipped_models_are_networks_again(data: Path, path: Path) -> None:
     files = sorted((data / "esc50" / "audio").glob("*.ogg"))[::170]
     clips = np.stack([soundfile.read(file, dtype="int16")[0][: 2 * SAMPLE_RATE] for file in files])
     sound = torch.from_numpy(clips / np.float32(FULL_SCALE))
-    found, model = read_published(path), Model(path, "cpu")
-    network = Network(len(found.about.labels), found.width, pooling=found.pooling)
+    found, model = read_onnx(path), Model(path, "cpu")
+    network = Network(len(found.contract.labels), found.width, pooling=found.pooling)
     network.load_state_dict(found.weights)
     expected = model.batch(sound.numpy())
-    standardise(network, clips)
+    refit_batch_norm(network, clips)
     with torch.no_grad():
         np.testing.assert_allclose(network(sound).segments.numpy(), expected, atol=1e-4)
         assert np.abs(network.train()(sound).segments.numpy() - expected).mean() < 0.01

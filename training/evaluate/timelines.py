@@ -20,12 +20,12 @@ from sedkit.tagger import Tagger
 from sedkit.timeline.edges import tile_edges
 from training.data.manifest.table import SPLITS, Manifest
 from training.data.readers.events import read_events
-from training.evaluate.measures.detection import EvaluationError, Heard, Spans, quality, spans
-from training.evaluate.measures.reliability import f1_scores
-from training.evaluate.measures.tiles import event_scores
+from training.evaluate.metrics.event_decoding import event_scores
+from training.evaluate.metrics.psds_and_f1 import EvaluationError, Heard, Spans, quality, spans
+from training.evaluate.metrics.reliability import f1_scores
+from training.evaluate.tables.crossval_scores import progress
 from training.evaluate.tables.markdown import table, three
-from training.evaluate.tables.systems import progress
-from training.networks.tflite import Yamnet, mapped, peer_model
+from training.networks.yamnet_tflite import YamnetTflite, match_classes, parse_peer
 from training.runtime.files import sha256, write_json
 
 COLUMNS = {  # of the table
@@ -58,7 +58,7 @@ class Soundscapes:
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.argument("folder", metavar="SOUNDSCAPES", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
-@click.option("--peer", metavar="yamnet=FILE", callback=peer_model, help="YAMNet (TFLite), on the same recordings.")
+@click.option("--peer", metavar="yamnet=FILE", callback=parse_peer, help="YAMNet (TFLite), on the same recordings.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="File to write as well.")
 def command(models: tuple[str, ...], folder: Path, split: str, peer: Path | None, json_file: Path | None) -> None:
     """Tags and times that MODELs give to SOUNDSCAPES (training.data soundscapes), against their labels.
@@ -195,12 +195,12 @@ def yamnet(model: Path, labels: Sequence[Label]) -> Callable[[Path], Heard]:
 
     A frame's score holds for the 0.48 s around its centre; tags are means over frames.
     """
-    peer = Yamnet(model)
+    peer = YamnetTflite(model)
 
     def hear(path: Path) -> Heard:
         with open_audio(path) as stream:
             waveform = np.concatenate([*stream, np.zeros(0, np.float32)])
-        scores = mapped(peer(waveform).scores, peer.labels, labels)
+        scores = match_classes(peer(waveform).scores, peer.labels, labels)
         edges = peer.hop * np.arange(len(scores) + 1.0) + (peer.window - peer.hop) / 2
         edges[0], edges[-1] = 0, len(waveform) / SAMPLE_RATE
         tags = scores.mean(0)

@@ -61,7 +61,7 @@ class Objective(nn.Module):
         elif known is not None:
             targets = self._said(samples, targets, shares, known, told)
         with torch.autocast(waveform.device.type, torch.bfloat16, enabled=self.bf16):
-            scores = self.network.heard(logmel)
+            scores = self.network.score_logmel(logmel)
         return cross_entropy(scores.segments if targets.ndim == 3 else scores.clip, targets)
 
     def said(self, tensors: Sequence[Tensor]) -> Tensor:

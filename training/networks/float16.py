@@ -22,7 +22,7 @@ SUFFIX = ".float16"
 
 
 @torch.no_grad()
-def folded(network: Network) -> Network:
+def fold_for_export(network: Network) -> Network:
     """What goes into a file: a copy, on the CPU, without batch normalisation and with weights that float16 holds.
 
     Each batch normalisation becomes part of the convolution before it, whose weights [filters, channels, height, width]
@@ -49,7 +49,7 @@ def folded(network: Network) -> Network:
     return network
 
 
-def stored(model: onnx.ModelProto) -> onnx.ModelProto:
+def with_float16_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """The graph with the weights of its convolutions in float16, which they are rounded to."""
     model = _copy(model)
     graph = model.graph
@@ -64,7 +64,7 @@ def stored(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def restored(model: onnx.ModelProto) -> onnx.ModelProto:
+def with_float32_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """The graph with the same weights in float32, whether they were stored in float16 or not."""
     model = _copy(model)
     graph = model.graph

@@ -37,7 +37,7 @@ def predict(
         If there is no clip, or a score is not finite.
     """
     rank, ranks = distributed.rank(), distributed.ranks()
-    made = distributed.summed(scores(network, waveforms, batch_size, workers, tf32, rank, ranks))
+    made = distributed.summed(predict_share(network, waveforms, batch_size, workers, tf32, rank, ranks))
     if not np.isfinite(made).all():
         raise distributed.everywhere(
             ScoreError(
@@ -48,7 +48,7 @@ def predict(
 
 
 @torch.no_grad()
-def scores(
+def predict_share(
     network: Network,
     waveforms: Sequence[NDArray[np.int16]],
     batch_size: int,

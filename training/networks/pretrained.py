@@ -18,9 +18,9 @@ from torch.nn import functional as F
 
 from sedkit.geometry import SPAN_FRAMES, STEP_FRAMES, padded_samples
 from training.networks import efficientnet
-from training.networks import tflite as peers
+from training.networks import yamnet_tflite as peers
 from training.networks.logmel import LogMel
-from training.networks.wels import Network, Pooling, Scores, Width, pooled
+from training.networks.wels import Network, Pooling, Scores, Width, pool
 from training.networks.yamnet import BANDS, BINS, COLUMN, STEP, Yamnet, layers, magnitudes, read_yamnet, spectrum
 
 DECIBELS = 20 / math.log(10)  # in one neper, the unit of YAMNet's log-mel
@@ -72,7 +72,7 @@ class Segmenter(nn.Module):
         embedding = F.avg_pool1d(maps, SPAN_FRAMES // STEP_FRAMES, 1)
         logits = self.L4(self.dropout(embedding).unsqueeze(-1))
         segments = torch.sigmoid(logits.float()).squeeze(-1).transpose(1, 2)
-        return pooled(segments, torch.ones_like(segments[..., :1]), embedding.transpose(1, 2))
+        return pool(segments, torch.ones_like(segments[..., :1]), embedding.transpose(1, 2))
 
 
 class Origin(NamedTuple):
@@ -82,7 +82,7 @@ class Origin(NamedTuple):
     frontend: type[LogMel]
     layers: Callable[[], nn.Sequential]
     filters: int
-    read: Callable[[Path], dict[str, Tensor]]  # FILE → its part of the state of a FineTuned
+    read: Callable[[Path], dict[str, Tensor]]  # FILE → its part of the state of a PretrainedNetwork
 
 
 def _read_yamnet(path: Path) -> dict[str, Tensor]:
@@ -95,7 +95,7 @@ def _read_efficientnet(path: Path) -> dict[str, Tensor]:
     return {f"wels.layers.{name}": value for name, value in efficientnet.read(path).items()}
 
 
-ORIGINS = {
+BACKBONES = {
     "yamnet": Origin("YAMNet", YamnetLogMel, layers, peers.EMBEDDING, _read_yamnet),
     "efficientnet-lite0": Origin(
         "EfficientNet-Lite0", LogMel, efficientnet.layers, efficientnet.FILTERS, _read_efficientnet
@@ -103,21 +103,21 @@ ORIGINS = {
 }
 
 
-class FineTuned(Network):
+class PretrainedNetwork(Network):
     """Waveform [batch, samples] -> :class:`Scores`, by a network of that kind. Its embeddings are of its own size."""
 
     def __init__(self, kind: str, classes: int, dropout: float = 0.0) -> None:
         nn.Module.__init__(self)  # and not Network's: there is no WELS-Net in it
-        self.frontend = ORIGINS[kind].frontend()
-        self.wels = Segmenter(ORIGINS[kind].layers(), ORIGINS[kind].filters, classes, dropout)
+        self.frontend = BACKBONES[kind].frontend()
+        self.wels = Segmenter(BACKBONES[kind].layers(), BACKBONES[kind].filters, classes, dropout)
 
-    def heard(self, logmel: Tensor) -> Scores:
+    def score_logmel(self, logmel: Tensor) -> Scores:
         if isinstance(self.frontend, YamnetLogMel):
             logmel = self.frontend.learnt(logmel)
         scores: Scores = self.wels(logmel)
         return scores
 
 
-def network_of(kind: str, classes: int, width: Width, dropout: float = 0.0, pooling: Pooling = "mean") -> Network:
-    """A network as settings describe it: ``wels``, of a width and a pooling, or one of ``ORIGINS``."""
-    return Network(classes, width, dropout, pooling) if kind == "wels" else FineTuned(kind, classes, dropout)
+def build_network(kind: str, classes: int, width: Width, dropout: float = 0.0, pooling: Pooling = "mean") -> Network:
+    """A network as settings describe it: ``wels``, of a width and a pooling, or one of ``BACKBONES``."""
+    return Network(classes, width, dropout, pooling) if kind == "wels" else PretrainedNetwork(kind, classes, dropout)

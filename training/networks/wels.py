@@ -15,8 +15,8 @@ from training.networks.logmel import BANDS, LogMel
 
 FILTERS = (64, 128, 256, 512, 2048, 1024)  # of B1 to L2 in Table 1
 
-STEEPEST = 10.0  # logarithm of the highest weight that attention gives a segment, and of the inverse of the lowest
-LEAST = 1e-6  # of the sum of weights, which is 0 in silence
+MAX_LOG_WEIGHT = 10.0  # logarithm of the highest weight that attention gives a segment, and of the inverse of the lowest
+MIN_WEIGHT_SUM = 1e-6  # of the sum of weights, which is 0 in silence
 
 Width = float | Sequence[int]  # a factor on Table 1's filters of B1 to L2, or six numbers in their place
 Pooling = Literal["mean", "attention"]
@@ -31,19 +31,19 @@ class Scores(NamedTuple):
     weights: Tensor  # [batch, K, classes], or [batch, K, 1] of the plain mean; in a Network, 0 of silent segments
 
 
-def pooled(segments: Tensor, weights: Tensor, embedding: Tensor) -> Scores:
+def pool(segments: Tensor, weights: Tensor, embedding: Tensor) -> Scores:
     """The scores with layer P, the mean of the segments by their weights."""
-    return Scores(segments, (segments * weights).sum(1) / weights.sum(1).clamp(min=LEAST), embedding, weights)
+    return Scores(segments, (segments * weights).sum(1) / weights.sum(1).clamp(min=MIN_WEIGHT_SUM), embedding, weights)
 
 
-def filters_of(width: Width) -> list[int]:
+def resolve_filters(width: Width) -> list[int]:
     """Filters of B1 to L2."""
     if isinstance(width, int | float):
         return [max(1, round(width * count)) for count in FILTERS]
     return list(width)
 
 
-def in_words(settings: Mapping[str, Any]) -> str:
+def describe_network(settings: Mapping[str, Any]) -> str:
     """The network of a run's settings for people: "width 0.25", its filters, or what is fine-tuned."""
     if settings["network"] != "wels":
         return f"{settings['network']}, fine-tuned"
@@ -87,7 +87,7 @@ class WelsNet(nn.Module):
     def __init__(self, classes: int, width: Width = 1.0, dropout: float = 0.0, pooling: Pooling = "mean") -> None:
         super().__init__()
         self.classes = classes
-        b1, b2, b3, b4, l1, l2 = filters_of(width)
+        b1, b2, b3, b4, l1, l2 = resolve_filters(width)
         self.B1 = block(1, b1, 4)
         self.B2 = block(b1, b2, 2)
         self.B3 = block(b2, b3, 2)
@@ -113,8 +113,8 @@ class WelsNet(nn.Module):
         segments = torch.sigmoid(logits.float()).squeeze(-1).transpose(1, 2)
         weights = torch.ones_like(segments[..., :1])
         if self.weights is not None:
-            weights = self.weights(x).float().clamp(-STEEPEST, STEEPEST).exp().squeeze(-1).transpose(1, 2)
-        return pooled(segments, weights, x.squeeze(-1).transpose(1, 2))
+            weights = self.weights(x).float().clamp(-MAX_LOG_WEIGHT, MAX_LOG_WEIGHT).exp().squeeze(-1).transpose(1, 2)
+        return pool(segments, weights, x.squeeze(-1).transpose(1, 2))
 
 
 class Network(nn.Module):
@@ -132,19 +132,19 @@ class Network(nn.Module):
         self.wels = WelsNet(classes, width, dropout, pooling)
 
     def forward(self, waveform: Tensor) -> Scores:
-        return self.scored(self.frontend.decibels(waveform))
+        return self.score_decibels(self.frontend.decibels(waveform))
 
-    def heard(self, logmel: Tensor) -> Scores:
+    def score_logmel(self, logmel: Tensor) -> Scores:
         """What WELS-Net makes of a normalised log-mel [batch, 1, frames, 64]."""
         scores: Scores = self.wels(logmel)
         return scores
 
-    def scored(self, decibels: Tensor) -> Scores:
+    def score_decibels(self, decibels: Tensor) -> Scores:
         """What the network says of a log-mel [batch, frames, 64] in dB."""
-        scores = self.heard(self.frontend.normalise(decibels))
+        scores = self.score_logmel(self.frontend.normalise(decibels))
         loudest = F.max_pool1d(decibels.amax(-1), SPAN_FRAMES, STEP_FRAMES)  # [batch, K]
         heard = (loudest > self.frontend.silence).unsqueeze(-1).float()
-        return pooled(scores.segments * heard, scores.weights * heard, scores.embedding)
+        return pool(scores.segments * heard, scores.weights * heard, scores.embedding)
 
 
 def multiply_adds(classes: int, width: Width, pooling: Pooling = "mean") -> int:

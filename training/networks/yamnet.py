@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.networks import tflite as peers
+from training.networks import yamnet_tflite as peers
 from training.runtime.checkpoint import CheckpointError
 from training.runtime.checkpoint import load as load_state
 
@@ -43,7 +43,7 @@ class Yamnet(nn.Module):
 
     def patches(self, waveform: Tensor) -> Tensor:
         """Log-mel of each frame [batch, frames, 96, 64]; silence is appended until the last frame is full."""
-        frames = frames_of(waveform.shape[-1])
+        frames = frame_count(waveform.shape[-1])
         samples = peers.WINDOW + peers.HOP * (frames - 1)
         with torch.autocast(waveform.device.type, enabled=False):
             padded = nn.functional.pad(waveform.float(), (0, samples - waveform.shape[-1]))
@@ -91,7 +91,7 @@ def _layer(inputs: int, filters: int, kernel: int, stride: int = 1, groups: int 
     return nn.Sequential(ends, convolution, nn.ReLU6(inplace=True))
 
 
-def frames_of(samples: int) -> int:
+def frame_count(samples: int) -> int:
     """How many frames YAMNet hears in so many samples: at least one."""
     return 1 + max(0, -(-(samples - peers.WINDOW) // peers.HOP))
 
@@ -112,7 +112,7 @@ def read_yamnet(model: Path) -> Yamnet:
                 {name.removeprefix("yamnet."): state[name] for name in state if name.startswith("yamnet.")}
             )
             return network
-        network.load_state_dict(dict(_weights(peers.Yamnet(model)._interpreter, network)))
+        network.load_state_dict(dict(_weights(peers.YamnetTflite(model)._interpreter, network)))
     except (CheckpointError, LookupError, TypeError):
         raise peers.PeerError(f"{model}: no listener, of which YAMNet could be taken") from None
     except (ValueError, RuntimeError):

@@ -24,7 +24,7 @@ from sedkit import contract
 from sedkit.contract import Contract
 from sedkit.errors import SedkitError
 from sedkit.geometry import SAMPLE_RATE
-from training.networks.float16 import folded, stored
+from training.networks.float16 import fold_for_export, with_float16_weights
 from training.networks.wels import Network
 from training.runtime.files import replacing
 
@@ -57,10 +57,10 @@ def export(network: Network, description: Contract, path: Path, clips: Sequence[
         large, or rounding them changes a score by more than 0.1. Nothing is written.
     """
     try:
-        rounded = folded(network)
+        rounded = fold_for_export(network)
     except SedkitError as error:
         raise ExportError(f"{path}: not written: {error}") from None
-    model = stored(to_onnx(rounded, description))
+    model = with_float16_weights(to_onnx(rounded, description))
     onnx.checker.check_model(model, full_check=True)
     serialized = model.SerializeToString(deterministic=True)
     difference = parity(rounded, serialized, clips)

@@ -1,6 +1,6 @@
 """fp32 model -> int8 model: ``sedkit-train quantize MODEL.onnx --manifest MANIFEST``.
 
-The convolutions of WELS-Net up to layer L3 become integers (training.release.rounding): activations of 8 bits, one scale each;
+The convolutions of WELS-Net up to layer L3 become integers (training.release.int8_calibration): activations of 8 bits, one scale each;
 weights of 7 bits, one scale a filter, in QuantizeLinear / DequantizeLinear form. The front end, the last layer and
 its sigmoid, and the gate for silence stay float32: they take a few percent of the time, and a step of an 8-bit logit
 is up to 0.03 in a score.
@@ -36,8 +36,8 @@ from sedkit.metrics import summary
 from training.data.augment.augmentation import crop, without_padding
 from training.data.clips import FULL_SCALE
 from training.data.store.source import Audio, open_audio
-from training.networks.float16 import restored
-from training.release.rounding import COPIES, FINENESS, Grid, Layer, Rounded, parts, rounded
+from training.networks.float16 import with_float32_weights
+from training.release.int8_calibration import COPIES, FINENESS, Grid, Layer, Rounded, parts, rounded
 from training.runs.config import git_revision
 from training.runtime.files import replacing
 from training.runtime.progress import decoding
@@ -87,7 +87,7 @@ def quantize(path: Path, audio: Audio, output: Path, clips: int, seed: int) -> d
     content = path.read_bytes()
     about = description(path)
     try:
-        model = restored(onnx.load_from_string(content))
+        model = with_float32_weights(onnx.load_from_string(content))
     except DecodeError:
         raise QuantizeError(f"{path}: not an ONNX file that can be read; export or copy it again") from None
     labels = audio.manifest.vocabulary.labels

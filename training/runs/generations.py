@@ -10,17 +10,17 @@ import torch
 from numpy.typing import NDArray
 
 from sedkit.contract import Contract
+from training.data.clips import FULL_SCALE, usual_segments
+from training.networks.predict import predict
+from training.networks.pretrained import build_network
+from training.networks.wels import Network, multiply_adds
+from training.runs.config import RunError, git_revision, read_config
+from training.runs.reports import best_threshold, generation_report
+from training.runs.run import Run
+from training.runs.split_scores import write_split_scores
 from training.runtime import distributed
 from training.runtime.checkpoint import CheckpointError, load, save
-from training.data.clips import FULL_SCALE, usual_segments
 from training.runtime.files import write_json
-from training.networks.pretrained import network_of
-from training.runs.reports import best_threshold, generation_report
-from training.runs.config import RunError, git_revision, read_config
-from training.runs.run import Run
-from training.networks.predict import predict
-from training.runs.split_scores import write_split_scores
-from training.networks.wels import Network, multiply_adds
 
 NORMALISED_ON = 2000  # training clips, at most
 
@@ -46,7 +46,7 @@ def trained_network(run: Run, generation: int, device: torch.device) -> Network:
 
 def _untrained(run: Run) -> Network:
     settings = run.settings
-    return network_of(settings.network, len(run.labels), settings.width, settings.dropout, settings.pooling)
+    return build_network(settings.network, len(run.labels), settings.width, settings.dropout, settings.pooling)
 
 
 def _begun(run: Run) -> dict[str, torch.Tensor]:

@@ -14,17 +14,17 @@ import torch
 
 from sedkit.errors import SedkitError
 from sedkit.inference.installed import installed_text, names
-from training.runtime import distributed
-from training.loop.batches import default_workers
-from training.runs.warm_start import Beginning, of_file, of_model, of_run
 from training.data.augment.augmentation import Augmentation
-from training.networks.pretrained import ORIGINS
-from training.runs.presets import apply
-from training.runs.run import Run
+from training.loop.batches import default_workers
 from training.loop.schedule import RISE
 from training.loop.settings import Execution, Settings
-from training.supervision.equations import LABELS, Supervision, parse, single_teacher
+from training.networks.pretrained import BACKBONES
 from training.networks.wels import FILTERS, Width
+from training.runs.presets import apply
+from training.runs.run import Run
+from training.runs.warm_start import Beginning, of_file, of_model, of_run
+from training.runtime import distributed
+from training.supervision.equations import LABELS, Supervision, parse, single_teacher
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Decorator = Callable[[Command], Command]
@@ -329,9 +329,9 @@ def execution_of(options: Mapping[str, Any], device: torch.device) -> Execution:
 def begun_with(text: str) -> Beginning:
     """What networks begin with, from the command line."""
     kind, _, file = text.partition("=")
-    if kind not in ("wels", *ORIGINS) or not file:
+    if kind not in ("wels", *BACKBONES) or not file:
         raise click.BadParameter(
-            f"{text!r} is not {'=FILE or '.join(ORIGINS)}=FILE, nor wels=RUN or wels=MODEL", param_hint="--fine-tune"
+            f"{text!r} is not {'=FILE or '.join(BACKBONES)}=FILE, nor wels=RUN or wels=MODEL", param_hint="--fine-tune"
         )
     if kind == "wels":
         source = names().get(file, Path(file))

@@ -21,16 +21,16 @@ import numpy as np
 from torch import Tensor
 
 from sedkit.contract import Label
+from training.networks.onnx_import import read_onnx
+from training.networks.pretrained import build_network
+from training.networks.wels import describe_network
 from training.runs.config import read_config
-from training.supervision import yamnet_teacher as listeners
+from training.runs.reports import read_generation
 from training.runtime.checkpoint import load, save
 from training.runtime.files import replacing
-from training.networks.pretrained import network_of
-from training.supervision.predictions import TeacherError
-from training.networks.published import read_published
-from training.runs.reports import read_generation
+from training.supervision import yamnet_teacher as listeners
 from training.supervision.online import Asked, Generation
-from training.networks.wels import in_words
+from training.supervision.predictions import TeacherError
 
 MODEL = ".onnx"  # how the name of a model file ends
 
@@ -66,7 +66,7 @@ def read(path: Path, data: str, labels: Sequence[Label], clips: int) -> Asked:
         listener = listeners.load(path, data, labels)
         return Asked(listener.listener, listener.parts)
     pooling = state.get("pooling", "mean")
-    network = network_of(state.get("kind", "wels"), len(labels), state["width"], pooling=pooling)
+    network = build_network(state.get("kind", "wels"), len(labels), state["width"], pooling=pooling)
     network.load_state_dict(state["network"])
     return Asked(Generation(network), np.zeros(clips, np.int64))
 
@@ -94,7 +94,7 @@ def _of_run(run: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[str
     report, settings = read_generation(run / f"generation-{last}"), config["settings"]
     same = config["manifest_sha256"] == data  # else its figures are of other clips
     about = {
-        "teacher": f"generation {last} of an earlier cascade, {in_words(settings)}",
+        "teacher": f"generation {last} of an earlier cascade, {describe_network(settings)}",
         "model": config["model"]["name"],
         "metrics": {split: _figures(report[split]) for split in ("validation", "test") if same and split in report},
     }
@@ -104,15 +104,15 @@ def _of_run(run: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[str
 
 
 def _of_model(path: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[str, Any]:
-    found = read_published(path)
-    if found.about.labels != tuple(labels):
+    found = read_onnx(path)
+    if found.contract.labels != tuple(labels):
         raise TeacherError(f"{path}: knows other classes; a teacher must know those of the manifest")
     kind = {"kind": "wels", "width": found.width, "pooling": found.pooling}
-    lineage, words = found.about.lineage, in_words({"network": "wels", **kind})
+    lineage, words = found.contract.lineage, describe_network({"network": "wels", **kind})
     metrics = lineage.get("metrics", {}) if lineage.get("dataset_sha256") == data else {}
     about = {
         "teacher": f"a model file, {words}",
-        "model": found.about.name,
+        "model": found.contract.name,
         "metrics": {split: _figures(metrics[split]) for split in ("validation", "test") if split in metrics},
         "manifest_sha256": lineage.get("dataset_sha256"),
     }

@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 
 from sedkit.contract import Label
-from training.runs.teacher_files import last_network
-from training.data.manifest.vocabulary import Vocabulary
 from training.data.augment.augmentation import crop
-from training.runtime.files import sha256
-from training.networks.pretrained import ORIGINS
-from training.supervision.predictions import TeacherError
-from training.networks.published import read_published, standardise
+from training.data.manifest.vocabulary import Vocabulary
 from training.loop.settings import Kind
-from training.networks.wels import Network, Pooling, Width, in_words
+from training.networks.onnx_import import read_onnx, refit_batch_norm
+from training.networks.pretrained import BACKBONES
+from training.networks.wels import Network, Pooling, Width, describe_network
+from training.runs.teacher_files import last_network
+from training.runtime.files import sha256
+from training.supervision.predictions import TeacherError
 
 CROPS = 128  # training crops, at most, whose statistics the network of a model file goes on with
 BY_CLASS = ("wels.L4.", "wels.weights.")  # layers with a filter a class
@@ -90,7 +90,7 @@ class Beginning(NamedTuple):
         chosen = random.permutation(len(waveforms))[:CROPS]
         network = Network(len(self.labels or []), self.width, pooling=self.pooling)
         network.load_state_dict(self.weights)
-        standardise(network, (crop(waveforms[i], samples, random.random()) for i in chosen))
+        refit_batch_norm(network, (crop(waveforms[i], samples, random.random()) for i in chosen))
         return self._replace(weights=network.state_dict(), published=False)
 
 
@@ -102,7 +102,7 @@ def of_file(kind: Kind, file: Path) -> Beginning:
     SedkitError
         If the file is not of that kind.
     """
-    return Beginning(kind, ORIGINS[kind].read(file))
+    return Beginning(kind, BACKBONES[kind].read(file))
 
 
 def of_run(run: Path) -> Beginning:
@@ -119,7 +119,7 @@ def of_run(run: Path) -> Beginning:
         raise TeacherError(f"{run}: its networks are no WELS-Nets; teach with them (--teacher NAME={run})")
     epochs = len((run / f"generation-{number}" / "metrics.jsonl").read_text("utf-8").splitlines())
     ended = f", ended after {epochs} of {settings['epochs']} epochs" if epochs < settings["epochs"] else ""
-    network = f"generation {number}, {in_words(settings)}{ended}"
+    network = f"generation {number}, {describe_network(settings)}{ended}"
     about = {"run": run.name, "network": network, **{key: config.get(key) for key in KEPT}}
     labels = [Label(**label) for label in config["labels"]]
     return Beginning("wels", weights, settings["width"], settings["pooling"], about, labels)
@@ -133,13 +133,13 @@ def of_model(path: Path) -> Beginning:
     TeacherError
         If it cannot be read, is no WELS-Net, or is in 8-bit integers.
     """
-    found = read_published(path)
-    lineage = {"manifest_sha256": found.about.lineage.get("dataset_sha256"), **found.about.lineage}
-    words = in_words({"network": "wels", "width": found.width, "pooling": found.pooling})
+    found = read_onnx(path)
+    lineage = {"manifest_sha256": found.contract.lineage.get("dataset_sha256"), **found.contract.lineage}
+    words = describe_network({"network": "wels", "width": found.width, "pooling": found.pooling})
     about = {
-        "run": found.about.name,
-        "network": f"model {found.about.name}, {words}",
+        "run": found.contract.name,
+        "network": f"model {found.contract.name}, {words}",
         "model_sha256": sha256(path),
         **{key: lineage[key] for key in KEPT if key in lineage},
     }
-    return Beginning("wels", found.weights, found.width, found.pooling, about, list(found.about.labels), published=True)
+    return Beginning("wels", found.weights, found.width, found.pooling, about, list(found.contract.labels), published=True)

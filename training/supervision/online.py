@@ -43,7 +43,7 @@ class Generation(nn.Module):
     def forward(self, waveform: Tensor, part: Tensor) -> Tensor:
         with torch.autocast(waveform.device.type, enabled=False):
             decibels = self.network.frontend.decibels(waveform)
-        scored: Tensor = self.network.scored(decibels).clip
+        scored: Tensor = self.network.score_decibels(decibels).clip
         return scored
 
 

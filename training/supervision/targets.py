@@ -35,7 +35,7 @@ from torch import Tensor
 from training.data.augment.soundscapes import Placed
 from training.data.clips import Clips, Labels, Some
 from training.data.sampling import Rows
-from training.networks.predict import predict, scores
+from training.networks.predict import predict, predict_share
 from training.networks.wels import Network
 from training.runtime import distributed
 from training.supervision.equations import Key, Supervision, targets, weight_of_known, weighted
@@ -127,7 +127,7 @@ class Targets:
         for teacher, network in self.live.items():
             asked, places = np.unique(rows, return_inverse=True)
             there = asked[asked >= 0]
-            said = scores(network, Some(self.clips.waveforms, there), self.batch_size, self.workers, tf32=True)
+            said = predict_share(network, Some(self.clips.waveforms, there), self.batch_size, self.workers, tf32=True)
             heard = united(said, places.reshape(rows.shape) - (len(asked) - len(there)))
             heard = heard / weight_of_known(self.supervision, united(self.clips.labels, rows)).astype(np.float32)
             read += self.supervision[teacher] * torch.from_numpy(heard).to(read.device)

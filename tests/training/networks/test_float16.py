@@ -14,7 +14,7 @@ from onnx import TensorProto, numpy_helper
 from sedkit.contract import Contract, metadata_of
 from sedkit.inference.model import Model
 from tests.conftest import make_sound
-from training.networks.float16 import folded, restored, stored
+from training.networks.float16 import fold_for_export, with_float16_weights, with_float32_weights
 from training.networks.wels import Network
 
 
@@ -33,7 +33,7 @@ def weights_of(network: Network) -> dict[str, torch.Tensor]:
 
 
 def test_batch_normalisation_is_folded_and_weights_are_rounded(network: Network) -> None:
-    made, sound = folded(network), torch.from_numpy(make_sound(4))[None]
+    made, sound = fold_for_export(network), torch.from_numpy(make_sound(4))[None]
     assert not [module for module in made.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     norm, before, after = network.wels.B3[1][1], weights_of(network), weights_of(made)
     scale = (norm.weight / (norm.running_var + norm.eps).sqrt()).view(-1, 1, 1, 1)
@@ -56,11 +56,11 @@ def test_convolution_weights_alone_are_stored_in_float16(model_path: Path) -> No
 
 def test_storing_and_restoring_loses_nothing(model_path: Path) -> None:
     model = onnx.load(model_path)
-    whole = restored(model)
+    whole = with_float32_weights(model)
     kinds = {tensor.data_type for tensor in whole.graph.initializer}
     assert kinds == {TensorProto.FLOAT, TensorProto.INT64}
-    assert stored(whole) == stored(stored(whole)) == model
-    assert restored(whole) == whole
+    assert with_float16_weights(whole) == with_float16_weights(with_float16_weights(whole)) == model
+    assert with_float32_weights(whole) == whole
     half, single = (
         {tensor.name.removesuffix(".float16"): numpy_helper.to_array(tensor) for tensor in of.graph.initializer}
         for of in (model, whole)
@@ -86,7 +86,7 @@ def test_sedkit_scores_alike_however_weights_are_stored(
 ) -> None:
     monkeypatch.setenv("SEDKIT_CACHE", str(tmp_path / "cache") if cached else "off")
     single = tmp_path / "float32.onnx"
-    onnx.save(restored(onnx.load(model_path)), single)
+    onnx.save(with_float32_weights(onnx.load(model_path)), single)
     assert model_path.stat().st_size < single.stat().st_size
     assert Contract.from_metadata(metadata_of(model_path)).precision == "fp32"
     sound = make_sound(6, seed=5)

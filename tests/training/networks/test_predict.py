@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from training.networks.predict import ScoreError, predict, scores
+from training.networks.predict import ScoreError, predict, predict_share
 from training.networks.wels import Network
 
 
@@ -28,7 +28,7 @@ def test_scores_in_a_batch_are_those_of_each_clip_alone() -> None:
 def test_ranks_share_the_clips_without_remainder_or_overlap() -> None:
     torch.manual_seed(0)
     network = Network(4, width=1 / 16).eval()
-    shares = [scores(network, CLIPS, 1, rank=rank, ranks=3) for rank in range(3)]
+    shares = [predict_share(network, CLIPS, 1, rank=rank, ranks=3) for rank in range(3)]
     assert (np.count_nonzero([share.any(1) for share in shares], axis=0) == 1).all()
     np.testing.assert_array_equal(sum(shares), predict(network, CLIPS, 1))
 

@@ -17,7 +17,7 @@ from tests.training.conftest import SMALL
 from tests.training.supervision.test_yamnet_teacher import listener
 from training.loop.settings import Kind
 from training.networks import efficientnet
-from training.networks.pretrained import ORIGINS, FineTuned, YamnetLogMel, network_of
+from training.networks.pretrained import BACKBONES, PretrainedNetwork, YamnetLogMel, build_network
 from training.networks.wels import Network
 from training.release.publish import main as publish
 from training.runs.experiments.sweep import finished
@@ -62,26 +62,26 @@ def checkpoint(path: Path, **more: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def test_the_kinds_are_those_of_settings() -> None:
-    assert {"wels", *ORIGINS} == set(get_args(Kind))
+    assert {"wels", *BACKBONES} == set(get_args(Kind))
 
 
-@pytest.mark.parametrize("kind", ORIGINS)
+@pytest.mark.parametrize("kind", BACKBONES)
 @pytest.mark.parametrize("samples", [1, 15_360, 15_361, 40_960, 160_000])
 def test_segments_are_those_of_wels_net(kind: str, samples: int) -> None:
-    network, ours = FineTuned(kind, 3).eval(), Network(3, 0.0625).eval()
+    network, ours = PretrainedNetwork(kind, 3).eval(), Network(3, 0.0625).eval()
     waveform = torch.from_numpy(make_sound(10))[None, :samples]
     with torch.no_grad():
         found, wanted = network(waveform), ours(waveform)
     assert found.segments.shape == wanted.segments.shape
     assert found.clip.shape == wanted.clip.shape
-    assert found.embedding.shape == (1, wanted.embedding.shape[1], ORIGINS[kind].filters)
+    assert found.embedding.shape == (1, wanted.embedding.shape[1], BACKBONES[kind].filters)
 
 
-@pytest.mark.parametrize("kind", ORIGINS)
+@pytest.mark.parametrize("kind", BACKBONES)
 def test_silence_scores_nothing(kind: str) -> None:
     """Digital silence, and dither of the last bit: where WELS-Net's segments are silent, theirs are."""
     torch.manual_seed(0)
-    network, ours = FineTuned(kind, 3).eval(), Network(3, 0.0625).eval()
+    network, ours = PretrainedNetwork(kind, 3).eval(), Network(3, 0.0625).eval()
     if kind == "yamnet":
         network.frontend.filters.copy_(mel_like(network.frontend.filters.shape))
         network.frontend.floor.fill_(0.001)  # as in its file
@@ -104,8 +104,8 @@ def mel_like(shape: torch.Size) -> torch.Tensor:
 
 
 def test_yamnet_hears_what_it_learnt_to_hear(yamnet: Path) -> None:
-    network = network_of("yamnet", 3, 1.0)
-    network.load_state_dict(network.state_dict() | ORIGINS["yamnet"].read(yamnet))
+    network = build_network("yamnet", 3, 1.0)
+    network.load_state_dict(network.state_dict() | BACKBONES["yamnet"].read(yamnet))
     network.frontend.mean.fill_(-30.0)
     network.frontend.std.fill_(15.0)
     assert isinstance(network.frontend, YamnetLogMel)
@@ -147,7 +147,7 @@ def test_what_cannot_be_begun_with_is_one_line(tmp_path: Path, small_manifest: P
         assert not (tmp_path / "run" / "config.json").exists()
 
 
-@pytest.mark.parametrize("kind", ORIGINS)
+@pytest.mark.parametrize("kind", BACKBONES)
 def test_a_cascade_begins_with_what_was_learnt_resumes_and_teaches(
     kind: str, tmp_path: Path, small_manifest: Path, files: dict[str, Path]
 ) -> None:

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from tests.conftest import make_sound
 from training.data.audio import decode
 from training.data.manifest.table import Manifest
-from training.networks.tflite import HOP, WINDOW, PeerError
-from training.networks.yamnet import FEATURES, Yamnet, frames_of, read_yamnet
+from training.networks.yamnet_tflite import HOP, WINDOW, PeerError
+from training.networks.yamnet import FEATURES, Yamnet, frame_count, read_yamnet
 from training.runs.experiments.teachers import main
 from training.runtime.checkpoint import save as save_state
 from training.supervision import yamnet_teacher as listeners
@@ -54,7 +54,7 @@ def listener(classes: int = 4, parts: int = 2) -> Listener:
     ("samples", "frames"), [(0, 1), (1, 1), (WINDOW, 1), (WINDOW + 1, 2), (40_960, 5), (WINDOW + 9 * HOP, 10)]
 )
 def test_frames(samples: int, frames: int) -> None:
-    assert frames_of(samples) == frames
+    assert frame_count(samples) == frames
     network = Yamnet()
     assert network.patches(torch.zeros(2, samples)).shape == (2, frames, 96, 64)
     assert network.embeddings(torch.zeros(2, samples)).shape == (2, frames, 1024)
@@ -62,7 +62,7 @@ def test_frames(samples: int, frames: int) -> None:
 
 def test_it_hears_what_the_file_does(yamnet: Yamnet, model: Path, data: Path) -> None:
     """But for the rounding of activations to 8 bits."""
-    from training.networks import tflite as peers
+    from training.networks import yamnet_tflite as peers
 
     with (data / "esc50" / "esc50.csv").open(newline="") as file:
         names = [row["filename"] for row in csv.DictReader(file)][::400]

@@ -27,20 +27,20 @@ from numpy.typing import NDArray
 from sedkit.contract import Label
 from sedkit.errors import SedkitError
 from sedkit.metrics import summary
-from training.supervision import yamnet_teacher as listeners
 from training.data.clips import FULL_SCALE
+from training.data.manifest.problems import OnError
+from training.data.manifest.splits import parts
+from training.data.store.source import Audio, open_audio
+from training.networks.yamnet import read_yamnet
 from training.runs.experiments.crossfit import crossfit
 from training.runs.experiments.crossval import understood
-from training.data.manifest.problems import OnError
-from training.data.store.source import Audio, open_audio
-from training.runtime.deadline import Deadline
 from training.runs.experiments.sweep import resumable
-from training.data.manifest.splits import parts
 from training.runs.options import seconds, torch_device
-from training.supervision.predictions import Predictions, TeacherError, write_predictions
+from training.runtime.deadline import Deadline
 from training.runtime.progress import decoding
+from training.supervision import yamnet_teacher as listeners
+from training.supervision.predictions import Predictions, TeacherError, write_predictions
 from training.supervision.regression import without_each_part
-from training.networks.yamnet import read_yamnet
 
 FOLDS = 5  # groups of training clips; each is predicted by what was fitted on the others
 STRENGTHS = (3.0, 10.0, 30.0, 100.0)  # of the mapping's regularisation, to choose from
@@ -83,9 +83,9 @@ def yamnet(model: Path, **asked: Any) -> None:
     """
 
     def ask(audio: Audio) -> NDArray[np.float64]:
-        from training.networks.tflite import Yamnet
+        from training.networks.yamnet_tflite import YamnetTflite
 
-        peer = Yamnet(model)
+        peer = YamnetTflite(model)
         features = []
         with click.progressbar(range(len(audio.manifest)), label="YAMNet", file=sys.stderr) as rows:
             for row in rows:

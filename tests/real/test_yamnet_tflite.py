@@ -10,20 +10,20 @@ import pytest
 
 from training.data.audio import decode
 from training.data.readers.datasets import esc50_labels
-from training.networks.tflite import HOP, WINDOW, Yamnet, mapped
+from training.networks.yamnet_tflite import HOP, WINDOW, YamnetTflite, match_classes
 
 CLASSES = ("rooster", "siren", "crying_baby", "church_bells", "dog", "toilet_flush")
 
 
 @pytest.fixture(scope="module")
-def yamnet(data: Path) -> Yamnet:
+def yamnet(data: Path) -> YamnetTflite:
     model = data / "peers" / "yamnet.tflite"
     if not model.is_file():
         pytest.skip(f"no YAMNet in {model.parent}")
-    return Yamnet(model)
+    return YamnetTflite(model)
 
 
-def test_its_classes_are_audiosets(yamnet: Yamnet, data: Path) -> None:
+def test_its_classes_are_audiosets(yamnet: YamnetTflite, data: Path) -> None:
     with (data / "audioset" / "class_labels_indices.csv").open(newline="") as file:
         names = {row["display_name"] for row in csv.DictReader(file)}
     assert len(yamnet.labels) == 521
@@ -31,7 +31,7 @@ def test_its_classes_are_audiosets(yamnet: Yamnet, data: Path) -> None:
     assert {label.name for label in esc50_labels().values()} < {label.name for label in yamnet.labels}
 
 
-def test_clear_clips(yamnet: Yamnet, data: Path) -> None:
+def test_clear_clips(yamnet: YamnetTflite, data: Path) -> None:
     with (data / "esc50" / "esc50.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["fold"] == "5"]
     labels = list(esc50_labels().values())
@@ -41,19 +41,19 @@ def test_clear_clips(yamnet: Yamnet, data: Path) -> None:
         waveform = decode(str(data / "esc50" / "audio" / clip["filename"])) / np.float32(32768)
         frames = yamnet(waveform).scores
         assert frames.shape == (10, 521)
-        scores = mapped(frames, yamnet.labels, labels).mean(0)
+        scores = match_classes(frames, yamnet.labels, labels).mean(0)
         right += labels[int(scores.argmax())] == esc50_labels()[category]
     assert right >= len(CLASSES) - 1
 
 
 @pytest.mark.parametrize(("samples", "frames"), [(0, 1), (WINDOW, 1), (WINDOW + 1, 2), (WINDOW + 2 * HOP, 3)])
-def test_frames(yamnet: Yamnet, samples: int, frames: int) -> None:
+def test_frames(yamnet: YamnetTflite, samples: int, frames: int) -> None:
     heard = yamnet(np.zeros(samples, np.float32))
     assert heard.scores.shape == (frames, 521)
     assert heard.embeddings.shape == (frames, 1024)
 
 
-def test_a_frame_hears_its_window_alone(yamnet: Yamnet) -> None:
+def test_a_frame_hears_its_window_alone(yamnet: YamnetTflite) -> None:
     random = np.random.default_rng(0)
     waveform = 0.1 * random.standard_normal(WINDOW + 2 * HOP).astype(np.float32)
     heard, alone = yamnet(waveform), yamnet(waveform[HOP : HOP + WINDOW])

@@ -20,9 +20,9 @@ from sedkit.timeline.edges import tile_edges
 from tests.conftest import make_sound
 from tests.training.conftest import begin, cascade, train, weights
 from training.data.store.source import open_audio
-from training.evaluate.measures.tiles import event_scores
+from training.evaluate.metrics.event_decoding import event_scores
 from training.evaluate.timelines import sedkit_model
-from training.networks.wels import STEEPEST, Network, WelsNet, multiply_adds
+from training.networks.wels import MAX_LOG_WEIGHT, Network, WelsNet, multiply_adds
 from training.release.calibrate import main as calibrate
 from training.release.export import export
 from training.release.quantize import quantize
@@ -38,7 +38,7 @@ def test_clip_scores_are_means_by_the_weights_of_each_segment_and_class() -> Non
     torch.testing.assert_close(scores.clip, expected)
     with torch.no_grad():
         network.weights.bias.fill_(1e4)
-    torch.testing.assert_close(network(torch.randn(1, 1, 320, 64)).weights.amax(), torch.tensor(math.exp(STEEPEST)))
+    torch.testing.assert_close(network(torch.randn(1, 1, 320, 64)).weights.amax(), torch.tensor(math.exp(MAX_LOG_WEIGHT)))
 
 
 def test_silence_has_no_weight() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from sedkit.contract import Label
 from sedkit.metrics import roc_auc
-from training.networks.tflite import PeerError, Yamnet, cached, class_names, clip_scores, mapped
+from training.networks.yamnet_tflite import PeerError, YamnetTflite, class_names, clip_scores, is_cached, match_classes
 from training.supervision.regression import regression
 
 
@@ -29,9 +29,9 @@ def test_scores_that_were_kept_are_not_made_again(tmp_path: Path) -> None:
     assert (clip_scores(None, ["b"], refused, cache).scores == scores[[1]]).all()
     with pytest.raises(PeerError, match=r"scores.npz: holds no scores of 1 clips; name the model: --peer yamnet=FILE"):
         clip_scores(None, ["b", "d"], refused, cache)
-    assert cached(cache, ["a", "c"])
-    assert not cached(cache, ["a", "d"])
-    assert not cached(tmp_path / "nothing.npz", ["a"])
+    assert is_cached(cache, ["a", "c"])
+    assert not is_cached(cache, ["a", "d"])
+    assert not is_cached(tmp_path / "nothing.npz", ["a"])
     cache.write_bytes(b"PK nothing")
     with pytest.raises(PeerError, match=r"scores.npz: no scores can be read from it; remove it"):
         clip_scores(model, ["a"], refused, cache)
@@ -39,7 +39,7 @@ def test_scores_that_were_kept_are_not_made_again(tmp_path: Path) -> None:
 
 def test_what_is_not_yamnet(tmp_path: Path) -> None:
     (tmp_path / "model.tflite").write_bytes(b"TFL3")
-    for ask in (class_names, Yamnet):
+    for ask in (class_names, YamnetTflite):
         with pytest.raises(PeerError, match="not YAMNet's TFLite file with the names of its classes"):
             ask(tmp_path / "model.tflite")
 
@@ -48,7 +48,7 @@ def test_classes_are_found_by_name() -> None:
     known = [Label("Speech"), Label("Dog"), Label("Siren")]
     wanted = [Label("Siren", "/m/03kmc9", 396), Label("Our kettle"), Label("Speech", "/m/09x0r", 0)]
     scores = np.array([[0.1, 0.2, 0.3]], np.float32)
-    assert mapped(scores, known, wanted).tolist() == [[np.float32(0.3), 0, np.float32(0.1)]]
+    assert match_classes(scores, known, wanted).tolist() == [[np.float32(0.3), 0, np.float32(0.1)]]
 
 
 def test_a_regression_learns_what_features_mean() -> None:

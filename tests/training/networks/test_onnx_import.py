@@ -1,0 +1,248 @@
+"""The network in a model file goes on learning, and teaches: what the file scores, with the classes that are wanted."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import CliRunner
+
+from sedkit.contract import INPUT, Label
+from sedkit.geometry import SAMPLE_RATE
+from tests.training.conftest import SMALL, begin, cascade, metrics, train, weights
+from training.data.manifest.table import Manifest
+from training.data.manifest.vocabulary import Vocabulary
+from training.networks.onnx_import import OnnxImportError, read_onnx, refit_batch_norm
+from training.networks.wels import Network
+from training.release.card.lineage import chosen, commands, place
+from training.runs.config import read_config
+from training.runs.generations import description, new_network
+from training.runs.run import Run
+from training.runs.warm_start import Beginning, of_model, of_run
+from training.runtime.checkpoint import load
+from training.secost import main
+
+ON = [option for option in SMALL if option not in ("--width", "0.0625")]
+VIEW = ("--teachers-hear", "view")
+
+
+def sounds(count: int, seed: int = 0) -> np.ndarray:
+    """Clips [count, samples] int16 of 2 s, noise of different colours and levels."""
+    random = np.random.default_rng(seed)
+    made = random.standard_normal((count, 2 * SAMPLE_RATE)).cumsum(1) * random.uniform(2, 60, (count, 1))
+    return np.clip(made, -32768, 32767).astype(np.int16)
+
+
+def heard(network: Network, clips: np.ndarray) -> torch.Tensor:
+    with torch.no_grad():
+        return network(torch.from_numpy(clips / np.float32(32768))).segments
+
+
+def untrained(filters: tuple[int, ...] = (6, 7, 8, 9, 10, 11), classes: int = 3) -> Network:
+    """A network whose batch normalisations all do something of their own."""
+    torch.manual_seed(0)
+    network = Network(classes, filters)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.uniform_(-1, 1)
+            module.running_var.uniform_(0.5, 2)
+            torch.nn.init.uniform_(module.weight, 0.5, 2)
+            torch.nn.init.uniform_(module.bias, -0.5, 0.5)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def other_classes(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same clips, of which ``noise`` is called ``a hiss``, and comes first."""
+    names = {"a hiss": "noise", "clicks": "clicks", "tone": "tone"}
+    manifest = Manifest.load(small_manifest)
+    kept = [
+        row._replace(labels=next(new for new, old in names.items() if old == row.labels))
+        for row in manifest.rows(str(small_manifest.parent))
+    ]
+    path = tmp_path_factory.mktemp("other") / "other.csv"
+    Manifest.from_rows(kept, Vocabulary.of(names), small_manifest.parent).save(path)
+    return path
+
+
+def test_a_file_gives_its_network_back(run: Path) -> None:
+    import onnxruntime
+
+    found = read_onnx(run / "model.onnx")
+    assert (found.width, found.pooling) == (0.0625, "mean")
+    network = Network(3, found.width)
+    network.load_state_dict(found.weights)
+    clips = sounds(3)
+    session = onnxruntime.InferenceSession(run / "model.onnx")
+    (wanted,) = session.run(["segments"], {INPUT: clips / np.float32(32768)})
+    np.testing.assert_allclose(heard(network.eval(), clips), wanted, atol=1e-5)
+
+
+def test_statistics_change_no_score_and_make_batches_score_alike() -> None:
+    network, clips = untrained(), sounds(64)
+    first = network.wels.B1[0]
+    before, began = heard(network, clips), first[1].running_mean.clone()
+    refit_batch_norm(network, clips)
+    torch.testing.assert_close(heard(network, clips), before, atol=1e-5, rtol=0)
+    assert not torch.equal(first[1].running_mean, began)
+    with torch.no_grad():  # the statistics are those of the convolution on these clips
+        logmel = network.frontend.normalise(network.frontend.decibels(torch.from_numpy(clips / np.float32(32768))))
+        values = first[0](logmel).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(first[1].running_mean, values.mean(1), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(first[1].running_var, values.var(1, unbiased=False), atol=1e-4, rtol=1e-3)
+    far = float((heard(untrained().train(), clips) - before).abs().mean())
+    near = float((heard(network.train(), clips) - before).abs().mean())
+    assert near < 0.1 * far
+
+
+def test_classes_that_it_knows_go_on_and_others_begin() -> None:
+    known = [Label("Dog", "/m/0bt9lr", 74), Label("Cat", "/m/01yrx", 81), Label("own")]
+    state = untrained().state_dict()
+    beginning = Beginning("wels", state, labels=known)
+    assert all(torch.equal(value, state[name]) for name, value in beginning.of_classes(known).weights.items())
+    wanted = [Label("own"), Label("Hound", "/m/0bt9lr", 74), Label("new"), Label("cat")]
+    alike = Beginning("wels", state, labels=[Label("dog"), Label("Dog"), Label("DOG")])
+    assert torch.equal(alike.of_classes(alike.labels).weights["wels.L4.weight"], state["wels.L4.weight"])
+    went = beginning.of_classes(wanted)
+    assert went.about == {"known": 3}
+    for kind, new in (("weight", 0.0), ("bias", -math.log(4))):
+        theirs, ours = state[f"wels.L4.{kind}"], went.weights[f"wels.L4.{kind}"]
+        assert torch.equal(ours[[0, 1, 3]], theirs[[2, 0, 1]])
+        assert torch.equal(ours[2], torch.full_like(ours[2], new))
+    assert all(went.weights[name] is value for name, value in state.items() if not name.startswith("wels.L4."))
+    assert (went.labels, beginning.labels) == (wanted, known)
+
+
+def test_attention_begins_with_no_preference() -> None:
+    state = Network(2, 0.02, pooling="attention").state_dict()
+    beginning = Beginning("wels", state, labels=[Label("a"), Label("b")]).of_classes([Label("c"), Label("a")])
+    assert not any(beginning.weights[f"wels.weights.{kind}"][0].any() for kind in ("weight", "bias"))
+    assert torch.equal(beginning.weights["wels.weights.weight"][1], state["wels.weights.weight"][0])
+
+
+def test_a_run_goes_on_from_a_file(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+    model, directory = run / "model.onnx", tmp_path / "on"
+    options = ["--manifest", small_manifest, *ON, "--stages", "0", "--fine-tune", f"wels={model}"]
+    train(*options, "--run", directory, "--stop-after", "0s")
+    made, config = Run.open(directory), read_config(directory)
+    assert made.settings.width == 0.0625
+    found, clips = read_onnx(model), sounds(3)
+    network = Network(3, found.width)
+    network.load_state_dict(found.weights)
+    torch.testing.assert_close(
+        heard(new_network(made, 0).eval(), clips), heard(network.eval(), clips), atol=1e-5, rtol=0
+    )
+    assert config["begun_with"]["network"] == "model wels-secost, width 0.0625"
+    cascade(directory)
+    assert len(metrics(directory, 0)) == 3
+    (row,) = ({"generation": 0, "supervision": {"labels": 1.0}, "threshold": 0.5},)
+    lineage = description(made, [row | {"validation": {"mAP": 1.0, "mAUC": 1.0, "accuracy": 1.0}}]).lineage
+    assert lineage["begun_with"]["settings"] == read_config(run)["settings"]
+    note, own = commands(config)
+    assert own == config["command"]
+    assert note == f"# goes on from the file of wels-secost with SHA-256 {config['begun_with']['model_sha256']}:"
+    assert place(made, [{}]) == "a network going on from the model wels-secost, width 0.0625"
+    assert chosen(made)
+    assert not made.warnings()
+
+
+def test_what_it_began_with_is_the_same_for_every_seed(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+    given = ["--manifest", small_manifest, *ON, "--stages", "0", "--fine-tune", f"wels={run / 'model.onnx'}"]
+    for seed in ("0", "1"):
+        train(*given, "--seed", seed, "--run", tmp_path / seed, "--stop-after", "0s")
+    first, second = (read_config(tmp_path / seed)["begun_sha256"] for seed in ("0", "1"))
+    assert first == second
+
+
+def test_a_run_and_a_file_go_on_with_other_classes(run: Path, other_classes: Path, tmp_path: Path) -> None:
+    for name, beginning in (("run", of_run(run)), ("file", of_model(run / "model.onnx"))):
+        source = run if name == "run" else run / "model.onnx"
+        given = ["--manifest", other_classes, "--run", tmp_path / name, *ON, "--stages", "0"]
+        said = train(*given, "--fine-tune", f"wels={source}", "--stop-after", "0s")
+        assert f"{'run' if name == 'run' else 'wels-secost'}, which knows 2 of the 3 classes" in " ".join(said.split())
+        began = load(tmp_path / name / "begun.pt")
+        theirs = beginning.weights["wels.L4.weight"]
+        assert torch.equal(began["wels.L4.weight"][[1, 2]], theirs[[0, 2]])
+        assert not began["wels.L4.weight"][0].any()
+        cascade(tmp_path / name)
+        assert weights(tmp_path / name, 0)["wels.L4.weight"][0].any()
+        assert any("which had another manifest" in line for line in Run.open(tmp_path / name).warnings())
+
+
+@pytest.mark.parametrize("hear", [VIEW, ("--teachers-hear", "sounds", "--overlay", "0.5", "--mixup", "0")])
+def test_a_file_teaches(run: Path, small_manifest: Path, tmp_path: Path, hear: tuple[str, ...]) -> None:
+    model = run / "model.onnx"
+    options = ("--stages", "0", "--teacher", f"big={model}", "--first", "big=1", *hear)
+    begin(small_manifest, tmp_path / "small", *options)
+    small, config = Run.open(tmp_path / "small"), read_config(tmp_path / "small")
+    about = config["teachers"]["big"]
+    assert (about["teacher"], about["model"]) == ("a model file, width 0.0625", "wels-secost")
+    assert about["metrics"].keys() == {"validation", "test"}
+    assert not small.warnings()
+    clips, found = sounds(2), read_onnx(model)
+    network = Network(3, found.width)
+    network.load_state_dict(found.weights)
+    with torch.no_grad():
+        sound = torch.from_numpy(clips / np.float32(32768))
+        told = small.teacher("big").teacher(sound, torch.zeros(2).long())
+        torch.testing.assert_close(told, network.eval()(sound).clip, atol=0.01, rtol=0)
+    cascade(tmp_path / "small")
+    assert len(metrics(tmp_path / "small", 0)) == 3
+    config["teachers"]["big"]["manifest_sha256"] = "of others"
+    (tmp_path / "small" / "config.json").write_text(json.dumps(config))
+    assert any("big teaches, which had another manifest" in line for line in small.warnings())
+
+
+def test_what_a_file_cannot_be_used_for_is_one_line(
+    run: Path, small_manifest: Path, other_classes: Path, model_path: Path, tmp_path: Path
+) -> None:
+    def refused(*options: str | Path, manifest: Path = small_manifest, code: int = 1) -> str:
+        given = ["--manifest", manifest, "--run", tmp_path / "run", *ON, *options]
+        result = CliRunner().invoke(main, [str(option) for option in given])
+        assert result.exit_code == code
+        assert not (tmp_path / "run" / "config.json").exists()
+        return result.output.splitlines()[-1]
+
+    def changed(name: str, **properties: str) -> Path:
+        model = onnx.load(run / "model.onnx")
+        for entry in model.metadata_props:
+            entry.value = properties.get(entry.key.removeprefix("sedkit."), entry.value)
+        onnx.save(model, tmp_path / name)
+        return tmp_path / name
+
+    assert "nowhere: no such run or model; installed: wels-secost" in refused("--fine-tune", "wels=nowhere", code=2)
+    (tmp_path / "noise.onnx").write_bytes(b"nothing of the kind")
+    assert "noise.onnx: is no ONNX file" in refused("--fine-tune", f"wels={tmp_path / 'noise.onnx'}")
+    (tmp_path / "cut.onnx").write_bytes((run / "model.onnx").read_bytes()[:2000])
+    assert "cut.onnx: is no ONNX file" in refused("--fine-tune", f"wels={tmp_path / 'cut.onnx'}")
+    integers = changed("integers.onnx", lineage='{"quantisation": {}}')
+    assert "integers.onnx: is in 8-bit integers" in refused("--fine-tune", f"wels={integers}")
+    (tmp_path / "plain.onnx").write_bytes(onnx.ModelProto(ir_version=8).SerializeToString())
+    assert "plain.onnx: " in refused("--fine-tune", f"wels={tmp_path / 'plain.onnx'}")
+    for layer in ("wels.", "wels.L4.", "frontend."):
+        assert "no WELS-Net" in refused("--fine-tune", f"wels={stripped(run / 'model.onnx', layer, tmp_path)}")
+    teacher = ("--first", "big=1", "--stages", "0", "--teacher")
+    assert "add --teachers-hear view" in refused(*teacher, f"big={run / 'model.onnx'}")
+    assert "knows other classes" in refused(*teacher, f"big={run / 'model.onnx'}", *VIEW, manifest=other_classes)
+    assert "nowhere.onnx: cannot be read (No such file" in refused(*teacher, f"big={tmp_path / 'nowhere.onnx'}", *VIEW)
+
+
+def test_without_onnx_it_is_said_what_to_install(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(OnnxImportError, match=r"model\.onnx: reading a model file needs onnx: pip install 'sedkit-audio\[train\]'"):
+        read_onnx(run / "model.onnx")
+
+
+def stripped(model: Path, layer: str, folder: Path) -> Path:
+    """The same file with another name for some of its weights, as from other hands."""
+    graph, path = onnx.load(model), folder / f"without-{layer}onnx"
+    for tensor in graph.graph.initializer:
+        tensor.name = tensor.name.replace(layer, "other.")
+    path.write_bytes(graph.SerializeToString())
+    return path
