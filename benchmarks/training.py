@@ -86,7 +86,6 @@ def ways(device: torch.device, width: float, crop: float, sizes: Sequence[int], 
     execution = Execution(device, "on" if cuda else "off", workers=workers)
     settings = Settings(batch_size=sizes[0], crop=crop, width=width, precision="bf16" if cuda else "float32")
     default = Way("default", execution, settings)
-    single = cuda and distributed.ranks() == 1
     made = [
         default,
         *(replace(default, name=f"batch {n}", settings=replace(settings, batch_size=n)) for n in sizes[1:]),
@@ -100,8 +99,6 @@ def ways(device: torch.device, width: float, crop: float, sizes: Sequence[int], 
             replace(default, name="float32", settings=replace(settings, precision="float32")),
             replace(default, name="any algorithm", deterministic=False),
         ]
-    if single:
-        made.append(replace(default, name="CUDA graphs", execution=replace(execution, compile="graphs")))
     return made
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -21,6 +22,7 @@ from sedkit.inference.session import usable_cpus
 from training.data.augment.augmentation import Draws
 from training.data.clips import Clips
 from training.data.sampling import Rows
+from training.loop.objective import Batch
 from training.loop.settings import Execution, Settings
 from training.networks.logmel import BANDS
 from training.runtime import distributed
@@ -38,13 +40,13 @@ class Part:
     Attributes
     ----------
     rows : the clips [clips]; with overlay [clips, n], those that are heard at once, -1: none.
-    tensors : arguments of :class:`~training.loop.objective.Objective`: waveforms, targets, draws.
+    batch : the objective's input.
     share : of the global batch, in (0, 1].
     seed : for dropout.
     """
 
     rows: Rows
-    tensors: tuple[Tensor, ...]
+    batch: Batch
     share: float
     seed: int
 
@@ -118,11 +120,11 @@ class Epoch:
                 said = self.targets.read(rows)
             drawn = (getattr(chance, name) for name in APPLIED)
             arrays = (said, *drawn, *self.targets.told(rows))
-            tensors = [torch.from_numpy(array) for array in arrays]
+            batch = Batch(waveform, *(torch.from_numpy(array) for array in arrays))
             if pinned:
-                tensors = [tensor.pin_memory() for tensor in tensors]
+                batch = batch.map(torch.Tensor.pin_memory)
             seed = np.random.SeedSequence((*key, number_of_part + 1)).generate_state(1)[0]
-            parts.append(Part(rows, (waveform, *tensors), len(rows) / self.size, int(seed)))
+            parts.append(Part(rows, batch, len(rows) / self.size, int(seed)))
         return parts
 
 
@@ -134,10 +136,8 @@ def _on_device(batches: Iterator[list[Part]], device: torch.device) -> Generator
     stream, waiting = torch.cuda.Stream(device), None
     for batch in batches:
         with torch.cuda.stream(stream):
-            copied = [
-                replace(part, tensors=tuple(tensor.to(device, non_blocking=True) for tensor in part.tensors))
-                for part in batch
-            ]
+            to_device = partial(Tensor.to, device=device, non_blocking=True)
+            copied = [replace(part, batch=part.batch.map(to_device)) for part in batch]
             arrived = stream.record_event()
         if waiting:
             yield _arrived(*waiting)
@@ -151,7 +151,7 @@ def _arrived(batch: list[Part], event: torch.cuda.Event) -> list[Part]:
     current = torch.cuda.current_stream()
     current.wait_event(event)
     for part in batch:
-        for tensor in part.tensors:
+        for tensor in part.batch.tensors():
             tensor.record_stream(current)  # its memory is not the copying stream's to reuse before that is done
     return batch
 

@@ -233,8 +233,6 @@ def _train_epoch(course: _Course, clips: Clips, targets: Targets, report: Report
             asked = time.monotonic()
             parts = next(batches)
             done.waited += time.monotonic() - asked
-            for part in parts:
-                targets.complete(part.rows, part.tensors[1])
             if kept:
                 parts = kept.told(settings.view(course.epoch) - 1, done.batch, parts, course.trainer.said)
             progress = (course.epoch - 1 + done.batch / len(epoch)) / settings.epochs

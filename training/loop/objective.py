@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,40 @@ from training.data.clips import FULL_SCALE
 from training.loop.settings import Precision
 from training.networks.wels import Network
 from training.supervision.online import View
+
+
+class Batch(NamedTuple):
+    """Input of :class:`Objective`: clips, their targets, and the random draws of their augmentation.
+
+    Attributes
+    ----------
+    waveform : [clips, samples] int16.
+    targets : [clips, classes] in [0, 1], or [clips, segments, classes]. Beside ``known``, the weighted sum of the targets
+        that need no online teacher; with online teachers and without ``known``, final and mixed.
+    levels, shares, frames, bands, responses, styles, speeds : as in
+        :class:`~training.data.augment.augmentation.Draws`.
+    known, parts : as in :class:`~training.supervision.online.View`; None without online teachers.
+    """
+
+    waveform: Tensor
+    targets: Tensor
+    levels: Tensor
+    shares: Tensor
+    frames: Tensor
+    bands: Tensor
+    responses: Tensor
+    styles: Tensor
+    speeds: Tensor
+    known: Tensor | None = None
+    parts: Tensor | None = None
+
+    def tensors(self) -> list[Tensor]:
+        """The fields that are not None."""
+        return [tensor for tensor in self if tensor is not None]
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """``function`` applied to each tensor."""
+        return Batch(*map(function, self.tensors()))  # only the last fields may be None
 
 
 class Objective(nn.Module):
@@ -31,54 +66,36 @@ class Objective(nn.Module):
         self.view = view
         self.bf16 = precision == "bf16"
 
-    def forward(
-        self,
-        waveform: Tensor,
-        targets: Tensor,
-        levels: Tensor,
-        shares: Tensor,
-        frames: Tensor,
-        bands: Tensor,
-        responses: Tensor,
-        styles: Tensor,
-        speeds: Tensor,
-        known: Tensor | None = None,
-        told: Tensor | None = None,
-    ) -> Tensor:
-        """Mean over clips and classes.
-
-        ``waveform`` int16 [clips, samples], ``targets`` [clips, classes] in [0, 1], or [clips, K, classes] of segments,
-        which the loss then is of; the last two as in
-        :class:`~training.supervision.online.View`, the rest as in :class:`~training.data.augment.augmentation.Draws`. With a view and without
-        these two, ``targets`` are what :meth:`said` returned.
-        """
-        samples = self._heard(waveform, levels, shares, speeds)
+    def forward(self, batch: Batch) -> Tensor:
+        """Mean over clips and classes; with targets of segments, over segments as well."""
+        samples = self._augmented(batch)
         with torch.no_grad():
-            logmel = mix_style(self.network.frontend(samples, responses), styles)
-            logmel = spec_augment(logmel, frames, bands)
+            logmel = mix_style(self.network.frontend(samples, batch.responses), batch.styles)
+            logmel = spec_augment(logmel, batch.frames, batch.bands)
         if self.view is None:
-            targets = mix(targets, shares)
-        elif known is not None:
-            targets = self._said(samples, targets, shares, known, told)
-        with torch.autocast(waveform.device.type, torch.bfloat16, enabled=self.bf16):
+            targets = mix(batch.targets, batch.shares)
+        else:
+            targets = batch.targets if batch.known is None else self._taught(samples, batch)
+        with torch.autocast(samples.device.type, torch.bfloat16, enabled=self.bf16):
             scores = self.network.score_logmel(logmel)
         return cross_entropy(scores.segments if targets.ndim == 3 else scores.clip, targets)
 
-    def said(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Targets [clips, classes] in [0, 1] of the clips as they are heard, from the arguments of ``forward``."""
-        waveform, targets, levels, shares, *_, speeds, known, told = tensors
-        return self._said(self._heard(waveform, levels, shares, speeds), targets, shares, known, told)
+    def said(self, batch: Batch) -> Tensor:
+        """Mixed targets [clips, classes] in [0, 1], online teachers' scores included."""
+        return self._taught(self._augmented(batch), batch)
 
-    def _heard(self, waveform: Tensor, levels: Tensor, shares: Tensor, speeds: Tensor) -> Tensor:
-        loud = waveform.float() / FULL_SCALE * levels[:, None]
-        if waveform.shape[1] > self.samples:
-            loud = at_speed(loud, speeds, self.samples)
-        return mix(loud, shares)
+    def _augmented(self, batch: Batch) -> Tensor:
+        """Waveforms [clips, samples] at their levels and speeds, mixed."""
+        loud = batch.waveform.float() / FULL_SCALE * batch.levels[:, None]
+        if batch.waveform.shape[1] > self.samples:
+            loud = at_speed(loud, batch.speeds, self.samples)
+        return mix(loud, batch.shares)
 
-    def _said(self, samples: Tensor, targets: Tensor, shares: Tensor, known: Tensor, told: Tensor | None) -> Tensor:
+    def _taught(self, samples: Tensor, batch: Batch) -> Tensor:
+        shares = batch.shares
         with torch.autocast(samples.device.type, torch.bfloat16, enabled=self.bf16):
-            said: Tensor = self.view(samples, mix(targets, shares), mix(known, shares), told)
-        return said
+            targets: Tensor = self.view(samples, mix(batch.targets, shares), mix(batch.known, shares), batch.parts)
+        return targets
 
 
 def cross_entropy(probabilities: Tensor, targets: Tensor) -> Tensor:

@@ -12,10 +12,10 @@ from sedkit.geometry import SAMPLE_RATE
 from training.data.augment.augmentation import Augmentation
 from training.networks.wels import Pooling, Width
 
-Schedule = Literal["cosine", "one-cycle", "constant"]
+Schedule = Literal["cosine", "constant"]
 Sampling = Literal["shuffled", "balanced"]
 Precision = Literal["float32", "bf16"]
-Compile = Literal["off", "on", "graphs"]
+Compile = Literal["off", "on"]
 Hearing = Literal["clip", "view", "sounds"]
 Kind = Literal["wels", "yamnet", "efficientnet-lite0"]
 
@@ -96,10 +96,9 @@ class Execution:
     Attributes
     ----------
     device : of this process.
-    compile : ``on``: torch.compile; ``graphs``: with CUDA graphs as well.
+    compile : ``on``: use torch.compile.
     accumulate : parts that a process goes through one after the other for one step, to save memory.
     workers : threads that read ahead.
-    live_targets : teachers predict on each batch again, in place of once a stage into a file.
     channels_last : memory layout of the maps.
     """
 
@@ -107,5 +106,4 @@ class Execution:
     compile: Compile = "off"
     accumulate: int = 1
     workers: int = 1
-    live_targets: bool = False
     channels_last: bool = True

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from sedkit.errors import SedkitError
 from training.loop.batches import Part
 from training.loop.ema import MovingAverage
 from training.loop.objective import Objective
@@ -19,8 +18,6 @@ from training.loop.settings import Execution, Settings
 from training.networks.wels import Network
 from training.runtime import distributed
 from training.supervision.online import View
-
-MODES = {"on": "default", "graphs": "reduce-overhead"}  # of torch.compile
 
 
 class Trainer:
@@ -30,19 +27,10 @@ class Trainer:
     ----------
     network : with the weights of the last step.
     plain, objective : the loss; as it is written, and as it is compiled and shared among processes.
-
-    Raises
-    ------
-    SedkitError
-        If CUDA graphs are asked for where gradients outlive a step's one graph.
     """
 
     def __init__(self, network: Network, settings: Settings, execution: Execution, view: View | None = None) -> None:
         device = execution.device
-        self.graphs = execution.compile == "graphs"
-        if self.graphs and execution.accumulate * distributed.ranks() > 1:
-            error = SedkitError("--compile graphs is for one process without --accumulate; take --compile on")
-            raise distributed.everywhere(error)
         if device.type == "cuda":
             torch.backends.cudnn.deterministic = True  # else no two runs are alike, nor a resumed one and its whole
         layout = torch.channels_last if execution.channels_last else torch.contiguous_format
@@ -61,7 +49,7 @@ class Trainer:
         )
         self.objective: torch.nn.Module = self.plain
         if execution.compile != "off":
-            self.objective.compile(dynamic=False, mode=MODES[execution.compile])
+            self.objective.compile(dynamic=False)
         if distributed.ranks() > 1:
             self.objective = _shared(self.objective)
 
@@ -78,13 +66,11 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad()
-        total = torch.zeros((), device=parts[0].tensors[0].device)
+        total = torch.zeros((), device=parts[0].batch.waveform.device)
         for part in parts:
             torch.manual_seed(part.seed)
-            if self.graphs:
-                torch.compiler.cudagraph_mark_step_begin()
             with nullcontext() if part is parts[-1] or distributed.ranks() == 1 else self.objective.no_sync():
-                loss = self.objective(*part.tensors) * part.share
+                loss = self.objective(part.batch) * part.share
                 (loss * distributed.ranks()).backward()  # gradients of the ranks are averaged, not summed
             total += loss.detach()
         if self.settings.clip:
@@ -96,7 +82,7 @@ class Trainer:
 
     def said(self, part: Part) -> Tensor:
         """What teachers that hear the view say of a part: targets [clips, classes] in [0, 1]."""
-        return self.plain.said(part.tensors)
+        return self.plain.said(part.batch)
 
     def level(self) -> None:
         """Make the networks of all ranks alike: their running statistics differ after steps on different clips."""

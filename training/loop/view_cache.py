@@ -60,8 +60,8 @@ class Kept:
             self.there[view, batch] = True
         said = self.said[view, batch].astype(np.float32)
         ends = list(accumulate(len(part.rows) for part in parts))
+        stored = [torch.from_numpy(said[end - len(part.rows) : end]) for end, part in zip(ends, parts, strict=True)]
         return [
-            replace(part, tensors=(waveform, torch.from_numpy(said[end - len(part.rows) : end]).to(old.device), *draws))
-            for end, part in zip(ends, parts, strict=True)
-            for waveform, old, *draws, _, _ in [part.tensors]
+            replace(part, batch=part.batch._replace(targets=of.to(part.batch.targets.device), known=None, parts=None))
+            for of, part in zip(stored, parts, strict=True)
         ]

@@ -10,7 +10,8 @@ from sedkit.contract import Label
 from sedkit.errors import SedkitError
 from training.data.augment.augmentation import Augmentation
 from training.data.clips import Clips
-from training.loop.batches import APPLIED, Epoch
+from training.loop.batches import Epoch
+from training.loop.objective import Batch
 from training.loop.settings import Execution, Settings
 from training.runtime import distributed
 from training.runtime.prefetch import ahead
@@ -46,7 +47,9 @@ def viewed(number: int, supervision: dict[str, float]) -> list[torch.Tensor]:
 
 def tensors(batches) -> list[torch.Tensor]:
     """Every argument of the objective over whole batches, part after part."""
-    return [torch.cat(column) for column in zip(*(part.tensors for batch in batches for part in batch), strict=True)]
+    return [
+        torch.cat(column) for column in zip(*(part.batch.tensors() for batch in batches for part in batch), strict=True)
+    ]
 
 
 def test_an_epoch_goes_through_every_clip_once_but_those_of_a_last_smaller_batch() -> None:
@@ -58,7 +61,7 @@ def test_an_epoch_goes_through_every_clip_once_but_those_of_a_last_smaller_batch
 def test_waveforms_and_targets_belong_together() -> None:
     for batch in epoch().batches():
         for part in batch:
-            waveform, targets, *_ = part.tensors
+            waveform, targets, *_ = part.batch
             assert (waveform[:, 0].numpy() == part.rows).all()
             assert (targets.argmax(1).numpy() == part.rows % 3).all()
 
@@ -103,9 +106,8 @@ def test_every_batch_and_every_epoch_draws_anew() -> None:
 
 def test_views_come_again_and_what_no_teacher_hears_is_new() -> None:
     first, second, third = (viewed(number, {LABELS: 0.5, "ear": 0.5}) for number in (1, 2, 3))
-    names = ("waveforms", "targets", *APPLIED, "known", "told")
-    again = {name for name, one, other in zip(names, first, third, strict=True) if torch.equal(one, other)}
-    assert again == {"waveforms", "targets", "levels", "shares", "speeds", "known", "told"}
+    again = {name for name, one, other in zip(Batch._fields, first, third, strict=True) if torch.equal(one, other)}
+    assert again == {"waveform", "targets", "levels", "shares", "speeds", "known", "parts"}
     assert not torch.equal(first[0], second[0])
 
 
@@ -118,7 +120,7 @@ def test_clips_that_are_heard_at_once_have_the_labels_of_all() -> None:
     several = 0
     for batch in epoch(overlay=0.5).batches():
         for part in batch:
-            waveform, targets, *_ = part.tensors
+            waveform, targets, *_ = part.batch
             for heard, samples, labels in zip(part.rows, waveform.numpy(), targets.numpy(), strict=True):
                 rows = heard[heard >= 0]
                 assert set(np.flatnonzero(labels)) == {row % 3 for row in rows}

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from training.data.augment.augmentation import Augmentation
-from training.loop.objective import Objective, cross_entropy
+from training.loop.objective import Batch, Objective, cross_entropy
 from training.loop.settings import Settings
 from training.networks.wels import Network
 
@@ -35,13 +35,13 @@ def test_the_loss_survives_certainty_and_shows_nan() -> None:
     assert torch.isnan(cross_entropy(torch.tensor([[float("nan")]]), torch.ones(1, 1)))
 
 
-def batch(augmentation: Augmentation, clips: int = 6) -> tuple[torch.Tensor, ...]:
+def batch(augmentation: Augmentation, clips: int = 6) -> Batch:
     random = np.random.default_rng(0)
     draws = augmentation.draw(clips, 96, 64, random)
     waveform = torch.from_numpy(random.integers(-9000, 9000, (clips, 15_360)).astype(np.int16))
     targets = torch.from_numpy(random.random((clips, 3)).astype(np.float32))
     drawn = (draws.levels, draws.shares, draws.frames, draws.bands, draws.responses, draws.styles, draws.speeds)
-    return waveform, targets, *(torch.from_numpy(array) for array in drawn)
+    return Batch(waveform, targets, *(torch.from_numpy(array) for array in drawn))
 
 
 NONE = Augmentation(0, 0, 0, 0, 0)
@@ -50,9 +50,9 @@ NONE = Augmentation(0, 0, 0, 0, 0)
 def test_without_augmentation_it_is_the_loss_of_the_network_on_the_waveform() -> None:
     torch.manual_seed(0)
     network = Network(3, 1 / 16).eval()
-    waveform, targets, *rest = batch(NONE)
-    expected = cross_entropy(network(waveform.float() / 32768).clip, targets)
-    torch.testing.assert_close(Objective(network, "float32", 15_360)(waveform, targets, *rest), expected)
+    given = batch(NONE)
+    expected = cross_entropy(network(given.waveform.float() / 32768).clip, given.targets)
+    torch.testing.assert_close(Objective(network, "float32", 15_360)(given), expected)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_each_step_of_the_augmentation_changes_it(changed: dict[str, float]) -> 
     torch.manual_seed(0)
     objective = Objective(Network(3, 1 / 16).eval(), "float32", 15_360)
     steps = {"gain": 0.0, "mixup": 0.0, "mixed": 0.0, "time_mask": 0, "band_mask": 0}
-    assert objective(*batch(Augmentation(**steps | changed))) != objective(*batch(NONE))
+    assert objective(batch(Augmentation(**steps | changed))) != objective(batch(NONE))
 
 
 def test_a_fast_crop_takes_all_that_was_read() -> None:
@@ -79,19 +79,19 @@ def test_a_fast_crop_takes_all_that_was_read() -> None:
     settings = Settings(crop=0.96, augmentation=Augmentation(0, 0, 0, 0, 0, speed=0.25))
     assert (settings.samples, settings.read) == (15_360, 19_200)
     objective = Objective(Network(3, 1 / 16).eval(), "float32", settings.samples)
-    _, targets, *rest, speeds = batch(settings.augmentation)
+    given = batch(settings.augmentation)
     waveform = torch.from_numpy(np.random.default_rng(1).integers(-9000, 9000, (6, settings.read)).astype(np.int16))
-    assert 0.8 <= speeds.min() < 1 < speeds.max() <= 1.25
-    same = torch.ones_like(speeds)
-    expected = objective(waveform[:, : settings.samples], targets, *rest, same)
-    torch.testing.assert_close(objective(waveform, targets, *rest, same), expected)
-    assert objective(waveform, targets, *rest, speeds) != expected
+    assert 0.8 <= given.speeds.min() < 1 < given.speeds.max() <= 1.25
+    same = torch.ones_like(given.speeds)
+    expected = objective(given._replace(waveform=waveform[:, : settings.samples], speeds=same))
+    torch.testing.assert_close(objective(given._replace(waveform=waveform, speeds=same)), expected)
+    assert objective(given._replace(waveform=waveform)) != expected
 
 
 def test_bf16_is_near_float32_and_its_loss_is_float32() -> None:
     torch.manual_seed(0)
     network = Network(3, 1 / 16).eval()
-    losses = [Objective(network, precision, 15_360)(*batch(NONE)) for precision in ("float32", "bf16")]
+    losses = [Objective(network, precision, 15_360)(batch(NONE)) for precision in ("float32", "bf16")]
     assert losses[1].dtype == torch.float32
     assert losses[0] != losses[1]
     torch.testing.assert_close(*losses, rtol=0.02, atol=0.02)

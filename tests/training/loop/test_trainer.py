@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from sedkit.contract import Label
-from sedkit.errors import SedkitError
 from training.data.clips import Clips
 from training.loop.batches import Epoch
 from training.loop.ema import MovingAverage
@@ -125,8 +124,3 @@ def test_compiled_it_computes_the_same() -> None:
     compiled.objective.compile(backend="eager", dynamic=False, fullgraph=True)
     of = batches()[:2]
     np.testing.assert_allclose(run(plain, of), run(compiled, of), rtol=1e-5)
-
-
-def test_cuda_graphs_are_refused_where_gradients_are_summed() -> None:
-    with pytest.raises(SedkitError, match="--compile on"):
-        Trainer(network(), SETTINGS, Execution(CPU, "graphs", accumulate=2))
