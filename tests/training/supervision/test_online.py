@@ -16,7 +16,7 @@ from sedkit.errors import OutputError
 from tests.training.conftest import SMALL, begin, begun, cascade, metrics, weights
 from tests.training.test_faults import room_for
 from training.data.clips import Clips
-from training.loop.objective import Objective
+from training.loop.objective import Batch, Objective
 from training.loop.trainer import Trainer
 from training.loop.view_cache import Kept
 from training.networks.wels import Network
@@ -90,13 +90,14 @@ def test_the_objective_asks_of_the_mixture_as_it_is_before_the_masks() -> None:
     objective = Objective(
         student, "float32", SAMPLES, View({LABELS: 0.3, 0: 0.7}, {0: Asked(Generation(teacher), told)})
     )
-    loss = objective(waveform, labels, levels, shares, masks, masks, *nothing, known, told)
+    loss = objective(Batch(waveform, labels, levels, shares, masks, masks, *nothing, known, told))
     loud = waveform.float() / 32768 * levels[:, None]
     mixed = 0.75 * loud + 0.25 * loud.flip(0)
     with torch.no_grad():
         targets = 0.75 * labels + 0.25 * labels.flip(0) + 0.7 * teacher(mixed).clip
     unmixed = 1.5 * targets - 0.5 * targets.flip(0)  # what mixes to these targets
-    expected = Objective(student, "float32", SAMPLES)(waveform, unmixed, levels, shares, masks, masks, *nothing)
+    batch = Batch(waveform, unmixed, levels, shares, masks, masks, *nothing)
+    expected = Objective(student, "float32", SAMPLES)(batch)
     torch.testing.assert_close(loss, expected)
     assert not any(weight.requires_grad for weight in objective.view.parameters())
 

@@ -61,7 +61,7 @@ def test_stored_and_live_teachers_agree_when_clips_are_mixed(supervision: dict, 
     for targets in both:
         epoch = Epoch(of, targets, settings, (0, 1, 1), Execution(torch.device("cpu")))
         parts = [part for batch in epoch.batches() for part in batch]
-        made.append([mix(targets.complete(p.rows, p.tensors[1]), p.tensors[3]) for p in parts])
+        made.append([mix(targets.complete(p.rows, p.batch.targets), p.batch.shares) for p in parts])
     assert len(made[0]) == 3
     for one, other in zip(*made, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=5e-4)  # float16
