@@ -1,4 +1,4 @@
-"""Decoders: a recording as blocks of mono samples at its own rate, by libsndfile (soundfile) or FFmpeg (PyAV)."""
+"""Decoders: libsndfile (soundfile) and FFmpeg (PyAV). They yield mono blocks at the recording's own sample rate."""
 
 from __future__ import annotations
 
@@ -20,21 +20,23 @@ if TYPE_CHECKING:
 Samples: TypeAlias = NDArray[np.float32]
 Decoder: TypeAlias = Generator[tuple[float, Samples], None, None]  # (rate in Hz, mono samples at that rate)
 
-BLOCK = 2**18  # samples decoded at once, those of all channels: 1 MB at any rate; 3 s of a compact disc
+BLOCK = 2**18  # samples decoded at once, over all channels: 1 MB at any sample rate, 3 s of 44.1 kHz stereo
 
 
 def open_soundfile(source: str | BinaryIO) -> soundfile.SoundFile | None:
-    """The file opened by libsndfile; None if libsndfile cannot, or finds no samples.
+    """Open a file with libsndfile; None if libsndfile cannot read it or finds no samples in it.
 
-    A recorder that broke off leaves a length of 0 in the header: FFmpeg reads on to the end of such a file.
+    An interrupted recorder leaves a length of 0 in the header. FFmpeg reads such a file to its end.
     """
     import soundfile
 
     if isinstance(source, str):
-        source = cast("BinaryIO", os.fsencode(source) if sys.platform != "win32" else source)  # any name will do
+        source = cast(
+            "BinaryIO", os.fsencode(source) if sys.platform != "win32" else source
+        )  # names need not be valid UTF-8
     try:
         sound = soundfile.SoundFile(source)
-    except (soundfile.LibsndfileError, TypeError):  # TypeError: the name ends in .raw, which means "no header"
+    except (soundfile.LibsndfileError, TypeError):  # TypeError: a name that ends in .raw
         return None
     if sound.frames:
         return sound
@@ -43,7 +45,7 @@ def open_soundfile(source: str | BinaryIO) -> soundfile.SoundFile | None:
 
 
 def decode_soundfile(sound: soundfile.SoundFile, name: str) -> Decoder:
-    """Decode to the end, and close the file.
+    """Decode a file to its end, then close it.
 
     Raises
     ------
@@ -52,33 +54,33 @@ def decode_soundfile(sound: soundfile.SoundFile, name: str) -> Decoder:
     """
     import soundfile
 
-    done = 0
+    decoded = 0
     with sound:
         rate, frames = sound.samplerate, BLOCK // sound.channels
         while True:
             try:
                 block = sound.read(frames, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
-                where = f"between {done / rate:.0f} and {(done + frames) / rate:.0f} s"
+                where = f"between {decoded / rate:.0f} and {(decoded + frames) / rate:.0f} s"
                 raise _damaged(name, where, error.error_string.removeprefix("Error :")) from None
             if not len(block):
                 return
-            done += len(block)
+            decoded += len(block)
             yield rate, mono(block.T)
 
 
 def open_libav(file: BinaryIO, name: str) -> av.container.InputContainer:
-    """The file opened by PyAV.
+    """Open a file with PyAV.
 
     Raises
     ------
     AudioError
-        If FFmpeg knows no such format.
+        If FFmpeg does not know the format.
     """
     import av
 
     try:
-        # No protocols: a playlist that is called audio must not fetch what it names.
+        # No protocols: a playlist disguised as audio must not make FFmpeg open the files or URLs that it lists.
         return av.open(file, "r", metadata_errors="ignore", options={"protocol_whitelist": "none"})
     except av.FFmpegError as error:
         raise _not_audio(file, name, error) from None
@@ -93,24 +95,24 @@ def audio_track(container: av.container.InputContainer, name: str) -> av.AudioSt
         If there is none.
     """
     if not container.streams.audio:
-        raise AudioError(f"{name}: no audio track in it; give a file with sound")
+        raise AudioError(f"{name}: has no audio track; use a file with audio")
     return container.streams.audio[0]
 
 
 def decode_libav(file: BinaryIO, name: str) -> Decoder:
     """Decode the first audio track.
 
-    What cannot be decoded is passed over before the first sound and at the very end, where a
-    truncated file breaks off; with sound on either side it is an error, since times would shift.
+    Packets that cannot be decoded are skipped before the first samples and at the end (truncated files). Anywhere else
+    they are an error, since skipping them would shift all later times.
 
     Raises
     ------
     AudioError
-        If there is no sound, or the file is damaged.
+        If no samples can be decoded, or the file is damaged.
     """
     import av
 
-    rate, done, yielded, pending = 0, 0, 0, list[Samples]()
+    rate, decoded, yielded, pending = 0, 0, 0, list[Samples]()
     damage: av.FFmpegError | None = None
     with open_libav(file, name) as container:
         packets = container.demux(audio_track(container, name))
@@ -125,18 +127,18 @@ def decode_libav(file: BinaryIO, name: str) -> Decoder:
                 break
             for frame in frames:
                 rate = rate or frame.sample_rate
-                where = f"at {done / rate:.1f} s"
+                where = f"at {decoded / rate:.1f} s"
                 if frame.sample_rate != rate:
                     raise _damaged(name, where, f"the sample rate changes from {rate} to {frame.sample_rate} Hz")
-                if damage and done and packet.size:  # the last packet has no size: it drains the decoder
+                if damage and decoded and packet.size:  # size 0: the last packet, which flushes the decoder
                     raise _damaged(name, where, damage.strerror)
                 pending.append(_frame_to_mono(frame))
-                done += len(pending[-1])
+                decoded += len(pending[-1])
             damage = None if frames else damage
-            if pending and done - yielded >= BLOCK:
+            if pending and decoded - yielded >= BLOCK:
                 yield rate, np.concatenate(pending)
-                yielded, pending = done, []
-        if damage and not done:
+                yielded, pending = decoded, []
+        if damage and not decoded:
             raise _not_audio(file, name, damage)
         if pending:
             yield rate, np.concatenate(pending)
@@ -150,18 +152,18 @@ def _frame_to_mono(frame: av.AudioFrame) -> Samples:
 
 
 def mono(channels: Samples) -> Samples:
-    """The mean of channels [channels, samples]; numpy's own is five times slower where they interleave."""
-    mono: Samples = channels[0]
+    """The mean over channels, [channels, samples]; five times faster than ``numpy.mean`` on interleaved channels."""
+    total: Samples = channels[0]
     if len(channels) > 1:
-        mono = mono + channels[1]
+        total = total + channels[1]
         for channel in channels[2:]:
-            mono += channel
-        mono /= len(channels)
-    return mono
+            total += channel
+        total /= len(channels)
+    return total
 
 
 def to_float(samples: NDArray[Any]) -> Samples:
-    """Integers scaled to [-1, 1) by the range of their type; floats as they are."""
+    """Convert to float32: integers are scaled from the range of their type to [-1, 1), floats keep their values."""
     if samples.dtype.kind == "f":
         return samples.astype(np.float32)
     half = 2.0 ** (8 * samples.dtype.itemsize - 1)
@@ -172,10 +174,10 @@ def to_float(samples: NDArray[Any]) -> Samples:
 
 def _not_audio(file: BinaryIO, name: str, error: av.FFmpegError) -> AudioError:
     remedy = "convert it to wav or flac first" if file.seekable() else "save it to a file first, or pipe wav"
-    where = "" if file.seekable() else "from a pipe "
-    return AudioError(f"{name}: not audio that sedkit can decode {where}({error.strerror}); {remedy}")
+    source = "" if file.seekable() else "from a pipe "
+    return AudioError(f"{name}: not audio that sedkit can decode {source}({error.strerror}); {remedy}")
 
 
 def _damaged(name: str, where: str, cause: str | None) -> AudioError:
-    cause = (cause or "no reason given").strip(" .")
-    return AudioError(f"{name}: damaged {where} ({cause}); repair it, or convert what plays to wav")
+    cause = (cause or "unknown cause").strip(" .")
+    return AudioError(f"{name}: damaged {where} ({cause}); repair the file, or convert the playable part to wav")

@@ -1,6 +1,6 @@
-"""Sound while it is played: from a microphone (sounddevice, the extra ``listen``), or as samples through a pipe.
+"""Audio in real time: from a microphone (sounddevice, the extra ``listen``), or as PCM samples through a pipe.
 
-Another thread takes the sound in, so that nothing is missed while the model works; whoever iterates gets it in order.
+A separate thread receives the samples and queues them, so none are lost while the model runs.
 """
 
 from __future__ import annotations
@@ -21,24 +21,26 @@ from sedkit.errors import ArgumentError, AudioError, DeviceError
 if TYPE_CHECKING:
     import sounddevice
 
-ENCODINGS = {"u8": "u1", "s16le": "<i2", "s32le": "<i4", "f32le": "<f4"}  # names as FFmpeg's; to NumPy
-BLOCK = 0.1  # seconds of a microphone's block
-MOST = 100  # blocks of a microphone that may wait: ten seconds
-READ = 1 << 16  # bytes taken from a pipe at once, at most
-AHEAD = 64  # such reads that may wait; then the pipe has to
-ENDLESS = 0x7FFF0000  # bytes that a wav header promises where its writer could not know: as many or more, or none
+ENCODINGS = {"u8": "u1", "s16le": "<i2", "s32le": "<i4", "f32le": "<f4"}  # FFmpeg's name: NumPy dtype
+BLOCK_SECONDS = 0.1  # length of a microphone's block
+MAX_QUEUED_BLOCKS = 100  # of a microphone: ten seconds; further blocks are lost
+READ_BYTES = 1 << 16  # maximum number of bytes per read from a pipe
+MAX_QUEUED_READS = 64  # of a pipe; after that, its writer has to wait
+UNKNOWN_LENGTH = (
+    0x7FFF0000  # bytes; a wav header with this length or more, or 0, was written without knowing the length
+)
 
 
-class Live:
-    """Sound that another thread hands over: iterate once for arrays [samples, channels].
+class LiveAudio:
+    """Base class of real-time sources; iterate over it once for arrays [samples, channels].
 
     Attributes
     ----------
-    name : of the microphone, ``-`` for standard input.
+    name : name of the microphone; ``-`` for standard input.
     sample_rate : Hz.
-    stopped : whether :meth:`stop` ended it, and not the end of the pipe.
-    losses : how often sound was lost, because nobody took it in time.
-    endless : whether it should not end unless stopped.
+    stopped : whether :meth:`stop` was called.
+    losses : number of times that audio was lost because it was not consumed in time.
+    endless : whether the source ends only if it is stopped.
     """
 
     endless = False
@@ -47,25 +49,25 @@ class Live:
         self.name, self.sample_rate = name, sample_rate
         self.stopped = False
         self.losses = 0
-        self._blocks = SimpleQueue[NDArray[Any] | None]()  # its put() may be called in a signal handler
+        self._blocks = SimpleQueue[NDArray[Any] | None]()  # its put() is safe in signal handlers
 
     def stop(self) -> None:
-        """End it after what has been heard so far; from any thread or signal handler."""
+        """End the iteration after the samples received so far. May be called from any thread or signal handler."""
         self.stopped = True
         self._blocks.put(None)
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
-        """What has come since the last time, as one array: whoever falls behind catches up in longer strides."""
+        """Yield all samples received since the last iteration, as one array: a slow consumer gets longer arrays."""
         while True:
-            heard = list[NDArray[Any]]()
+            received = list[NDArray[Any]]()
             for block in [self._wait(), *(self._blocks.get() for _ in range(self._blocks.qsize()))]:
                 if block is None:
                     break
-                heard.append(block)
-            if not heard:
+                received.append(block)
+            if not received:
                 return
-            yield np.concatenate(heard)
-            self._taken(len(heard))
+            yield np.concatenate(received)
+            self._consumed(len(received))
             if block is None:
                 return
 
@@ -73,11 +75,11 @@ class Live:
         while True:
             try:
                 return self._blocks.get(timeout=1.0)
-            except Empty:  # again: some systems deliver signals only between two calls
+            except Empty:  # try again; some systems deliver signals only between two calls
                 continue
 
-    def _taken(self, blocks: int) -> None:
-        """So many were worked on."""
+    def _consumed(self, blocks: int) -> None:
+        """Called after this many blocks were processed."""
 
     def __enter__(self) -> Self:
         return self
@@ -86,87 +88,87 @@ class Live:
         return
 
 
-class Pipe(Live):
-    """Samples that come through a pipe. One that is never closed leaves a thread waiting, which ends with the program.
+class Pipe(LiveAudio):
+    """PCM samples or a wav file, read from a pipe by a daemon thread.
 
     Parameters
     ----------
-    file : open for reading bytes, unbuffered.
-    sample_rate : Hz; needed unless a wav header says it.
-    channels, encoding : likewise; the encoding is one of :data:`ENCODINGS`.
+    file : unbuffered binary file.
+    sample_rate : Hz; required for samples without a wav header.
+    channels, encoding : format of samples without a wav header; `encoding` is one of :data:`ENCODINGS`.
 
     Raises
     ------
     AudioError
-        If the pipe is empty, or begins with a wav header of something else than samples.
+        If the pipe is empty, or the wav file is not PCM of 8, 16 or 32 bits.
     ArgumentError
-        If `sample_rate` is missing, or contradicts a wav header.
+        If `sample_rate` is missing or contradicts the wav header.
     """
 
     def __init__(
         self, file: io.RawIOBase, sample_rate: float | None, channels: int = 1, encoding: str = "s16le"
     ) -> None:
-        self._file = io.BufferedReader(file, READ)
+        self._file = io.BufferedReader(file, READ_BYTES)
         start = self._file.peek(4)[:4]
         if not start:
-            raise AudioError("-: nothing came through the pipe; see what the command before it says")
-        self._left: int | None = None  # bytes; None is until the end
+            raise AudioError("-: no data came through the pipe; check the output of the command that feeds it")
+        self._bytes_left: int | None = None  # of the samples; None: up to the end of the pipe
         if start == b"RIFF":
             sample_rate, channels, encoding = self._read_header(sample_rate)
         if sample_rate is None:
-            raise ArgumentError("-: samples do not say what their rate is; add --rate, such as --rate 44100")
+            raise ArgumentError("-: the sample rate is unknown; add --rate, for example --rate 44100")
         super().__init__("-", float(sample_rate))
         self._channels, self._type = channels, np.dtype(ENCODINGS[encoding])
-        self._room = threading.Semaphore(AHEAD)
+        self._free_slots = threading.Semaphore(MAX_QUEUED_READS)
         threading.Thread(target=self._read, name="sedkit-pipe", daemon=True).start()
 
     def _read_header(self, sample_rate: float | None) -> tuple[float, int, str]:
-        """Rate, channels and encoding as a wav header has them."""
+        """Sample rate, channels and encoding from a wav header."""
         try:
             header = wave.Wave_read(self._file)
         except (wave.Error, EOFError) as error:
             raise AudioError(
-                f"-: a wav that cannot be read ({error or 'cut off'}); pipe bare samples instead"
+                f"-: this wav file cannot be read ({error or 'truncated'}); pipe raw samples instead"
             ) from None
         rate, channels, length = header.getframerate(), header.getnchannels(), header.getnframes()
         encoding = {1: "u8", 2: "s16le", 4: "s32le"}.get(header.getsampwidth())
         if encoding is None:
-            raise AudioError("-: a wav with samples of 24 bits; pipe 16 or 32")
+            raise AudioError("-: this wav file has 24-bit samples; pipe 16-bit or 32-bit samples")
         if sample_rate is not None and sample_rate != rate:
-            raise ArgumentError(f"-: --rate is {sample_rate:g}, but the wav that comes says {rate}; leave --rate out")
+            raise ArgumentError(f"-: --rate is {sample_rate:g}, but the wav header says {rate}; leave --rate out")
         size = length * channels * header.getsampwidth()
-        self._left = size if 0 < size < ENDLESS else None
+        self._bytes_left = size if 0 < size < UNKNOWN_LENGTH else None
         return rate, channels, encoding
 
     def _read(self) -> None:
         frame, rest = self._type.itemsize * self._channels, b""
-        while data := self._file.read1(READ if self._left is None else min(READ, self._left)):
-            if self._left is not None:
-                self._left -= len(data)
+        while data := self._file.read1(READ_BYTES if self._bytes_left is None else min(READ_BYTES, self._bytes_left)):
+            if self._bytes_left is not None:
+                self._bytes_left -= len(data)
             rest += data
             whole = len(rest) // frame * frame
             if whole:
-                self._room.acquire()
+                self._free_slots.acquire()
                 self._blocks.put(np.frombuffer(rest[:whole], self._type).reshape(-1, self._channels))
                 rest = rest[whole:]
         self._blocks.put(None)
 
-    def _taken(self, blocks: int) -> None:
-        self._room.release(blocks)
+    def _consumed(self, blocks: int) -> None:
+        self._free_slots.release(blocks)
 
 
-class Microphone(Live):
-    """A microphone, from entering the ``with`` block until :meth:`stop`.
+class Microphone(LiveAudio):
+    """A microphone. Records from entering the ``with`` block until :meth:`stop`.
 
     Parameters
     ----------
-    name : number, or part of a name; None is the system's default.
+    name : number or part of a name, as :func:`microphones` lists them; None is the system's default microphone.
     sample_rate : Hz; None is the microphone's own.
 
     Raises
     ------
     DeviceError
-        If there is no such microphone, or it cannot be opened, or sounddevice or PortAudio is missing; says what to do.
+        If there is no such microphone, it cannot be opened, or sounddevice or PortAudio is missing.
     """
 
     endless = True
@@ -175,21 +177,24 @@ class Microphone(Live):
         sd = _sounddevice()
         wanted = int(name) if name is not None and name.isdecimal() else name
         try:
-            found = sd.query_devices(wanted, "input")
+            info = sd.query_devices(wanted, "input")
         except (ValueError, sd.PortAudioError) as error:
             if not microphones():
                 raise DeviceError(
-                    "no microphone on this computer; plug one in, or pipe samples: sedkit listen -"
+                    "this computer has no microphone; plug one in, or pipe samples: sedkit listen -"
                 ) from None
             what = "no default microphone" if name is None else f"{name}: no such microphone ({_one_line(error)})"
-            raise DeviceError(f"{what}; sedkit listen --list shows what there is") from None
-        super().__init__(found["name"], float(sample_rate or found["default_samplerate"]))
-        self._stream = self._open(sd, found["index"], found["max_input_channels"])
+            raise DeviceError(f"{what}; list the microphones with sedkit listen --list") from None
+        super().__init__(info["name"], float(sample_rate or info["default_samplerate"]))
+        self._stream = self._open(sd, info["index"], info["max_input_channels"])
 
     def _open(self, sd: sounddevice, index: int, channels: int) -> sounddevice.InputStream:
-        """The stream: of one channel, or of all where the microphone does not offer one alone."""
-        settings = {"device": index, "samplerate": self.sample_rate, "dtype": "float32", "callback": self._hear}
-        settings |= {"blocksize": int(BLOCK * self.sample_rate), "finished_callback": lambda: self._blocks.put(None)}
+        """Open a stream of one channel, or of all channels if the microphone does not offer a single one."""
+        settings = {"device": index, "samplerate": self.sample_rate, "dtype": "float32", "callback": self._on_block}
+        settings |= {
+            "blocksize": int(BLOCK_SECONDS * self.sample_rate),
+            "finished_callback": lambda: self._blocks.put(None),
+        }
         try:
             try:
                 return sd.InputStream(channels=1, **settings)
@@ -199,12 +204,12 @@ class Microphone(Live):
             raise self._failed(error) from None
 
     def _failed(self, error: Exception) -> DeviceError:
-        remedy = "another program may hold it, or --rate ask for what it cannot do"
+        remedy = "close other programs that use it, or try another --rate"
         return DeviceError(f"{self.name}: cannot be opened ({_one_line(error)}); {remedy}")
 
-    def _hear(self, block: NDArray[np.float32], frames: int, time: Any, status: sounddevice.CallbackFlags) -> None:
-        """Called by PortAudio, in a thread of its own; `block` is overwritten after it."""
-        if self._blocks.qsize() < MOST:
+    def _on_block(self, block: NDArray[np.float32], frames: int, time: Any, status: sounddevice.CallbackFlags) -> None:
+        """Called by PortAudio in its own thread; PortAudio overwrites `block` afterwards."""
+        if self._blocks.qsize() < MAX_QUEUED_BLOCKS:
             self._blocks.put(np.clip(block, -1.0, 1.0))
             self.losses += bool(status.input_overflow)
         else:
@@ -223,7 +228,7 @@ class Microphone(Live):
 
 
 def microphones() -> list[tuple[int, str, int, float, bool]]:
-    """Number, name, channels, own rate in Hz of every microphone, and whether it is the default.
+    """List the microphones: number, name, channels, own sample rate in Hz, and whether it is the default.
 
     Raises
     ------
@@ -247,7 +252,7 @@ def _sounddevice() -> Any:
 
         what, remedy = "the package sounddevice", install_remedy("listen")
     except OSError:
-        what, remedy = "the library PortAudio", "apt install libportaudio2, dnf install portaudio, or the like"
+        what, remedy = "the library PortAudio", "apt install libportaudio2 or dnf install portaudio"
     else:
         return sounddevice
     raise DeviceError(f"a microphone needs {what}: {remedy}; or pipe samples, as in arecord -t raw | sedkit listen -")

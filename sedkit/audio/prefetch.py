@@ -1,4 +1,4 @@
-"""A recording whose decoding begins in another thread, while the model that it is for is being loaded."""
+"""A recording that one thread opens while another still loads the model."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ if TYPE_CHECKING:
     from sedkit.audio.reading import AudioStream
 
 
-class Begun:
-    """A recording by its path: one thread calls :meth:`begin`, another takes the :meth:`stream`."""
+class PrefetchedRecording:
+    """A recording whose decoding starts early: one thread calls :meth:`prefetch`, another takes the :meth:`stream`.
+
+    Parameters
+    ----------
+    name : path of the recording.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._ready = Event()
         self._opened: AudioStream | BaseException | None = None
 
-    def begin(self) -> None:
-        """Open the recording and decode its first block; an error is kept for who asks for the stream."""
+    def prefetch(self) -> None:
+        """Open the recording and decode its first block. :meth:`stream` raises any error."""
         try:
-            from sedkit.audio.reading import open_audio
+            from sedkit.audio.reading import open_audio  # here: importing NumPy is part of what runs in this thread
 
             self._opened = open_audio(self.name)
         except BaseException as error:
@@ -28,12 +33,12 @@ class Begun:
         self._ready.set()
 
     def stream(self) -> AudioStream:
-        """The recording, being decoded; waits for it.
+        """Wait for :meth:`prefetch` to end and return the open recording.
 
         Raises
         ------
         AudioError
-            If there is no such file, or no sound in it that can be decoded.
+            If the file does not exist or has no audio that can be decoded.
         """
         self._ready.wait()
         if isinstance(self._opened, BaseException):

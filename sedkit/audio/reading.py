@@ -1,8 +1,8 @@
-"""Any recording, of any length, as a stream of float32 mono 16 kHz blocks.
+"""Open a recording as a stream of float32 mono blocks at 16 kHz, or read its header.
 
-wav, flac, ogg, opus, mp3 and everything else that libsndfile knows are decoded by soundfile; the
-rest (m4a, aac, mp4, webm, ...), and whatever comes through a pipe, by PyAV. Channels are averaged,
-the rate is converted by soxr ("HQ"), whose state runs on from block to block: no seams.
+soundfile decodes wav, flac, ogg, opus, mp3 and the other formats of libsndfile. PyAV decodes all other formats (m4a,
+aac, mp4, webm, ...) and all pipes. Channels are averaged. soxr ("HQ") resamples; it keeps its state between blocks, so
+the result does not depend on where the blocks are cut.
 """
 
 from __future__ import annotations
@@ -39,30 +39,38 @@ if TYPE_CHECKING:
 
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO | NDArray[Any]"
 
-RATES = (1_000, 1_000_000)  # Hz; what lies outside is a broken header, not a recording
-CHANNELS = 64  # more than these, and more than samples: an array that lies on its side
-LOUDEST = 100.0  # 40 dB above full scale: what goes beyond was never scaled to [-1, 1]
-GENERIC_INDEX = 0x0100  # FFmpeg's AVFMT_GENERIC_INDEX: the format is a bare stream of packets
-BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 64}
+RATES = (1_000, 1_000_000)  # Hz; a rate outside this range means a broken header
+MAX_CHANNELS = 64  # an array with more channels than this, and more channels than samples, is transposed
+MAX_AMPLITUDE = 100.0  # 40 dB above full scale; samples beyond it were never scaled to [-1, 1]
+GENERIC_INDEX = 0x0100  # FFmpeg's AVFMT_GENERIC_INDEX: a raw stream of packets without an index
+BITS = {  # per sample, by libsndfile subtype
+    "PCM_S8": 8,
+    "PCM_U8": 8,
+    "PCM_16": 16,
+    "PCM_24": 24,
+    "PCM_32": 32,
+    "FLOAT": 32,
+    "DOUBLE": 64,
+}
 
 
 class AudioStream:
-    """A recording that is being decoded: iterate once for float32 mono 16 kHz blocks [samples].
+    """A recording being decoded; iterate over it once for float32 mono blocks [samples] at 16 kHz.
 
-    A context manager; leaving it closes the file.
+    A context manager, which closes the file.
 
     Attributes
     ----------
     name : path as given, ``-`` for standard input, ``<array>`` for an array.
-    sample_rate : the recording's own, in Hz.
-    samples : 16 kHz samples handed out so far.
-    duration : seconds decoded so far, by the recording's own clock.
+    sample_rate : the recording's own sample rate in Hz.
+    samples : number of 16 kHz samples yielded so far.
+    duration : seconds decoded so far, measured at the recording's own sample rate.
     """
 
     def __init__(self, name: str, decoder: Decoder) -> None:
         first = next(decoder, None)
         if first is None:
-            raise AudioError(f"{name}: no samples in it; record or export it again")
+            raise AudioError(f"{name}: contains no samples; record or export it again")
         self.name = name
         self.sample_rate = first[0]
         self.samples = 0
@@ -71,33 +79,35 @@ class AudioStream:
         self._blocks = (block for _, block in chain([first], decoder))
         if not RATES[0] <= self.sample_rate <= RATES[1]:
             self.close()
-            raise AudioError(f"{name}: a sample rate of {self.sample_rate:g} Hz; sedkit takes 1 kHz to 1 MHz")
+            raise AudioError(
+                f"{name}: sample rate {self.sample_rate:g} Hz is out of range (1 kHz to 1 MHz); resample it"
+            )
 
     @property
     def duration(self) -> float:
         return self._frames / self.sample_rate
 
     def __iter__(self) -> Iterator[Samples]:
-        """Blocks of some seconds, at most.
+        """Yield blocks of a few seconds at most.
 
         Raises
         ------
         AudioError
-            If the recording is damaged, or holds samples that are not numbers or not in [-1, 1].
+            If the recording is damaged, is too short, or has samples that are NaN or far outside [-1, 1].
         """
         checked = (self._check(block) for block in self._blocks)
         for block in checked if self.sample_rate == SAMPLE_RATE else self._resample(checked):
             self.samples += len(block)
             yield block
         if not self.samples:
-            raise AudioError(f"{self.name}: too short, not one sample at 16 kHz; record or export it again")
+            raise AudioError(f"{self.name}: too short (less than one sample at 16 kHz); record or export it again")
 
     def _check(self, block: Samples) -> Samples:
-        if not np.abs(block).max() <= LOUDEST:  # "not <=": NaN, too
-            at = np.argmin(np.abs(block) <= LOUDEST)
+        if not np.abs(block).max() <= MAX_AMPLITUDE:  # "not <=" is also true for NaN
+            at = np.argmin(np.abs(block) <= MAX_AMPLITUDE)
             raise AudioError(
                 f"{self.name}: sample {block[at]:g} at {(self._frames + at) / self.sample_rate:.3f} s; "
-                "samples must be numbers in [-1, 1], so repair or rescale the recording"
+                "samples must be in [-1, 1], so repair or rescale the recording"
             )
         self._frames += len(block)
         return block
@@ -106,8 +116,8 @@ class AudioStream:
         import soxr
 
         resampler = soxr.ResampleStream(self.sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-        nothing = np.zeros(0, np.float32)
-        for block, last in chain(((block, False) for block in blocks), [(nothing, True)]):
+        empty = np.zeros(0, np.float32)
+        for block, last in chain(((block, False) for block in blocks), [(empty, True)]):
             resampled = resampler.resample_chunk(block, last=last)
             if len(resampled):
                 yield resampled
@@ -127,21 +137,21 @@ def open_audio(source: Source, sample_rate: float | None = None) -> AudioStream:
 
     Parameters
     ----------
-    source : a path; a file object open for reading bytes, which need not be seekable; or an array,
-        [samples] or [samples, channels], floats in [-1, 1] or integers, which are scaled by their type's range.
-    sample_rate : Hz; for an array, and only there.
+    source : a path; a binary file object, which need not be seekable; or an array [samples] or [samples, channels] of
+        floats in [-1, 1] or of integers, which are scaled by the range of their type.
+    sample_rate : Hz; required for an array, not allowed otherwise.
 
     Raises
     ------
     AudioError
-        If there is no such file, or no sound in it that can be decoded.
+        If the file does not exist or has no audio that can be decoded.
     ArgumentError
-        If `source` is none of these, or `sample_rate` is missing or out of place.
+        If `source` has another type, or `sample_rate` is missing, invalid or not allowed.
     """
     if isinstance(source, np.ndarray):
         return AudioStream("<array>", _decode_arrays([source], check_rate(sample_rate)))
     if sample_rate is not None:
-        raise ArgumentError("sample_rate goes with an array; a file has its own")
+        raise ArgumentError("sample_rate is only for arrays; a file has its own sample rate")
     if isinstance(source, str | os.PathLike):
         name = os.fspath(source)
         return AudioStream(name, _decode_path(name, _is_regular(name)))
@@ -149,38 +159,38 @@ def open_audio(source: Source, sample_rate: float | None = None) -> AudioStream:
         name = getattr(source, "name", "-")
         name = "-" if not isinstance(name, str) or name == "<stdin>" else name
         return AudioStream(name, _decode_object(source, name))
-    raise ArgumentError(f"audio is a path, a binary file object or a NumPy array, not {type(source).__name__}")
+    raise ArgumentError(f"audio must be a path, a binary file object or a NumPy array, not {type(source).__name__}")
 
 
 def open_blocks(blocks: Iterable[NDArray[Any]], sample_rate: float, name: str = "<stream>") -> AudioStream:
-    """Open a recording that comes as arrays, such as a microphone's: the first is asked for at once.
+    """Open a recording that arrives as arrays, such as a microphone's. Takes the first array immediately.
 
     Parameters
     ----------
-    blocks : arrays as of :func:`open_audio`, cut anywhere.
+    blocks : arrays as for :func:`open_audio`, of any length.
     sample_rate : Hz.
-    name : for errors.
+    name : name of the recording in error messages.
 
     Raises
     ------
     AudioError
-        If there is not one sample in `blocks`.
+        If `blocks` contains no samples.
     ArgumentError
-        If `sample_rate` or an array is none.
+        If `sample_rate` or an array is invalid.
     """
     return AudioStream(name, _decode_arrays(blocks, check_rate(sample_rate)))
 
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What an audio file says of itself, before anything is decoded.
+    """The header of an audio file.
 
     Attributes
     ----------
-    container, codec : names as libsndfile or FFmpeg spell them, in lower case.
+    container, codec : names as in libsndfile or FFmpeg, in lower case.
     sample_rate : Hz.
-    bits : of a sample, or None where the codec has no such thing.
-    duration : seconds, or None where the file does not tell.
+    bits : bits per sample; None if the codec has no fixed number.
+    duration : seconds; None if the header does not give it.
     """
 
     file: str
@@ -198,11 +208,11 @@ def probe(path: str | os.PathLike[str]) -> AudioInfo:
     Raises
     ------
     AudioError
-        If there is no such file, or no sound in it that sedkit can decode.
+        If the file does not exist or has no audio that can be decoded.
     """
     name = os.fspath(path)
     if not _is_regular(name):
-        raise AudioError(f"{name}: not a regular file; save the stream to one first")
+        raise AudioError(f"{name}: not a regular file; save the stream to a file first")
     if opened := open_soundfile(name):
         with opened as sound:
             duration = sound.frames / sound.samplerate
@@ -219,7 +229,7 @@ def probe(path: str | os.PathLike[str]) -> AudioInfo:
 
 def _libav_duration(container: av.container.InputContainer, track: av.AudioStream) -> float | None:
     if container.format.flags & GENERIC_INDEX and track.time_base:
-        # A raw stream (aac, ac3) does not tell, and FFmpeg's guess can be far off: add up the packets, undecoded.
+        # A raw stream (aac, ac3) has no duration, and FFmpeg's estimate can be far off: add up the packets.
         return float(sum(packet.duration or 0 for packet in container.demux(track)) * track.time_base)
     if track.duration is not None and track.time_base:
         return float(track.duration * track.time_base)
@@ -227,14 +237,14 @@ def _libav_duration(container: av.container.InputContainer, track: av.AudioStrea
 
 
 def _is_regular(name: str) -> bool:
-    """Whether the path is a regular file, that is, neither a pipe nor a device; an error if it cannot be read."""
+    """Whether the path is a regular file, not a pipe or a device. Raises AudioError if it cannot be read."""
     try:
         status = os.stat(name)
         if stat.S_ISDIR(status.st_mode):
-            raise AudioError(f"{name}: a folder, not a recording; give the files in it")
+            raise AudioError(f"{name}: is a folder; pass the files in it")
         regular = stat.S_ISREG(status.st_mode)
         if regular:
-            with open(name, "rb"):  # the plainest test of permission
+            with open(name, "rb"):  # raises if permission is denied
                 pass
     except FileNotFoundError:
         raise AudioError(f"{name}: no such file; check the path") from None
@@ -258,8 +268,8 @@ def _decode_path(name: str, regular: bool) -> Decoder:
 def _decode_object(file: BinaryIO, name: str) -> Decoder:
     if isinstance(file, io.BufferedReader) and not file.peek(1):
         if file.seekable():
-            raise AudioError(f"{name}: nothing in it to read; give a recording")
-        raise AudioError(f"{name}: nothing came through the pipe; see what the command before it says")
+            raise AudioError(f"{name}: is empty; pass a recording")
+        raise AudioError(f"{name}: no data came through the pipe; check the output of the command that feeds it")
     if file.seekable():
         start = file.tell()
         if sound := open_soundfile(file):
@@ -271,32 +281,32 @@ def _decode_object(file: BinaryIO, name: str) -> Decoder:
 
 def _decode_arrays(arrays: Iterable[NDArray[Any]], sample_rate: float) -> Decoder:
     for array in arrays:
-        samples = _checked(array)
+        samples = _checked_array(array)
         block = max(1, BLOCK // samples.shape[1])
         for start in range(0, len(samples), block):
             yield sample_rate, mono(to_float(samples[start : start + block]).T)
 
 
-def _checked(array: NDArray[Any]) -> NDArray[Any]:
-    """The array as [samples, channels]."""
+def _checked_array(array: NDArray[Any]) -> NDArray[Any]:
+    """The array as [samples, channels]; raises ArgumentError if it is not audio."""
     if array.dtype.kind not in "fiu" or array.dtype.itemsize > (8 if array.dtype.kind == "f" else 4):
-        raise ArgumentError(f"samples are floats, or integers of up to 32 bits, not {array.dtype}")
+        raise ArgumentError(f"samples must be floats or integers of up to 32 bits, not {array.dtype}")
     if array.ndim not in (1, 2):
-        raise ArgumentError(f"an array is [samples] or [samples, channels], not {list(array.shape)}")
+        raise ArgumentError(f"an array must be [samples] or [samples, channels], not {list(array.shape)}")
     samples = array.reshape(len(array), -1) if array.size else array.reshape(0, 1)
-    if samples.shape[1] > max(CHANNELS, len(samples)):
-        raise ArgumentError(f"an array is [samples, channels]; {list(array.shape)} looks transposed")
+    if samples.shape[1] > max(MAX_CHANNELS, len(samples)):
+        raise ArgumentError(f"an array must be [samples, channels]; {list(array.shape)} looks transposed")
     return samples
 
 
 def check_rate(sample_rate: float | None) -> float:
-    """The rate of an array.
+    """The sample rate of an array as a float.
 
     Raises
     ------
     ArgumentError
-        If it is missing, or no rate that sedkit takes.
+        If it is missing, or outside 1 kHz to 1 MHz.
     """
     if not isinstance(sample_rate, int | float | np.number) or not RATES[0] <= sample_rate <= RATES[1]:
-        raise ArgumentError(f"an array needs its sample_rate, from 1 kHz to 1 MHz, not {sample_rate}")
+        raise ArgumentError(f"an array needs a sample_rate from 1 kHz to 1 MHz, not {sample_rate}")
     return float(sample_rate)

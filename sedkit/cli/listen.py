@@ -17,7 +17,7 @@ from sedkit.cli.timeline import Resolution
 from sedkit.errors import AudioError, DeviceError
 
 if TYPE_CHECKING:
-    from sedkit.audio.live import Live
+    from sedkit.audio.live import LiveAudio
     from sedkit.cli.display import Display
     from sedkit.inference.installed import Precision
     from sedkit.inference.session import Device
@@ -141,7 +141,7 @@ def listen(
     return 0
 
 
-def follow(live: Live, found: Iterator[Second | Event], shown: Display) -> None:
+def follow(live: LiveAudio, found: Iterator[Second | Event], shown: Display) -> None:
     """Show what is found until the sound ends.
 
     Raises
@@ -165,7 +165,7 @@ def follow(live: Live, found: Iterator[Second | Event], shown: Display) -> None:
         raise DeviceError(f"{live.name}: no more sound comes from this microphone; is it still plugged in?")
 
 
-def open_source(source: str | None, rate: float | None, channels: int, encoding: str) -> Live:
+def open_source(source: str | None, rate: float | None, channels: int, encoding: str) -> LiveAudio:
     from sedkit.audio.live import Microphone, Pipe
 
     if source == STDIN:
@@ -174,7 +174,7 @@ def open_source(source: str | None, rate: float | None, channels: int, encoding:
 
 
 @contextmanager
-def stopping(live: Live) -> Iterator[None]:
+def stopping(live: LiveAudio) -> Iterator[None]:
     """Ctrl-C and SIGTERM end the sound, and so, in good order, what follows from it; the second time, at once."""
 
     def stop(number: int, frame: object) -> None:

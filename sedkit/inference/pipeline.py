@@ -29,7 +29,7 @@ from typing import BinaryIO, Generic, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit.audio.prefetch import Begun
+from sedkit.audio.prefetch import PrefetchedRecording
 from sedkit.audio.reading import open_audio
 from sedkit.errors import SedkitError
 from sedkit.geometry import SEGMENT_HOP, padded_samples
@@ -38,7 +38,7 @@ from sedkit.inference.session import usable_cpus
 from sedkit.timeline.views import View
 
 Result = TypeVar("Result")
-Source: TypeAlias = str | BinaryIO | Begun
+Source: TypeAlias = str | BinaryIO | PrefetchedRecording
 
 BATCH = {"cpu": 64, "cuda": 512, "tensorrt": 512}  # hops of 0.32 s in a full batch; on a CPU more is slower again
 BATCHES_AHEAD = 8  # full batches' worth of audio decoded ahead of those that are running
@@ -313,12 +313,12 @@ class _Crew(Generic[Result]):
 
 
 def name_of(source: Source) -> str:
-    return source if isinstance(source, str) else source.name if isinstance(source, Begun) else STDIN
+    return source if isinstance(source, str) else source.name if isinstance(source, PrefetchedRecording) else STDIN
 
 
 def _pieces(recording: _Recording[Result], source: Source) -> Generator[_Piece[Result], None, None]:
     """The pieces of a recording, decoded as they are asked for."""
-    with source.stream() if isinstance(source, Begun) else open_audio(source) as stream:
+    with source.stream() if isinstance(source, PrefetchedRecording) else open_audio(source) as stream:
         for number, (samples, kept) in enumerate(pieces(stream)):
             padded = np.zeros(padded_samples(len(samples)), np.float32)
             padded[: len(samples)] = samples

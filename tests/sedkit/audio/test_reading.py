@@ -1,4 +1,4 @@
-"""Decoding: every way in, and every way that it can go wrong. Real clips: tests/real/test_audio_formats.py."""
+"""sedkit.audio.reading: every kind of input and every error. Real clips: tests/real/test_audio_formats.py."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def video(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 192_000, 44_100.5])
-def test_blocks_join_without_seams(rate):
+def test_resampling_has_no_seams_between_blocks(rate):
     sound = make_sound(25, round(rate))
     samples, stream = decode(sound, rate)
     expected = soxr.resample(sound, rate, 16_000, quality="HQ")
@@ -69,30 +69,34 @@ def test_blocks_join_without_seams(rate):
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (44_100, 2), (192_000, 8)])
-@pytest.mark.parametrize("way", ["file", "pipe", "array"])
-def test_blocks_take_little_memory_at_any_rate(tmp_path, rate, channels, way):
+@pytest.mark.parametrize("kind", ["file", "pipe", "array"])
+def test_block_size_is_bounded_at_any_sample_rate(tmp_path, rate, channels, kind):
     path = tmp_path / "sound.wav"
     sound = np.repeat(make_sound(2 if channels > 2 else 20, rate)[:, None], channels, axis=1)
     soundfile.write(path, sound, rate)
     with open(path, "rb") as file:
         pipe = SimpleNamespace(read=file.read, seekable=lambda: False)
-        with open_audio({"file": path, "pipe": pipe, "array": sound}[way], rate if way == "array" else None) as stream:
+        with open_audio(
+            {"file": path, "pipe": pipe, "array": sound}[kind], rate if kind == "array" else None
+        ) as stream:
             decoded = [stream.duration for _ in stream]
     assert len(decoded) > 1
-    samples = np.diff(decoded, prepend=0).max() * rate * (1 if way == "pipe" else channels)  # a pipe's frames are short
+    samples = (
+        np.diff(decoded, prepend=0).max() * rate * (1 if kind == "pipe" else channels)
+    )  # frames from a pipe are short
     assert samples <= 300_000
 
 
-def test_arrays_that_come_one_by_one_are_one_recording():
+def test_open_blocks():
     sound = make_sound(5, 44_100, seed=2)
     whole, _ = decode(sound, 44_100)
     stereo = [np.stack([part, part], axis=1) for part in np.split(sound, [1, 2, 2, 7000, 100_000])]
     with open_blocks(iter(stereo), 44_100) as stream:
         np.testing.assert_allclose(np.concatenate(list(stream)), whole, rtol=0, atol=1e-6)
     assert (stream.name, stream.duration) == ("<stream>", pytest.approx(5))
-    with pytest.raises(AudioError, match="no samples in it"):
+    with pytest.raises(AudioError, match="contains no samples"):
         open_blocks([np.zeros(0)], 44_100)
-    with pytest.raises(ArgumentError, match="needs its sample_rate"):
+    with pytest.raises(ArgumentError, match="needs a sample_rate"):
         open_blocks([sound], None)
 
 
@@ -120,23 +124,23 @@ def test_arrays_are_scaled_and_downmixed(dtype, channels):
         (np.zeros(10, bool), 16_000, "not bool"),
         (np.zeros(10, np.int64), 16_000, "not int64"),
         (np.zeros(10, complex), 16_000, "not complex"),
-        (np.zeros(10), None, "needs its sample_rate"),
-        (np.zeros(10), 0, "needs its sample_rate"),
-        (np.zeros(10), float("nan"), "needs its sample_rate"),
-        (np.zeros(10), "16k", "needs its sample_rate"),
-        ("clip.wav", 16_000, "sample_rate goes with an array"),
+        (np.zeros(10), None, "needs a sample_rate"),
+        (np.zeros(10), 0, "needs a sample_rate"),
+        (np.zeros(10), float("nan"), "needs a sample_rate"),
+        (np.zeros(10), "16k", "needs a sample_rate"),
+        ("clip.wav", 16_000, "sample_rate is only for arrays"),
         (io.StringIO("text"), None, "not StringIO"),
         (7, None, "not int"),
     ],
 )
-def test_misuse_is_told(array, rate, message):
+def test_invalid_arguments(array, rate, message):
     with pytest.raises(ArgumentError, match=message):
         open_audio(array, rate)
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 30_000.0])
-def test_samples_that_are_no_samples_are_an_error(tmp_path, rate, value):
+def test_samples_out_of_range(tmp_path, rate, value):
     sound = np.zeros(15 * rate, np.float32)
     sound[12 * rate] = value
     soundfile.write(tmp_path / "bad.wav", sound, rate, subtype="FLOAT")
@@ -144,7 +148,7 @@ def test_samples_that_are_no_samples_are_an_error(tmp_path, rate, value):
         decode(tmp_path / "bad.wav")
 
 
-def test_a_path_a_file_object_and_a_pipe_give_the_same(wav):
+def test_path_file_object_and_pipe_give_the_same_samples(wav):
     expected, stream = decode(wav)
     assert stream.name == str(wav)
     assert stream.duration == pytest.approx(23.4)
@@ -160,8 +164,8 @@ def test_a_path_a_file_object_and_a_pipe_give_the_same(wav):
 
 
 @pytest.mark.parametrize("length", [0xFFFFFFFF, 0x7FFFFFFF, 0])
-def test_a_wav_header_that_does_not_know_its_length(tmp_path, wav, length):
-    """As ``ffmpeg -f wav -`` writes it into a pipe, or a recorder that lost power onto its card."""
+def test_wav_header_of_unknown_length(tmp_path, wav, length):
+    """Such headers come from ``ffmpeg -f wav -`` and from recorders that lost power."""
     content = bytearray(wav.read_bytes())
     content[4:8] = struct.pack("<I", length)
     at = content.index(b"data") + 4
@@ -175,12 +179,12 @@ def test_a_wav_header_that_does_not_know_its_length(tmp_path, wav, length):
     assert probe(path).duration == pytest.approx(23.4)
 
 
-def test_a_slow_pipe_is_waited_for(wav):
+def test_slow_pipe(wav):
     samples, _ = through_pipe(f"head -c 100 '{wav}'; sleep 0.3; tail -c +101 '{wav}'")
     assert len(samples) == len(decode(wav)[0])
 
 
-def test_a_named_pipe_is_a_pipe(tmp_path, wav):
+def test_named_pipe(tmp_path, wav):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with subprocess.Popen(f"cat '{wav}' > '{pipe}'", shell=True):
@@ -189,14 +193,14 @@ def test_a_named_pipe_is_a_pipe(tmp_path, wav):
     assert len(samples) == len(decode(wav)[0])
 
 
-def test_an_empty_input_says_so_and_an_empty_pipe_points_at_the_command_before():
-    with pytest.raises(AudioError, match="-: nothing came through the pipe"):
+def test_empty_file_and_empty_pipe():
+    with pytest.raises(AudioError, match="-: no data came through the pipe"):
         through_pipe("true")
-    with open(os.devnull, "rb") as nothing, pytest.raises(AudioError, match="nothing in it to read"):
+    with open(os.devnull, "rb") as nothing, pytest.raises(AudioError, match="is empty; pass a recording"):
         decode(nothing)
 
 
-def test_what_a_pipe_cannot_carry_says_so(tmp_path, wav):
+def test_format_that_needs_a_seekable_file(tmp_path, wav):
     path = tmp_path / "sound.m4a"
     with av.open(path, "w") as container:
         track = container.add_stream("aac", rate=44_100, layout="mono")
@@ -209,19 +213,19 @@ def test_what_a_pipe_cannot_carry_says_so(tmp_path, wav):
 
 
 @pytest.mark.parametrize("ending", ["wav", "ogg", "mp3"])
-@pytest.mark.parametrize("way", ["file", "pipe"])
-def test_a_truncated_file_gives_what_is_there(tmp_path, ending, way, capfd):
+@pytest.mark.parametrize("kind", ["file", "pipe"])
+def test_truncated_file_gives_its_readable_part(tmp_path, ending, kind, capfd):
     path = tmp_path / f"cut.{ending}"
     soundfile.write(path, SOUND, 44_100)
     os.truncate(path, path.stat().st_size // 2)
-    samples, stream = decode(path) if way == "file" else through_pipe(f"cat '{path}'")
+    samples, stream = decode(path) if kind == "file" else through_pipe(f"cat '{path}'")
     assert 8 < stream.duration < 14
     expected, _ = decode(SOUND, 44_100)
     middle = slice(5 * 16_000, 6 * 16_000)
     assert np.corrcoef(samples[middle], expected[middle])[0, 1] > 0.9
 
 
-def test_damage_in_the_middle_is_an_error(tmp_path):
+def test_damaged_file(tmp_path):
     path = tmp_path / "damaged.flac"
     soundfile.write(path, SOUND, 44_100)
     content = bytearray(path.read_bytes())
@@ -232,7 +236,7 @@ def test_damage_in_the_middle_is_an_error(tmp_path):
         decode(path)
 
 
-def test_what_is_not_audio_is_told_in_one_line(tmp_path, video):
+def test_errors_are_one_line(tmp_path, video):
     (tmp_path / "empty.wav").touch()
     (tmp_path / "text.wav").write_text("not a sound\n" * 100)
     (tmp_path / "text.raw").write_text("not a sound\n" * 100)
@@ -241,14 +245,14 @@ def test_what_is_not_audio_is_told_in_one_line(tmp_path, video):
     soundfile.write(tmp_path / "slow.wav", np.zeros(90), 100)
     cases = {
         "missing.wav": "no such file",
-        ".": "a folder",
+        ".": "is a folder",
         "empty.wav": r"empty \(0 bytes\)",
         "text.wav": "not audio that sedkit can decode",
-        "text.raw": "no audio track",
+        "text.raw": "has no audio track",
         "list.m3u8": "not audio that sedkit can decode",
-        "none.wav": "no samples in it",
-        "slow.wav": "a sample rate of 100 Hz",
-        "silent.mp4": "no audio track",
+        "none.wav": "contains no samples",
+        "slow.wav": "sample rate 100 Hz is out of range",
+        "silent.mp4": "has no audio track",
         "silent.mp4/x.wav": "cannot be opened",
     }
     for name, message in cases.items():
@@ -260,7 +264,7 @@ def test_what_is_not_audio_is_told_in_one_line(tmp_path, video):
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read anything")
-def test_a_file_without_permission(tmp_path, wav):
+def test_file_without_read_permission(tmp_path, wav):
     path = tmp_path / "locked.wav"
     path.write_bytes(wav.read_bytes())
     path.chmod(0)
@@ -270,7 +274,7 @@ def test_a_file_without_permission(tmp_path, wav):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are bytes on Linux")
 @pytest.mark.parametrize("name", [b"12:30 rain.wav", b"-", b"\xff\xfe.wav", "Käuzchen.wav".encode(), b"http:.raw"])
-def test_any_name_will_do(tmp_path, wav, name):
+def test_unusual_file_names(tmp_path, wav, name):
     path = os.path.join(tmp_path, os.fsdecode(name))
     with open(path, "wb") as file:
         file.write(wav.read_bytes())
@@ -298,6 +302,6 @@ def test_probe(tmp_path, wav, video):
     info = probe(path)
     assert (info.container, info.codec) == ("matroska,webm", "flac")
     assert (info.sample_rate, info.channels, info.duration) == (48_000, 2, pytest.approx(1.0, abs=0.01))
-    for name, message in ((video, "no audio track"), (tmp_path, "a folder"), (tmp_path / "no", "no such file")):
+    for name, message in ((video, "has no audio track"), (tmp_path, "is a folder"), (tmp_path / "no", "no such file")):
         with pytest.raises(AudioError, match=message):
             probe(name)

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from sedkit.cli import main
 from tests.conftest import make_sound
-from tests.sedkit.audio.test_pipe import microphone  # noqa: F401
+from tests.sedkit.audio.test_live import microphone  # noqa: F401
 from tests.sedkit.cli.test_process import posix
 
 RATE = 16_000

@@ -19,7 +19,7 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from sedkit.audio.prefetch import Begun
+from sedkit.audio.prefetch import PrefetchedRecording
 from sedkit.audio.reading import open_audio
 from sedkit.cli import batch
 from sedkit.errors import AudioError, ModelError, SedkitError
@@ -152,8 +152,8 @@ def test_no_sources(model: Model):
 
 
 def test_a_recording_begun_while_the_model_loads_gives_the_same(model: Model, clips: list[str], tmp_path: Path):
-    begun = [Begun(name) for name in (clips[0], str(tmp_path / "nowhere.wav"))]
-    begin = threading.Thread(target=lambda: [recording.begin() for recording in begun])
+    begun = [PrefetchedRecording(name) for name in (clips[0], str(tmp_path / "nowhere.wav"))]
+    begin = threading.Thread(target=lambda: [recording.prefetch() for recording in begun])
     begin.start()
     (name, scores), (lost, error) = analyse(model, Raw, begun)
     begin.join()
@@ -272,11 +272,11 @@ def test_what_goes_wrong_in_the_background_keeps_nobody_waiting(model: Model, cl
     """Such as a library that is there and broken."""
     monkeypatch.setattr(batch, "LATER", ("json", "tests.nonesuch"))
     monkeypatch.setattr(batch, "import_module", lambda name: 1 / 0)
-    begun = Begun(clips[0])
+    begun = PrefetchedRecording(clips[0])
     batch.meanwhile(begun)
     ((_, scores),) = analyse(model, Raw, [begun])
     assert len(scores)
     monkeypatch.setattr("sedkit.audio.reading.open_audio", lambda name: 1 / 0)
-    begun.begin()
+    begun.prefetch()
     ((_, error),) = analyse(model, Raw, [begun])
     assert "ZeroDivisionError" in str(error)
