@@ -1,7 +1,7 @@
-"""Weights of convolutions in float16: half the file for the same float32 arithmetic.
+"""Convolution weights stored as float16: half the file size, the same float32 arithmetic.
 
-In the file each is an initializer ``NAME.float16`` and a Cast that gives NAME in float32. ONNX Runtime computes the
-Casts once, when it loads the graph. Biases and the front end, which take little room, stay float32.
+In the file, each weight is an initializer ``NAME.float16`` and a Cast node that yields NAME in float32. ONNX Runtime
+runs the Casts once, when it loads the graph. Biases and the front end are small and stay float32.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ SUFFIX = ".float16"
 
 @torch.no_grad()
 def fold_for_export(network: Network) -> Network:
-    """What goes into a file: a copy, on the CPU, without batch normalisation and with weights that float16 holds.
+    """A copy of the network on the CPU, ready for export: batch norms folded, weights rounded to float16.
 
-    Each batch normalisation becomes part of the convolution before it, whose weights [filters, channels, height, width]
-    are rounded after that: what is stored is rounded, and once.
+    Each batch normalisation is folded into the convolution before it. The folded weights
+    [filters, channels, height, width] are then rounded to float16 (and kept as float32), so they are rounded once only.
 
     Raises
     ------
     SedkitError
-        If a weight is too large for float16.
+        If a weight exceeds the range of float16.
     """
     network = copy.deepcopy(network).cpu().eval()
     for pair in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
@@ -42,15 +42,15 @@ def fold_for_export(network: Network) -> Network:
             rounded = layer.weight.half().float()
             if rounded.isinf().any():
                 raise SedkitError(
-                    f"{name} has a weight of {float(layer.weight.abs().max()):.3g}, and float16 ends at 65504: "
-                    "train anew at a lower --learning-rate, or with another --seed"
+                    f"{name} has a weight of {float(layer.weight.abs().max()):.3g}, beyond float16's limit of 65504; "
+                    "train again with a lower --learning-rate or another --seed"
                 )
             layer.weight.copy_(rounded)
     return network
 
 
 def with_float16_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with the weights of its convolutions in float16, which they are rounded to."""
+    """A copy of the graph whose convolution weights are stored as float16; they must already be rounded to it."""
     model = _copy(model)
     graph = model.graph
     weights = {node.input[1] for node in graph.node if node.op_type == "Conv"}
@@ -65,7 +65,7 @@ def with_float16_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def with_float32_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with the same weights in float32, whether they were stored in float16 or not."""
+    """A copy of the graph with all weights stored as float32; a graph without float16 weights is copied as it is."""
     model = _copy(model)
     graph = model.graph
     halves = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT16}
@@ -78,9 +78,9 @@ def with_float32_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    return made
+    copied = onnx.ModelProto()
+    copied.CopyFrom(model)
+    return copied
 
 
 def _replace_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:

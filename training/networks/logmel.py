@@ -1,8 +1,7 @@
-"""The log-mel front end as a torch module: the same arithmetic in training and in the exported graph.
+"""The log-mel front end as a torch module, with the same arithmetic in training and in the exported graph.
 
-16 kHz waveform -> 64 mel bands, 256-sample Hann window, 160-sample hop. The window is evaluated on
-512 points: on 256 points several of the 64 mel filters would rest on one shared bin and the filter
-matrix would have less than full rank.
+16 kHz waveform -> 64 mel bands, 256-sample Hann window, 160-sample hop. The DFT has 512 points: with 256, several of
+the 64 mel filters would share a single bin and the filter matrix would not have full rank.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from sedkit.geometry import HOP, SAMPLE_RATE, SEGMENT_HOP, SEGMENT_SPAN, WINDOW
 
 BANDS = 64
 POINTS = 512  # DFT points
-FLOOR = 1e-6  # power added to every mel band before the logarithm: digital silence reads -60 dB
+FLOOR = 1e-6  # power added to each mel band before the logarithm, so that digital silence is -60 dB
 
 
 def mel_filters() -> NDArray[np.float64]:
-    """Weights [257, 64] of the DFT's bins in the mel bands, by Slaney (Auditory Toolbox, 1998); librosa's default.
+    """Mel filter matrix [257 bins, 64 bands] after Slaney (*Auditory Toolbox*, 1998), librosa's default.
 
-    Triangles between points equally spaced on a mel scale that is linear below 1 kHz (200/3 Hz a mel) and
-    logarithmic above (27 mel for a factor of 6.4), each divided by half its width in Hz.
+    The filters are triangles between points equally spaced on the mel scale, each divided by half its width in Hz.
+    The scale is linear below 1 kHz (200/3 Hz per mel) and logarithmic above (27 mel per factor of 6.4).
     """
     linear, knee, octave = 200 / 3, 1000.0, np.log(6.4) / 27
     top = knee / linear + np.log(SAMPLE_RATE / 2 / knee) / octave
@@ -35,33 +34,40 @@ def mel_filters() -> NDArray[np.float64]:
     left, centre, right = corners[:-2], corners[1:-1], corners[2:]
     bins = np.fft.rfftfreq(POINTS, 1 / SAMPLE_RATE)[:, None]
     triangles = np.minimum((bins - left) / (centre - left), (right - bins) / (right - centre))
-    return np.maximum(0, triangles) * 2 / (right - left)
+    filters: NDArray[np.float64] = np.maximum(0, triangles) * 2 / (right - left)
+    return filters
 
 
 class LogMel(nn.Module):
     """Waveform [batch, samples] in [-1, 1] -> normalised log-mel [batch, 1, frames, 64].
 
-    Frame ``t`` is ``10 log10(mel power + FLOOR)`` of the window centred on samples
-    ``[160 t, 160 (t + 1))`` (filters: :func:`mel_filters`), minus ``mean``,
-    over ``std``: 64 numbers each, measured on the training set and kept in the checkpoint.
-    The waveform is zero-padded to whole segment hops, and to one segment at least (sedkit.geometry).
+    Frame ``t`` is ``(10 log10(mel power + FLOOR) - mean) / std``, with the window centred on the samples
+    ``[160 t, 160 (t + 1))`` and the filters of :func:`mel_filters`. ``mean`` and ``std`` [64] are measured on the
+    training set and stored in the checkpoint. The waveform is zero-padded to a whole number of segment hops, at least
+    one segment (sedkit.geometry).
 
-    A Hann window is symmetric about its centre, so the samples before and after the centre are added
-    and subtracted ahead of the transform: half the products, and half the rounding.
+    The Hann window is symmetric, so the samples before and after its centre are added and subtracted before the
+    transform. That halves the multiplications and the rounding error.
 
     Attributes
     ----------
-    silence : dB that no band of a silent segment exceeds; white noise at -70 dBFS just does.
+    silence : level in dB; a segment is silent if no band exceeds it. White noise at -70 dBFS just exceeds it.
     """
 
     silence = 10 * math.log10(FLOOR) + 1
+
+    cosine: Tensor
+    sine: Tensor
+    mel: Tensor
+    mean: Tensor
+    std: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         half = WINDOW // 2
         n = np.arange(half)  # distance from the window's centre, in samples; at n = 128 the window is 0
         window = 0.5 + 0.5 * np.cos(np.pi * n / half)  # periodic Hann
-        window[0] /= 2  # the centre is its own partner, and counted twice
+        window[0] /= 2  # the centre is paired with itself and would count twice
         # No mel filter reaches the last bin, 8 kHz.
         angle = 2 * np.pi * np.outer(n, np.arange(POINTS // 2)) / POINTS
         cosine = window[:, None] * np.cos(angle)
@@ -75,12 +81,12 @@ class LogMel(nn.Module):
     def decibels(self, waveform: Tensor, response: Tensor | None = None) -> Tensor:
         """Waveform [batch, samples] -> log-mel power in dB, before normalisation [batch, frames, 64].
 
-        ``response`` [batch, 64]: dB by which each band is heard louder, as augmentation has it.
+        ``response`` [batch, 64] is a gain in dB for each band, used for augmentation.
         """
         samples = waveform.shape[-1]
         padded = torch.sym_max(SEGMENT_SPAN, (samples + SEGMENT_HOP - 1) // SEGMENT_HOP * SEGMENT_HOP)
-        # Row t of `before` ends, and row t of `after` begins, with the centre of frame t: two views of
-        # the same samples, HOP - 1 apart.
+        # Two views of the same samples, HOP - 1 apart: row t of `before` ends with the centre of frame t,
+        # and row t of `after` begins with it.
         centre = HOP // 2
         waveform = F.pad(waveform, (HOP - 1 - centre, centre + padded - samples))
         before = waveform[..., : 1 - HOP].unflatten(-1, (-1, HOP))[..., HOP - WINDOW // 2 :].flip(-1)
@@ -93,7 +99,7 @@ class LogMel(nn.Module):
         return 10 * torch.log10(power + FLOOR)
 
     def normalise(self, decibels: Tensor) -> Tensor:
-        """Log-mel in dB [batch, frames, 64] -> what the network takes [batch, 1, frames, 64]."""
+        """Log-mel in dB [batch, frames, 64] -> normalised input of the network [batch, 1, frames, 64]."""
         return ((decibels - self.mean) / self.std).unsqueeze(1)
 
     def forward(self, waveform: Tensor, response: Tensor | None = None) -> Tensor:

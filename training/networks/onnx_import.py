@@ -1,14 +1,14 @@
-"""The network in a model file, back in torch: to go on from (``--fine-tune wels=MODEL``) and to teach.
+"""Read a sedkit ONNX file back as a torch network: to fine-tune it (``--fine-tune wels=MODEL``) or to teach with it.
 
-In the file each batch normalisation is part of the convolution before it (training.networks.float16). What is read here
-therefore normalises by nothing, and adds the biases; :func:`refit_batch_norm` gives it statistics to go on with.
+The file has its batch norms folded into the convolutions (training.networks.float16). The network that is read
+therefore has batch norms that only add a bias; :func:`refit_batch_norm` gives them statistics to train with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,15 +21,15 @@ from sedkit.install import install_remedy
 from training.data.clips import FULL_SCALE
 from training.networks.wels import Network, Pooling, Width, resolve_filters
 
-LAYERS = ("B1.0", "B2.0", "B3.0", "B4.0", "L1", "L2")  # of which Table 1 gives the filters
+LAYERS = ("B1.0", "B2.0", "B3.0", "B4.0", "L1", "L2")  # their filter counts are the width of the network
 
 
 class OnnxImportError(SedkitError):
-    """A model file cannot be read back as a network."""
+    """An ONNX file cannot be read back as a network."""
 
 
 class OnnxNetwork(NamedTuple):
-    """A model file: what it says of itself, and the state of its network."""
+    """A network read from an ONNX file, with the file's metadata."""
 
     contract: Contract
     weights: dict[str, Tensor]
@@ -38,12 +38,14 @@ class OnnxNetwork(NamedTuple):
 
 
 def read_onnx(path: Path) -> OnnxNetwork:
-    """The network in a file of training.release.export, in float32 or stored in float16; its scores are those of the file.
+    """Read the network in a file of training.release.export. It computes the same scores as the file.
+
+    Weights may be stored as float32 or float16.
 
     Raises
     ------
     OnnxImportError
-        If it cannot be read, is no WELS-Net, or is in 8-bit integers.
+        If the file cannot be read, is not a WELS-Net, or is quantised to 8 bits.
     """
     try:
         import onnx
@@ -54,46 +56,46 @@ def read_onnx(path: Path) -> OnnxNetwork:
         raise OnnxImportError(f"{path}: reading a model file needs {error.name}: {install_remedy('train')}") from None
     try:
         model = onnx.load(path)
-        about = Contract.from_metadata({entry.key: entry.value for entry in model.metadata_props})
+        contract = Contract.from_metadata({entry.key: entry.value for entry in model.metadata_props})
     except OSError as error:
         raise OnnxImportError(f"{path}: cannot be read ({error.strerror})") from None
     except ContractError as error:
         raise OnnxImportError(f"{path}: {error}") from None
-    except Exception:  # of protobuf, which has several
+    except Exception:  # protobuf has several
         raise OnnxImportError(
-            f"{path}: is no ONNX file, or a damaged one; name a model of python -m training.secost"
+            f"{path}: not an ONNX file, or damaged; give a model of python -m training.secost"
         ) from None
-    if about.precision != "fp32":
+    if contract.precision != "fp32":
         raise OnnxImportError(
-            f"{path}: is in 8-bit integers, and a network learns in float; name the model it was made of"
+            f"{path}: is quantised to 8 bits and cannot be trained; give the float model it was made from"
         )
     try:
-        held = {
+        stored = {
             tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
             for tensor in with_float32_weights(model).graph.initializer
             if tensor.name.startswith(("wels.", "frontend."))
         }
-        filters = [len(held[f"wels.{layer}.0.weight"]) for layer in LAYERS]
-        width = about.lineage.get("width", filters)
+        filters = [len(stored[f"wels.{layer}.0.weight"]) for layer in LAYERS]
+        width = contract.lineage.get("width", filters)
         if resolve_filters(width) != filters:
             width = filters
-        pooling: Pooling = "attention" if "wels.weights.weight" in held else "mean"
-        network = Network(len(about.labels), width, pooling=pooling)
-        state = {}
-        for layer, (_, norm) in _normalised(network).items():
-            bias = held.get(f"{layer}.0.bias", torch.zeros(norm.num_features))  # one of zeros is not in the file
-            state |= _by_nothing(f"{layer}.1", bias, norm.eps)
+        pooling: Pooling = "attention" if "wels.weights.weight" in stored else "mean"
+        network = Network(len(contract.labels), width, pooling=pooling)
+        state: dict[str, Tensor] = {}
+        for layer, (_, norm) in _convolutions_with_batch_norm(network).items():
+            bias = stored.get(f"{layer}.0.bias", torch.zeros(norm.num_features))  # zero biases are not stored
+            state |= _bias_only(f"{layer}.1", bias, norm.eps)
         for name, value in network.state_dict().items():
             if name not in state:
-                state[name] = held.get(name, torch.zeros_like(value)) if name.endswith(".bias") else held[name]
+                state[name] = stored.get(name, torch.zeros_like(value)) if name.endswith(".bias") else stored[name]
         network.load_state_dict(state)
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError):
-        raise OnnxImportError(f"{path}: is no WELS-Net of python -m training.secost; name one") from None
-    return OnnxNetwork(about, state, width, pooling)
+        raise OnnxImportError(f"{path}: not a WELS-Net; give a model of python -m training.secost") from None
+    return OnnxNetwork(contract, state, width, pooling)
 
 
-def _by_nothing(name: str, bias: Tensor, eps: float) -> dict[str, Tensor]:
-    """State of a batch normalisation that adds ``bias``, and divides by 1."""
+def _bias_only(name: str, bias: Tensor, eps: float) -> dict[str, Tensor]:
+    """State of a batch norm that adds ``bias`` and divides by 1."""
     return {
         f"{name}.weight": torch.ones_like(bias),
         f"{name}.bias": bias,
@@ -103,8 +105,8 @@ def _by_nothing(name: str, bias: Tensor, eps: float) -> dict[str, Tensor]:
     }
 
 
-def _normalised(network: Network) -> dict[str, tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Every convolution with the batch normalisation after it, by the name of the layer that they are in."""
+def _convolutions_with_batch_norm(network: Network) -> dict[str, tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Each convolution and the batch norm after it, by the name of the layer that contains both."""
     return {
         name: (layer[0], layer[1])
         for name, layer in network.named_modules()
@@ -114,34 +116,37 @@ def _normalised(network: Network) -> dict[str, tuple[nn.Conv2d, nn.BatchNorm2d]]
 
 @torch.no_grad()
 def refit_batch_norm(network: Network, crops: Iterable[NDArray[np.int16]]) -> None:
-    """Let each batch normalisation divide by what its convolution gives on ``crops``, and multiply by the same.
+    """Give each batch norm the statistics of its input on ``crops`` (int16 [samples] each); the output stays the same.
 
-    The network computes what it did; but with statistics of batches in place of these, as in training, it computes
-    nearly the same, where it would have gone to pieces.
+    The weights and biases of the batch norms compensate for the new statistics, so in eval mode the network computes
+    what it did before. In training mode, where batch statistics replace these, it computes nearly the same; without
+    this step its scores would become useless.
     """
-    layers = _normalised(network).values()
+    layers = _convolutions_with_batch_norm(network).values()
     sums = {norm: torch.zeros(2, norm.num_features, dtype=torch.float64) for _, norm in layers}
     counts = dict.fromkeys(sums, 0)
 
-    def hook(norm: nn.BatchNorm2d) -> object:
-        def add(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+    def summing(norm: nn.BatchNorm2d) -> Callable[[nn.Module, Any, Tensor], None]:
+        def add(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
             values = output.transpose(0, 1).flatten(1).double()
             sums[norm] += torch.stack([values.sum(1), values.square().sum(1)])
             counts[norm] += values.shape[1]
 
         return add
 
-    hooks = [conv.register_forward_hook(hook(norm)) for conv, norm in layers]
+    hooks = [conv.register_forward_hook(summing(norm)) for conv, norm in layers]
     network.eval()
     for crop in crops:
         network(torch.from_numpy(crop / np.float32(FULL_SCALE))[None])
-    for one in hooks:
-        one.remove()
+    for hook in hooks:
+        hook.remove()
     for norm, total in sums.items():
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         mean, square = total / counts[norm]
         variance = (square - mean.square()).clamp_min(0)
-        was = norm.weight / (norm.running_var + norm.eps).sqrt()
-        norm.bias += was * (mean.float() - norm.running_mean)
-        norm.weight.copy_(was * (variance + norm.eps).sqrt())
+        gain = norm.weight / (norm.running_var + norm.eps).sqrt()
+        norm.bias.add_(gain * (mean.float() - norm.running_mean))
+        norm.weight.copy_(gain * (variance + norm.eps).sqrt())
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(variance)

@@ -1,4 +1,4 @@
-"""Scores of whole recordings, in float32: for validation, reports, and as a teacher's word on the training clips."""
+"""Clip scores of whole recordings, in float32: for validation, for reports and as teacher scores of training clips."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from training.networks.wels import Network
 from training.runtime import distributed
 from training.runtime.prefetch import ahead
 
-LONG = 10 * SAMPLE_RATE  # samples of a clip
+CLIP = 10 * SAMPLE_RATE  # samples of a nominal clip; longer ones get smaller batches
 
 
 class ScoreError(SedkitError):
-    """A network cannot score, or its scores are no numbers."""
+    """There is nothing to score, or the scores are not finite."""
 
 
 def predict(
     network: Network, waveforms: Sequence[NDArray[np.int16]], batch_size: int, workers: int = 1, tf32: bool = False
 ) -> NDArray[np.float32]:
-    """Clip probabilities [clips, classes] of whole recordings, on every rank; each rank computes its share.
+    """Clip probabilities [clips, classes] of whole recordings. Each rank scores its share; every rank gets all scores.
 
-    The rest as in :func:`scores`.
+    The parameters are those of :func:`predict_share`.
 
     Raises
     ------
     ScoreError
-        If there is no clip, or a score is not finite.
+        If there are no clips, or a score is not finite.
     """
     rank, ranks = distributed.rank(), distributed.ranks()
-    made = distributed.summed(predict_share(network, waveforms, batch_size, workers, tf32, rank, ranks))
-    if not np.isfinite(made).all():
+    scores = distributed.summed(predict_share(network, waveforms, batch_size, workers, tf32, rank, ranks))
+    if not np.isfinite(scores).all():
         raise distributed.everywhere(
             ScoreError(
-                "the network's scores are not finite; begin a new run with a lower --learning-rate, or with --clip 1"
+                "the network's scores are not finite; start a new run with a lower --learning-rate or with --clip 1"
             )
         )
-    return made
+    return scores
 
 
 @torch.no_grad()
@@ -57,44 +57,50 @@ def predict_share(
     rank: int = 0,
     ranks: int = 1,
 ) -> NDArray[np.float32]:
-    """Clip probabilities [clips, classes] of whole recordings, in eval mode; 0 for those of other ranks.
+    """Clip probabilities [clips, classes] of this rank's share of the recordings, in eval mode; 0 for the others.
 
     Parameters
     ----------
-    batch_size : clips of up to 10 s at once; of longer ones fewer, so that they need no more memory.
-        Clips of the same padded length share a batch: the scores are those of each clip alone.
+    waveforms : int16 [samples] each, 16 kHz.
+    batch_size : clips of up to 10 s in a batch. Batches of longer clips are smaller, to bound memory. A batch holds
+        clips of one padded length only, so batching does not change a clip's score.
     workers : threads that read the clips.
-    tf32 : let CUDA round factors of convolutions to 10 bits, which is as much as float16 holds.
+    tf32 : let CUDA use TF32 in convolutions: 10 bits of mantissa, as many as float16 has.
+
+    Raises
+    ------
+    ScoreError
+        If there are no clips.
     """
     if not len(waveforms):
         raise ScoreError("there are no clips to score")
     network.eval()
     device = next(network.parameters()).device
-    made = np.zeros((len(waveforms), network.wels.classes), np.float32)
-    behind: deque[tuple[list[int], torch.Tensor]] = deque()
-    with _rounding(tf32):
-        for chosen, batch in batches(waveforms, range(rank, len(waveforms), ranks), batch_size, workers):
+    scores = np.zeros((len(waveforms), network.wels.classes), np.float32)
+    pending: deque[tuple[list[int], torch.Tensor]] = deque()
+    with _convolutions_in_tf32(tf32):
+        for clips, batch in batches(waveforms, range(rank, len(waveforms), ranks), batch_size, workers):
             waveform = torch.from_numpy(batch).to(device).float() / FULL_SCALE
-            behind.append((chosen, network(waveform).clip))
-            if len(behind) > 1:  # CUDA computes while the next batch is put together
-                done, probabilities = behind.popleft()
-                made[done] = probabilities.cpu().numpy()
-        for done, probabilities in behind:
-            made[done] = probabilities.cpu().numpy()
-    return made
+            pending.append((clips, network(waveform).clip))
+            if len(pending) > 1:  # CUDA computes while the next batch is assembled
+                done, probabilities = pending.popleft()
+                scores[done] = probabilities.cpu().numpy()
+        for done, probabilities in pending:
+            scores[done] = probabilities.cpu().numpy()
+    return scores
 
 
 def batches(
     waveforms: Sequence[NDArray[np.int16]], clips: Sequence[int], batch_size: int, workers: int
 ) -> Iterator[tuple[list[int], NDArray[np.int16]]]:
-    """Batches of ``clips`` of one padded length each, with the numbers of their clips; each clip is read once."""
-    held: dict[int, list[tuple[int, NDArray[np.int16]]]] = {}
+    """Yield (clip indices, waveforms [batch, samples]), each batch of one padded length. Each clip is read once."""
+    waiting: dict[int, list[tuple[int, NDArray[np.int16]]]] = {}
     for clip, waveform in zip(clips, ahead(waveforms.__getitem__, clips, workers), strict=True):
         length = padded_samples(len(waveform))
-        held.setdefault(length, []).append((clip, waveform))
-        if len(held[length]) == max(1, batch_size * LONG // max(LONG, length)):
-            yield _batch(held.pop(length), length)
-    for length, rest in held.items():
+        waiting.setdefault(length, []).append((clip, waveform))
+        if len(waiting[length]) == max(1, batch_size * CLIP // max(CLIP, length)):
+            yield _batch(waiting.pop(length), length)
+    for length, rest in waiting.items():
         yield _batch(rest, length)
 
 
@@ -106,7 +112,7 @@ def _batch(clips: list[tuple[int, NDArray[np.int16]]], length: int) -> tuple[lis
 
 
 @contextmanager
-def _rounding(tf32: bool) -> Iterator[None]:
+def _convolutions_in_tf32(tf32: bool) -> Iterator[None]:
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = tf32
     try:

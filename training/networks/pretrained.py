@@ -1,8 +1,8 @@
-"""Networks that have learnt elsewhere and go on learning here, as teachers: ``--fine-tune KIND=FILE``.
+"""Pretrained backbones that are fine-tuned as teachers: ``--fine-tune KIND=FILE``.
 
-They stand in the cascade in WELS-Net's place: from log-mel to the same segments. Both kinds halve their maps five times
-in the direction of time, so that there is one a segment hop of 32 frames; a segment is the mean of the three that it
-spans. Where WELS-Net begins from scratch, they begin from the weights of FILE, which the run keeps in ``begun.pt``.
+They replace WELS-Net in the cascade and produce the same segments from a log-mel. Both backbones downsample time by 32,
+which is one map position per segment hop; a segment's embedding is the mean of the three positions that it spans.
+Training starts from the weights in FILE, which the run keeps in ``begun.pt``.
 """
 
 from __future__ import annotations
@@ -17,19 +17,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sedkit.geometry import SPAN_FRAMES, STEP_FRAMES, padded_samples
-from training.networks import efficientnet
-from training.networks import yamnet_tflite as peers
+from training.networks import efficientnet, yamnet_tflite
 from training.networks.logmel import LogMel
 from training.networks.wels import Network, Pooling, Scores, Width, pool
 from training.networks.yamnet import BANDS, BINS, COLUMN, STEP, Yamnet, layers, magnitudes, read_yamnet, spectrum
 
-DECIBELS = 20 / math.log(10)  # in one neper, the unit of YAMNet's log-mel
+DB_PER_NEPER = 20 / math.log(10)  # YAMNet's log-mel is the natural logarithm of a magnitude
 
 
 class YamnetLogMel(LogMel):
-    """YAMNet's front end in the terms of ours: magnitudes of 64 mel bands, 125 to 7500 Hz, in dB, normalised."""
+    """YAMNet's front end with the interface of :class:`LogMel`: 64 mel bands from 125 to 7500 Hz, in dB, normalised."""
 
-    silence = -35.0  # of magnitudes that are not divided by the window: the same noise as for ours
+    silence = -35.0  # the same noise level as LogMel.silence; YAMNet's filters and window are scaled differently
+
+    spectrum: Tensor
+    filters: Tensor
+    floor: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,25 +41,28 @@ class YamnetLogMel(LogMel):
         self.register_buffer("floor", torch.ones(BANDS))
 
     def decibels(self, waveform: Tensor, response: Tensor | None = None) -> Tensor:
-        """As :meth:`LogMel.decibels`; frame ``t`` is of the 400 samples from 160 ``t`` on."""
+        """As :meth:`LogMel.decibels`, but frame ``t`` covers the samples ``[160 t, 160 t + 400)``."""
         samples = waveform.shape[-1]
         padded = F.pad(waveform, (0, padded_samples(samples) + COLUMN - STEP - samples))
         magnitude = magnitudes(padded, self.spectrum) @ self.filters
         if response is not None:
             magnitude = magnitude * (10 ** (response / 20)).unsqueeze(1)
-        return DECIBELS * torch.log(magnitude + self.floor)
+        return DB_PER_NEPER * torch.log(magnitude + self.floor)
 
-    def learnt(self, logmel: Tensor) -> Tensor:
-        """What YAMNet knows, the logarithm of magnitudes, from the same normalised [batch, 1, frames, 64]."""
-        return (logmel * self.std + self.mean) / DECIBELS
+    def to_nepers(self, logmel: Tensor) -> Tensor:
+        """Normalised log-mel [batch, 1, frames, 64] -> natural logarithm of magnitudes, the input YAMNet expects."""
+        return (logmel * self.std + self.mean) / DB_PER_NEPER
 
 
 class Segmenter(nn.Module):
-    """Log-mel [batch, 1, frames, 64] -> :class:`Scores`, by ``layers`` that leave a map every 32 frames.
+    """Log-mel [batch, 1, frames, 64] -> :class:`Scores`: a backbone and a classifier for each segment.
 
     Parameters
     ----------
-    filters : of the last of ``layers``; the size of the embeddings.
+    layers : the backbone; it downsamples time by 32.
+    filters : channels of its output, which is the size of the embeddings.
+    classes : number of classes.
+    dropout : probability of dropping a unit of the embedding in training.
     """
 
     def __init__(self, layers: nn.Sequential, filters: int, classes: int, dropout: float) -> None:
@@ -65,7 +71,8 @@ class Segmenter(nn.Module):
         self.layers = layers
         self.dropout = nn.Dropout(dropout)
         self.L4 = nn.Conv2d(filters, classes, (1, 1))
-        nn.init.constant_(self.L4.bias, -math.log(classes))  # about one class is heard in a clip
+        assert self.L4.bias is not None
+        nn.init.constant_(self.L4.bias, -math.log(classes))  # prior: about one class per clip
 
     def forward(self, logmel: Tensor) -> Scores:
         maps = self.layers(logmel).mean(3)
@@ -75,14 +82,14 @@ class Segmenter(nn.Module):
         return pool(segments, torch.ones_like(segments[..., :1]), embedding.transpose(1, 2))
 
 
-class Origin(NamedTuple):
-    """What there is to begin from."""
+class Backbone(NamedTuple):
+    """A pretrained backbone that can be fine-tuned."""
 
     title: str
     frontend: type[LogMel]
     layers: Callable[[], nn.Sequential]
     filters: int
-    read: Callable[[Path], dict[str, Tensor]]  # FILE → its part of the state of a PretrainedNetwork
+    read: Callable[[Path], dict[str, Tensor]]  # FILE -> the backbone's part of a PretrainedNetwork's state
 
 
 def _read_yamnet(path: Path) -> dict[str, Tensor]:
@@ -96,28 +103,29 @@ def _read_efficientnet(path: Path) -> dict[str, Tensor]:
 
 
 BACKBONES = {
-    "yamnet": Origin("YAMNet", YamnetLogMel, layers, peers.EMBEDDING, _read_yamnet),
-    "efficientnet-lite0": Origin(
+    "yamnet": Backbone("YAMNet", YamnetLogMel, layers, yamnet_tflite.EMBEDDING, _read_yamnet),
+    "efficientnet-lite0": Backbone(
         "EfficientNet-Lite0", LogMel, efficientnet.layers, efficientnet.FILTERS, _read_efficientnet
     ),
 }
 
 
 class PretrainedNetwork(Network):
-    """Waveform [batch, samples] -> :class:`Scores`, by a network of that kind. Its embeddings are of its own size."""
+    """Waveform [batch, samples] -> :class:`Scores`. The size of the embeddings is that of the backbone."""
 
     def __init__(self, kind: str, classes: int, dropout: float = 0.0) -> None:
-        nn.Module.__init__(self)  # and not Network's: there is no WELS-Net in it
+        nn.Module.__init__(self)  # Network's own would build a WELS-Net
         self.frontend = BACKBONES[kind].frontend()
-        self.wels = Segmenter(BACKBONES[kind].layers(), BACKBONES[kind].filters, classes, dropout)
+        backbone = BACKBONES[kind]
+        self.wels = Segmenter(backbone.layers(), backbone.filters, classes, dropout)  # type: ignore[assignment]
 
     def score_logmel(self, logmel: Tensor) -> Scores:
         if isinstance(self.frontend, YamnetLogMel):
-            logmel = self.frontend.learnt(logmel)
+            logmel = self.frontend.to_nepers(logmel)
         scores: Scores = self.wels(logmel)
         return scores
 
 
 def build_network(kind: str, classes: int, width: Width, dropout: float = 0.0, pooling: Pooling = "mean") -> Network:
-    """A network as settings describe it: ``wels``, of a width and a pooling, or one of ``BACKBONES``."""
+    """The network that settings describe: WELS-Net (kind ``wels``) or one of ``BACKBONES``, which ignore the width."""
     return Network(classes, width, dropout, pooling) if kind == "wels" else PretrainedNetwork(kind, classes, dropout)

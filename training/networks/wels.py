@@ -13,38 +13,38 @@ from sedkit.contract import EMBEDDING
 from sedkit.geometry import SPAN_FRAMES, STEP_FRAMES
 from training.networks.logmel import BANDS, LogMel
 
-FILTERS = (64, 128, 256, 512, 2048, 1024)  # of B1 to L2 in Table 1
+FILTERS = (64, 128, 256, 512, 2048, 1024)  # of B1, B2, B3, B4, L1, L2 in Table 1
 
-MAX_LOG_WEIGHT = 10.0  # logarithm of the highest weight that attention gives a segment, and of the inverse of the lowest
-MIN_WEIGHT_SUM = 1e-6  # of the sum of weights, which is 0 in silence
+MAX_LOG_WEIGHT = 10.0  # attention weights lie in [exp(-10), exp(10)]
+MIN_WEIGHT_SUM = 1e-6  # avoids 0 / 0 in silence, where all weights are 0
 
-Width = float | Sequence[int]  # a factor on Table 1's filters of B1 to L2, or six numbers in their place
+Width = float | Sequence[int]  # a factor on Table 1's filters of B1 to L2, or the six filter counts themselves
 Pooling = Literal["mean", "attention"]
 
 
 class Scores(NamedTuple):
-    """What the network says of a batch of clips."""
+    """Output of the network for a batch of clips."""
 
     segments: Tensor  # [batch, K, classes], probabilities
     clip: Tensor  # [batch, classes], layer P: the weighted mean over the K segments
     embedding: Tensor  # [batch, K, 1024], layer L3
-    weights: Tensor  # [batch, K, classes], or [batch, K, 1] of the plain mean; in a Network, 0 of silent segments
+    weights: Tensor  # [batch, K, classes], or [batch, K, 1] for mean pooling; a Network sets silent segments to 0
 
 
 def pool(segments: Tensor, weights: Tensor, embedding: Tensor) -> Scores:
-    """The scores with layer P, the mean of the segments by their weights."""
+    """Apply layer P: clip scores are the weighted mean of the segments."""
     return Scores(segments, (segments * weights).sum(1) / weights.sum(1).clamp(min=MIN_WEIGHT_SUM), embedding, weights)
 
 
 def resolve_filters(width: Width) -> list[int]:
-    """Filters of B1 to L2."""
+    """Filter counts of B1, B2, B3, B4, L1 and L2."""
     if isinstance(width, int | float):
         return [max(1, round(width * count)) for count in FILTERS]
     return list(width)
 
 
 def describe_network(settings: Mapping[str, Any]) -> str:
-    """The network of a run's settings for people: "width 0.25", its filters, or what is fine-tuned."""
+    """Describe the network of a run's settings: "width 0.25", "filters 4,8,...", or "yamnet, fine-tuned"."""
     if settings["network"] != "wels":
         return f"{settings['network']}, fine-tuned"
     width, attention = settings["width"], ", attention" if settings["pooling"] == "attention" else ""
@@ -62,7 +62,7 @@ def conv_bn_relu(inputs: int, filters: int, kernel: tuple[int, int], padding: in
 
 
 def block(inputs: int, filters: int, pool: int) -> nn.Sequential:
-    """One of B1-B4. Table 1 does not name the pooling; the authors' earlier networks take the maximum."""
+    """One of B1 to B4. Table 1 does not name the pooling; the first author's earlier networks use max pooling."""
     return nn.Sequential(
         conv_bn_relu(inputs, filters, (3, 3), 1),
         conv_bn_relu(filters, filters, (3, 3), 1),
@@ -76,12 +76,12 @@ class WelsNet(nn.Module):
     Parameters
     ----------
     classes : number of classes |C|.
-    width : factor on the filters of B1 to L2 (1 is Table 1: 14,671,695 parameters for 527 classes), or those
-        filters. L3 keeps its 1024 at every width, so that the embeddings of all models have one size.
-    dropout : probability of dropping a unit of L1, L2 and L3 while training (Table 1 has none).
-    pooling : layer P: the mean, as in Table 1, or a mean by weights that another layer beside L4 gives each segment and
-        class, as Kong et al. do (2018, "Audio Set classification with attention model"). Its units are not dropped:
-        noise in weights does harm.
+    width : factor on the filters of B1 to L2 (1 is Table 1: 14,671,695 parameters for 527 classes), or the six filter
+        counts. L3 has 1024 filters at every width, so all models have embeddings of one size.
+    dropout : probability of dropping a unit of L1, L2 and L3 in training (Table 1 has no dropout).
+    pooling : layer P. "mean" is that of Table 1. With "attention", a layer beside L4 weights each segment and class
+        (Kong et al. 2018, *Audio Set classification with attention model*). Dropout is not applied to its input:
+        noisy weights degrade the scores.
     """
 
     def __init__(self, classes: int, width: Width = 1.0, dropout: float = 0.0, pooling: Pooling = "mean") -> None:
@@ -120,10 +120,10 @@ class WelsNet(nn.Module):
 class Network(nn.Module):
     """Waveform [batch, samples], 16 kHz in [-1, 1] -> :class:`Scores`: the front end and WELS-Net.
 
-    K follows from ``samples`` (sedkit.geometry): 10 s give 30 segments, anything gives at least one.
+    K follows from ``samples`` (sedkit.geometry): 30 segments for 10 s, at least one for any input.
 
-    A segment in whose span no mel band rises above the front end's floor is silent, scores 0 and has no part in
-    the clip's mean: weak labels cannot teach that, since silence lies in clips of every class.
+    A segment is silent if no mel band in its span exceeds ``LogMel.silence``. Silent segments score 0 and are excluded
+    from the clip score. Weak labels cannot teach this, because clips of every class contain silence.
     """
 
     def __init__(self, classes: int, width: Width = 1.0, dropout: float = 0.0, pooling: Pooling = "mean") -> None:
@@ -135,30 +135,30 @@ class Network(nn.Module):
         return self.score_decibels(self.frontend.decibels(waveform))
 
     def score_logmel(self, logmel: Tensor) -> Scores:
-        """What WELS-Net makes of a normalised log-mel [batch, 1, frames, 64]."""
+        """Scores of a normalised log-mel [batch, 1, frames, 64], silent segments included."""
         scores: Scores = self.wels(logmel)
         return scores
 
     def score_decibels(self, decibels: Tensor) -> Scores:
-        """What the network says of a log-mel [batch, frames, 64] in dB."""
+        """Scores of a log-mel in dB [batch, frames, 64]; silent segments score 0."""
         scores = self.score_logmel(self.frontend.normalise(decibels))
         loudest = F.max_pool1d(decibels.amax(-1), SPAN_FRAMES, STEP_FRAMES)  # [batch, K]
-        heard = (loudest > self.frontend.silence).unsqueeze(-1).float()
-        return pool(scores.segments * heard, scores.weights * heard, scores.embedding)
+        audible = (loudest > self.frontend.silence).unsqueeze(-1).float()
+        return pool(scores.segments * audible, scores.weights * audible, scores.embedding)
 
 
 def multiply_adds(classes: int, width: Width, pooling: Pooling = "mean") -> int:
-    """Multiply-adds of WELS-Net's convolutions for 10 s of sound, which are 1024 frames."""
+    """Multiply-adds of WELS-Net's convolutions for 1024 frames, which is 10 s of audio."""
     network = WelsNet(classes, width, pooling=pooling).eval()
     count = 0
 
-    def counted(module: nn.Module, _: object, output: Tensor) -> None:
+    def count_layer(module: nn.Module, _: object, output: Tensor) -> None:
         nonlocal count
         if isinstance(module, nn.Conv2d):
             count += output.numel() * module.weight[0].numel()
 
     for module in network.modules():
-        module.register_forward_hook(counted)
+        module.register_forward_hook(count_layer)
     with torch.no_grad():
         network(torch.zeros(1, 1, 1024, BANDS))
     return count

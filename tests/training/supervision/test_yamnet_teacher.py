@@ -211,5 +211,5 @@ def test_yamnet_is_taken_from_an_earlier_listener_too(tmp_path: Path) -> None:
     sound = torch.from_numpy(make_sound(1, seed=1))[None]
     torch.testing.assert_close(read_yamnet(tmp_path / "earlier.pt")(sound), earlier.yamnet(sound), atol=0.02, rtol=0.02)
     (tmp_path / "other.pt").write_bytes(b"nothing")
-    with pytest.raises(PeerError, match=r"other\.pt: no listener, of which YAMNet could be taken"):
+    with pytest.raises(PeerError, match=r"other\.pt: not a YAMNet teacher"):
         read_yamnet(tmp_path / "other.pt")
