@@ -1,1 +1,1 @@
-"""How good networks and models are: one command a question, each imported only when it is asked for."""
+"""Evaluation of runs and models: one module per command of ``sedkit-train evaluate``."""

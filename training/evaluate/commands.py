@@ -1,4 +1,4 @@
-"""``sedkit-train evaluate COMMAND``: one module a command, imported only when it is asked for."""
+"""The command group ``sedkit-train evaluate``. A command's module is imported only when the command runs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import click
 
 from training.runtime.command_line import Commands
 
-COMMANDS = ("run", "report", "crossval", "timelines", "robustness", "mappings")
+COMMANDS = ("run", "report", "crossval", "timelines", "robustness")
 
 
 class Evaluations(Commands):
-    """Imports ``training.evaluate.<name>.command`` for a command."""
+    """Finds the command NAME in ``training.evaluate.NAME.command``."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -26,9 +26,9 @@ class Evaluations(Commands):
 
 @click.group(cls=Evaluations, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
-    """How good networks and models are.
+    """Measure runs and models.
 
-    Results go to standard output, in Markdown; what else is to be said goes to standard error.
+    Results go to standard output as Markdown tables. Warnings and progress go to standard error.
 
     \b
     Examples:

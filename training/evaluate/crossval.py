@@ -1,4 +1,4 @@
-"""``sedkit-train evaluate crossval``: the tables of a cross-validation, from the scores that its runs kept."""
+"""``sedkit-train evaluate crossval``: tables of a cross-validation, from the test scores that its runs stored."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from sedkit.metrics import summary
-from training.data.manifest.origin import sources
-from training.evaluate.measures.bootstrap import accuracy, drawn, mean_ap
-from training.evaluate.tables import systems
+from training.data.manifest.summary import sources
+from training.evaluate.metrics.bootstrap import accuracy, mean_ap, resampling_weights
+from training.evaluate.tables import crossval_scores
 from training.evaluate.tables.crossval import document
-from training.evaluate.tables.systems import Fold, Scored, System, scored
-from training.networks.tflite import peer_model
+from training.evaluate.tables.crossval_scores import CrossvalScores, Fold, System, read_crossval_scores
+from training.networks.yamnet_tflite import parse_peer
 from training.runs.config import read_config
 from training.runs.options import torch_device
 from training.runtime.files import replacing
@@ -31,21 +31,23 @@ METRICS = {"accuracy": accuracy, "mAP": mean_ap}
 
 @click.command()
 @click.argument("directory", metavar="CV", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--peer", metavar="yamnet=FILE", callback=peer_model, help="YAMNet (TFLite), on the same clips.")
+@click.option("--peer", metavar="yamnet=FILE", callback=parse_peer, help="Compare with YAMNet (TFLite file).")
 @click.option(
     "--beside",
     multiple=True,
     metavar="CV",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="The last networks of another cross-validation over the same folds as well; may come again.",
+    help="Compare with the last networks of another cross-validation over the same folds. Repeatable.",
 )
 @click.option(
-    "--together", is_flag=True, help="And the mean of the last network, those --beside it and YAMNet's regression."
+    "--together",
+    is_flag=True,
+    help="Add an ensemble: mean scores of the last network, those --beside it and YAMNet's regression.",
 )
-@click.option("--json", "as_json", is_flag=True, help="JSON in place of Markdown.")
-@click.option("--confusion", type=FILE, help="Write the last student's confusion matrix here, as CSV.")
-@click.option("--group", default="", metavar="PREFIX", help="Test on clips of groups that begin so, such as esc50:")
-@click.option("--replicates", type=click.IntRange(100), default=1000, show_default=True, help="Of the bootstrap.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of Markdown.")
+@click.option("--confusion", type=FILE, help="Write the last student's confusion matrix to this CSV file.")
+@click.option("--group", default="", metavar="PREFIX", help="Only test clips whose group starts with PREFIX.")
+@click.option("--replicates", type=click.IntRange(100), default=1000, show_default=True, help="Bootstrap replicates.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 def command(
     directory: Path,
@@ -58,11 +60,11 @@ def command(
     replicates: int,
     device: str,
 ) -> None:
-    """Tables of the cross-validation CV (training.runs.experiments.crossval): every clip is scored by networks that never heard it.
+    """Tables of the cross-validation CV: accuracy and mAP on held-out clips, with 95 % intervals.
 
-    Folds that are not finished are left out. The scores of the peer are kept in CV/yamnet.npz; once that holds all
-    clips, YAMNet's regression is in the tables without --peer. The networks' scores are those that their reports left;
-    only where there are none, checkpoints and audio are needed.
+    CV is a directory of `sedkit-train crossval`. Unfinished folds are left out. The runs store their test scores;
+    checkpoints and audio are needed only where those are missing. YAMNet's scores are cached in CV/yamnet.npz. Once the
+    cache is complete, the tables include YAMNet's regression even without --peer.
 
     \b
     Examples:
@@ -71,12 +73,12 @@ def command(
       sedkit-train evaluate crossval runs/cv --group esc50: --json > cv.json
       sedkit-train evaluate crossval runs/cv --beside runs/tuned --together
     """
-    found = report(directory, torch_device(device), peer, group, replicates, beside, together)
-    for fold in found["missing"]:
+    result = report(directory, torch_device(device), peer, group, replicates, beside, together)
+    for fold in result["missing"]:
         click.echo(f"left out: fold {fold}, which is not finished", err=True)
     if confusion:
-        write_confusion(confusion, found["confusion"])
-    click.echo(json.dumps(found, indent=2, ensure_ascii=False) if as_json else document(found), nl=as_json)
+        write_confusion(confusion, result["confusion"])
+    click.echo(json.dumps(result, indent=2, ensure_ascii=False) if as_json else document(result), nl=as_json)
 
 
 def report(
@@ -88,43 +90,43 @@ def report(
     beside: Sequence[Path] = (),
     together: bool = False,
 ) -> dict[str, Any]:
-    """All that there is to say of a cross-validation, for JSON.
+    """Report of a cross-validation, ready for JSON.
 
     Parameters
     ----------
     peer : YAMNet's TFLite file.
-    group : what the groups of the clips to test on begin with; empty: all clips.
-    replicates : of the bootstrap.
-    beside : other cross-validations over the same folds, whose last networks are told of as well.
-    together : add the mean of the last network, those and YAMNet's regression.
+    group : prefix of the groups to test on; empty for all clips.
+    replicates : number of bootstrap replicates.
+    beside : other cross-validations over the same folds, whose last networks are added to the comparison.
+    together : add an ensemble of the last network, ``beside`` and YAMNet's regression.
 
     Raises
     ------
     SedkitError
-        If no fold is finished, or its data or the peer cannot be used.
+        If no fold is finished, or its data or the peer cannot be read.
     """
-    found = scored(directory, device, peer)
+    results = read_crossval_scores(directory, device, peer)
     for other in beside:
-        found = systems.beside(found, other, device)
+        results = crossval_scores.with_other_crossval(results, other, device)
     if together:
-        found = systems.together(found)
-    return summarised(found.among(group) if group else found, replicates)
+        results = crossval_scores.with_ensemble(results)
+    return summarise(results.among(group) if group else results, replicates)
 
 
-def summarised(found: Scored, replicates: int = 1000, generation: int = -1) -> dict[str, Any]:
-    """What ``report`` gives, of systems that have scored. ``generation``: whose confusions are counted."""
-    all_of_them = [*found.networks, *found.peers]
+def summarise(results: CrossvalScores, replicates: int = 1000, generation: int = -1) -> dict[str, Any]:
+    """The dictionary that :func:`report` returns. ``generation``: the network whose confusion matrix is included."""
+    systems = [*results.networks, *results.peers]
     return {
-        **about(found.folds, found.missing),
+        **about(results.folds, results.missing),
         "replicates": replicates,
-        **measured(found.folds, all_of_them, replicates),
-        "by_source": by_source(found.folds, all_of_them),
-        "confusion": confused(found.folds, found.networks[generation]),
+        **measure(results.folds, systems, replicates),
+        "by_source": by_source(results.folds, systems),
+        "confusion": confusion_matrix(results.folds, results.networks[generation]),
     }
 
 
 def about(folds: list[Fold], missing: list[str]) -> dict[str, Any]:
-    """What was trained on what, from the runs' ``config.json``."""
+    """Data and settings of the cross-validation, from the runs' ``config.json``."""
     configs = [read_config(fold.directory) for fold in folds]
     same = ("date", "git_revision", "device", "seed", "settings", "supervision", "command")
     return {
@@ -141,10 +143,10 @@ def about(folds: list[Fold], missing: list[str]) -> dict[str, Any]:
     }
 
 
-def measured(folds: list[Fold], systems: list[System], replicates: int) -> dict[str, Any]:
-    """Accuracy and mAP of every system, gains over the first of them, Teacher-0, and AP of every class."""
+def measure(folds: list[Fold], systems: list[System], replicates: int) -> dict[str, Any]:
+    """Accuracy and mAP of every system, their gains over the first system (Teacher-0), and AP of every class."""
     weights = np.split(
-        drawn([group for fold in folds for group in fold.groups], replicates),
+        resampling_weights([group for fold in folds for group in fold.groups], replicates),
         np.cumsum([len(fold.groups) for fold in folds])[:-1],
         axis=1,
     )
@@ -154,36 +156,43 @@ def measured(folds: list[Fold], systems: list[System], replicates: int) -> dict[
     first: dict[str, tuple[Any, Any]] = {}
     for system in systems:
         pairs = [(fold.targets, scores) for fold, scores in zip(folds, system.scores, strict=True)]
-        found = [summary(*pair, labels) for pair in pairs]
-        ap[system.name] = [_mean([each.ap[place] for each in found]) for place in range(len(labels))]
+        summaries = [summary(*pair, labels) for pair in pairs]
+        ap[system.name] = [_mean([fold.ap[column] for fold in summaries]) for column in range(len(labels))]
         row: dict[str, Any] = {"system": system.name, "gain": {}}
-        for metric, of in METRICS.items():
-            by_fold = np.array([each.accuracy if metric == "accuracy" else each.mean_ap for each in found])
-            drawn_again = np.mean([of(*pair, held) for pair, held in zip(pairs, weights, strict=True)], axis=0)
-            row[metric] = estimate(by_fold, drawn_again)
+        for metric, function in METRICS.items():
+            by_fold = np.array([fold.accuracy if metric == "accuracy" else fold.mean_ap for fold in summaries])
+            resampled = np.mean(
+                [function(*pair, of_fold) for pair, of_fold in zip(pairs, weights, strict=True)], axis=0
+            )
+            row[metric] = estimate(by_fold, resampled)
             if system is systems[0]:
-                first[metric] = by_fold, drawn_again
+                first[metric] = by_fold, resampled
             else:
-                row["gain"][metric] = estimate(by_fold - first[metric][0], drawn_again - first[metric][1])
+                row["gain"][metric] = estimate(by_fold - first[metric][0], resampled - first[metric][1])
         rows.append(row)
     clips = sum(fold.targets.sum(0) for fold in folds)
     classes = [
         {
             "label": label.name,
             "mid": label.mid,
-            "clips": int(clips[place]),
-            "AP": {name: number(values[place]) for name, values in ap.items()},
+            "clips": int(clips[column]),
+            "AP": {name: number(values[column]) for name, values in ap.items()},
         }
-        for place, label in enumerate(labels)
+        for column, label in enumerate(labels)
     ]
     return {"systems": rows, "classes": classes}
 
 
 def estimate(by_fold: NDArray[np.float64], replicates: NDArray[np.float64]) -> dict[str, Any]:
-    """A figure: in every fold, mean and standard deviation over folds, and an interval.
+    """A metric with its value in every fold, mean and standard deviation over folds, and a 95 % interval.
 
-    The interval is as wide as the middle 95 % of the replicates, and moved to where their mean is the figure: AP of
-    replicates is too high, because clips that were drawn twice rank beside themselves.
+    The interval is the central 95 % of the bootstrap replicates, shifted so that their mean equals ``mean``. The shift
+    removes a bias: a clip drawn twice ranks next to itself, so AP of a replicate is too high.
+
+    Parameters
+    ----------
+    by_fold : [folds].
+    replicates : [replicates].
     """
     mean, defined = float(by_fold.mean()), replicates[~np.isnan(replicates)]
     bounds = np.quantile(defined, (0.025, 0.975)) - defined.mean() + mean if len(defined) else []
@@ -196,7 +205,7 @@ def estimate(by_fold: NDArray[np.float64], replicates: NDArray[np.float64]) -> d
 
 
 def by_source(folds: list[Fold], systems: list[System]) -> list[dict[str, Any]]:
-    """Accuracy of every system on the clips of each source (``training.data.manifest.origin``) with one label, of all folds."""
+    """Accuracy of every system by data set, on the single-label clips of all folds."""
     single = np.concatenate([fold.targets.sum(1) == 1 for fold in folds])
     source = np.concatenate([np.array(sources(fold.manifest))[fold.rows] for fold in folds])[single]
     truth = np.concatenate([fold.targets.argmax(1) for fold in folds])[single]
@@ -205,14 +214,14 @@ def by_source(folds: list[Fold], systems: list[System]) -> list[dict[str, Any]]:
         {
             "source": name,
             "clips": int((source == name).sum()),
-            "accuracy": {system: float(found[source == name].mean()) for system, found in right.items()},
+            "accuracy": {system: float(hits[source == name].mean()) for system, hits in right.items()},
         }
         for name in np.unique(source).tolist()
     ]
 
 
-def confused(folds: list[Fold], system: System) -> dict[str, Any]:
-    """Confusion matrix over the clips with one label: a row a true class, a column a highest score."""
+def confusion_matrix(folds: list[Fold], system: System) -> dict[str, Any]:
+    """Confusion matrix of the clips with one label: rows are true classes, columns the class with the highest score."""
     labels = folds[0].labels
     counts = np.zeros((len(labels), len(labels)), int)
     for fold, scores in zip(folds, system.scores, strict=True):
@@ -222,7 +231,7 @@ def confused(folds: list[Fold], system: System) -> dict[str, Any]:
 
 
 def write_confusion(path: Path, confusion: dict[str, Any]) -> None:
-    """The matrix as CSV: a row a true class, a column what it was taken for."""
+    """Write a confusion matrix as CSV: rows are true classes, columns predicted ones."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["", *confusion["labels"]])
@@ -230,7 +239,7 @@ def write_confusion(path: Path, confusion: dict[str, Any]) -> None:
 
 
 def number(value: float) -> float | None:
-    """For JSON: None where it is undefined."""
+    """A value for JSON: None if it is NaN or infinite."""
     return float(value) if math.isfinite(value) else None
 
 

@@ -1,6 +1,6 @@
-"""How well a model hears through noise, codecs and bad levels, and what it hears where there is nothing.
+"""``sedkit-train evaluate robustness``: accuracy under noise, codecs and level changes, and false alarms on noise.
 
-Every clip is made into a file, and read and tagged by sedkit itself.
+Every degraded clip is written as an audio file in memory, then read and tagged by sedkit itself.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from training.runtime.files import sha256, write_json
 from training.runtime.progress import decoding
 
 Sound = NDArray[np.float64]  # [samples], 16 kHz, in [-1, 1]
-Condition = Callable[[Sound, np.random.Generator], BinaryIO]
-SECONDS = 10.0  # of sounds that hold nothing
+Condition = Callable[[Sound, np.random.Generator], BinaryIO]  # degrades a sound and returns it as an audio file
+SECONDS = 10.0  # length of the sounds without events
 
 
-def file_of(sound: Sound, rate: int = SAMPLE_RATE) -> BinaryIO:
-    """A wav of 16 bits; what lies beyond [-1, 1] is clipped."""
+def wav_file(sound: Sound, rate: int = SAMPLE_RATE) -> BinaryIO:
+    """A sound as a 16-bit wav file; samples outside [-1, 1] are clipped."""
     import soundfile
 
     file = io.BytesIO()
@@ -46,46 +46,49 @@ def file_of(sound: Sound, rate: int = SAMPLE_RATE) -> BinaryIO:
 
 
 def noisy(sound: Sound, random: np.random.Generator, slope: float, snr: float) -> BinaryIO:
-    """With noise of power f^-``slope``, ``snr`` dB below what sounds; quieter where the sum would clip."""
+    """Add noise with power f^-``slope`` at ``snr`` dB below the clip's level; scale down if the sum would clip.
+
+    The clip's level leaves out the digital silence that pads it.
+    """
     noise = coloured_noise(len(sound), slope, random)
     level = rms(without_padding(sound)) * 10 ** (-snr / 20)
     mixed = sound + noise * (level / rms(noise))
-    return file_of(mixed / max(1.0, np.abs(mixed).max()))
+    return wav_file(mixed / max(1.0, np.abs(mixed).max()))
 
 
 def in_a_room(sound: Sound, random: np.random.Generator, t60: float) -> BinaryIO:
-    """In a room where sound falls by 60 dB in ``t60`` seconds (training.data.augment.channel)."""
+    """Add reverberation of a room with decay time ``t60`` in seconds (``training.data.augment.channel``)."""
     samples = np.rint(sound * (FULL_SCALE - 1)).astype(np.int16)
-    return file_of(reverberant(samples, t60, random) / FULL_SCALE)
+    return wav_file(reverberant(samples, t60, random) / FULL_SCALE)
 
 
 def band_limited(sound: Sound, _: np.random.Generator, corner: float) -> BinaryIO:
-    """Without what lies above ``corner``, in Hz."""
+    """Remove all frequencies above ``corner`` in Hz."""
     spectrum = np.fft.rfft(sound)
     spectrum[np.fft.rfftfreq(len(sound), 1 / SAMPLE_RATE) > corner] = 0
-    return file_of(np.fft.irfft(spectrum, len(sound)))
+    return wav_file(np.fft.irfft(spectrum, len(sound)))
 
 
 def amplified(sound: Sound, _: np.random.Generator, decibels: float) -> BinaryIO:
-    """At another level; what lies beyond full scale is clipped."""
-    return file_of(sound * 10 ** (decibels / 20))
+    """Change the level; samples beyond full scale are clipped."""
+    return wav_file(sound * 10 ** (decibels / 20))
 
 
 def clipped(sound: Sound, _: np.random.Generator, decibels: float) -> BinaryIO:
-    """Clipped at ``decibels`` below its peak, and as loud as that leaves it."""
+    """Clip at ``decibels`` below the peak, without make-up gain."""
     ceiling = np.abs(sound).max() * 10 ** (-decibels / 20)
-    return file_of(np.clip(sound, -ceiling, ceiling))
+    return wav_file(np.clip(sound, -ceiling, ceiling))
 
 
 def resampled(sound: Sound, _: np.random.Generator, rate: int) -> BinaryIO:
-    """As a file of another rate."""
+    """Resample, and store at the new rate."""
     import soxr
 
-    return file_of(soxr.resample(sound, SAMPLE_RATE, rate, quality="VHQ"), rate)
+    return wav_file(soxr.resample(sound, SAMPLE_RATE, rate, quality="VHQ"), rate)
 
 
 def mp3(sound: Sound, _: np.random.Generator, bitrate: int) -> BinaryIO:
-    """As an mp3 of ``bitrate`` bit/s."""
+    """Encode as mp3 at ``bitrate`` bit/s."""
     import av
 
     file = io.BytesIO()
@@ -122,21 +125,27 @@ def under_conditions(
     clips: int | None = None,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Metrics of tags under every condition: ``{"condition", "clips", "mAP", "accuracy"}``.
+    """Metrics of tags under every condition.
 
-    ``clips``: how many, drawn by ``seed``; None for all. A class without a clip among them counts in no mean.
+    Parameters
+    ----------
+    clips : number of clips, drawn with ``seed``; None for all.
+
+    Returns
+    -------
+    One ``{"condition", "clips", "mAP", "accuracy"}`` per condition. Classes without a clip are left out of mAP.
 
     Raises
     ------
     SedkitError
-        If the model's classes are not those of the clips, or the split has none.
+        If the model's classes differ from the manifest's, or the split is empty.
     """
     manifest = audio.manifest
     if tagger.labels != manifest.vocabulary.labels:
-        raise SedkitError(f"{tagger.model.path}: its classes are not those of the manifest")
+        raise SedkitError(f"{tagger.model.path}: its classes differ from the manifest's: give the model's own manifest")
     rows = np.sort(np.random.default_rng(seed).permutation(manifest.labelled(split))[:clips])
     if not len(rows):
-        raise SedkitError(f"the manifest has no clips of the split {split!r}")
+        raise SedkitError(f"the manifest has no clips in the split {split!r}: choose another --split")
     targets = manifest.targets(rows)
     table, hidden = [], not sys.stderr.isatty()
     for number, (name, condition) in enumerate(CONDITIONS.items()):
@@ -149,8 +158,8 @@ def under_conditions(
 
 
 def tag_scores(tagger: Tagger, files: Iterable[BinaryIO]) -> Iterator[NDArray[np.float64]]:
-    """The score of every tag [classes] of each file, in the model's order."""
-    column = {label.name: place for place, label in enumerate(tagger.labels)}
+    """The tag scores [classes] of each file, in the order of the model's classes."""
+    column = {label.name: index for index, label in enumerate(tagger.labels)}
     for _, result in analyse(tagger.model, tagger.tags_view(top_k=None), files):
         if isinstance(result, SedkitError):
             raise result
@@ -160,8 +169,8 @@ def tag_scores(tagger: Tagger, files: Iterable[BinaryIO]) -> Iterator[NDArray[np
         yield scores
 
 
-def nothings(seed: int = 0) -> dict[str, Sound]:
-    """Sounds of ten seconds that hold none of the classes."""
+def sounds_without_events(seed: int = 0) -> dict[str, Sound]:
+    """Ten-second signals that contain none of the classes: silence, noise, hum and clicks."""
     random = np.random.default_rng(seed)
     samples = round(SECONDS * SAMPLE_RATE)
 
@@ -182,29 +191,31 @@ def nothings(seed: int = 0) -> dict[str, Sound]:
     }
 
 
-def of_nothing(tagger: Tagger) -> list[dict[str, Any]]:
-    """What a model makes of each of :func:`nothings`.
+def false_alarms(tagger: Tagger) -> list[dict[str, Any]]:
+    """A model's output for each of :func:`sounds_without_events`.
 
-    ``{"sound", "tag", "score", "tags", "segment", "segment_score", "events"}``: the highest tag, and the classes
-    whose tags reach the model's thresholds; the highest segment score, and the classes of events with their seconds.
+    Returns
+    -------
+    One row per sound: ``sound``; ``tag`` and ``score``, the highest tag; ``tags``, those at or above the model's
+    thresholds; ``segment`` and ``segment_score``, the highest segment score; ``events``, seconds of events by class.
     """
     rows = []
-    for name, sound in nothings().items():
-        heard = tagger.tag(file_of(sound), top_k=1)
-        present = tagger.tag(file_of(sound), top_k=None, threshold="model")
-        timeline = tagger.timeline(file_of(sound), resolution="native")
+    for name, sound in sounds_without_events().items():
+        best = tagger.tag(wav_file(sound), top_k=1)
+        present = tagger.tag(wav_file(sound), top_k=None, threshold="model")
+        timeline = tagger.timeline(wav_file(sound), resolution="native")
         assert timeline.scores is not None
-        loudest = int(timeline.scores.max(0).argmax())
+        highest = int(timeline.scores.max(0).argmax())
         seconds: dict[str, float] = {}
         for event in timeline.events:
             seconds[event.label] = round(seconds.get(event.label, 0.0) + event.offset - event.onset, 2)
         rows.append(
             {
                 "sound": name,
-                "tag": heard.tags[0].label,
-                "score": round(heard.tags[0].score, 4),
+                "tag": best.tags[0].label,
+                "score": round(best.tags[0].score, 4),
                 "tags": [tag.label for tag in present.tags],
-                "segment": tagger.labels[loudest].name,
+                "segment": tagger.labels[highest].name,
                 "segment_score": round(float(timeline.scores.max()), 4),
                 "events": seconds,
             }
@@ -213,16 +224,16 @@ def of_nothing(tagger: Tagger) -> list[dict[str, Any]]:
 
 
 def conditions_table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """In Markdown."""
-    lines = ["| heard | mAP | accuracy |", "|---|---|---|"]
+    """Rows of :func:`under_conditions` as a Markdown table."""
+    lines = ["| condition | mAP | accuracy |", "|---|---|---|"]
     for row in rows:
         cells = ("-" if row[key] is None else f"{row[key]:.3f}" for key in ("mAP", "accuracy"))
         lines.append(f"| {row['condition']} | " + " | ".join(cells) + " |")
     return lines
 
 
-def nothing_table(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """In Markdown. Silence has no highest class."""
+def false_alarms_table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Rows of :func:`false_alarms` as a Markdown table. Silence scores 0 and has no highest class."""
     lines = [
         f"| {SECONDS:g} s of | highest tag | tags above threshold | highest segment | events |",
         "|---|---|---|---|---|",
@@ -237,12 +248,12 @@ def nothing_table(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 @click.command("robustness")
 @click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--manifest", required=True, help="The clips that the model is tested on.")
-@click.option("--vocabulary", type=click.Path(path_type=Path), help="Classes.  [default: beside the manifest]")
-@click.option("--split", default="test", show_default=True, help="Of the manifest.")
-@click.option("--clips", type=click.IntRange(1), help="So many of them, drawn by chance.  [default: all]", metavar="N")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Draws clips and noise.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="File to write as well.")
+@click.option("--manifest", required=True, help="Manifest of the model's clips.")
+@click.option("--vocabulary", type=click.Path(path_type=Path), help="Class list.  [default: beside the manifest]")
+@click.option("--split", default="test", show_default=True, help="Split to test on.")
+@click.option("--clips", type=click.IntRange(1), help="Test on N clips drawn at random.  [default: all]", metavar="N")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of clips and noise.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write this JSON file.")
 def command(
     model: Path,
     manifest: str,
@@ -252,7 +263,9 @@ def command(
     seed: int,
     json_file: Path | None,
 ) -> None:
-    """What noise, codecs and bad levels cost a MODEL, and what it hears where there is nothing.
+    """Measure a MODEL under noise, reverberation, codecs and level changes, and its false alarms on noise.
+
+    `sedkit-train publish RUN` puts the results on the model's card if they are in RUN/robustness.json.
 
     \b
     Examples:
@@ -269,12 +282,14 @@ def command(
 
 
 def robustness(tagger: Tagger, audio: Audio, split: str, clips: int | None, seed: int) -> dict[str, Any]:
-    """What the command writes: ``{"model", "model_sha256", "split", "seed", "conditions", "nothing"}``.
+    """The JSON report of the command: ``{"model", "model_sha256", "split", "seed", "conditions", "nothing"}``.
+
+    ``conditions`` are the rows of :func:`under_conditions`, ``nothing`` those of :func:`false_alarms`.
 
     Raises
     ------
     SedkitError
-        If the model's classes are not those of the clips, or the split has none.
+        If the model's classes differ from the manifest's, or the split is empty.
     """
     return {
         "model": tagger.contract.name,
@@ -282,17 +297,17 @@ def robustness(tagger: Tagger, audio: Audio, split: str, clips: int | None, seed
         "split": split,
         "seed": seed,
         "conditions": under_conditions(tagger, audio, split, clips, seed),
-        "nothing": of_nothing(tagger),
+        "nothing": false_alarms(tagger),
     }
 
 
 def report_lines(report: dict[str, Any]) -> list[str]:
-    """A report in Markdown."""
+    """A report as lines of Markdown."""
     count = report["conditions"][0]["clips"]
     return [
-        f"## {report['model']}: {count} clips of the split '{report['split']}', seed {report['seed']}",
+        f"## {report['model']}: {count} clips of the {report['split']} split, seed {report['seed']}",
         "",
         *conditions_table(report["conditions"]),
         "",
-        *nothing_table(report["nothing"]),
+        *false_alarms_table(report["nothing"]),
     ]

@@ -1,4 +1,4 @@
-"""``sedkit-train evaluate run``: a finished run as an entry for ``training/RESULTS.md``."""
+"""``sedkit-train evaluate run``: summary of a finished run in Markdown, ready for a results file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ import click
 @click.command()
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def command(run: Path) -> None:
-    """Print a finished RUN in Markdown: what ran, where, how fast, and every generation's metrics."""
+    """Summarise a finished RUN in Markdown: command, data, hardware, speed and every generation's metrics.
+
+    \b
+    Examples:
+      sedkit-train evaluate run runs/first
+    """
     try:
         config = json.loads((run / "config.json").read_text("utf-8"))
         table = (run / "report.md").read_text("utf-8")
     except OSError as error:
-        raise click.ClickException(f"{error.filename}: {error.strerror}; is the run finished?") from None
+        raise click.ClickException(f"{error.filename}: {error.strerror}: finish the run first") from None
     logs = sorted(run.glob("generation-*/metrics.jsonl"))
     epochs = [json.loads(line) for log in logs for line in log.read_text("utf-8").splitlines()]
     clips = config["clips"]

@@ -1,4 +1,4 @@
-"""``sedkit-train evaluate timelines``: what models hear in soundscapes and when, against the truth."""
+"""``sedkit-train evaluate timelines``: tags and events of models in soundscapes, measured against strong labels."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ from sedkit.geometry import SAMPLE_RATE
 from sedkit.metrics import summary
 from sedkit.tagger import Tagger
 from sedkit.timeline.edges import tile_edges
+from training.data.manifest.events import read_events
 from training.data.manifest.table import SPLITS, Manifest
-from training.data.readers.events import read_events
 from training.evaluate.metrics.event_decoding import event_scores
-from training.evaluate.metrics.psds_and_f1 import EvaluationError, Heard, Spans, quality, spans
-from training.evaluate.metrics.reliability import f1_scores
-from training.evaluate.tables.crossval_scores import progress
+from training.evaluate.metrics.psds_and_f1 import Detections, EvaluationError, Spans, f1_scores, spans, timeline_metrics
+from training.evaluate.tables.crossval_scores import UNTRAINED, progress
 from training.evaluate.tables.markdown import table, three
 from training.networks.yamnet_tflite import YamnetTflite, match_classes, parse_peer
 from training.runtime.files import sha256, write_json
 
-COLUMNS = {  # of the table
+COLUMNS = {  # key in the JSON report: head of the table's column
     "mAP": "mAP",
     "mAUC": "mAUC",
     "tag_f1": "tag F1",
@@ -41,12 +40,20 @@ COLUMNS = {  # of the table
     "PSDS1_mean": "PSDS1 mean",
     "PSDS2_mean": "PSDS2 mean",
 }
-PEER_THRESHOLD = 0.5
+PEER_THRESHOLD = 0.5  # of YAMNet, which ships no thresholds
 
 
 @dataclass(frozen=True)
 class Soundscapes:
-    """Recordings of one split: their files, weak labels [clips, classes] and strong ones."""
+    """The recordings of one split.
+
+    Attributes
+    ----------
+    labels : classes of the manifest.
+    paths : files.
+    targets : [recordings, classes], 0 or 1: weak labels.
+    truth : events of every recording: strong labels.
+    """
 
     labels: tuple[Label, ...]
     paths: list[Path]
@@ -58,18 +65,24 @@ class Soundscapes:
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.argument("folder", metavar="SOUNDSCAPES", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
-@click.option("--peer", metavar="yamnet=FILE", callback=parse_peer, help="YAMNet (TFLite), on the same recordings.")
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="File to write as well.")
+@click.option("--peer", metavar="yamnet=FILE", callback=parse_peer, help="Compare with YAMNet (TFLite file).")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write this JSON file.")
 def command(models: tuple[str, ...], folder: Path, split: str, peer: Path | None, json_file: Path | None) -> None:
-    """Tags and times that MODELs give to SOUNDSCAPES (training.data soundscapes), against their labels.
+    """Measure the tags and events of MODELs in SOUNDSCAPES against strong labels.
 
-    A MODEL is a file or the name of an installed one, run as sedkit runs it. mAP, mAUC and the first F1 are of the tags
-    of whole recordings, the other figures of the events that sedkit makes of segments: F1 of seconds and of events
-    (onset within 200 ms, offset within 200 ms or half the event), at the model's own thresholds and at those best on
-    these recordings, and PSDS1 and PSDS2 of DCASE task 4, over all thresholds. An event of YAMNet's is what reaches
-    the threshold.
+    SOUNDSCAPES is a folder of `sedkit-train data soundscapes`. A MODEL is a file or the name of an installed model. It
+    runs as in sedkit, with sedkit's event decoding.
 
-    With --json beside the run, training.release.publish puts them on the model's card.
+    \b
+    mAP, mAUC, tag F1   tags of whole recordings
+    segment F1          seconds
+    event F1            events: onset within 200 ms, offset within 200 ms or half the event
+    PSDS1, PSDS2        DCASE task 4, over all thresholds
+
+    F1 is measured at the model's own thresholds and at the best ones for these recordings. Events of YAMNet are the
+    frames at or above 0.5.
+
+    `sedkit-train publish RUN` puts the results on the model's card if they are in RUN/timelines.json.
 
     \b
     Examples:
@@ -77,31 +90,31 @@ def command(models: tuple[str, ...], folder: Path, split: str, peer: Path | None
       sedkit-train evaluate timelines runs/first/model.onnx soundscapes --json runs/first/timelines.json
       sedkit-train evaluate timelines wels-secost model-int8.onnx soundscapes --peer yamnet=yamnet.tflite
     """
-    held, recipe = read_soundscapes(folder, split), read_recipe(folder)
+    soundscapes, recipe = read_soundscapes(folder, split), read_recipe(folder)
     taggers = {model: Tagger(model, device="cpu") for model in models}
-    systems: dict[str, Callable[[Path], Heard]] = {
-        model: sedkit_model(tagger, held.labels) for model, tagger in taggers.items()
+    systems: dict[str, Callable[[Path], Detections]] = {
+        model: sedkit_detector(tagger, soundscapes.labels) for model, tagger in taggers.items()
     }
     hashes = {model: sha256(tagger.model.path) for model, tagger in taggers.items()}
     if peer:
-        systems["YAMNet, as it is"] = yamnet(peer, held.labels)
+        systems[UNTRAINED] = yamnet_detector(peer, soundscapes.labels)
     rows: list[dict[str, Any]] = []
-    with progress("listening", len(systems) * len(held.paths)) as step:
-        for name, hear in systems.items():
-            heard = []
-            for path in held.paths:
-                heard.append(hear(path))
+    with progress("scoring", len(systems) * len(soundscapes.paths)) as step:
+        for name, detect in systems.items():
+            detections = []
+            for path in soundscapes.paths:
+                detections.append(detect(path))
                 step(1)
-            rows.append({"system": name, "model_sha256": hashes.get(name), **figures(heard, held)})
-    events = sum(map(len, held.truth))
+            metrics = system_metrics(detections, soundscapes)
+            rows.append({"system": name, "model_sha256": hashes.get(name), **metrics})
     report = {
         "soundscapes": folder.resolve().name,
         "recipe": recipe,
         "split": split,
-        "recordings": len(held.paths),
-        "events": events,
-        "seconds": sum(found.duration for found in heard),
-        "classes": int((held.targets.sum(0) > 0).sum()),
+        "recordings": len(soundscapes.paths),
+        "events": sum(map(len, soundscapes.truth)),
+        "seconds": sum(detected.duration for detected in detections),
+        "classes": int((soundscapes.targets.sum(0) > 0).sum()),
         "systems": rows,
     }
     click.echo(document(report), nl=False)
@@ -110,36 +123,38 @@ def command(models: tuple[str, ...], folder: Path, split: str, peer: Path | None
 
 
 def read_soundscapes(folder: Path, split: str) -> Soundscapes:
-    """The recordings of a split of a set of soundscapes (``training.data.augment.soundscape_set``).
+    """The recordings of one split of a soundscape set (``training.data.augment.soundscape_set``).
 
     Raises
     ------
     ManifestError, EvaluationError
-        If the set cannot be read, or holds none.
+        If the set cannot be read, or the split is empty.
     """
     manifest = Manifest.load(folder / "manifest.csv").select(split)
     if not len(manifest):
-        raise EvaluationError(f"{folder}: no recording of the split {split!r}")
+        raise EvaluationError(f"{folder}: no recording in the split {split!r}: choose another --split")
     events, _ = read_events(folder / f"{split}.tsv")
     truth: dict[str, Spans] = {Path(path).name: [] for path in manifest.paths}
     for event in events:
-        place = manifest.vocabulary.find(event.label)
-        if event.clip not in truth or (event.label and place is None):
-            raise EvaluationError(f"{folder / split}.tsv: {event.clip}, {event.label!r}: not in manifest.csv")
-        if place is not None:
-            truth[event.clip].append((event.onset, event.offset, place))
+        column = manifest.vocabulary.find(event.label)
+        if event.clip not in truth or (event.label and column is None):
+            raise EvaluationError(
+                f"{folder / split}.tsv: {event.clip}, {event.label!r}: not in manifest.csv: make the soundscapes again"
+            )
+        if column is not None:
+            truth[event.clip].append((event.onset, event.offset, column))
     return Soundscapes(
         manifest.vocabulary.labels, [Path(path) for path in manifest.paths], manifest.targets(), list(truth.values())
     )
 
 
 def read_recipe(folder: Path) -> dict[str, Any] | None:
-    """How a set of soundscapes was made; None: by something else than training.data.
+    """``recipe.json`` of a soundscape set; None if it has none, as sets from other tools.
 
     Raises
     ------
     EvaluationError
-        If that cannot be read.
+        If the file cannot be read.
     """
     path = folder / "recipe.json"
     try:
@@ -147,83 +162,87 @@ def read_recipe(folder: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:
-        raise EvaluationError(f"{path}: cannot be read ({error}); make the soundscapes anew") from None
+        raise EvaluationError(f"{path}: cannot be read ({error}): make the soundscapes again") from None
 
 
-def sedkit_model(tagger: Tagger, labels: Sequence[Label]) -> Callable[[Path], Heard]:
-    """Recording → what a sedkit model hears in it: its segments, and tags and events as sedkit makes them of those.
+def sedkit_detector(tagger: Tagger, labels: Sequence[Label]) -> Callable[[Path], Detections]:
+    """A function from a recording to a sedkit model's detections, made by sedkit's own tagging and event decoding.
 
     Raises
     ------
     EvaluationError
-        If it does not know a class.
+        If the model lacks one of ``labels``.
     """
-    known = {label.mid or label.name: place for place, label in enumerate(tagger.labels)}
+    known = {label.mid or label.name: column for column, label in enumerate(tagger.labels)}
     keys = [label.mid or label.name for label in labels]
     if unknown := [label.name for key, label in zip(keys, labels, strict=True) if key not in known]:
         names = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
-        raise EvaluationError(f"{tagger.model.path}: does not know {len(unknown)} of the classes ({names})")
+        raise EvaluationError(
+            f"{tagger.model.path}: lacks {len(unknown)} of the classes of the soundscapes ({names}): mix clips "
+            "of its own classes"
+        )
     columns = [known[key] for key in keys]
-    wanted = {key: place for place, key in enumerate(keys)}
+    column_of = {key: column for column, key in enumerate(keys)}
     tags_view, timeline_view = tagger.tags_view(top_k=None), tagger.timeline_view(resolution="native", scores=True)
     thresholds = np.array(tagger.contract.thresholds)[columns]
 
-    def hear(path: Path) -> Heard:
-        tagging, timed, edges = tags_view(), timeline_view(), []
+    def detect(path: Path) -> Detections:
+        tagging, timing, edges = tags_view(), timeline_view(), []
         with open_audio(path) as stream:
             for samples, kept, segments in tagger.model.scored(stream):
                 edges.append(tile_edges(samples)[kept])
                 tagging.add(segments)
-                timed.listen(samples, kept)
-                timed.add(segments)
-        timeline = timed.finish(str(path), stream.duration)
-        tags = {tag.mid or tag.label: tag.score for tag in tagging.finish(str(path), stream.duration).tags}
-        scored = np.array([tags[key] for key in keys], np.float32)
-        found = [(event.onset, event.offset, event.mid or event.label) for event in timeline.events]
-        return Heard(
+                timing.listen(samples, kept)
+                timing.add(segments)
+        timeline = timing.finish(str(path), stream.duration)
+        by_key = {tag.mid or tag.label: tag.score for tag in tagging.finish(str(path), stream.duration).tags}
+        tags = np.array([by_key[key] for key in keys], np.float32)
+        events = [(event.onset, event.offset, event.mid or event.label) for event in timeline.events]
+        return Detections(
             *event_scores(timeline.scores[:, columns], np.concatenate(edges), timeline.duration),
-            [(onset, offset, wanted[key]) for onset, offset, key in found if key in wanted],
-            scored,
-            scored >= thresholds,
+            [(onset, offset, column_of[key]) for onset, offset, key in events if key in column_of],
+            tags,
+            tags >= thresholds,
         )
 
-    return hear
+    return detect
 
 
-def yamnet(model: Path, labels: Sequence[Label]) -> Callable[[Path], Heard]:
-    """Recording → what YAMNet hears in it: the classes under their names, events at a threshold of 0.5.
+def yamnet_detector(model: Path, labels: Sequence[Label]) -> Callable[[Path], Detections]:
+    """A function from a recording to YAMNet's detections. Classes are matched by name; events are at threshold 0.5.
 
-    A frame's score holds for the 0.48 s around its centre; tags are means over frames.
+    A frame's score applies to the 0.48 s around its centre. Tags are means over frames.
     """
     peer = YamnetTflite(model)
 
-    def hear(path: Path) -> Heard:
+    def detect(path: Path) -> Detections:
         with open_audio(path) as stream:
             waveform = np.concatenate([*stream, np.zeros(0, np.float32)])
         scores = match_classes(peer(waveform).scores, peer.labels, labels)
         edges = peer.hop * np.arange(len(scores) + 1.0) + (peer.window - peer.hop) / 2
         edges[0], edges[-1] = 0, len(waveform) / SAMPLE_RATE
         tags = scores.mean(0)
-        return Heard(edges, scores, spans(edges, scores, PEER_THRESHOLD), tags, tags >= PEER_THRESHOLD)
+        return Detections(edges, scores, spans(edges, scores, PEER_THRESHOLD), tags, tags >= PEER_THRESHOLD)
 
-    return hear
+    return detect
 
 
-def figures(heard: Sequence[Heard], held: Soundscapes) -> dict[str, Any]:
-    """Metrics of a system: of tags and of times."""
-    tags = summary(held.targets, np.stack([found.tags for found in heard]), held.labels)
-    _, tag_f1 = f1_scores(np.stack([found.present for found in heard]), held.targets)
-    return {"mAP": tags.mean_ap, "mAUC": tags.mean_auc, "tag_f1": tag_f1, **quality(heard, held.truth)}
+def system_metrics(detections: Sequence[Detections], soundscapes: Soundscapes) -> dict[str, Any]:
+    """Metrics of a system's tags and events, under the keys of ``COLUMNS``."""
+    tags = summary(soundscapes.targets, np.stack([detected.tags for detected in detections]), soundscapes.labels)
+    _, tag_f1 = f1_scores(np.stack([detected.present for detected in detections]), soundscapes.targets)
+    timing = timeline_metrics(detections, soundscapes.truth)
+    return {"mAP": tags.mean_ap, "mAUC": tags.mean_auc, "tag_f1": tag_f1, **timing}
 
 
 def document(report: dict[str, Any]) -> str:
-    """The report in Markdown."""
+    """The whole report in Markdown."""
     rows = [[row["system"], *(three(row[key]) for key in COLUMNS)] for row in report["systems"]]
     return (
         f"## Timelines of {report['soundscapes']}\n\n"
         f"- {report['recordings']} recordings of the split {report['split']}, {report['seconds'] / 60:.0f} min, "
         f"{report['events']} events of {report['classes']} classes\n"
-        "- all classes count the same; best F1: at the thresholds, one a class, that are best on these recordings\n"
-        "- PSDS mean: over classes, without PSDS's penalty for how much they differ\n\n"
+        "- F1 is the mean over classes; best F1 uses the best threshold per class for these recordings\n"
+        "- PSDS mean is PSDS without its penalty for differences between classes\n\n"
         + table(["system", *COLUMNS.values()], rows)
     )

@@ -2,7 +2,7 @@
 
 On the validation split, which the weights were not fitted to (what they gain is measured on the test split):
 
-- tags: Platt scaling of clip scores (training.release.platt), then the thresholds of calibrated scores; these hold for
+- tags: Platt scaling of clip scores (training.release.platt_scaling), then the thresholds of calibrated scores; these hold for
   recordings as long as the clips, and so tags of longer ones are those of so long a part;
 - timelines: the thresholds of segment scores, on soundscapes mixed from clips of the split, of which is known what is
   heard when (training.data.augment.soundscapes).
@@ -37,9 +37,10 @@ from training.data.augment.soundscapes import Recipe, Samples, Sources
 from training.data.clips import Some, usual_segments
 from training.data.store.codecs import encoder
 from training.data.store.source import Audio, open_audio
-from training.evaluate.measures import reliability
-from training.evaluate.measures.tiles import Events, best_thresholds, in_events, tile_targets
-from training.release import platt
+from training.evaluate.metrics import reliability
+from training.evaluate.metrics.event_decoding import Events, best_thresholds, in_events, tile_targets
+from training.evaluate.metrics.psds_and_f1 import f1_scores
+from training.release import platt_scaling
 from training.runs.config import git_revision
 from training.runs.reports import best_threshold
 from training.runtime.files import replacing, sha256
@@ -169,15 +170,17 @@ def fit(tags: Heard, timelines: Heard) -> Fitted:
 
     Segment scores are calibrated on soundscapes to know how classes differ, and for that alone: how often a class is
     heard in a soundscape says nothing of other recordings. Their threshold is the one whose events hold the right
-    tiles (training.evaluate.measures.tiles).
+    tiles (training.evaluate.metrics.event_decoding).
     """
     classes = tags.scores.shape[1]
-    tag = platt.fit(*tags)
-    segment = platt.fit(timelines.scores.reshape(-1, classes), timelines.targets.reshape(-1, classes), timelines.weight)
-    candidates = [platt.raw_thresholds(segment.calibration, threshold) for threshold in platt.GRID]
+    tag = platt_scaling.fit(*tags)
+    segment = platt_scaling.fit(
+        timelines.scores.reshape(-1, classes), timelines.targets.reshape(-1, classes), timelines.weight
+    )
+    candidates = [platt_scaling.raw_thresholds(segment.calibration, threshold) for threshold in platt_scaling.GRID]
     return Fitted(
         tag.calibration,
-        np.full(classes, platt.best_threshold(tag.calibration(tags.scores))),
+        np.full(classes, platt_scaling.best_threshold(tag.calibration(tags.scores))),
         best_thresholds(candidates, timelines.scores, timelines.targets),
         [tag.deviation, segment.deviation],
     )
@@ -191,7 +194,7 @@ def measured(found: Fitted, tags: Mapping[str, Heard], timelines: Mapping[str, H
     raw, truth, _ = tags["test"]
     segments, present, _ = timelines["test"]
     one = best_threshold(tags["validation"].targets, tags["validation"].scores.astype(np.float32))
-    uniform = [np.full(raw.shape[1], threshold) for threshold in platt.GRID]
+    uniform = [np.full(raw.shape[1], threshold) for threshold in platt_scaling.GRID]
     one_segment = best_thresholds(uniform, timelines["validation"].scores, timelines["validation"].targets)
     made = found.calibration(raw)
     figures = {
@@ -205,7 +208,7 @@ def measured(found: Fitted, tags: Mapping[str, Heard], timelines: Mapping[str, H
         "timelines": ([in_events(segments, chosen) for chosen in (one_segment, found.timeline_thresholds)], present),
     }
     for name, (pair, targets) in called.items():
-        micro, macro = zip(*(reliability.f1_scores(each, targets) for each in pair), strict=True)
+        micro, macro = zip(*(f1_scores(each, targets) for each in pair), strict=True)
         figures |= {f"micro_f1_of_{name}": micro, f"macro_f1_of_{name}": macro}
     return {
         "clips": len(raw),

@@ -20,15 +20,14 @@ import torch
 from sedkit.contract import Contract, metadata_of
 from sedkit.errors import SedkitError
 from sedkit.inference.installed import DEFAULT, sibling
-from training.evaluate.measures.reliability import Bin
-from training.evaluate.measures.reliability import diagram as drawn
-from training.networks.tflite import peer_model
+from training.evaluate.metrics.reliability import Bin
+from training.evaluate.metrics.reliability import diagram as drawn
+from training.networks.yamnet_tflite import parse_peer
 from training.release.calibrate import rewrite
-from training.release.card import card
-from training.release.card import crossval as card_crossval
-from training.release.card.crossval import CrossValidated, crossvalidated
+from training.release.card import crossval_sections, sections
+from training.release.card.crossval_sections import CrossValidated, crossvalidated
 from training.release.card.lineage import earlier_runs
-from training.release.card.timelines import read_timelines, timelines_section, timelines_table
+from training.release.card.timelines_section import read_timelines, timelines_section, timelines_table
 from training.runs.config import fine_tuned, read_config
 from training.runs.generations import trained_network
 from training.runs.options import torch_device
@@ -44,7 +43,7 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option("--output", type=click.Path(path_type=Path), default="models", help="Folder of the models.")
 @click.option("--readme", type=click.Path(exists=True, path_type=Path), help="File to put the results into as well.")
 @click.option("--crossval", metavar="CV", type=FOLDER, help="Cross-validation of the recipe, to lead the card.")
-@click.option("--peer", metavar="yamnet=FILE", callback=peer_model, help="YAMNet (TFLite), beside it.")
+@click.option("--peer", metavar="yamnet=FILE", callback=parse_peer, help="YAMNet (TFLite), beside it.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 def main(run: Path, output: Path, readme: Path | None, crossval: Path | None, peer: Path | None, device: str) -> None:
     """Copy the model of a finished RUN and write its card.
@@ -80,7 +79,7 @@ def publish(
     found = crossvalidated(crossval, opened, device, peer) if crossval else None
     page, summary = composed(opened, model, found, device, clips, diagram)
     place = output / f"{about.name}.onnx"
-    put(model, place, card_crossval.metrics(found) if found else None)
+    put(model, place, crossval_sections.metrics(found) if found else None)
     attribution(opened, output / clips)
     draw_reliability(about, output / diagram)
     with replacing(output / name) as temporary:
@@ -133,36 +132,36 @@ def composed(
     heard_when = read_timelines(run, model, about.name)
     network = trained_network(run, count - 1, device)
     rows = [read_generation(run.generation(number)) for number in range(count)]
-    test, int8 = card.heard(run, network), sibling(model, "int8")
+    test, int8 = sections.heard(run, network), sibling(model, "int8")
     of_itself = [
-        *(card.int8_section(model, int8) if int8.exists() else []),
-        *([] if found else [*card.class_section(rows[-1]), *card.confusion_section(run, test)]),
-        *card.calibration_section(about, diagram),
+        *(sections.int8_section(model, int8) if int8.exists() else []),
+        *([] if found else [*sections.class_section(rows[-1]), *sections.confusion_section(run, test)]),
+        *sections.calibration_section(about, diagram),
         *(timelines_section(heard_when) if heard_when else []),
-        *card.nothing_section(model),
-        *card.robustness_section(run.directory, model),
+        *sections.nothing_section(model),
+        *sections.robustness_section(run.directory, model),
     ]
     beside = ["", *timelines_table(heard_when)] if heard_when else []
     if not found:
         page = [
-            *card.opening(run, about, model, network, clips, card.SAME),
-            *card.data_section(run),
-            *card.results_section(run, rows),
+            *sections.opening(run, about, model, network, clips, sections.SAME),
+            *sections.data_section(run),
+            *sections.results_section(run, rows),
             *of_itself,
-            *card.rebuild_section(run.directory, about, heard_when),
+            *sections.rebuild_section(run.directory, about, heard_when),
         ]
-        return page, [*card.summary_section(run, rows, test), *beside]
-    commands, options = card_crossval.commands(found), card_crossval.options(found)
+        return page, [*sections.summary_section(run, rows, test), *beside]
+    commands, options = crossval_sections.commands(found), crossval_sections.options(found)
     page = [
-        *card.opening(run, about, model, network, clips, card.OWN),
-        *card_crossval.lead_section(found, run),
-        *card_crossval.class_sections(found),
-        *card.data_section(run),
-        *card.own_section(run, rows, test),
+        *sections.opening(run, about, model, network, clips, sections.OWN),
+        *crossval_sections.lead_section(found, run),
+        *crossval_sections.class_sections(found),
+        *sections.data_section(run),
+        *sections.own_section(run, rows, test),
         *of_itself,
-        *card.rebuild_section(run.directory, about, heard_when, commands, options),
+        *sections.rebuild_section(run.directory, about, heard_when, commands, options),
     ]
-    return page, [*card_crossval.summary_section(found, run, rows), *beside]
+    return page, [*crossval_sections.summary_section(found, run, rows), *beside]
 
 
 def put(model: Path, place: Path, crossval: dict[str, float] | None) -> None:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from training.evaluate.commands import main
 from training.evaluate.report import classes, document, stages, sweep, table2
-from training.evaluate.tables.cascades import Spread, alphas, studies
+from training.evaluate.tables.run_comparison import Spread, alphas, studies
 
 CLASSES = ("Dog", "Rain", "Bell")
 
@@ -201,7 +201,7 @@ def test_a_run_that_was_really_made(run: Path) -> None:
 def test_nothing_to_report(tmp_path: Path) -> None:
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "config.json").write_text("{}")
-    for given, said in ((tmp_path / "nowhere", "No such file"), (tmp_path / "torn", "is the run finished?")):
+    for given, said in ((tmp_path / "nowhere", "No such file"), (tmp_path / "torn", "finish the run first")):
         result = CliRunner().invoke(main, ["report", str(given)])
         assert result.exit_code == 1
         assert said in result.output

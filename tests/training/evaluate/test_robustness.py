@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from sedkit.audio.reading import open_audio
 from training.evaluate.commands import main
-from training.evaluate.robustness import CONDITIONS, nothings
+from training.evaluate.robustness import CONDITIONS, sounds_without_events
 
 RATE = 16_000
 TONES = 0.25 * np.sin(2 * np.pi * np.outer((600, 6000), np.arange(2 * RATE)) / RATE)
@@ -80,7 +80,7 @@ def test_silence_can_be_put_through_anything(name: str) -> None:
 
 
 def test_sounds_of_nothing_are_as_loud_as_they_say() -> None:
-    made = nothings()
+    made = sounds_without_events()
     assert len(made) > 15
     for name in ("white noise, -60 dBFS", "pink noise, -20 dBFS", "mains hum, -40 dBFS"):
         assert level(made[name]) == pytest.approx(float(name.split()[2]), abs=0.1)
@@ -102,4 +102,4 @@ def test_a_model_is_reported_on(run: Path, small_manifest: Path, tmp_path: Path)
     assert (silence["sound"], silence["score"], silence["tags"], silence["events"]) == ("digital silence", 0, [], {})
     assert "| digital silence | 0 | - | 0 | - |" in said
     assert any(row["score"] > 0.1 for row in report["nothing"])
-    assert "no clips of the split 'odd'" in command("--split", "odd")
+    assert "no clips in the split 'odd'" in command("--split", "odd")

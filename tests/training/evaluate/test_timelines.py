@@ -14,7 +14,7 @@ pytest.importorskip("sed_scores_eval", reason="timelines are measured with the e
 
 from training.data.commands import main as data
 from training.evaluate.commands import main as evaluate
-from training.evaluate.measures.detection import EvaluationError, Heard, quality, spans
+from training.evaluate.metrics.psds_and_f1 import Detections, EvaluationError, spans, timeline_metrics
 from training.runtime.files import sha256
 
 FIGURES = {"mAP", "mAUC", "segment_f1", "event_f1", "best_segment_f1", "best_event_f1"}
@@ -22,17 +22,17 @@ FIGURES |= {"PSDS1", "PSDS2", "PSDS1_mean", "PSDS2_mean"}
 EDGES = np.arange(0, 10.5, 0.5)
 
 
-def heard(*events: tuple[float, float, int], classes: int = 2, score: float = 0.9) -> Heard:
+def heard(*events: tuple[float, float, int], classes: int = 2, score: float = 0.9) -> Detections:
     """A system that is sure of its events, in a recording of 10 s in cells of 0.5 s."""
     scores = np.full((20, classes), 0.1, np.float32)
     for onset, offset, place in events:
         scores[int(2 * onset) : int(2 * offset), place] = score
-    return Heard(EDGES, scores, list(events), scores.mean(0), scores.mean(0) >= 0.5)
+    return Detections(EDGES, scores, list(events), scores.mean(0), scores.mean(0) >= 0.5)
 
 
 def test_all_that_is_there_and_nothing_else() -> None:
     truth = [[(1.0, 3.0, 0), (2.0, 6.0, 1)], [(0.0, 10.0, 0)]]
-    found = quality([heard(*truth[0]), heard(*truth[1])], truth)
+    found = timeline_metrics([heard(*truth[0]), heard(*truth[1])], truth)
     assert set(found) == FIGURES - {"mAP", "mAUC"}
     assert found == pytest.approx(dict.fromkeys(found, 1.0))
 
@@ -42,7 +42,7 @@ SURE = (9.0, 10.0, 1)  # an event of another class, which is found, and counts 1
 
 def test_what_comes_too_late() -> None:
     """An event of 4 s heard from 1 s after its onset: 3 of 4 segments, no event, three quarters of its length."""
-    found = quality([heard((3.0, 6.0, 0), SURE)], [[(2.0, 6.0, 0), SURE]])
+    found = timeline_metrics([heard((3.0, 6.0, 0), SURE)], [[(2.0, 6.0, 0), SURE]])
     assert found["segment_f1"] == pytest.approx((2 * 3 / (2 * 3 + 0 + 1) + 1) / 2)
     assert found["event_f1"] == found["best_event_f1"] == pytest.approx((0 + 1) / 2)
     assert found["PSDS1"] == found["PSDS2"] == pytest.approx(1)
@@ -50,7 +50,7 @@ def test_what_comes_too_late() -> None:
 
 def test_psds1_asks_for_more_of_an_event_than_psds2() -> None:
     """5/8 of an event: less than 0.7 of it, more than 0.1. Mean over classes 1/2, less their deviation 1/2."""
-    found = quality([heard((3.5, 6.0, 0), SURE)], [[(2.0, 6.0, 0), SURE]])
+    found = timeline_metrics([heard((3.5, 6.0, 0), SURE)], [[(2.0, 6.0, 0), SURE]])
     assert found["PSDS1"] == pytest.approx(0)
     assert found["PSDS1_mean"] == pytest.approx(1 / 2)
     assert found["PSDS2"] == pytest.approx(1)
@@ -58,30 +58,30 @@ def test_psds1_asks_for_more_of_an_event_than_psds2() -> None:
 
 def test_an_offset_may_be_off_by_half_the_event() -> None:
     truth = [[(2.0, 6.0, 0), SURE]]
-    assert quality([heard((2.0, 4.0, 0), SURE)], truth)["event_f1"] == 1
-    assert quality([heard((2.0, 3.5, 0), SURE)], truth)["event_f1"] == pytest.approx((0 + 1) / 2)
+    assert timeline_metrics([heard((2.0, 4.0, 0), SURE)], truth)["event_f1"] == 1
+    assert timeline_metrics([heard((2.0, 3.5, 0), SURE)], truth)["event_f1"] == pytest.approx((0 + 1) / 2)
 
 
 def test_false_alarms_and_classes_that_were_never_heard() -> None:
     """Class 0: one of two events, and one false alarm, each 1 s. Class 1: not heard. Class 2: not there at all."""
     truth = [[(1.0, 2.0, 0), (4.0, 5.0, 0), (7.0, 8.0, 1)]]
-    found = quality([heard((1.0, 2.0, 0), (8.0, 9.0, 0), (3.0, 9.0, 2), classes=3)], truth)
+    found = timeline_metrics([heard((1.0, 2.0, 0), (8.0, 9.0, 0), (3.0, 9.0, 2), classes=3)], truth)
     assert found["segment_f1"] == pytest.approx((2 * 1 / (2 * 1 + 1 + 1) + 0) / 2)
     assert found["event_f1"] == pytest.approx((2 * 1 / (2 * 1 + 1 + 1) + 0) / 2)
 
 
 def test_the_best_threshold_finds_what_the_systems_own_does_not() -> None:
     faint = heard((1.0, 2.0, 0), SURE, score=0.3)
-    found = quality([Heard(EDGES, faint.scores, [], faint.tags, faint.present)], [[(1.0, 2.0, 0), SURE]])
+    found = timeline_metrics([Detections(EDGES, faint.scores, [], faint.tags, faint.present)], [[(1.0, 2.0, 0), SURE]])
     assert found["segment_f1"] == found["event_f1"] == 0
     assert found["best_segment_f1"] == found["best_event_f1"] == found["PSDS1"] == pytest.approx(1)
 
 
 def test_recordings_in_which_there_is_nothing() -> None:
-    found = quality([heard((1.0, 2.0, 0), SURE), heard((4.0, 5.0, 0))], [[(1.0, 2.0, 0), SURE], []])
+    found = timeline_metrics([heard((1.0, 2.0, 0), SURE), heard((4.0, 5.0, 0))], [[(1.0, 2.0, 0), SURE], []])
     assert found["event_f1"] == pytest.approx((2 / (2 + 1) + 1) / 2)
-    with pytest.raises(EvaluationError, match="less than two classes"):
-        quality([heard()], [[(1.0, 2.0, 0)]])
+    with pytest.raises(EvaluationError, match="fewer than two classes"):
+        timeline_metrics([heard()], [[(1.0, 2.0, 0)]])
 
 
 def test_spans() -> None:
@@ -129,7 +129,7 @@ def test_what_cannot_be_evaluated(run: Path, soundscapes: Path, tmp_path: Path, 
         ([model, str(broken)], "recipe.json: cannot be read"),
         ([model, str(tmp_path)], "manifest.csv: no such manifest"),
         (["no-such-model", str(soundscapes)], "no-such-model"),
-        (["wels-secost", str(soundscapes)], "does not know 3 of the classes (clicks, noise, tone)"),
+        (["wels-secost", str(soundscapes)], "lacks 3 of the classes of the soundscapes (clicks, noise, tone)"),
         ([model, str(small_manifest.parent)], "test.tsv: cannot be read"),
     ):
         result = CliRunner().invoke(evaluate, ["timelines", *arguments])

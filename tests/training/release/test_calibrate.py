@@ -16,8 +16,9 @@ from sedkit.geometry import SAMPLE_RATE, segment_count
 from sedkit.tagger import Tagger
 from training.data.manifest.table import Manifest
 from training.data.store.source import open_audio
-from training.evaluate.measures import reliability
-from training.release import calibrate, platt
+from training.evaluate.metrics import reliability
+from training.evaluate.metrics.psds_and_f1 import f1_scores
+from training.release import calibrate, platt_scaling
 from training.release.quantize import quantize
 from training.runtime.files import sha256
 
@@ -34,21 +35,21 @@ def scored(clips: int, own: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.n
 
 
 def test_platt_scaling_is_recovered():
-    found = platt.fit(*scored(20_000, OWN)).calibration
+    found = platt_scaling.fit(*scored(20_000, OWN)).calibration
     np.testing.assert_allclose(found.slope, 2, atol=0.1)
     np.testing.assert_allclose(found.offset, 1 + OWN, atol=0.15)
 
 
 def test_classes_deviate_as_far_as_the_prior_and_the_data_allow():
     scores, targets = scored(60, OWN)
-    spread = [np.ptp(platt.fit_with(width, scores, targets).calibration.offset) for width in (1e-3, 0.5, 5.0)]
+    spread = [np.ptp(platt_scaling.fit_with(width, scores, targets).calibration.offset) for width in (1e-3, 0.5, 5.0)]
     assert spread[0] < 0.01 < spread[1] < spread[2]
 
 
 def test_the_width_of_the_prior_is_what_the_classes_show():
-    assert platt.fit(*scored(2000, np.zeros(CLASSES))).deviation <= 0.1
+    assert platt_scaling.fit(*scored(2000, np.zeros(CLASSES))).deviation <= 0.1
     scores, targets = scored(2000, 2 * OWN)
-    found = platt.fit(scores, targets)
+    found = platt_scaling.fit(scores, targets)
     assert found.deviation >= 1.2
     assert reliability.calibration_error(found.calibration(scores), targets) < 0.02
 
@@ -56,55 +57,55 @@ def test_the_width_of_the_prior_is_what_the_classes_show():
 def test_a_class_without_positives_scores_lower_but_not_infinitely():
     scores, targets = scored(100, np.zeros(CLASSES))
     targets[:, 2] = 0
-    offsets = platt.fit(scores, targets).calibration.offset
+    offsets = platt_scaling.fit(scores, targets).calibration.offset
     assert offsets.argmin() == 2
     assert offsets[2] > offsets.max() - 15
 
 
 def test_a_handful_of_clips_that_are_all_right_is_no_certainty():
     targets = np.eye(CLASSES, dtype=np.float32)
-    found = platt.fit(0.2 + 0.6 * targets, targets).calibration
+    found = platt_scaling.fit(0.2 + 0.6 * targets, targets).calibration
     assert 1 < found.slope[0] < 10
     assert found(np.full(CLASSES, 0.8)).max() < 0.999
-    wrong = platt.fit(0.8 - 0.6 * targets, targets).calibration  # as wrong as can be: still the order is kept
+    wrong = platt_scaling.fit(0.8 - 0.6 * targets, targets).calibration  # as wrong as can be: still the order is kept
     assert 0 < wrong.slope[0] < 1
 
 
 def test_weight_is_a_number_of_clips():
     scores, targets = scored(200, OWN)
-    twice = platt.fit_with(0.5, np.tile(scores, (2, 1)), np.tile(targets, (2, 1)), weight=0.5).calibration
-    np.testing.assert_allclose(twice.offset, platt.fit_with(0.5, scores, targets).calibration.offset, atol=1e-5)
+    twice = platt_scaling.fit_with(0.5, np.tile(scores, (2, 1)), np.tile(targets, (2, 1)), weight=0.5).calibration
+    np.testing.assert_allclose(twice.offset, platt_scaling.fit_with(0.5, scores, targets).calibration.offset, atol=1e-5)
 
 
 def test_silence_has_no_say():
     scores, targets = scored(500, OWN)
     quiet = np.concatenate([scores, np.zeros_like(scores)]), np.concatenate([targets, np.ones_like(targets)])
-    made, expected = platt.fit(*quiet).calibration, platt.fit(scores, targets).calibration
+    made, expected = platt_scaling.fit(*quiet).calibration, platt_scaling.fit(scores, targets).calibration
     np.testing.assert_allclose(made.offset, expected.offset, atol=1e-5)
 
 
 def test_the_best_threshold_is_that_of_the_highest_f1_where_scores_are_right():
     scores, targets = scored(20_000, OWN)
-    probabilities = platt.fit(scores, targets).calibration(scores)
-    chosen = platt.best_threshold(probabilities)
-    best = max(reliability.f1_scores(probabilities >= threshold, targets)[0] for threshold in platt.GRID)
-    assert reliability.f1_scores(probabilities >= chosen, targets)[0] == pytest.approx(best, abs=0.002)
+    probabilities = platt_scaling.fit(scores, targets).calibration(scores)
+    chosen = platt_scaling.best_threshold(probabilities)
+    best = max(f1_scores(probabilities >= threshold, targets)[0] for threshold in platt_scaling.GRID)
+    assert f1_scores(probabilities >= chosen, targets)[0] == pytest.approx(best, abs=0.002)
     certain = targets.astype(float) * 0.98 + 0.005
-    assert reliability.f1_scores(certain >= platt.best_threshold(certain), targets) == (1, 1)
+    assert f1_scores(certain >= platt_scaling.best_threshold(certain), targets) == (1, 1)
 
 
 def test_thresholds_of_raw_scores_are_what_calibration_makes_the_one():
-    calibration = platt.fit(*scored(2000, OWN)).calibration
-    thresholds = platt.raw_thresholds(calibration, 0.4)
+    calibration = platt_scaling.fit(*scored(2000, OWN)).calibration
+    thresholds = platt_scaling.raw_thresholds(calibration, 0.4)
     np.testing.assert_allclose(calibration(thresholds), 0.4, atol=1e-9)
     assert len(set(thresholds)) == CLASSES
-    assert platt.raw_thresholds(replace(calibration, offset=np.full(CLASSES, -50.0)), 0.4).max() == 0.95
+    assert platt_scaling.raw_thresholds(replace(calibration, offset=np.full(CLASSES, -50.0)), 0.4).max() == 0.95
 
 
 def test_f1_is_of_all_classes_together_and_the_mean_of_those_with_positives():
     scores = np.array([[0.9, 0.1, 0.8], [0.6, 0.7, 0.2], [0.2, 0.4, 0.9]])
     targets = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0]])
-    micro, macro = reliability.f1_scores(scores >= np.array([0.5, 0.3, 0.95]), targets)
+    micro, macro = f1_scores(scores >= np.array([0.5, 0.3, 0.95]), targets)
     assert micro == pytest.approx(2 * 3 / (4 + 4))  # of 4 calls 3 are right, of 4 positives 3 are found
     assert macro == pytest.approx((2 * 1 / (2 + 2) + 2 * 2 / (2 + 2)) / 2)
 

@@ -18,8 +18,8 @@ from click.testing import CliRunner
 from sedkit.contract import Contract, metadata_of
 from sedkit.tagger import Tagger
 from tests.training.conftest import train
-from training.data.manifest.origin import sources
 from training.data.manifest.rows import Row
+from training.data.manifest.summary import sources
 from training.data.manifest.table import Manifest
 from training.data.manifest.vocabulary import Vocabulary
 from training.data.store.source import open_audio
@@ -27,7 +27,7 @@ from training.evaluate.commands import main as evaluate
 from training.evaluate.robustness import robustness
 from training.release import publish
 from training.release.calibrate import calibrate
-from training.release.card.card import ended_early
+from training.release.card.sections import ended_early
 from training.release.quantize import quantize
 from training.runs.reports import read_generation
 from training.runs.run import Run

@@ -20,8 +20,8 @@ from sedkit.metrics import summary
 from tests.training.conftest import SMALL, begin, cascade
 from training.data.manifest.table import Manifest
 from training.evaluate.commands import main as evaluate
-from training.evaluate.measures.bootstrap import accuracy, drawn, mean_ap
-from training.evaluate.tables.systems import beside, scored, together
+from training.evaluate.metrics.bootstrap import accuracy, mean_ap, resampling_weights
+from training.evaluate.tables.crossval_scores import read_crossval_scores, with_ensemble, with_other_crossval
 from training.runs.experiments.crossval import main as crossval
 from training.runs.experiments.folds import fold_splits, write_folds
 
@@ -158,7 +158,7 @@ def test_markdown_and_folds_that_are_not_finished(cv: Path, tmp_path: Path) -> N
     code, out, said = run(evaluate, "crossval", copy, "--replicates", "100")
     assert code == 0
     assert said == "left out: fold 2, which is not finished\n"
-    assert "tested on 12 clips of 6 sources in 1 folds, without 2, which are not finished" in out
+    assert "tested on 12 clips of 6 recordings in 1 folds, without the unfinished folds 2" in out
     for head in (
         "| accuracy | fold 1 | mean |",
         "| mAP | fold 1 |",
@@ -260,7 +260,7 @@ def test_clips_of_some_groups(cv: Path) -> None:
     assert report["classes"][0]["AP"] == {"Teacher-0": None, "Student 1": None}
     code, _, said = run(evaluate, "crossval", cv, "--group", "song:")
     assert code == 1
-    assert "no clip of the split 'test' of a group that begins with 'song:'" in said
+    assert "no test clip in a group that starts with 'song:'" in said
 
 
 def test_networks_of_another_cross_validation_stand_beside_and_together(cv: Path, tmp_path: Path) -> None:
@@ -273,22 +273,22 @@ def test_networks_of_another_cross_validation_stand_beside_and_together(cv: Path
     systems = json.loads(out)["systems"]
     assert [row["system"] for row in systems] == ["Teacher-0", "Student 1", "other", "together"]
     assert systems[2]["mAP"]["folds"] == pytest.approx(systems[0]["mAP"]["folds"])
-    found = scored(cv, torch.device("cpu"))
+    found = read_crossval_scores(cv, torch.device("cpu"))
     teacher, student = (system.scores for system in found.networks)
-    both = together(beside(found, other, torch.device("cpu"))).peers[-1].scores
+    both = with_ensemble(with_other_crossval(found, other, torch.device("cpu"))).peers[-1].scores
     for mean, one, two in zip(both, teacher, student, strict=True):
         np.testing.assert_allclose(mean, (one + two) / 2, atol=1e-5)
 
     code, _, said = run(evaluate, "crossval", cv, "--together")
     assert code == 1
-    assert "there is nothing beside the last network" in said
+    assert "nothing to average with the last network" in said
     code, _, said = run(evaluate, "crossval", cv, "--beside", other, "--beside", other)
     assert code == 1
-    assert "there is a 'other' already" in said
+    assert "another system is called 'other'" in said
     (other / "fold-2" / "generation-1" / "network.pt").unlink()
     code, _, said = run(evaluate, "crossval", cv, "--beside", other)
     assert code == 1
-    assert "not tested on the same clips" in said
+    assert "have other test clips or classes" in said
 
 
 def test_a_peer_on_the_same_clips(cv: Path, tmp_path: Path) -> None:
@@ -386,7 +386,7 @@ def test_a_replicate_that_draws_every_source_once_is_the_figure_itself() -> None
 
 
 def test_sources_are_drawn_whole() -> None:
-    weights = drawn(["a", "b", "a", "c", "b"], 500)
+    weights = resampling_weights(["a", "b", "a", "c", "b"], 500)
     assert (weights[:, 0] == weights[:, 2]).all()
     assert (weights[:, 1] == weights[:, 4]).all()
     assert (weights[:, [0, 1, 3]].sum(1) == 3).all()

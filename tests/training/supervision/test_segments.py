@@ -21,8 +21,8 @@ from training.data.clips import FULL_SCALE, Clips
 from training.loop.batches import Epoch
 from training.loop.settings import Execution, Settings
 from training.networks.wels import Network
-from training.release.card.card import generations, rebuild_section
 from training.release.card.lineage import chosen, external_teachers, place
+from training.release.card.sections import generations, rebuild_section
 from training.release.publish import publish
 from training.runs.config import read_config
 from training.runs.generations import description
@@ -174,7 +174,7 @@ def test_a_recording_sounds_where_its_targets_say(tmp_path: Path) -> None:
     epoch = Epoch(some, Targets({"labels": 1}, some), settings, (0, 0, 1), Execution(torch.device("cpu")))
     sounding = silent = 0
     for (part,) in epoch.batches():
-        waveform, targets, *_, speeds = part.tensors
+        waveform, targets, speeds = part.batch.waveform, part.batch.targets, part.batch.speeds
         assert targets.shape == (16, segment_count(settings.samples), 3)
         loud = at_speed(waveform.float(), speeds, settings.samples).abs() > 300
         for segment in range(targets.shape[1]):

@@ -32,7 +32,7 @@ from training.data.store.source import open_audio
 from training.loop.batches import Epoch
 from training.loop.settings import Execution, Settings
 from training.networks.wels import Network
-from training.release.card.card import sources
+from training.release.card.sections import sources
 from training.runs.experiments.teachers import mapped, quality
 from training.runs.run import Run
 from training.runtime.deadline import Deadline
@@ -115,7 +115,7 @@ def test_what_is_done_to_labels_leaves_unlabelled_clips_as_they_are() -> None:
     held = hold_out(Manifest.from_rows(lines, VOCABULARY, Path("/data")), "validation", 0.5)
     assert 0 < held.splits.count("validation") <= 10
     assert set(held.take(np.flatnonzero(~held.labels.known)).splits) == {"train"}
-    held.parted()
+    held.check_splits()
 
 
 def test_unlabelled_clips_are_drawn_like_the_mean_of_the_others() -> None:
@@ -228,7 +228,7 @@ def test_stored_and_live_teachers_agree_on_unlabelled_clips(overlay: float) -> N
     supervision, made = {LABELS: 0.3, 0: 0.7}, []
     for teacher in (Targets(supervision, of, {0: said}), Targets(supervision, of, live={0: network})):
         parts = [part for batch in Epoch(of, teacher, settings, (0, 1, 1), CPU).batches() for part in batch]
-        made.append([mix(teacher.complete(part.rows, part.tensors[1]), part.tensors[3]) for part in parts])
+        made.append([mix(teacher.complete(part.rows, part.batch.targets), part.batch.shares) for part in parts])
     for one, other in zip(*made, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
         assert ((one >= 0) & (one <= 1)).all()

@@ -1,1 +1,1 @@
-"""Tables and figures of results."""
+"""Tables and figures, and the loaders of the results that they show."""

@@ -1,21 +1,21 @@
-"""What ``training.evaluate.crossval`` reports, in Markdown. A table of nothing is empty."""
+"""Markdown tables of a cross-validation report (``training.evaluate.crossval``). Tables without rows are empty text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from training.evaluate.tables.markdown import table, three
-from training.networks.wels import in_words
+from training.networks.wels import describe_network
 from training.runs.reports import describe
 
-PAIRS = 15  # most confused
+PAIRS = 15  # how many confused pairs of classes are listed
 
 
 def document(report: dict[str, Any]) -> str:
-    """The report in Markdown."""
+    """The whole report in Markdown."""
     parts = [
         f"## Cross-validation of {report['name']}\n",
         *facts(report),
@@ -29,32 +29,32 @@ def document(report: dict[str, Any]) -> str:
 
 
 def facts(report: dict[str, Any]) -> list[str]:
-    """What was trained and tested on what, as a list in Markdown with an empty line after it."""
+    """Data and settings as a Markdown list, ending in an empty line."""
     clips, settings = report["clips"], report["settings"]
-    tested = f"{sum(clips['test'])} clips of {report['sources']} sources in {len(report['folds'])} folds"
+    tested = f"{sum(clips['test'])} clips of {report['sources']} recordings in {len(report['folds'])} folds"
     if report["missing"]:
-        tested += f", without {', '.join(report['missing'])}, which are not finished"
+        tested += f", without the unfinished folds {', '.join(report['missing'])}"
     return [
-        f"- tested on {tested}; learnt from {_range(clips['train'])} clips, "
+        f"- tested on {tested}; trained on {_range(clips['train'])} clips, "
         + (
-            f"best epochs chosen on {_range(clips['validation'])}"
+            f"best epoch chosen on {_range(clips['validation'])} clips"
             if settings["validate_every"] < settings["epochs"]
-            else "the last epoch taken"
+            else "last epoch kept"
         ),
-        f"- networks: {in_words(settings)}, {settings['epochs']} epochs of crops of {settings['crop']:g} s, "
+        f"- networks: {describe_network(settings)}, {settings['epochs']} epochs of crops of {settings['crop']:g} s, "
         f"seed {report['seed']}; "
         + ", ".join(
             f"{f'student {n}' if n else 'Teacher-0'}: {describe(stage)}"
             for n, stage in enumerate(report["supervision"])
         ),
         f"- {report['date']}, commit {report['git_revision']}, {report['device']}",
-        "- mean and standard deviation over folds; intervals: 95 %, by a bootstrap over sources of "
+        "- mean and standard deviation over folds; 95 % intervals from a bootstrap over recordings, "
         f"{report['replicates']} replicates\n",
     ]
 
 
 def fold_table(report: dict[str, Any], metric: str) -> str:
-    """A metric of every system in every fold."""
+    """One metric of every system in every fold."""
     head = [metric, *(f"fold {fold}" for fold in report["folds"]), "mean", "deviation", "95 %"]
     rows = [
         [row["system"], *map(three, row[metric]["folds"]), *spread(row[metric], three)] for row in report["systems"]
@@ -63,7 +63,7 @@ def fold_table(report: dict[str, Any], metric: str) -> str:
 
 
 def gain_table(report: dict[str, Any]) -> str:
-    """What every system gains over Teacher-0."""
+    """Gain of every system over Teacher-0."""
     head = ["gain over Teacher-0", "accuracy", "deviation", "95 %", "mAP", "deviation", "95 %", "relative"]
     base = report["systems"][0]["mAP"]["mean"]
     rows = []
@@ -75,7 +75,7 @@ def gain_table(report: dict[str, Any]) -> str:
 
 
 def source_table(report: dict[str, Any]) -> str:
-    """Accuracy of every system by source, of all folds together, where there are several sources."""
+    """Accuracy of every system by source over all folds; empty if there is only one source."""
     names = [row["system"] for row in report["systems"]]
     rows = [
         [each["source"], str(each["clips"]), *(three(each["accuracy"][name]) for name in names)]
@@ -85,7 +85,7 @@ def source_table(report: dict[str, Any]) -> str:
 
 
 def class_table(report: dict[str, Any]) -> str:
-    """AP of every class, the worst first."""
+    """AP of every class, lowest first."""
     names = [row["system"] for row in report["systems"]]
     rows = [
         [each["label"], str(each["clips"]), *(three(each["AP"][name]) for name in names)]
@@ -95,26 +95,26 @@ def class_table(report: dict[str, Any]) -> str:
 
 
 def worst_first(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """The classes by the AP of the system whose confusions are counted, those without AP last."""
+    """Classes by ascending AP of the system in the confusion matrix; classes without AP come last."""
     system = report["confusion"]["system"]
     return sorted(report["classes"], key=lambda each: (each["AP"][system] is None, each["AP"][system]))
 
 
 def pair_table(confusion: dict[str, Any]) -> str:
-    """The pairs of classes that are confused most."""
+    """The pairs of classes that are confused most often."""
     counts, labels = np.array(confusion["counts"]), confusion["labels"]
-    of = counts.sum(1)
+    totals = counts.sum(1)
     np.fill_diagonal(counts, 0)
-    places = np.argsort(-counts, axis=None, kind="stable")[:PAIRS]
-    pairs = [divmod(int(place), len(labels)) for place in places if counts.flat[place]]
-    rows = [[labels[true], labels[taken], f"{counts[true, taken]} of {of[true]}"] for true, taken in pairs]
-    return table([f"most confused by {confusion['system']}", "taken for", "clips"], rows) if rows else ""
+    order = np.argsort(-counts, axis=None, kind="stable")[:PAIRS]
+    pairs = [divmod(int(index), len(labels)) for index in order if counts.flat[index]]
+    rows = [[labels[true], labels[guess], f"{counts[true, guess]} of {totals[true]}"] for true, guess in pairs]
+    return table([f"true class ({confusion['system']})", "predicted", "clips"], rows) if rows else ""
 
 
-def spread(figure: dict[str, Any], text: Any = three) -> list[str]:
-    """Mean, deviation and interval of an ``estimate``, each as text."""
-    low, high = figure["interval"] or (None, None)
-    return [text(figure["mean"]), three(figure["deviation"]), f"{text(low)} to {text(high)}"]
+def spread(estimate: dict[str, Any], text: Callable[[float | None], str] = three) -> list[str]:
+    """Mean, deviation and interval of an ``estimate`` of ``training.evaluate.crossval``, each as text."""
+    low, high = estimate["interval"] or (None, None)
+    return [text(estimate["mean"]), three(estimate["deviation"]), f"{text(low)} to {text(high)}"]
 
 
 def _signed(value: float | None) -> str:

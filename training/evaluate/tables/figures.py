@@ -1,4 +1,4 @@
-"""The paper's figures from finished runs, with its own numbers in grey. matplotlib is imported here alone."""
+"""The paper's figures for finished runs, with the paper's numbers in grey. Only this module imports matplotlib."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sedkit.errors import SedkitError
-from training.evaluate.tables import paper
-from training.evaluate.tables.cascades import Study, relative
+from training.evaluate.tables import paper_results
+from training.evaluate.tables.run_comparison import Study, relative
 from training.runtime.files import replacing
 
 GREY = "0.55"
@@ -21,14 +21,16 @@ class FigureError(SedkitError):
 
 
 def draw(study: Study, directory: Path, suffix: str = "") -> list[str]:
-    """Draw what there is to draw of a study, as PNG and SVG; returns the names of the PNGs.
+    """Draw the figures of a study as PNG and SVG. Returns the file names of the PNGs.
+
+    Figures with too few points are skipped.
 
     Raises
     ------
     FigureError
-        If matplotlib is missing.
+        If matplotlib is not installed.
     OutputError
-        If the directory cannot be written to.
+        If the directory is not writable.
     """
     try:
         import matplotlib
@@ -52,7 +54,7 @@ def draw(study: Study, directory: Path, suffix: str = "") -> list[str]:
 
 
 def plot_stages(study: Study, axes: Any) -> bool:
-    """Fig. 2, right, and Fig. 3: change of mAP by stage, a curve a cascade."""
+    """Fig. 2 (right) and Fig. 3: change of mAP by stage, one curve per cascade. False: nothing to draw."""
     cascades = [line for line in study.cascades if len(line) > 2]
     longest = max(map(len, cascades), default=0)
     for place, line in enumerate(cascades):
@@ -66,7 +68,7 @@ def plot_stages(study: Study, axes: Any) -> bool:
         ((0.3, 0.3, 0.2, 0.1), "s", f"{PAPER}, variable alpha"),
     )
     for schedule, marker, label in known:
-        stages = [stage for stage in range(min(len(schedule) + 1, longest)) if schedule[:stage] in paper.MAP]
+        stages = [stage for stage in range(min(len(schedule) + 1, longest)) if schedule[:stage] in paper_results.MAP]
         axes.plot(stages, [_printed(schedule[:stage]) for stage in stages], marker + "--", color=GREY, label=label)
     if longest > 1:
         axes.plot([0, 1], [0, _printed((0.0,))], "^:", color=GREY, label=f"{PAPER}, alpha 0")
@@ -76,35 +78,38 @@ def plot_stages(study: Study, axes: Any) -> bool:
 
 
 def plot_alpha(study: Study, axes: Any) -> bool:
-    """Fig. 2, left: change of mAP by the teacher's share."""
-    found = study.points()
-    gains = [study.gain(line) for _, line in found]
+    """Fig. 2 (left): change of mAP against the teacher's weight. False: too few points."""
+    points = study.first_students()
+    gains = [study.gain(line) for _, line in points]
     spread = [0.0 if math.isnan(gain.deviation) else 100 * gain.deviation for gain in gains]
     means = [100 * gain.mean for gain in gains]
-    axes.errorbar([share for share, _ in found], means, spread, marker="o", capsize=3, label="first student")
-    known = sorted((1 - schedule[0], _printed(schedule)) for schedule in paper.MAP if len(schedule) == 1)
+    axes.errorbar([share for share, _ in points], means, spread, marker="o", capsize=3, label="first student")
+    known = sorted((1 - schedule[0], _printed(schedule)) for schedule in paper_results.MAP if len(schedule) == 1)
     axes.plot(*zip(*known, strict=True), "D--", color=GREY, label=PAPER)
-    _finish(axes, "teacher's share 1 - alpha", "mAP over Teacher-0, %")
-    return len(found) > 2
+    _finish(axes, "teacher's weight 1 - alpha", "mAP over Teacher-0, %")
+    return len(points) > 2
 
 
 def plot_classes(study: Study, axes: Any) -> bool:
-    """Fig. 4: change of mean AP of classes by their AP by Teacher-0, with the number of classes."""
-    found = study.by_range()
-    heights = [0.0 if math.isnan(change) else 100 * change for *_, change in found]
-    bars = axes.bar(range(len(found)), heights, width=0.6, label=study.chosen())
-    axes.bar_label(bars, [str(count) for _, _, count, _ in found], padding=2)
-    known = [(place, paper.RANGES.get((low, high))) for place, (low, high, *_) in enumerate(found)]
+    """Fig. 4: change of mean AP of classes, by their AP under Teacher-0. False: there is no student.
+
+    Bars are labelled with the number of classes.
+    """
+    ranges = study.by_range()
+    heights = [0.0 if math.isnan(change) else 100 * change for *_, change in ranges]
+    bars = axes.bar(range(len(ranges)), heights, width=0.6, label=study.chosen())
+    axes.bar_label(bars, [str(count) for _, _, count, _ in ranges], padding=2)
+    known = [(place, paper_results.RANGES.get((low, high))) for place, (low, high, *_) in enumerate(ranges)]
     points = [(place, 100 * change) for place, change in known if change is not None]
     axes.plot(*zip(*points, strict=True), "D", color=GREY, mec="white", ms=8, label=PAPER)
-    _finish(axes, "AP of the class by Teacher-0", "change of mean AP, %")
-    axes.set_xticks(range(len(found)), [f"{low:g} to {high:g}" for low, high, *_ in found])
+    _finish(axes, "AP of the class under Teacher-0", "change of mean AP, %")
+    axes.set_xticks(range(len(ranges)), [f"{low:g} to {high:g}" for low, high, *_ in ranges])
     return len(study.best()) > 1
 
 
-def _printed(schedule: paper.Alphas) -> float:
-    """Change of mAP in the paper, in per cent."""
-    return 100 * relative(paper.MAP[()], paper.MAP[schedule])
+def _printed(schedule: paper_results.Alphas) -> float:
+    """The paper's change of mAP over Teacher-0, in percent."""
+    return 100 * relative(paper_results.MAP[()], paper_results.MAP[schedule])
 
 
 def _finish(axes: Any, x: str, y: str) -> None:

@@ -1,1 +1,1 @@
-"""The model card."""
+"""The model card, one function per section."""

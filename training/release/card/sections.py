@@ -16,11 +16,11 @@ from sedkit.contract import Contract, metadata_of
 from sedkit.errors import SedkitError
 from sedkit.inference.installed import DEFAULT
 from sedkit.tagger import Tagger
-from training.data.manifest.origin import sources
+from training.data.manifest.summary import sources
 from training.evaluate.robustness import conditions_table, nothing_table, of_nothing
 from training.networks.predict import predict
 from training.networks.wels import Network, Width, multiply_adds
-from training.release.card import timelines as card_timelines
+from training.release.card import timelines_section
 from training.release.card.lineage import chosen, commands, external_teachers, place
 from training.runs.config import read_config
 from training.runs.run import Run
@@ -341,7 +341,7 @@ def rebuild_section(
 ) -> list[str]:
     """The commands.
 
-    ``timelines``: as training.release.card.timelines reads them. ``beside``: commands of what else the card tells of.
+    ``timelines``: as training.release.card.timelines_section reads them. ``beside``: commands of what else the card tells of.
     ``crossval``: options of publishing.
     """
     config = read_config(run)
@@ -359,7 +359,7 @@ def rebuild_section(
         clips = report["conditions"][0]["clips"]
         steps.append(f"evaluate robustness {model} --clips {clips} --json {place}/robustness.json")
     if timelines:
-        steps += card_timelines.commands(timelines, place, manifest)
+        steps += timelines_section.commands(timelines, place, manifest)
     return [
         "## Rebuild it",
         "",

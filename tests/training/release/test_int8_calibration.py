@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.release.rounding import (
+from training.release.int8_calibration import (
     COPIES,
     LIMIT,
     FineGrid,

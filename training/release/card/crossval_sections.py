@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.data.manifest.table import Manifest
-from training.evaluate.crossval import summarised
+from training.evaluate.crossval import summarise
 from training.evaluate.tables.crossval import (
     class_table,
     facts,
@@ -25,11 +25,11 @@ from training.evaluate.tables.crossval import (
     spread,
     worst_first,
 )
+from training.evaluate.tables.crossval_scores import Fold, open_folds, read_crossval_scores
 from training.evaluate.tables.markdown import table, three
-from training.evaluate.tables.systems import Fold, open_folds, scored
 from training.release.card import lineage as card_lineage
-from training.release.card.card import OWN, best_and_worst, learnt
 from training.release.card.lineage import external_teachers
+from training.release.card.sections import OWN, best_and_worst, learnt
 from training.runs.config import read_config
 from training.runs.experiments.crossval import CrossValidationError
 from training.runs.reports import describe
@@ -69,7 +69,7 @@ class CrossValidated(NamedTuple):
 
 
 def crossvalidated(directory: Path, run: Run, device: torch.device, peer: Path | None = None) -> CrossValidated:
-    """Read a cross-validation, for the card of a run. ``peer``: as in ``training.evaluate.tables.systems.scored``.
+    """Read a cross-validation, for the card of a run. ``peer``: as in ``training.evaluate.tables.crossval_scores.scored``.
 
     Raises
     ------
@@ -79,11 +79,11 @@ def crossvalidated(directory: Path, run: Run, device: torch.device, peer: Path |
         If its scores, its data or the peer cannot be used.
     """
     _fits(directory, run)
-    found, generation = scored(directory, device, peer), len(run.supervision) - 1
-    report = summarised(found, generation=generation)
+    found, generation = read_crossval_scores(directory, device, peer), len(run.supervision) - 1
+    report = summarise(found, generation=generation)
     of_esc50 = [group.startswith(ESC50) for fold in found.folds for group in fold.groups]
     partly = any(of_esc50) and not all(of_esc50)
-    esc50 = summarised(found.among(ESC50), generation=generation) if partly else None
+    esc50 = summarise(found.among(ESC50), generation=generation) if partly else None
     return CrossValidated(directory, peer, report, esc50, heard(found.folds, run), differences(run, report))
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sedkit.timeline.events import Runs
-from training.evaluate.measures.reliability import f1_scores
-from training.evaluate.measures.tiles import best_thresholds, event_scores, in_events, tile_targets
+from training.evaluate.metrics.event_decoding import best_thresholds, event_scores, in_events, tile_targets
+from training.evaluate.metrics.psds_and_f1 import f1_scores
 
 
 def test_tiles_hold_what_sounds_for_half_of_them():

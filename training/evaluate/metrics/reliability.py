@@ -1,4 +1,4 @@
-"""How often scores are right: what was scored 0.7 should be right 7 times in 10; and what a threshold finds."""
+"""Reliability of calibrated scores: reliability diagram and expected calibration error (ECE; Guo et al., 2017)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 BINS = 10
-FAINTEST = 0.05  # lowest score of a tag that counts: of the many fainter ones nearly all are wrong, and rightly faint
+LOWEST = 0.05  # tags below are left out: there are very many, they are nearly all wrong and would hide the others
 
 
 class Bin(NamedTuple):
-    """The tags with scores in [low, high): how many there are, their mean score, and the share that is right."""
+    """Tags with scores in [low, high): their number, their mean score, and the share that is right."""
 
     low: float
     high: float
@@ -23,39 +23,39 @@ class Bin(NamedTuple):
 
 
 def reliability(scores: NDArray[np.floating], targets: NDArray[np.floating]) -> list[Bin]:
-    """The tags of at least 0.05 in ten bins of equal width, without empty ones. Both are [clips, classes]."""
-    chosen = scores >= FAINTEST
+    """Reliability diagram of the tags with scores of at least 0.05.
+
+    Parameters
+    ----------
+    scores, targets : [clips, classes], in [0, 1]; 0 or 1.
+
+    Returns
+    -------
+    Up to ten bins of equal width; empty bins are left out.
+    """
+    chosen = scores >= LOWEST
     return _bins(scores[chosen], targets[chosen])
 
 
 def calibration_error(scores: NDArray[np.floating], targets: NDArray[np.floating]) -> float:
-    """Expected calibration error (Guo et al., 2017) of the tags of at least 0.05; NaN without any."""
+    """Expected calibration error of the tags with scores of at least 0.05; NaN if there are none."""
     return _error(reliability(scores, targets))
 
 
 def highest_calibration_error(scores: NDArray[np.floating], targets: NDArray[np.floating]) -> float:
-    """That of the highest tag of each clip alone."""
+    """Expected calibration error of the highest tag of each clip."""
     places = np.arange(len(scores)), scores.argmax(1)
     return _error(_bins(scores[places], targets[places]))
 
 
-def f1_scores(called: NDArray[np.bool_], targets: NDArray[np.floating]) -> tuple[float, float]:
-    """Micro-averaged F1, and the mean over the classes that have positives. Both are [..., classes]."""
-    classes = called.shape[-1]
-    called, truth = called.reshape(-1, classes), targets.reshape(-1, classes) > 0
-    hits, sums = (called & truth).sum(0), called.sum(0) + truth.sum(0)
-    heard = truth.any(0)
-    return float(2 * hits.sum() / max(sums.sum(), 1)), float((2 * hits[heard] / sums[heard]).mean())
-
-
 def _bins(scores: NDArray[np.floating], right: NDArray[np.floating]) -> list[Bin]:
-    place = np.minimum(scores * BINS, BINS - 1).astype(int)
-    made = []
-    for number in np.unique(place).tolist():
-        held = place == number
-        means = float(scores[held].mean()), float(right[held].mean())
-        made.append(Bin(number / BINS, (number + 1) / BINS, int(held.sum()), *means))
-    return made
+    bin_of = np.minimum(scores * BINS, BINS - 1).astype(int)
+    bins = []
+    for number in np.unique(bin_of).tolist():
+        inside = bin_of == number
+        means = float(scores[inside].mean()), float(right[inside].mean())
+        bins.append(Bin(number / BINS, (number + 1) / BINS, int(inside.sum()), *means))
+    return bins
 
 
 def _error(bins: list[Bin]) -> float:
@@ -64,19 +64,19 @@ def _error(bins: list[Bin]) -> float:
 
 
 def diagram(bins: Sequence[Bin]) -> str:
-    """The bins as an SVG: score to the right, share that is right upwards, dots by the number of tags."""
+    """The reliability diagram as SVG: x is the score, y the share that is right, dot size the number of tags."""
     side, margin = 320, 40
     most = max((bin.tags for bin in bins), default=1)
 
-    def place(score: float, right: float) -> tuple[float, float]:
+    def position(score: float, right: float) -> tuple[float, float]:
         return margin + score * side, margin + (1 - right) * side
 
     lines = [f'<path d="M{margin} {margin + side}L{margin + side} {margin}" stroke="#999" stroke-dasharray="4"/>']
     for step in range(0, 11, 2):
-        (x, y), text = place(step / 10, step / 10), f"{step / 10:g}"
+        (x, y), text = position(step / 10, step / 10), f"{step / 10:g}"
         lines.append(f'<text x="{x:.0f}" y="{margin + side + 18}" text-anchor="middle">{text}</text>')
         lines.append(f'<text x="{margin - 8}" y="{y + 4:.0f}" text-anchor="end">{text}</text>')
-    points = [(*place(bin.score, bin.right), 2 + 6 * (bin.tags / most) ** 0.5) for bin in bins]
+    points = [(*position(bin.score, bin.right), 2 + 6 * (bin.tags / most) ** 0.5) for bin in bins]
     lines.append(f'<polyline points="{" ".join(f"{x:.1f},{y:.1f}" for x, y, _ in points)}" fill="none" stroke="#06c"/>')
     lines += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="#06c"/>' for x, y, radius in points]
     size, middle = side + 2 * margin, margin + side / 2

@@ -1,4 +1,4 @@
-"""Finished runs side by side: the networks that they hold, by what these learnt from, over seeds."""
+"""Finished runs compared: their networks grouped by supervision and averaged over seeds."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from statistics import fmean, stdev
 from typing import Any
 
 from sedkit.errors import SedkitError
-from training.evaluate.tables.paper import Alphas
+from training.evaluate.tables.paper_results import Alphas
 from training.runs.config import RunError, read_config
 from training.runs.reports import describe
 from training.supervision.equations import LABELS
 
-SAME = ("manifest_sha256", "labels", "settings", "teachers", "begun_sha256")  # in runs that are compared
-SAID = ("date", "git_revision", "device", "clips", "seed", *SAME[:3])  # in config.json of every run
-BOUNDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0)  # of Fig. 4
-Line = tuple[str, ...]  # what a network and its forebears learnt from, Teacher-0 first
+STUDY_KEYS = ("manifest_sha256", "labels", "settings", "teachers", "begun_sha256")  # equal in all runs of a study
+REQUIRED_KEYS = ("date", "git_revision", "device", "clips", "seed", *STUDY_KEYS[:3])  # of config.json
+BOUNDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0)  # ranges of AP in Fig. 4
+Line = tuple[str, ...]  # JSON of the target weights of Teacher-0 and every student up to a network
 
 
 class ReportError(SedkitError):
-    """Runs cannot be reported."""
+    """No report can be made of the runs."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A number of several seeds: mean and sample standard deviation (NaN of one)."""
+    """Mean and sample standard deviation over seeds; the deviation of one seed is NaN."""
 
     mean: float
     deviation: float
@@ -51,14 +51,14 @@ class Spread:
 
 @dataclass
 class Study:
-    """Runs on the same data with the same settings.
+    """Runs with the same data and the same settings.
 
     Attributes
     ----------
     configs : ``config.json`` of every run.
-    networks : by what they learnt from, then by seed: reports of a network's forebears, Teacher-0 first, and its own.
-        A network that several runs hold counts once.
-    cascades : what the last network of a run learnt from, with the run's name.
+    networks : ``{line: {seed: reports}}``, the reports of all generations from Teacher-0 up to the network. A network
+        that several runs share counts once.
+    cascades : ``{line of the last network: name of the run}``.
     """
 
     configs: list[dict[str, Any]] = field(default_factory=list)
@@ -67,38 +67,38 @@ class Study:
 
     @property
     def split(self) -> str:
-        """The split that is reported: the test split, unless a run has none."""
+        """The reported split: test, or validation if a run has no test split."""
         reports = [row for seeds in self.networks.values() for rows in seeds.values() for row in rows]
         return "test" if all("test" in row for row in reports) else "validation"
 
     def metric(self, line: Line, name: str, split: str = "") -> Spread:
-        """``mAP`` or ``mAUC`` of a network over its seeds."""
+        """``mAP`` or ``mAUC`` of a network over seeds."""
         seeds = self.networks[line].values()
         return Spread.of([number(rows[-1][split or self.split][name]) for rows in seeds])
 
     def gain(self, line: Line) -> Spread:
-        """Relative change of mAP from Teacher-0 to a network, seed by seed."""
+        """Relative change of mAP from Teacher-0 to a network, computed per seed."""
         seeds = self.networks[line].values()
         pairs = ([number(rows[place][self.split]["mAP"]) for place in (0, -1)] for rows in seeds)
         return Spread.of([relative(before, after) for before, after in pairs])
 
     def classes(self, line: Line) -> tuple[dict[str, float], dict[str, float]]:
-        """AP of every class by Teacher-0 and by a network, means over its seeds; NaN where a class has none."""
-        found: list[dict[str, list[float]]] = [{}, {}]
+        """AP of every class under Teacher-0 and under a network, means over seeds; NaN where AP is undefined."""
+        both: list[dict[str, list[float]]] = [{}, {}]
         for rows in self.networks[line].values():
-            for held, row in zip(found, (rows[0], rows[-1]), strict=True):
+            for by_label, row in zip(both, (rows[0], rows[-1]), strict=True):
                 for entry in row[self.split]["classes"]:
-                    held.setdefault(entry["label"], []).append(number(entry["AP"]))
-        before, after = ({label: fmean(aps) for label, aps in held.items()} for held in found)
+                    by_label.setdefault(entry["label"], []).append(number(entry["AP"]))
+        before, after = ({label: fmean(aps) for label, aps in by_label.items()} for by_label in both)
         return before, after
 
     def best(self) -> Line:
-        """The student that is best on the validation split; Teacher-0 where there are no students."""
+        """The student with the highest validation mAP; Teacher-0 if there is no student."""
         students = [line for line in self.networks if len(line) > 1] or list(self.networks)
         return max(students, key=lambda line: self.metric(line, "mAP", "validation").mean)
 
     def method(self, line: Line) -> str:
-        """What a cascade is called."""
+        """Display name of a cascade."""
         known = alphas(line)
         if known == ():
             return "WELS-Net (Teacher-0)"
@@ -110,76 +110,79 @@ class Study:
         return "SeCoST, alpha " + ", ".join(f"{alpha:g}" for alpha in (known[:1] if len(set(known)) == 1 else known))
 
     def chosen(self) -> str:
-        """What the best student is called."""
+        """Display name of the best student."""
         line = self.best()
         return f"{self.method(line)}, student {len(line) - 1}"
 
-    def points(self) -> list[tuple[float, Line]]:
-        """Fig. 2, left: first students, after the teacher's share 1 - alpha."""
-        found = [(alphas(line), line) for line in self.networks if len(line) == 2]
-        return sorted((1 - known[0], line) for known, line in found if known is not None)
+    def first_students(self) -> list[tuple[float, Line]]:
+        """Points of Fig. 2 (left): the teacher's weight 1 - alpha and the line of every first student."""
+        students = [(alphas(line), line) for line in self.networks if len(line) == 2]
+        return sorted((1 - known[0], line) for known, line in students if known is not None)
 
     def by_range(self) -> list[tuple[float, float, int, float]]:
-        """Fig. 4: range of AP by Teacher-0, classes in it, relative change of their mean AP to the best student."""
+        """Bars of Fig. 4: lower and upper AP under Teacher-0, number of classes, relative change of their mean AP."""
         before, after = self.classes(self.best())
-        found = []
+        bars = []
         for low, high in pairwise(BOUNDS):
             inside = [name for name, ap in before.items() if low <= ap < high or ap == high == 1]
-            means = [fmean(held[name] for name in inside) if inside else math.nan for held in (before, after)]
-            found.append((low, high, len(inside), relative(*means)))
-        return found
+            means = [fmean(aps[name] for name in inside) if inside else math.nan for aps in (before, after)]
+            bars.append((low, high, len(inside), relative(*means)))
+        return bars
 
 
 def studies(runs: Sequence[Path]) -> tuple[list[Study], list[str]]:
-    """The runs, those that can be compared together; and why others cannot be read."""
-    found: dict[str, Study] = {}
-    faults = []
+    """Group runs into studies. Returns the studies, and one message for every run that cannot be read."""
+    by_key: dict[str, Study] = {}
+    problems = []
     for run in runs:
         try:
             config, rows = read_config(run), _read(run / "report.json")
-            if missing := [key for key in SAID if key not in config]:
-                raise ReportError(f"{run}: config.json lacks {', '.join(missing)}; it is of an earlier revision")
-            study = found.setdefault(json.dumps([config.get(key) for key in SAME]), Study())
+            if missing := [key for key in REQUIRED_KEYS if key not in config]:
+                raise ReportError(
+                    f"{run}: config.json lacks {', '.join(missing)}: an earlier revision wrote it; repeat the run"
+                )
+            study = by_key.setdefault(json.dumps([config.get(key) for key in STUDY_KEYS]), Study())
             line: Line = ()
             for stage, row in enumerate(rows):
-                line = (*line, _learnt_from(row["supervision"]))
+                line = (*line, _canonical(row["supervision"]))
                 study.networks.setdefault(line, {}).setdefault(config["seed"], rows[: stage + 1])
             study.cascades.setdefault(line, run.name.removesuffix(f"-seed{config['seed']}"))
             study.configs.append(config)
         except (ReportError, RunError) as error:
-            faults.append(str(error))
+            problems.append(str(error))
         except (KeyError, TypeError, AttributeError) as error:
-            faults.append(f"{run}: is not a run's ({error!r})")
-    return list(found.values()), faults
+            problems.append(f"{run}: config.json or report.json is not that of a run ({error!r})")
+    return list(by_key.values()), problems
 
 
 def alphas(line: Line) -> Alphas | None:
-    """Shares of the labels, stage by stage; None where a network has other teachers than the one before it."""
-    found = []
+    """Alpha, the labels' weight, of every stage; None if a network has teachers other than its predecessor."""
+    shares = []
     for stage, text in enumerate(line):
-        learnt = json.loads(text)
-        if learnt.keys() - {LABELS, str(stage - 1)}:
+        weights = json.loads(text)
+        if weights.keys() - {LABELS, str(stage - 1)}:
             return None
-        found.append(learnt.get(LABELS, 0.0))
-    return tuple(found[1:]) if found[0] == 1 else None
+        shares.append(weights.get(LABELS, 0.0))
+    return tuple(shares[1:]) if shares[0] == 1 else None
 
 
 def supervision(line: Line) -> str:
-    """What the last network learnt from, to read."""
+    """Target weights of the last network, such as ``0.3 labels + 0.7 T0``."""
     return describe(json.loads(line[-1]))
 
 
 def relative(before: float, after: float) -> float:
-    """Change as a share of what was there; NaN if that was nothing."""
+    """Relative change; NaN if ``before`` is 0."""
     return (after - before) / before if before else math.nan
 
 
 def number(value: float | None) -> float:
-    """A metric as reports hold it."""
+    """A metric of a JSON report; NaN for null."""
     return math.nan if value is None else value
 
 
-def _learnt_from(weights: dict[str, float]) -> str:
+def _canonical(weights: dict[str, float]) -> str:
+    """Target weights as JSON with sorted keys, labels first: equal supervision gives equal text."""
     ordered = sorted(weights.items(), key=lambda item: (item[0] != LABELS, item[0]))
     return json.dumps({key: round(weight, 6) for key, weight in ordered})
 
@@ -188,6 +191,6 @@ def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise ReportError(f"{path}: {error.strerror}; is the run finished?") from None
+        raise ReportError(f"{path}: {error.strerror}: finish the run first") from None
     except ValueError:
-        raise ReportError(f"{path}: is damaged") from None
+        raise ReportError(f"{path}: not valid JSON: resume the run to write it again") from None

@@ -1,1 +1,0 @@
-"""Measures: event-based scores, thresholds, calibration error, bootstrap intervals."""
