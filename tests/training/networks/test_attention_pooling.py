@@ -111,7 +111,9 @@ def test_exported_model_records_attention_pooling(attention_run: Path) -> None:
     assert str(describe.network(model.contract.lineage)).startswith("width 0.0625, attention, ")
 
 
-def test_attention_model_can_be_quantised_and_calibrated(attention_run: Path, small_manifest: Path, tmp_path: Path) -> None:
+def test_attention_model_can_be_quantised_and_calibrated(
+    attention_run: Path, small_manifest: Path, tmp_path: Path
+) -> None:
     model, int8 = tmp_path / "model.onnx", tmp_path / "model-int8.onnx"
     model.write_bytes((attention_run / "model.onnx").read_bytes())
     quantize(model, open_audio(str(small_manifest)), int8, clips=8, seed=0)
@@ -122,7 +124,9 @@ def test_attention_model_can_be_quantised_and_calibrated(attention_run: Path, sm
     assert Contract.from_metadata(metadata_of(int8)).calibration["kind"] == "platt"
 
 
-def test_student_with_mean_pooling_learns_from_attention_teacher(attention_run: Path, small_manifest: Path, tmp_path: Path) -> None:
+def test_student_with_mean_pooling_learns_from_attention_teacher(
+    attention_run: Path, small_manifest: Path, tmp_path: Path
+) -> None:
     options = ["--stages", "0", "--teacher", f"big={attention_run}", "--first", "labels=0.5,big=0.5"]
     begin(small_manifest, tmp_path / "run", *options, "--teachers-hear", "view")
     cascade(tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Weights stored in float16: which, to the last bit, and that nothing is computed in it."""
+"""Weights stored as float16: which ones, exact to the last bit, with all arithmetic in float32."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.networks.wels import Network
 
 @pytest.fixture
 def network() -> Network:
-    """Narrow, with random weights and statistics."""
+    """A narrow network with random weights and batch-norm statistics."""
     torch.manual_seed(0)
     network = Network(2, width=1 / 16)
     with torch.no_grad():
@@ -32,20 +32,22 @@ def weights_of(network: Network) -> dict[str, torch.Tensor]:
     return {name: layer.weight for name, layer in network.named_modules() if isinstance(layer, torch.nn.Conv2d)}
 
 
-def test_batch_normalisation_is_folded_and_weights_are_rounded(network: Network) -> None:
-    made, sound = fold_for_export(network), torch.from_numpy(make_sound(4))[None]
-    assert not [module for module in made.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    norm, before, after = network.wels.B3[1][1], weights_of(network), weights_of(made)
+def test_fold_for_export_folds_batch_norm_and_rounds_weights(network: Network) -> None:
+    folded, sound = fold_for_export(network), torch.from_numpy(make_sound(4))[None]
+    assert not [module for module in folded.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    norm, before, after = network.wels.B3[1][1], weights_of(network), weights_of(folded)
     scale = (norm.weight / (norm.running_var + norm.eps).sqrt()).view(-1, 1, 1, 1)
     assert torch.equal(after["wels.B3.1.0"], (before["wels.B3.1.0"] * scale).half().float())
     assert len(after) == 12
     with torch.no_grad():
-        for one, other in zip(network(sound), made(sound), strict=True):
+        for one, other in zip(network(sound), folded(sound), strict=True):
             torch.testing.assert_close(one, other, atol=5e-3, rtol=5e-3)
-    assert [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]  # it is a copy
+    assert [
+        module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)
+    ]  # the original is unchanged
 
 
-def test_convolution_weights_alone_are_stored_in_float16(model_path: Path) -> None:
+def test_only_convolution_weights_are_stored_as_float16(model_path: Path) -> None:
     graph = onnx.load(model_path).graph
     halves = [tensor.name for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT16]
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
@@ -54,24 +56,26 @@ def test_convolution_weights_alone_are_stored_in_float16(model_path: Path) -> No
     assert all(value.type.tensor_type.elem_type == TensorProto.FLOAT for value in (*graph.input, *graph.output))
 
 
-def test_storing_and_restoring_loses_nothing(model_path: Path) -> None:
+def test_float16_storage_round_trip_is_lossless(model_path: Path) -> None:
     model = onnx.load(model_path)
-    whole = with_float32_weights(model)
-    kinds = {tensor.data_type for tensor in whole.graph.initializer}
+    single = with_float32_weights(model)
+    kinds = {tensor.data_type for tensor in single.graph.initializer}
     assert kinds == {TensorProto.FLOAT, TensorProto.INT64}
-    assert with_float16_weights(whole) == with_float16_weights(with_float16_weights(whole)) == model
-    assert with_float32_weights(whole) == whole
-    half, single = (
-        {tensor.name.removesuffix(".float16"): numpy_helper.to_array(tensor) for tensor in of.graph.initializer}
-        for of in (model, whole)
+    assert with_float16_weights(single) == with_float16_weights(with_float16_weights(single)) == model
+    assert with_float32_weights(single) == single
+    half_weights, single_weights = (
+        {tensor.name.removesuffix(".float16"): numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+        for proto in (model, single)
     )
-    assert all(np.array_equal(half[name], single[name]) for name in half.keys() | single.keys())
+    assert all(
+        np.array_equal(half_weights[name], single_weights[name]) for name in half_weights.keys() | single_weights.keys()
+    )
 
 
-def test_onnx_runtime_casts_when_it_loads(model_path: Path, tmp_path: Path) -> None:
+def test_onnx_runtime_casts_weights_once_at_load(model_path: Path, tmp_path: Path) -> None:
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
-    options.log_severity_level = 4  # it warns that this file is for this machine
+    options.log_severity_level = 4  # hides the warning that the file is specific to this machine
     onnxruntime.InferenceSession(str(model_path), options, providers=["CPUExecutionProvider"])
     graph = onnx.load(tmp_path / "optimised.onnx").graph
     kinds = {tensor.data_type for tensor in graph.initializer}
@@ -81,7 +85,7 @@ def test_onnx_runtime_casts_when_it_loads(model_path: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("cached", [False, True])
-def test_sedkit_scores_alike_however_weights_are_stored(
+def test_scores_are_identical_with_float16_and_float32_storage(
     cached: bool, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEDKIT_CACHE", str(tmp_path / "cache") if cached else "off")
@@ -90,6 +94,6 @@ def test_sedkit_scores_alike_however_weights_are_stored(
     assert model_path.stat().st_size < single.stat().st_size
     assert Contract.from_metadata(metadata_of(model_path)).precision == "fp32"
     sound = make_sound(6, seed=5)
-    for _ in range(2):  # the second time from the cache
+    for _ in range(2):  # the second pass reads the cache
         one, other = (np.concatenate(list(Model(path, "cpu", 1).segments([sound]))) for path in (model_path, single))
         np.testing.assert_array_equal(one, other)

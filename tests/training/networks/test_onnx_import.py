@@ -1,4 +1,4 @@
-"""The network in a model file goes on learning, and teaches: what the file scores, with the classes that are wanted."""
+"""Networks read from ONNX files score like the file, can be fine-tuned with other classes, and serve as teachers."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ VIEW = ("--teachers-hear", "view")
 
 
 def sounds(count: int, seed: int = 0) -> np.ndarray:
-    """Clips [count, samples] int16 of 2 s, noise of different colours and levels."""
+    """Clips [count, samples] int16 of 2 s: noise of different colours and levels."""
     random = np.random.default_rng(seed)
-    made = random.standard_normal((count, 2 * SAMPLE_RATE)).cumsum(1) * random.uniform(2, 60, (count, 1))
-    return np.clip(made, -32768, 32767).astype(np.int16)
+    clips = random.standard_normal((count, 2 * SAMPLE_RATE)).cumsum(1) * random.uniform(2, 60, (count, 1))
+    return np.clip(clips, -32768, 32767).astype(np.int16)
 
 
-def heard(network: Network, clips: np.ndarray) -> torch.Tensor:
+def segments(network: Network, clips: np.ndarray) -> torch.Tensor:
     with torch.no_grad():
         return network(torch.from_numpy(clips / np.float32(32768))).segments
 
 
 def untrained(filters: tuple[int, ...] = (6, 7, 8, 9, 10, 11), classes: int = 3) -> Network:
-    """A network whose batch normalisations all do something of their own."""
+    """A network whose batch norms have random statistics, weights and biases."""
     torch.manual_seed(0)
     network = Network(classes, filters)
     for module in network.modules():
@@ -59,19 +59,19 @@ def untrained(filters: tuple[int, ...] = (6, 7, 8, 9, 10, 11), classes: int = 3)
 
 @pytest.fixture(scope="module")
 def other_classes(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same clips, of which ``noise`` is called ``a hiss``, and comes first."""
+    """A manifest of the same clips in which ``noise`` is called ``a hiss`` and comes first."""
     names = {"a hiss": "noise", "clicks": "clicks", "tone": "tone"}
     manifest = Manifest.load(small_manifest)
-    kept = [
+    rows = [
         row._replace(labels=next(new for new, old in names.items() if old == row.labels))
         for row in manifest.rows(str(small_manifest.parent))
     ]
     path = tmp_path_factory.mktemp("other") / "other.csv"
-    Manifest.from_rows(kept, Vocabulary.of(names), small_manifest.parent).save(path)
+    Manifest.from_rows(rows, Vocabulary.of(names), small_manifest.parent).save(path)
     return path
 
 
-def test_a_file_gives_its_network_back(run: Path) -> None:
+def test_read_onnx_gives_the_scores_of_the_file(run: Path) -> None:
     import onnxruntime
 
     found = read_onnx(run / "model.onnx")
@@ -81,27 +81,27 @@ def test_a_file_gives_its_network_back(run: Path) -> None:
     clips = sounds(3)
     session = onnxruntime.InferenceSession(run / "model.onnx")
     (wanted,) = session.run(["segments"], {INPUT: clips / np.float32(32768)})
-    np.testing.assert_allclose(heard(network.eval(), clips), wanted, atol=1e-5)
+    np.testing.assert_allclose(segments(network.eval(), clips), wanted, atol=1e-5)
 
 
-def test_statistics_change_no_score_and_make_batches_score_alike() -> None:
+def test_refit_batch_norm_keeps_scores_and_makes_training_mode_agree() -> None:
     network, clips = untrained(), sounds(64)
     first = network.wels.B1[0]
-    before, began = heard(network, clips), first[1].running_mean.clone()
+    before, mean = segments(network, clips), first[1].running_mean.clone()
     refit_batch_norm(network, clips)
-    torch.testing.assert_close(heard(network, clips), before, atol=1e-5, rtol=0)
-    assert not torch.equal(first[1].running_mean, began)
-    with torch.no_grad():  # the statistics are those of the convolution on these clips
+    torch.testing.assert_close(segments(network, clips), before, atol=1e-5, rtol=0)
+    assert not torch.equal(first[1].running_mean, mean)
+    with torch.no_grad():  # the statistics are those of the convolution's output on these clips
         logmel = network.frontend.normalise(network.frontend.decibels(torch.from_numpy(clips / np.float32(32768))))
         values = first[0](logmel).transpose(0, 1).flatten(1)
     torch.testing.assert_close(first[1].running_mean, values.mean(1), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(first[1].running_var, values.var(1, unbiased=False), atol=1e-4, rtol=1e-3)
-    far = float((heard(untrained().train(), clips) - before).abs().mean())
-    near = float((heard(network.train(), clips) - before).abs().mean())
-    assert near < 0.1 * far
+    without = float((segments(untrained().train(), clips) - before).abs().mean())
+    refitted = float((segments(network.train(), clips) - before).abs().mean())
+    assert refitted < 0.1 * without
 
 
-def test_classes_that_it_knows_go_on_and_others_begin() -> None:
+def test_warm_start_keeps_known_classes_and_initialises_new_ones() -> None:
     known = [Label("Dog", "/m/0bt9lr", 74), Label("Cat", "/m/01yrx", 81), Label("own")]
     state = untrained().state_dict()
     beginning = Beginning("wels", state, labels=known)
@@ -119,14 +119,14 @@ def test_classes_that_it_knows_go_on_and_others_begin() -> None:
     assert (went.labels, beginning.labels) == (wanted, known)
 
 
-def test_attention_begins_with_no_preference() -> None:
+def test_attention_weights_of_new_classes_start_at_zero() -> None:
     state = Network(2, 0.02, pooling="attention").state_dict()
     beginning = Beginning("wels", state, labels=[Label("a"), Label("b")]).of_classes([Label("c"), Label("a")])
     assert not any(beginning.weights[f"wels.weights.{kind}"][0].any() for kind in ("weight", "bias"))
     assert torch.equal(beginning.weights["wels.weights.weight"][1], state["wels.weights.weight"][0])
 
 
-def test_a_run_goes_on_from_a_file(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+def test_run_warm_starts_from_a_model_file(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     model, directory = run / "model.onnx", tmp_path / "on"
     options = ["--manifest", small_manifest, *ON, "--stages", "0", "--fine-tune", f"wels={model}"]
     train(*options, "--run", directory, "--stop-after", "0s")
@@ -136,7 +136,7 @@ def test_a_run_goes_on_from_a_file(run: Path, small_manifest: Path, tmp_path: Pa
     network = Network(3, found.width)
     network.load_state_dict(found.weights)
     torch.testing.assert_close(
-        heard(new_network(made, 0).eval(), clips), heard(network.eval(), clips), atol=1e-5, rtol=0
+        segments(new_network(made, 0).eval(), clips), segments(network.eval(), clips), atol=1e-5, rtol=0
     )
     assert config["begun_with"]["network"] == "model wels-secost, width 0.0625"
     cascade(directory)
@@ -152,7 +152,7 @@ def test_a_run_goes_on_from_a_file(run: Path, small_manifest: Path, tmp_path: Pa
     assert not made.warnings()
 
 
-def test_what_it_began_with_is_the_same_for_every_seed(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+def test_warm_start_weights_do_not_depend_on_the_seed(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     given = ["--manifest", small_manifest, *ON, "--stages", "0", "--fine-tune", f"wels={run / 'model.onnx'}"]
     for seed in ("0", "1"):
         train(*given, "--seed", seed, "--run", tmp_path / seed, "--stop-after", "0s")
@@ -160,7 +160,7 @@ def test_what_it_began_with_is_the_same_for_every_seed(run: Path, small_manifest
     assert first == second
 
 
-def test_a_run_and_a_file_go_on_with_other_classes(run: Path, other_classes: Path, tmp_path: Path) -> None:
+def test_warm_start_with_other_classes_from_run_and_file(run: Path, other_classes: Path, tmp_path: Path) -> None:
     for name, beginning in (("run", of_run(run)), ("file", of_model(run / "model.onnx"))):
         source = run if name == "run" else run / "model.onnx"
         given = ["--manifest", other_classes, "--run", tmp_path / name, *ON, "--stages", "0"]
@@ -176,7 +176,7 @@ def test_a_run_and_a_file_go_on_with_other_classes(run: Path, other_classes: Pat
 
 
 @pytest.mark.parametrize("hear", [VIEW, ("--teachers-hear", "sounds", "--overlay", "0.5", "--mixup", "0")])
-def test_a_file_teaches(run: Path, small_manifest: Path, tmp_path: Path, hear: tuple[str, ...]) -> None:
+def test_model_file_serves_as_teacher(run: Path, small_manifest: Path, tmp_path: Path, hear: tuple[str, ...]) -> None:
     model = run / "model.onnx"
     options = ("--stages", "0", "--teacher", f"big={model}", "--first", "big=1", *hear)
     begin(small_manifest, tmp_path / "small", *options)
@@ -190,8 +190,8 @@ def test_a_file_teaches(run: Path, small_manifest: Path, tmp_path: Path, hear: t
     network.load_state_dict(found.weights)
     with torch.no_grad():
         sound = torch.from_numpy(clips / np.float32(32768))
-        told = small.teacher("big").teacher(sound, torch.zeros(2).long())
-        torch.testing.assert_close(told, network.eval()(sound).clip, atol=0.01, rtol=0)
+        scores = small.teacher("big").teacher(sound, torch.zeros(2).long())
+        torch.testing.assert_close(scores, network.eval()(sound).clip, atol=0.01, rtol=0)
     cascade(tmp_path / "small")
     assert len(metrics(tmp_path / "small", 0)) == 3
     config["teachers"]["big"]["manifest_sha256"] = "of others"
@@ -199,7 +199,7 @@ def test_a_file_teaches(run: Path, small_manifest: Path, tmp_path: Path, hear: t
     assert any("big teaches, which had another manifest" in line for line in small.warnings())
 
 
-def test_what_a_file_cannot_be_used_for_is_one_line(
+def test_unusable_model_file_is_a_one_line_error(
     run: Path, small_manifest: Path, other_classes: Path, model_path: Path, tmp_path: Path
 ) -> None:
     def refused(*options: str | Path, manifest: Path = small_manifest, code: int = 1) -> str:
@@ -217,30 +217,32 @@ def test_what_a_file_cannot_be_used_for_is_one_line(
         return tmp_path / name
 
     assert "nowhere: no such run or model; installed: wels-secost" in refused("--fine-tune", "wels=nowhere", code=2)
-    (tmp_path / "noise.onnx").write_bytes(b"nothing of the kind")
-    assert "noise.onnx: is no ONNX file" in refused("--fine-tune", f"wels={tmp_path / 'noise.onnx'}")
+    (tmp_path / "noise.onnx").write_bytes(b"not a model")
+    assert "noise.onnx: not an ONNX file" in refused("--fine-tune", f"wels={tmp_path / 'noise.onnx'}")
     (tmp_path / "cut.onnx").write_bytes((run / "model.onnx").read_bytes()[:2000])
-    assert "cut.onnx: is no ONNX file" in refused("--fine-tune", f"wels={tmp_path / 'cut.onnx'}")
+    assert "cut.onnx: not an ONNX file" in refused("--fine-tune", f"wels={tmp_path / 'cut.onnx'}")
     integers = changed("integers.onnx", lineage='{"quantisation": {}}')
-    assert "integers.onnx: is in 8-bit integers" in refused("--fine-tune", f"wels={integers}")
+    assert "integers.onnx: is quantised to 8 bits" in refused("--fine-tune", f"wels={integers}")
     (tmp_path / "plain.onnx").write_bytes(onnx.ModelProto(ir_version=8).SerializeToString())
     assert "plain.onnx: " in refused("--fine-tune", f"wels={tmp_path / 'plain.onnx'}")
     for layer in ("wels.", "wels.L4.", "frontend."):
-        assert "no WELS-Net" in refused("--fine-tune", f"wels={stripped(run / 'model.onnx', layer, tmp_path)}")
+        assert "not a WELS-Net" in refused("--fine-tune", f"wels={stripped(run / 'model.onnx', layer, tmp_path)}")
     teacher = ("--first", "big=1", "--stages", "0", "--teacher")
     assert "add --teachers-hear view" in refused(*teacher, f"big={run / 'model.onnx'}")
     assert "knows other classes" in refused(*teacher, f"big={run / 'model.onnx'}", *VIEW, manifest=other_classes)
     assert "nowhere.onnx: cannot be read (No such file" in refused(*teacher, f"big={tmp_path / 'nowhere.onnx'}", *VIEW)
 
 
-def test_without_onnx_it_is_said_what_to_install(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_without_onnx_says_what_to_install(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(OnnxImportError, match=r"model\.onnx: reading a model file needs onnx: pip install 'sedkit-audio\[train\]'"):
+    with pytest.raises(
+        OnnxImportError, match=r"model\.onnx: reading a model file needs onnx: pip install 'sedkit-audio\[train\]'"
+    ):
         read_onnx(run / "model.onnx")
 
 
 def stripped(model: Path, layer: str, folder: Path) -> Path:
-    """The same file with another name for some of its weights, as from other hands."""
+    """A copy of the model in which the weights of ``layer`` have other names."""
     graph, path = onnx.load(model), folder / f"without-{layer}onnx"
     for tensor in graph.graph.initializer:
         tensor.name = tensor.name.replace(layer, "other.")

@@ -1,4 +1,4 @@
-"""Networks that have learnt elsewhere keep WELS-Net's segments, take part in the cascade and teach."""
+"""Pretrained backbones produce WELS-Net's segments, are fine-tuned in a cascade and serve as teachers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 import torch
 from click.testing import CliRunner
+from training.runs.teacher_files import bring, read
 
 from sedkit.contract import Label
 from sedkit.errors import SedkitError
@@ -23,17 +24,16 @@ from training.release.publish import main as publish
 from training.runs.experiments.sweep import finished
 from training.runs.generations import trained_network
 from training.runs.run import Run
-from training.runs.teacher_files import bring, read
 from training.runtime.checkpoint import load
 from training.runtime.checkpoint import save as save_state
 from training.secost import main
 
-TRAINED = [*SMALL[2:], "--epochs", "1", "--ema", "0.5", "--seed", "3"]  # SMALL without its width
+OPTIONS = [*SMALL[2:], "--epochs", "1", "--ema", "0.5", "--seed", "3"]  # SMALL without --width
 
 
 @pytest.fixture(scope="module")
 def yamnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """YAMNet with random weights, as it lies in a listener's file."""
+    """YAMNet with random weights, in the file of an online YAMNet teacher."""
     path = tmp_path_factory.mktemp("yamnet") / "yamnet.pt"
     save_state({"listener": listener().state_dict()}, path)
     return path
@@ -41,14 +41,14 @@ def yamnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def files(yamnet: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What there is to begin with, by kind."""
+    """Pretrained weights, by kind of backbone."""
     lite0 = tmp_path_factory.mktemp("lite0") / "lite0.pth"
     checkpoint(lite0)
     return {"yamnet": yamnet, "efficientnet-lite0": lite0}
 
 
 def checkpoint(path: Path, **more: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Weights of EfficientNet-Lite0 as its package has them: of three colours, with classes of its own."""
+    """Write a random EfficientNet-Lite0 checkpoint like its package's: three colour channels and a classifier."""
     state = {f"own.{name}": value for name, value in efficientnet.layers().state_dict().items()}
     state["own.0.weight"] = torch.randn(32, 3, 3, 3) / 3
     for name, value in state.items():
@@ -61,63 +61,63 @@ def checkpoint(path: Path, **more: torch.Tensor) -> dict[str, torch.Tensor]:
     return state
 
 
-def test_the_kinds_are_those_of_settings() -> None:
+def test_settings_allow_exactly_the_known_backbones() -> None:
     assert {"wels", *BACKBONES} == set(get_args(Kind))
 
 
 @pytest.mark.parametrize("kind", BACKBONES)
 @pytest.mark.parametrize("samples", [1, 15_360, 15_361, 40_960, 160_000])
-def test_segments_are_those_of_wels_net(kind: str, samples: int) -> None:
-    network, ours = PretrainedNetwork(kind, 3).eval(), Network(3, 0.0625).eval()
+def test_backbone_outputs_have_the_shapes_of_wels_net(kind: str, samples: int) -> None:
+    network, wels = PretrainedNetwork(kind, 3).eval(), Network(3, 0.0625).eval()
     waveform = torch.from_numpy(make_sound(10))[None, :samples]
     with torch.no_grad():
-        found, wanted = network(waveform), ours(waveform)
-    assert found.segments.shape == wanted.segments.shape
-    assert found.clip.shape == wanted.clip.shape
-    assert found.embedding.shape == (1, wanted.embedding.shape[1], BACKBONES[kind].filters)
+        scores, expected = network(waveform), wels(waveform)
+    assert scores.segments.shape == expected.segments.shape
+    assert scores.clip.shape == expected.clip.shape
+    assert scores.embedding.shape == (1, expected.embedding.shape[1], BACKBONES[kind].filters)
 
 
 @pytest.mark.parametrize("kind", BACKBONES)
-def test_silence_scores_nothing(kind: str) -> None:
-    """Digital silence, and dither of the last bit: where WELS-Net's segments are silent, theirs are."""
+def test_backbones_treat_the_same_segments_as_silent_as_wels_net(kind: str) -> None:
+    """For digital silence and for dither of the last bit."""
     torch.manual_seed(0)
-    network, ours = PretrainedNetwork(kind, 3).eval(), Network(3, 0.0625).eval()
+    network, wels = PretrainedNetwork(kind, 3).eval(), Network(3, 0.0625).eval()
     if kind == "yamnet":
         network.frontend.filters.copy_(mel_like(network.frontend.filters.shape))
-        network.frontend.floor.fill_(0.001)  # as in its file
+        network.frontend.floor.fill_(0.001)  # the value in YAMNet's file
     waveform = torch.randint(-1, 2, (1, 40 * SEGMENT_HOP)) / 32_768
     waveform[0, 30 * SEGMENT_HOP :] = 0
     waveform[0, : 10 * SEGMENT_HOP] = torch.from_numpy(make_sound(10))[: 10 * SEGMENT_HOP]
     with torch.no_grad():
-        scores, wanted = network(waveform), ours(waveform)
-    sounding, theirs = scores.segments[0, :, 0] > 0, wanted.segments[0, :, 0] > 0
-    assert theirs[:8].all()
-    assert not theirs[11:].any()
-    assert (sounding != theirs).sum() <= 1  # frames are not of the same samples
-    torch.testing.assert_close(scores.clip[0], scores.segments[0, sounding].mean(0))
+        scores, expected = network(waveform), wels(waveform)
+    audible, audible_to_wels = scores.segments[0, :, 0] > 0, expected.segments[0, :, 0] > 0
+    assert audible_to_wels[:8].all()
+    assert not audible_to_wels[11:].any()
+    assert (audible != audible_to_wels).sum() <= 1  # the front ends frame the samples differently
+    torch.testing.assert_close(scores.clip[0], scores.segments[0, audible].mean(0))
 
 
 def mel_like(shape: torch.Size) -> torch.Tensor:
-    """Triangles of height 1 [bins, bands], as YAMNet's are, equally wide."""
+    """Triangular filters of height 1 and equal width [bins, bands]; YAMNet's have height 1 too."""
     bins, bands = torch.arange(shape[0])[:, None], torch.arange(shape[1])[None]
     return (1 - (bins - 4 * bands - 4).abs() / 4).clamp(min=0)
 
 
-def test_yamnet_hears_what_it_learnt_to_hear(yamnet: Path) -> None:
+def test_yamnet_backbone_gets_the_input_of_the_original_yamnet(yamnet: Path) -> None:
     network = build_network("yamnet", 3, 1.0)
     network.load_state_dict(network.state_dict() | BACKBONES["yamnet"].read(yamnet))
     network.frontend.mean.fill_(-30.0)
     network.frontend.std.fill_(15.0)
     assert isinstance(network.frontend, YamnetLogMel)
     waveform = torch.from_numpy(make_sound(2))[None, :15_600]
-    heard = network.frontend.learnt(network.frontend(waveform))
-    its_own = listener().yamnet.patches(waveform)  # the same weights
-    torch.testing.assert_close(heard[:, :, :96], its_own, atol=1e-5, rtol=1e-5)
+    nepers = network.frontend.to_nepers(network.frontend(waveform))
+    expected = listener().yamnet.patches(waveform)  # the same weights
+    torch.testing.assert_close(nepers[:, :, :96], expected, atol=1e-5, rtol=1e-5)
     louder = network.frontend.decibels(waveform, torch.full((1, 64), 20.0)) - network.frontend.decibels(10 * waveform)
     assert louder.abs().max() < 1e-3
 
 
-def test_log_mel_has_no_colours(tmp_path: Path) -> None:
+def test_efficientnet_sums_the_colour_channels_of_the_first_layer(tmp_path: Path) -> None:
     state = checkpoint(tmp_path / "lite0.pth")
     network = efficientnet.layers()
     network.load_state_dict(efficientnet.read(tmp_path / "lite0.pth"))
@@ -126,11 +126,11 @@ def test_log_mel_has_no_colours(tmp_path: Path) -> None:
     assert all(map(torch.equal, others, list(state.values())[1:-2]))
 
 
-def test_what_cannot_be_begun_with_is_one_line(tmp_path: Path, small_manifest: Path, yamnet: Path) -> None:
+def test_wrong_fine_tune_file_is_a_one_line_error(tmp_path: Path, small_manifest: Path, yamnet: Path) -> None:
     (tmp_path / "text.pth").write_text("text")
     checkpoint(tmp_path / "more.pth", more=torch.zeros(1))
     for name in ("text.pth", "more.pth"):
-        with pytest.raises(SedkitError, match="no checkpoint of EfficientNet-Lite0"):
+        with pytest.raises(SedkitError, match="not a checkpoint of EfficientNet-Lite0"):
             efficientnet.read(tmp_path / name)
     run = ["--manifest", str(small_manifest), "--run", str(tmp_path / "run")]
     for options, cause in (
@@ -148,7 +148,7 @@ def test_what_cannot_be_begun_with_is_one_line(tmp_path: Path, small_manifest: P
 
 
 @pytest.mark.parametrize("kind", BACKBONES)
-def test_a_cascade_begins_with_what_was_learnt_resumes_and_teaches(
+def test_fine_tuned_cascade_resumes_and_teaches(
     kind: str, tmp_path: Path, small_manifest: Path, files: dict[str, Path]
 ) -> None:
     def secost(*options: object) -> str:
@@ -157,17 +157,17 @@ def test_a_cascade_begins_with_what_was_learnt_resumes_and_teaches(
         return result.output
 
     begin = ["--manifest", small_manifest, "--fine-tune", f"{kind}={files[kind]}"]
-    options = [*begin, "--teachers-hear", "view", *TRAINED]
+    options = [*begin, "--teachers-hear", "view", *OPTIONS]
     directory = tmp_path / "tuned"
-    said = secost("--run", directory, "--stages", "1", *options)
-    assert "is not exported" in said
-    assert f"{kind}, fine-tuned" in said
+    output = secost("--run", directory, "--stages", "1", *options)
+    assert "is not exported" in output
+    assert f"{kind}, fine-tuned" in output
     assert finished(directory)
     assert not (directory / "model.onnx").exists()
     begun = load(directory / "begun.pt")
     first, student = (load(directory / f"generation-{n}" / "network.pt")["network"] for n in (0, 1))
     name = next(name for name in begun if name.endswith("weight"))
-    for trained in (first, student):  # both from there, neither far from it
+    for trained in (first, student):  # both started from these weights and stayed close to them
         assert 0 < (trained[name] - begun[name]).abs().max() < 0.1
 
     stopped = tmp_path / "stopped"
@@ -187,27 +187,27 @@ def test_a_cascade_begins_with_what_was_learnt_resumes_and_teaches(
     teacher = read(tmp_path / "big.pt", "of other clips", run.labels, 5)
     sound = torch.from_numpy(make_sound(1))[None]
     with torch.no_grad():
-        said = teacher.teacher(sound, torch.zeros(1, dtype=torch.int64))
-        itself = trained_network(run, 1, torch.device("cpu"))(sound).clip
-    torch.testing.assert_close(said, itself, atol=0.01, rtol=0)
+        scores = teacher.teacher(sound, torch.zeros(1, dtype=torch.int64))
+        expected = trained_network(run, 1, torch.device("cpu"))(sound).clip
+    torch.testing.assert_close(scores, expected, atol=0.01, rtol=0)
 
 
-def test_networks_that_began_with_other_weights_are_not_reused(
+def test_generations_with_another_warm_start_are_not_reused(
     tmp_path: Path, small_manifest: Path, files: dict[str, Path]
 ) -> None:
-    def begun(name: str, file: Path, *options: str) -> str:
+    def run(name: str, file: Path, *options: str) -> str:
         given = ["--manifest", str(small_manifest), "--run", str(tmp_path / name), "--fine-tune", f"yamnet={file}"]
-        result = CliRunner().invoke(main, [*given, "--stages", "0", *TRAINED, *options])
+        result = CliRunner().invoke(main, [*given, "--stages", "0", *OPTIONS, *options])
         assert result.exit_code == 0, result.output
         return result.output
 
-    begun("one", files["yamnet"])
+    run("one", files["yamnet"])
     state = load(files["yamnet"])
     state["listener"]["yamnet.layers.0.1.weight"][0] += 0.1
     save_state(state, tmp_path / "other.pt")
     reused = ["--reuse", str(tmp_path), "--stop-after", "0s"]
-    assert "generation 0 is that of" not in begun("two", tmp_path / "other.pt", *reused)
-    assert "generation 0 is that of" in begun("three", files["yamnet"], *reused)
+    assert "generation 0 is that of" not in run("two", tmp_path / "other.pt", *reused)
+    assert "generation 0 is that of" in run("three", files["yamnet"], *reused)
 
     (tmp_path / "two" / "begun.pt").unlink()
     (tmp_path / "two" / "generation-0" / "checkpoint.pt").unlink()
@@ -216,7 +216,7 @@ def test_networks_that_began_with_other_weights_are_not_reused(
     assert "begun.pt: cannot be read, and networks begin with it" in result.output
 
 
-def test_a_teacher_of_before_there_were_others_is_a_wels_net(tmp_path: Path) -> None:
+def test_teacher_file_without_a_kind_is_a_wels_net(tmp_path: Path) -> None:
     network, labels = Network(2, 0.0625).eval(), (Label("tone"), Label("noise"))
     save_state({"network": network.state_dict(), "width": 0.0625, "about": {}}, tmp_path / "big.pt")
     teacher = read(tmp_path / "big.pt", "of other clips", labels, 5).teacher

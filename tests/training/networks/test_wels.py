@@ -1,4 +1,4 @@
-"""WELS-Net is Table 1, and its segments see what sedkit.geometry says."""
+"""WELS-Net matches Table 1, and its receptive field is that of sedkit.geometry."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def wels() -> WelsNet:
     return WelsNet(527).eval()
 
 
-def test_the_output_of_every_row_of_table_1(wels: WelsNet) -> None:
+def test_layer_outputs_match_table_1(wels: WelsNet) -> None:
     sizes = {}
     hooks = [
         module.register_forward_hook(lambda _m, _i, out, name=name: sizes.update({name: tuple(out.shape[1:])}))
@@ -51,7 +51,7 @@ def test_the_output_of_every_row_of_table_1(wels: WelsNet) -> None:
     assert scores.embedding.shape == (1, 30, 1024)
 
 
-def test_kernels_padding_and_biases_of_table_1(wels: WelsNet) -> None:
+def test_kernels_padding_and_biases_match_table_1(wels: WelsNet) -> None:
     convolutions = [m for m in wels.modules() if isinstance(m, torch.nn.Conv2d)]
     assert [c.kernel_size for c in convolutions] == [(3, 3)] * 8 + [(3, 2)] + [(1, 1)] * 3
     assert [c.padding for c in convolutions] == [(1, 1)] * 8 + [(0, 0)] * 4
@@ -60,18 +60,18 @@ def test_kernels_padding_and_biases_of_table_1(wels: WelsNet) -> None:
     assert [m.kernel_size for m in wels.modules() if isinstance(m, torch.nn.MaxPool2d)] == [4, 2, 2, 2]
 
 
-def test_parameters(wels: WelsNet) -> None:
+def test_parameter_count_matches_table_1(wels: WelsNet) -> None:
     assert sum(p.numel() for p in wels.parameters()) == 14_671_695
 
 
-def test_width_scales_the_filters_but_not_the_embedding() -> None:
+def test_width_scales_filters_but_not_the_embedding() -> None:
     small = WelsNet(52, width=0.25)
     assert small.B1[0][0].out_channels == 16
     assert small.L1[0].out_channels == 512
     assert small.L3[0].out_channels == 1024
 
 
-def test_clip_scores_are_the_mean_of_segment_probabilities() -> None:
+def test_clip_scores_are_the_mean_of_segment_scores() -> None:
     torch.manual_seed(0)
     scores = WelsNet(5, width=1 / 16).eval()(torch.randn(2, 1, 320, 64))
     assert scores.segments.min() > 0
@@ -80,9 +80,9 @@ def test_clip_scores_are_the_mean_of_segment_probabilities() -> None:
 
 
 @pytest.mark.parametrize("k", [0, 3, 9])
-def test_the_frames_that_a_segment_sees(k: int) -> None:
-    # Random weights leave no frame of the receptive field without influence if every path is open:
-    # linear activations and average pools in place of ReLU and maximum, which route around some.
+def test_receptive_field_of_a_segment(k: int) -> None:
+    # ReLU and max pooling would hide some frames. With linear activations and average pooling, every frame of the
+    # receptive field has a gradient.
     torch.manual_seed(k)
     wels = WelsNet(3, width=1 / 16).double().eval()
     for module in list(wels.modules()):
@@ -102,14 +102,14 @@ def test_the_frames_that_a_segment_sees(k: int) -> None:
 
 
 @pytest.mark.parametrize("samples", [1, 159, 5_120, 15_360, 15_361, 80_000, 160_000, 163_840])
-def test_any_length_gives_the_segments_that_the_geometry_promises(samples: int) -> None:
+def test_number_of_segments_matches_geometry(samples: int) -> None:
     network = Network(2, width=1 / 16).eval()
     with torch.no_grad():
         scores = network(torch.zeros(1, samples))
     assert scores.segments.shape == (1, geometry.segment_count(samples), 2)
 
 
-def test_multiply_adds_are_those_of_table_1() -> None:
+def test_multiply_adds_match_table_1() -> None:
     """Output positions of each layer times its weights."""
     blocks = zip((1, 64, 128, 256), (64, 128, 256, 512), (1024 * 64, 256 * 16, 128 * 8, 64 * 4), strict=True)
     convolutions = sum(positions * 9 * (one + other) * other for one, other, positions in blocks)
@@ -117,7 +117,7 @@ def test_multiply_adds_are_those_of_table_1() -> None:
     assert multiply_adds(527, 1.0) == convolutions + last
 
 
-def test_the_filters_of_each_layer_may_be_given() -> None:
+def test_width_may_be_a_list_of_filters() -> None:
     assert multiply_adds(527, [64, 128, 256, 512, 2048, 1024]) == multiply_adds(527, 1.0)
     network = WelsNet(3, [4, 8, 12, 16, 20, 24]).eval()
     seen = [module.out_channels for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
@@ -125,29 +125,29 @@ def test_the_filters_of_each_layer_may_be_given() -> None:
     assert network(torch.zeros(1, 1, 128, 64)).segments.shape == (1, 2, 3)
 
 
-def test_ten_seconds_have_thirty_segments() -> None:
+def test_ten_seconds_give_30_segments() -> None:
     assert geometry.segment_count(10 * geometry.SAMPLE_RATE) == 30
     assert geometry.segment_count(1024 * geometry.HOP) == 30
 
 
-def test_silence_scores_nothing_and_leaves_the_sound_beside_it_alone() -> None:
+def test_silent_segments_score_zero_and_do_not_change_the_others() -> None:
     torch.manual_seed(0)
     network = Network(3, width=1 / 16).eval()
     sound = 0.1 * torch.randn(1, 5 * geometry.SEGMENT_SPAN)
-    sound[:, -geometry.HOP :] = 0  # windows reach a little beyond the hop they are centred on
+    sound[:, -geometry.HOP :] = 0  # analysis windows extend a little beyond their hop
     mixed = torch.cat([sound, torch.zeros(1, 5 * geometry.SEGMENT_SPAN)], 1)
     with torch.no_grad():
         scores = network(mixed)
-        heard = (scores.segments > 0).all(-1)[0]
-        alone = network.wels(network.frontend(mixed)).segments
-    assert heard.tolist() == [True] * 15 + [False] * 13
-    torch.testing.assert_close(scores.segments[:, :15], alone[:, :15])
+        audible = (scores.segments > 0).all(-1)[0]
+        unmasked = network.wels(network.frontend(mixed)).segments
+    assert audible.tolist() == [True] * 15 + [False] * 13
+    torch.testing.assert_close(scores.segments[:, :15], unmasked[:, :15])
     torch.testing.assert_close(scores.clip, scores.segments[:, :15].mean(1))
 
 
-@pytest.mark.parametrize(("level", "heard"), [(-80, False), (-60, True)])
-def test_what_counts_as_silence(level: int, heard: bool) -> None:
+@pytest.mark.parametrize(("level", "audible"), [(-80, False), (-60, True)])
+def test_level_below_which_noise_is_silent(level: int, audible: bool) -> None:
     torch.manual_seed(0)
     noise = 10 ** (level / 20) * torch.randn(1, 32_000)
     with torch.no_grad():
-        assert bool((Network(2, width=1 / 16).eval()(noise).segments > 0).all()) is heard
+        assert bool((Network(2, width=1 / 16).eval()(noise).segments > 0).all()) is audible
