@@ -1,7 +1,7 @@
-"""The ``sedkit`` command: one file a command, each imported only when it is asked for.
+"""The ``sedkit`` command: one module per subcommand, imported only when that subcommand runs.
 
-Standard output carries results and nothing else. Exit codes: 0 all went well, 1 something failed
-(one line on standard error says what), 2 wrong usage, 130 interrupted, 141 nobody reads our output.
+Standard output carries results and nothing else. Exit codes: 0 success, 1 failure (explained on one line of standard
+error), 2 wrong usage, 130 interrupted, 141 the reader of standard output has gone.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import Any, NoReturn
 
 import click
 
+from sedkit.cli.messages import print_error, print_notice
 from sedkit.errors import ArgumentError, SedkitError
 
 COMMANDS = ("tag", "timeline", "listen", "models", "info", "completion")
 
 
 class Group(click.Group):
-    """Imports ``sedkit.cli.<name>.command`` for a command, and turns what it raises into a line and an exit code."""
+    """Imports ``sedkit.cli.NAME.command`` for subcommand NAME, and turns exceptions into one line and an exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -37,11 +38,13 @@ class Group(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except ArgumentError as error:
-            code = complain(str(error), 2)
+            print_error(str(error))
+            code = 2
         except SedkitError as error:
-            code = complain(str(error), 1)
+            print_error(str(error))
+            code = 1
         except KeyboardInterrupt:
-            click.echo("sedkit: interrupted", err=True)
+            print_notice("interrupted")
             code = 130
         except BrokenPipeError:
             mute_stdout()
@@ -49,26 +52,34 @@ class Group(click.Group):
         except Exception as error:
             if "SEDKIT_DEBUG" in os.environ:
                 raise
-            code = complain(f"{type(error).__name__}: {error} (SEDKIT_DEBUG=1 shows where)", 1)
+            print_error(unexpected(error))
+            code = 1
         raise click.exceptions.Exit(code)
 
 
-def complain(message: str, code: int) -> int:
-    """Print an error line on standard error; returns ``code``."""
-    click.echo("sedkit: error: " + " ".join(message.split()), err=True)
-    return code
+def unexpected(error: Exception) -> str:
+    """The message for an exception that is not a :class:`SedkitError`."""
+    message = f"{type(error).__name__}: {error} (SEDKIT_DEBUG=1 shows the traceback)"
+    if isinstance(error, ImportError):
+        from sedkit.install import install_remedy
+
+        return f"{message}; to repair the installation: {install_remedy()}"
+    return message
 
 
 def mute_stdout() -> None:
-    """Let the interpreter flush what is left of standard output into nothing, instead of complaining at exit."""
+    """Send what is still buffered for standard output to the null device, so that the interpreter exits quietly."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def print_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
+    """The callback of ``--version``; also reports a package that overwrites files of this one."""
     if wanted and not ctx.resilient_parsing:
-        import sedkit
+        from sedkit import install
 
-        click.echo(f"sedkit {sedkit.__version__}")
+        click.echo(f"sedkit {install.version()}")
+        if problem := install.conflict():
+            print_notice(problem)
         ctx.exit()
 
 
@@ -77,36 +88,40 @@ def print_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> 
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="Show the version."
 )
 def main() -> None:
-    """What is in a recording, and when.
+    """Name the sounds in recordings, and when they occur.
 
     \b
     Examples:
-      sedkit tag clip.wav                    what is in it
-      sedkit timeline clip.wav               what is in it, and when
+      sedkit tag clip.wav                    which sounds occur
+      sedkit timeline clip.wav               which sounds occur, and when
       ffmpeg -i film.mkv -f wav - | sedkit timeline --threshold 0.3
       sedkit tag recordings/ --recursive --output tags.csv
     """
 
 
 def run() -> NoReturn:
-    """The command ``sedkit``, as a process of its own."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's; nothing here multiplies matrices outside a model
+    """Entry point of the ``sedkit`` console script; ends the process."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy multiplies no large matrices here; ONNX Runtime does
     try:
         main(prog_name="sedkit")
-    except SystemExit as ended:
-        leave(ended.code)
+    except SystemExit as exit_request:
+        leave(exit_request.code)
     leave(0)
 
 
 def leave(code: str | int | None) -> NoReturn:
-    """End the process without taking the interpreter and its libraries apart, a tenth of the time of a short run."""
-    code = complain(code, 1) if isinstance(code, str) else code or 0
+    """End the process without the interpreter's own teardown, which takes a tenth of the time of a short run."""
+    if isinstance(code, str):
+        print_error(code)
+        code = 1
+    code = code or 0
     atexit._run_exitfuncs()
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         code = 141
     except OSError as error:
-        code = complain(f"standard output cannot be written: {error.strerror}", 1)
+        print_error(f"standard output cannot be written: {error.strerror}")
+        code = 1
     sys.stderr.flush()
     os._exit(code)

@@ -1,8 +1,7 @@
-"""The run that ``tag`` and ``timeline`` share: recordings in, results out as they come."""
+"""``tag`` and ``timeline`` in this process: recordings in, results out as they are computed."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,9 +13,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from sedkit.audio.prefetch import Begun
+from sedkit.audio.prefetch import PrefetchedRecording
 from sedkit.cli.inputs import STDIN, expand, stdin
 from sedkit.cli.journal import Fingerprint, fingerprint
+from sedkit.cli.messages import print_error, print_notice
 from sedkit.cli.options import split_classes
 from sedkit.cli.output import Output, open_output
 from sedkit.cli.progress import Progress
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from sedkit.tagger import Tagger
     from sedkit.timeline.views import View
 
-    MakeView = Callable[[], View[Tagging | Timeline]]
+    ViewFactory = Callable[[], View[Tagging | Timeline]]
 
-SMALL = 10_000_000  # bytes of a model whose pieces need tens of MB each, and not hundreds
-LATER = ("soundfile", "soxr", "sedkit.inference.pipeline")  # imported while ONNX Runtime reads the model
-LANES = 4  # pieces of a single recording side by side, at most; then decoding is the slower part
+SMALL_MODEL = 10_000_000  # bytes; below this, inference on one piece of sound needs tens of MB, not hundreds
+PRELOADED = ("soundfile", "soxr", "sedkit.inference.pipeline")  # imported while ONNX Runtime reads the model
+MAX_PARALLEL_PIECES = 4  # of a single recording; beyond this, decoding is the bottleneck
 
 
-def run_here(
+def run_locally(
     kind: Kind,
-    view: Callable[[Tagger, list[str] | None], MakeView],
+    make_view_factory: Callable[[Tagger, list[str] | None], ViewFactory],
     options: Mapping[str, Any],
     files: Sequence[str],
     *,
@@ -52,19 +52,20 @@ def run_here(
     precision: Precision,
     device: Device,
 ) -> int:
-    """Analyse recordings and write what is found; a recording that fails does not stop the others.
+    """Analyse recordings and write the results. A recording that fails does not stop the others.
 
     Parameters
     ----------
-    kind : what is found.
-    view : takes the tagger and the chosen classes, and gives what makes a recording's result.
-    options : the command's own options, as given: what results depend on besides the classes and the model.
-    files : what stands on the command line; nothing means standard input.
-    classes, format_name, output, resume, recursive, model, precision, device : the options, as given.
+    kind : ``"tags"`` or ``"events"``.
+    make_view_factory : takes the tagger and the selected classes; returns a function that makes the view of one
+        recording.
+    options : the command's own options, by name. With the classes and the model, they determine the results.
+    files : the command's arguments; none means standard input.
+    classes, format_name, output, resume, recursive, model, precision, device : the shared options, as given.
 
     Returns
     -------
-    The exit code: 0, or 1 if something failed, which is listed on standard error at the end.
+    The exit code: 0, or 1 if something failed. Failures are listed on standard error at the end.
     """
     from sedkit.inference.installed import find_model
 
@@ -74,73 +75,84 @@ def run_here(
         raise click.UsageError("--resume needs an --output FILE in a format other than text.")
     names, problems = expand(files or [STDIN], recursive)
     if STDIN in names:
-        stdin()  # is it there?
+        stdin()  # fails early if nothing is piped in
     if output is not None and any(is_same_file(name, output) for name in names):
         raise click.UsageError(f"{output} is one of the recordings; choose another --output.")
     failures = [str(problem) for problem in problems]
     try:
         if names:
             path = find_model(model, precision, device)
-            alone = names[0] if len(names) == 1 and output is None and names[0] != STDIN else None
-            begun = None if alone is None else Begun(alone)
-            tagger = load(path, device, threads_for(path, len(names)), begun=begun)
-            wanted = split_classes(classes, tagger.labels)
-            made_with = {**options, "--classes": wanted}
-            with open_output(
-                output, chosen_format, kind, names, lambda: lineage(tagger, kind, chosen_format, made_with), resume
-            ) as out:
-                analyse_all(tagger, view(tagger, wanted), names, begun, out, failures)
+            single = names[0] if len(names) == 1 and output is None and names[0] != STDIN else None
+            prefetched = None if single is None else PrefetchedRecording(single)
+            tagger = load_tagger(path, device, threads_for(path, len(names)), prefetched=prefetched)
+            selected = split_classes(classes, tagger.labels)
+            all_options = {**options, "--classes": selected}
+
+            def settings() -> dict[str, Any]:
+                return result_settings(tagger, kind, chosen_format, all_options)
+
+            with open_output(output, chosen_format, kind, names, settings, resume) as out:
+                analyse_all(tagger, make_view_factory(tagger, selected), names, prefetched, out, failures)
                 out.complete(keep_journal=resume or bool(failures))
     finally:
-        report(failures, total=len(names) + len(problems))
+        print_failures(failures, total=len(names) + len(problems))
     return 1 if failures else 0
 
 
 def analyse_all(
-    tagger: Tagger, view: MakeView, names: Sequence[str], begun: Begun | None, out: Output, failures: list[str]
+    tagger: Tagger,
+    make_view: ViewFactory,
+    names: Sequence[str],
+    prefetched: PrefetchedRecording | None,
+    out: Output,
+    failures: list[str],
 ) -> None:
-    """Write the results of all recordings that have none yet; add what went wrong to ``failures``.
+    """Write the results of all recordings that have none yet; append error messages to ``failures``.
 
-    ``begun``: the only recording, where its decoding goes on already.
+    Parameters
+    ----------
+    prefetched : the only recording, if its decoding is already under way.
     """
     from sedkit.inference.pipeline import analyse
     from sedkit.inference.session import usable_cpus
 
-    cpus = min(LANES, usable_cpus()) if len(names) == 1 else None
-    read: dict[str, Fingerprint | None] = {}
+    cpus = min(MAX_PARALLEL_PIECES, usable_cpus()) if len(names) == 1 else None
+    fingerprints: dict[str, Fingerprint | None] = {}  # of recordings under way, taken before they are read
 
-    def sources() -> Iterator[str | BinaryIO | Begun]:
+    def sources() -> Iterator[str | BinaryIO | PrefetchedRecording]:
         for name in names:
             now = fingerprint(name)
             if out.holds(name, now):
                 progress.skip()
                 continue
-            read[name] = now
-            progress.begin(name)
-            yield begun or (stdin() if name == STDIN else name)
+            fingerprints[name] = now
+            progress.start_recording(name)
+            yield prefetched or (stdin() if name == STDIN else name)
 
     with Progress(names) as progress:
-        results = analyse(tagger.model, progress.watched(view), sources(), cpus)
+        results = analyse(tagger.model, progress.watch(make_view), sources(), cpus)
         with closing(results):
             for name, result in results:
-                before = read.pop(name)
+                before = fingerprints.pop(name)
                 if isinstance(result, SedkitError):
-                    failures.append(explained(name, result))
+                    failures.append(failure_message(name, result))
                 else:
                     with progress.hidden():
                         out.write(result, before)
-                progress.done()
+                progress.finish_recording()
 
 
-def explained(name: str, error: SedkitError) -> str:
-    """Which recording failed, and why; with SEDKIT_DEBUG a fault of ours is raised instead."""
+def failure_message(name: str, error: SedkitError) -> str:
+    """The recording's name and the error. With SEDKIT_DEBUG, an error that sedkit did not expect is raised instead."""
     if error.__cause__ is not None and type(error) is SedkitError and "SEDKIT_DEBUG" in os.environ:
         raise error.__cause__
     return str(error) if str(error).startswith(name) else f"{name}: {error}"
 
 
-def lineage(tagger: Tagger, kind: Kind, format_name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that results depend on, apart from the recordings."""
+def result_settings(tagger: Tagger, kind: Kind, format_name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Everything that determines the results, apart from the recordings."""
+    import hashlib
+
     from sedkit import __version__
 
     path = tagger.model.path
@@ -156,69 +168,70 @@ def lineage(tagger: Tagger, kind: Kind, format_name: str, options: Mapping[str, 
 
 
 def is_same_file(name: str, output: str) -> bool:
-    """Whether a recording is the file that results are to go to."""
+    """Whether a recording is also the output file."""
     if os.path.basename(name).casefold() != os.path.basename(output).casefold():
-        return False  # quickly, of a hundred thousand
+        return False  # quick exit: there may be 100,000 recordings
     return os.path.realpath(name) == os.path.realpath(output)
 
 
 def default_format(output: str | None) -> str:
-    """What suits the place where results go: text for a person, what the ending says for a file, tsv without one.
+    """The format when ``--format`` is not given: by the suffix of a file, text on a terminal, otherwise tsv.
 
     Raises
     ------
     click.UsageError
-        If the ending is none that sedkit knows.
+        If no format has this suffix.
     """
     if output is None:
         return "text" if sys.stdout.isatty() else "tsv"
     if not Path(output).suffix:
         return "tsv"
-    if (known := format_of(output)) is None:
-        raise click.UsageError(f"{output}: no format has the ending {Path(output).suffix}; choose one with --format.")
-    return known
+    format_name = format_of(output)
+    if format_name is None:
+        raise click.UsageError(f"{output}: no format has the suffix {Path(output).suffix}; choose one with --format.")
+    return format_name
 
 
 def threads_for(model: Path, recordings: int) -> int | None:
-    """CPU threads of one run of a model; None for all.
+    """CPU threads of one inference call; None for all CPUs.
 
-    A session of one thread that several threads share is faster than one of several threads, which wait for each
-    other at every layer, and gives the same bits whatever shares a batch; but each of them needs memory for a piece.
-    For a single recording that is worth it with a small network only.
+    Several threads that share a single-threaded session are faster than one multi-threaded session, whose threads
+    synchronise at every layer. The scores are also bit-identical for any batch composition. The price is working
+    memory per thread, so for a single recording this is done with small models only.
     """
-    return 1 if recordings > 1 or model.stat().st_size < SMALL else None
+    return 1 if recordings > 1 or model.stat().st_size < SMALL_MODEL else None
 
 
-def load(
+def load_tagger(
     model: str | Path | None,
     device: Device,
     threads: int | None = None,
     precision: Precision = "auto",
-    begun: Begun | None = None,
+    prefetched: PrefetchedRecording | None = None,
 ) -> Tagger:
-    """The tagger; what it has to say goes to standard error. Meanwhile ``begun`` is begun."""
+    """Load the tagger; its notice, if any, goes to standard error. Meanwhile, decoding of ``prefetched`` starts."""
     from sedkit.tagger import Tagger
 
-    import_module("onnxruntime")  # before the thread, which would hold it up
-    Thread(target=meanwhile, args=[begun], daemon=True).start()
+    import_module("onnxruntime")  # before the thread starts, which would slow this import down
+    Thread(target=preload, args=[prefetched], daemon=True).start()
     tagger = Tagger(model, device, precision, threads)
     if tagger.model.notice:
-        click.echo(f"sedkit: {tagger.model.notice}", err=True)
+        print_notice(tagger.model.notice)
     return tagger
 
 
-def meanwhile(begun: Begun | None) -> None:
-    """Import what the analysis will need, what cannot be imported is told where it is needed; begin to decode."""
-    for name in LATER:
+def preload(prefetched: PrefetchedRecording | None) -> None:
+    """Import what the analysis will need, then start decoding. A failed import is reported where it is needed."""
+    for name in PRELOADED:
         with suppress(Exception):
             import_module(name)
-    if begun is not None:
-        begun.begin()
+    if prefetched is not None:
+        prefetched.prefetch()
 
 
-def report(failures: Sequence[str], total: int) -> None:
-    """List what failed, on standard error."""
+def print_failures(failures: Sequence[str], total: int) -> None:
+    """List failures on standard error, with their number if there were several recordings."""
     for failure in failures:
-        click.echo(f"sedkit: error: {' '.join(failure.split())}", err=True)
+        print_error(failure)
     if failures and total > 1:
-        click.echo(f"sedkit: {len(failures)} of {total} failed", err=True)
+        print_notice(f"{len(failures)} of {total} failed")

@@ -1,4 +1,4 @@
-"""The run of ``--engine ray``: recordings in, an archive out (sedkit.cluster)."""
+"""``--engine ray``: analyse recordings on a Ray cluster and write an archive (see sedkit.cluster)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sedkit.cli.batch import load, report
-from sedkit.cli.inputs import AUDIO, STDIN, expand
+from sedkit.cli.batch import load_tagger, print_failures
+from sedkit.cli.inputs import AUDIO_SUFFIXES, STDIN, expand
+from sedkit.cli.messages import print_notice
 from sedkit.cli.options import split_classes
 from sedkit.cli.progress import Progress
 from sedkit.errors import SedkitError
 from sedkit.formats import Kind
 
 if TYPE_CHECKING:
-    from sedkit.cli.batch import MakeView
+    from sedkit.cli.batch import ViewFactory
     from sedkit.cluster.archive import Report
     from sedkit.cluster.recordings import Recording
     from sedkit.inference.installed import Precision
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from sedkit.tagger import Tagger
 
 
-def run(
+def run_on_cluster(
     kind: Kind,
-    view: Callable[[Tagger, list[str] | None], MakeView],
+    make_view_factory: Callable[[Tagger, list[str] | None], ViewFactory],
     options: Mapping[str, Any],
     files: Sequence[str],
     *,
@@ -39,77 +40,80 @@ def run(
     precision: Precision,
     device: Device,
 ) -> int:
-    """Analyse recordings on a cluster; parameters and exit code as of :func:`sedkit.cli.batch.run_here`."""
+    """Analyse recordings on a cluster.
+
+    Parameters and exit code: see :func:`sedkit.cli.batch.run_locally`. ``address`` is the option ``--address``.
+    """
     from sedkit.cluster import engine
     from sedkit.inference.installed import find_model
 
     if output is None or output == "-":
         raise click.UsageError("--engine ray needs --output: a folder, or an address such as s3://bucket/folder.")
     if format_name is not None:
-        raise click.UsageError("--engine ray writes Parquet; leave --format out.")
+        raise click.UsageError("--engine ray always writes Parquet; leave out --format.")
     if not files or STDIN in files:
-        raise click.UsageError("--engine ray does not read standard input; name FILES.")
+        raise click.UsageError("--engine ray cannot read standard input; name FILES.")
     engine.check_installed()
-    recordings, failures = found(files, recursive)
+    recordings, failures = find_recordings(files, recursive)
     total = len(recordings) + len(failures)
     try:
         if recordings:
-            tagger = load(find_model(model, precision, device), "cpu", threads=1)
-            wanted = split_classes(classes, tagger.labels)
-            done = 0
+            tagger = load_tagger(find_model(model, precision, device), "cpu", threads=1)
+            selected = split_classes(classes, tagger.labels)
+            finished = 0
             with Progress([recording.file for recording in recordings]) as progress:
 
-                def on_plan(todo: int) -> None:
-                    for _ in range(len(recordings) - todo):
+                def on_plan(remaining: int) -> None:
+                    for _ in range(len(recordings) - remaining):
                         progress.skip()
 
-                def on_done(part: Report) -> None:
-                    nonlocal done
-                    done += part.recordings
-                    progress.heard(part.seconds)
-                    for _ in range(part.recordings):
-                        progress.done()
+                def on_report(report: Report) -> None:
+                    nonlocal finished
+                    finished += report.recordings
+                    progress.advance(report.seconds)
+                    for _ in range(report.recordings):
+                        progress.finish_recording()
 
                 try:
-                    lost = engine.analyse(
+                    failed = engine.analyse(
                         kind,
                         recordings,
                         output,
                         model=tagger.model.path,
-                        view=view(tagger, wanted),
-                        options={**options, "--classes": wanted},
+                        make_view=make_view_factory(tagger, selected),
+                        options={**options, "--classes": selected},
                         device=device,
                         resume=resume,
                         address=address,
                         on_plan=on_plan,
-                        on_done=on_done,
-                        on_notice=lambda line: click.echo(f"sedkit: {line}", err=True),
+                        on_report=on_report,
+                        on_notice=print_notice,
                     )
                 except BaseException:
-                    if done:
-                        click.echo(f"sedkit: {done} more recordings are in {output}; --resume goes on", err=True)
+                    if finished:
+                        print_notice(f"{finished} more recordings are in {output}; --resume continues from there")
                     raise
-            failures += [f"{file}: {error}" for file, error in lost]
+            failures += [f"{file}: {error}" for file, error in failed]
     finally:
-        report(failures, total)
+        print_failures(failures, total)
     return 1 if failures else 0
 
 
-def found(files: Iterable[str], recursive: bool) -> tuple[list[Recording], list[str]]:
-    """The recordings meant by files, folders, globs and addresses, and what is wrong with the rest."""
+def find_recordings(arguments: Iterable[str], recursive: bool) -> tuple[list[Recording], list[str]]:
+    """Expand files, folders, globs and addresses to recordings; also returns an error message for each that fails."""
     from sedkit.cluster.recordings import in_files, in_store
     from sedkit.cluster.storage import is_uri
 
     recordings: list[Recording] = []
     problems: list[str] = []
-    for name in files:
+    for argument in arguments:
         try:
-            if is_uri(name):
-                recordings += in_store(name, AUDIO, recursive)
+            if is_uri(argument):
+                recordings += in_store(argument, AUDIO_SUFFIXES, recursive)
             else:
-                names, wrong = expand([name], recursive)
+                names, errors = expand([argument], recursive)
                 recordings += in_files(names)
-                problems += map(str, wrong)
+                problems += map(str, errors)
         except SedkitError as error:
             problems.append(str(error))
     return recordings, problems

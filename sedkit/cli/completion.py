@@ -1,4 +1,4 @@
-"""``sedkit completion``: the script that teaches a shell to complete sedkit's commands and options."""
+"""``sedkit completion``: shell completion of commands and options."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from click.shell_completion import get_completion_class
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
-    """Print the completion script of a shell.
+    """Print a shell completion script.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""Facts about models, as records for machines and as blocks of lines for people."""
+"""Facts about models, as JSON objects and as lines of text."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 
 def model(path: Path) -> dict[str, Any]:
-    """What a model file says of itself.
+    """The facts in a model file's metadata, as a JSON object.
 
     Raises
     ------
     ModelError
-        If it is not a sedkit model.
+        If the file is not a sedkit model.
     """
     from sedkit.contract import NUMBERS, VERSION
     from sedkit.inference.model import Model
@@ -42,15 +42,15 @@ def model(path: Path) -> dict[str, Any]:
 
 
 def megabytes(size: int) -> str:
-    """Of a size in bytes: ``28.7 MB``."""
+    """A size in bytes as text: ``28.7 MB``."""
     return f"{size / 1e6:.1f} MB"
 
 
 def network(lineage: Mapping[str, Any]) -> str | None:
-    """What a file says of it, if anything: ``width 0.25, 355 million multiply-adds for 10 s``.
+    """The network's size and cost, if the lineage has them: ``width 0.25, 355 million multiply-adds for 10 s``.
 
-    In place of a width, its layers may have their own numbers of filters: ``filters 16,40,80,200,1024,512``. Behind it,
-    ``attention``, if the segments of a tag have weights.
+    A network without a single width shows the filters of its layers: ``filters 16,40,80,200,1024,512``. Attention
+    pooling adds ``attention``.
     """
     parts = []
     if isinstance(width := lineage.get("width"), int | float):
@@ -65,7 +65,7 @@ def network(lineage: Mapping[str, Any]) -> str | None:
 
 
 def calibration(kind: Mapping[str, Any], lineage: Mapping[str, Any]) -> str:
-    """Its kind, and what it changed: ``platt, error of tags 0.031 (0.214 before)``."""
+    """The kind of calibration and its effect on held-out clips: ``platt, error of tags 0.031 (0.214 before)``."""
     try:
         before, after = lineage["calibrated_on"]["test"]["calibration_error"]
         return f"{kind['kind']}, error of tags {after:.3f} ({before:.3f} before)"
@@ -74,7 +74,7 @@ def calibration(kind: Mapping[str, Any], lineage: Mapping[str, Any]) -> str:
 
 
 def quantisation(lineage: Mapping[str, Any]) -> dict[str, str]:
-    """A row a split of what 8-bit integers changed: ``{"int8 - fp32, test": "mAP -0.0004, accuracy +0.0000"}``."""
+    """The measured effect of int8 on each split: ``{"int8 - fp32, test": "mAP -0.0004, accuracy +0.0000"}``."""
     losses = lineage.get("quantisation", {}).get("loss", {})
     return {
         f"int8 - fp32, {split}": ", ".join(
@@ -86,26 +86,27 @@ def quantisation(lineage: Mapping[str, Any]) -> dict[str, str]:
 
 
 def metrics(values: Mapping[str, Any]) -> dict[str, str]:
-    """A row a split: ``{"metrics, test": "mAP 0.81, mAUC 0.97"}``; metrics that belong to no split in one row."""
+    """One row per split, and one for metrics without a split: ``{"metrics, test": "mAP 0.81, mAUC 0.97"}``."""
     rows = {f"metrics, {split}": _numbers(inner) for split, inner in values.items() if isinstance(inner, Mapping)}
     rest = _numbers({name: value for name, value in values.items() if not isinstance(value, Mapping)})
     return {"metrics": rest, **rows} if rest else rows
 
 
-def lineage(held: Mapping[str, Any]) -> dict[str, Any]:
-    """A row for each of the other things that a file says of where it comes from, the run before it by its name."""
-    told = ("metrics", "quantisation", "calibrated_on", "width", "pooling", "multiply_adds", "settings", "teachers")
-    rows = {name.replace("_", " "): value for name, value in held.items() if name not in (*told, "begun_with")}
-    begun = held.get("begun_with")
-    if isinstance(begun, Mapping):
-        rows["goes on from"] = f"{begun.get('run')}, {begun.get('network')}"
+def lineage(values: Mapping[str, Any]) -> dict[str, Any]:
+    """One row for each lineage entry that the other functions do not cover; of a warm start, only the source."""
+    shown_elsewhere = ("metrics", "quantisation", "calibrated_on", "width", "pooling", "multiply_adds")
+    hidden = (*shown_elsewhere, "settings", "teachers", "begun_with")
+    rows = {name.replace("_", " "): value for name, value in values.items() if name not in hidden}
+    source = values.get("begun_with")
+    if isinstance(source, Mapping):
+        rows["fine-tuned from"] = f"{source.get('run')}, {source.get('network')}"
     return rows
 
 
 def block(title: str, rows: Mapping[str, Any]) -> str:
-    """A title, and under it a line a fact."""
+    """A title, followed by one indented line per row; rows that are None are left out."""
     width = max(map(len, rows), default=0)
-    lines = [f"  {name:<{width}}  {_plain(value)}" for name, value in rows.items() if value is not None]
+    lines = [f"  {name:<{width}}  {_to_text(value)}" for name, value in rows.items() if value is not None]
     return "\n".join([title, *lines])
 
 
@@ -115,5 +116,5 @@ def _numbers(values: Mapping[str, Any]) -> str:
     )
 
 
-def _plain(value: Any) -> str:
+def _to_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

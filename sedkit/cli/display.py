@@ -1,4 +1,4 @@
-"""How ``sedkit listen`` shows what it hears: an object a line, a line an event, or a timeline that rolls by."""
+"""Displays for ``sedkit listen``: JSON Lines, one line per event, or a scrolling timeline on a terminal."""
 
 from __future__ import annotations
 
@@ -6,34 +6,30 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
-import click
-
-from sedkit.cli.output import standard_output
-from sedkit.errors import OutputError
+from sedkit.cli.messages import print_notice
+from sedkit.cli.output import standard_output, write_errors
 from sedkit.results import Event, Second
 
 if TYPE_CHECKING:
-    from sedkit.timeline.events import Resolution
+    from sedkit.timeline.grid import Resolution
 
-
-REDRAW = 0.05  # seconds between two drawings, at least
-LOST = "sound was lost at {}: the model does not keep up; a smaller one would"
+STANDARD_OUTPUT = "standard output"  # in error messages
+REDRAW_INTERVAL = 0.05  # seconds, minimum
+SOUND_LOST = "sound was lost at {}: this machine is too slow for the model; choose a smaller --model"
 
 
 class Display(Protocol):
-    """Shows cells and events as they come; a context manager."""
+    """Shows cells and events as they arrive. A context manager."""
 
-    def add(self, found: Second | Event) -> None:
-        """The next cell or event."""
+    def add(self, item: Second | Event) -> None:
+        """Show the next cell or event."""
 
     def lose(self, at: float) -> None:
-        """Sound was lost at `at`, in seconds."""
+        """Report that sound was lost at this time, in seconds."""
 
     def __enter__(self) -> Self: ...
 
@@ -42,24 +38,30 @@ class Display(Protocol):
     ) -> None: ...
 
 
-def display(
+def make_display(
     format_name: Literal["text", "jsonl"], name: str, sample_rate: float, model: str, resolution: Resolution
 ) -> Display:
-    """What suits the format and the terminal; the rest describes what is listened to."""
+    """The display for a format and for standard output.
+
+    Parameters
+    ----------
+    name, sample_rate : of the source.
+    model, resolution : the model's name and the length of cells; for the first record of JSON Lines.
+    """
     if format_name == "jsonl":
         return JsonLines(name, sample_rate, model, resolution)
-    moves = sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
-    return Rolls(name) if moves else EventLines()
+    has_cursor = sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+    return ScrollingTimeline(name) if has_cursor else EventLines()
 
 
 class Lines:
-    """Writes lines, each handed on at once."""
+    """Base of displays that write lines to standard output, each flushed at once."""
 
     def __init__(self) -> None:
         self.stream = standard_output("backslashreplace")
 
-    def line(self, text: str) -> None:
-        with told():
+    def write_line(self, text: str) -> None:
+        with write_errors(STANDARD_OUTPUT):
             print(text, file=self.stream, flush=True)
 
     def __enter__(self) -> Self:
@@ -70,40 +72,40 @@ class Lines:
 
 
 class JsonLines(Lines):
-    """The records that docs/timeline.md describes."""
+    """One JSON object per line, as described in docs/timeline.md."""
 
     def __init__(self, name: str, sample_rate: float, model: str, resolution: Resolution) -> None:
         super().__init__()
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self.record("start", time=now, source=name, sample_rate=sample_rate, model=model, resolution=resolution)
+        self.write_record("start", time=now, source=name, sample_rate=sample_rate, model=model, resolution=resolution)
 
-    def record(self, kind: str, **fields: Any) -> None:
-        self.line(json.dumps({"type": kind, **fields}, ensure_ascii=False, allow_nan=False))
+    def write_record(self, kind: str, **fields: Any) -> None:
+        self.write_line(json.dumps({"type": kind, **fields}, ensure_ascii=False, allow_nan=False))
 
-    def add(self, found: Second | Event) -> None:
-        self.record("event" if isinstance(found, Event) else "second", **found.to_dict())
+    def add(self, item: Second | Event) -> None:
+        self.write_record("event" if isinstance(item, Event) else "second", **item.to_dict())
 
     def lose(self, at: float) -> None:
-        self.record("lost", time=round(at, 3))
-        complain_of_loss(at)
+        self.write_record("lost", time=round(at, 3))
+        print_loss(at)
 
 
 class EventLines(Lines):
-    """An event a line, for a person who reads a file or a terminal without a cursor."""
+    """One line of text per event, for a file or a terminal without cursor control."""
 
-    def add(self, found: Second | Event) -> None:
-        if isinstance(found, Event):
+    def add(self, item: Second | Event) -> None:
+        if isinstance(item, Event):
             from sedkit.formats.terminal import clock
 
-            onset, offset = clock(found.onset, 3600, 2), clock(found.offset, 3600, 2)
-            self.line(f"{onset} - {offset}  {found.label}  {found.score:.2f}")
+            onset, offset = clock(item.onset, 3600, 2), clock(item.offset, 3600, 2)
+            self.write_line(f"{onset} - {offset}  {item.label}  {item.score:.2f}")
 
     def lose(self, at: float) -> None:
-        complain_of_loss(at)
+        print_loss(at)
 
 
-class Rolls:
-    """A timeline that is drawn again whenever it grows."""
+class ScrollingTimeline:
+    """A timeline on a terminal, redrawn as it grows."""
 
     def __init__(self, name: str) -> None:
         from rich.console import Console
@@ -111,48 +113,37 @@ class Rolls:
 
         from sedkit.formats.live import Rolling
 
-        self.view, self.drawn = Rolling(name), 0.0
+        self.view, self.last_drawn = Rolling(name), 0.0
         console = Console(file=standard_output("replace"), highlight=False)
         self.live = Live(self.view, console=console, auto_refresh=False)
 
-    def add(self, found: Second | Event) -> None:
-        self.view.add(found)
-        if isinstance(found, Event) or time.monotonic() - self.drawn > REDRAW:
+    def add(self, item: Second | Event) -> None:
+        self.view.add(item)
+        if isinstance(item, Event) or time.monotonic() - self.last_drawn > REDRAW_INTERVAL:
             self.draw()
 
     def lose(self, at: float) -> None:
         from sedkit.formats.terminal import clock
 
-        self.view.notice = LOST.format(clock(at, at))
+        self.view.notice = SOUND_LOST.format(clock(at, at))
         self.draw()
 
     def draw(self) -> None:
-        with told():
+        with write_errors(STANDARD_OUTPUT):
             self.live.refresh()
-        self.drawn = time.monotonic()
+        self.last_drawn = time.monotonic()
 
     def __enter__(self) -> Self:
         self.live.start(refresh=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        with told():
+        with write_errors(STANDARD_OUTPUT):
             self.live.stop()
 
 
-def complain_of_loss(at: float) -> None:
-    """Say on standard error that sound was lost."""
+def print_loss(at: float) -> None:
+    """Report on standard error that sound was lost."""
     from sedkit.formats.terminal import clock
 
-    click.echo(f"sedkit: {LOST.format(clock(at, 3600))}", err=True)
-
-
-@contextmanager
-def told() -> Iterator[None]:
-    """An error of standard output as a line."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputError(f"standard output: cannot be written: {error.strerror}") from None
+    print_notice(SOUND_LOST.format(clock(at, 3600)))

@@ -1,4 +1,4 @@
-"""Where ``tag`` and ``timeline`` run: in this process, or on a Ray cluster."""
+"""Dispatch of ``tag`` and ``timeline``: run in this process (``batch``) or on a Ray cluster (``cluster``)."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from sedkit.cli.batch import run_here
+from sedkit.cli.batch import run_locally
 from sedkit.formats import Kind
 
 if TYPE_CHECKING:
-    from sedkit.cli.batch import MakeView
+    from sedkit.cli.batch import ViewFactory
     from sedkit.tagger import Tagger
 
 
 def run(
     kind: Kind,
-    view: Callable[[Tagger, list[str] | None], MakeView],
+    make_view_factory: Callable[[Tagger, list[str] | None], ViewFactory],
     options: Mapping[str, Any],
     files: Sequence[str],
     *,
@@ -25,11 +25,21 @@ def run(
     address: str | None,
     **shared: Any,
 ) -> int:
-    """Analyse recordings here (:func:`run_here`) or on a cluster (:func:`sedkit.cli.cluster.run`)."""
-    if engine == "ray":
-        from sedkit.cli import cluster
+    """Analyse recordings with the chosen engine.
 
-        return cluster.run(kind, view, options, files, address=address, **shared)
+    Parameters
+    ----------
+    engine, address : the options ``--engine`` and ``--address``.
+    kind, make_view_factory, options, files, **shared : see :func:`sedkit.cli.batch.run_locally`.
+
+    Returns
+    -------
+    The exit code.
+    """
+    if engine == "ray":
+        from sedkit.cli.cluster import run_on_cluster
+
+        return run_on_cluster(kind, make_view_factory, options, files, address=address, **shared)
     if address is not None:
-        raise click.UsageError("--address goes with --engine ray.")
-    return run_here(kind, view, options, files, **shared)
+        raise click.UsageError("--address needs --engine ray.")
+    return run_locally(kind, make_view_factory, options, files, **shared)

@@ -1,4 +1,4 @@
-"""``sedkit info``: what a file is."""
+"""``sedkit info``: facts about recordings and models."""
 
 from __future__ import annotations
 
@@ -15,14 +15,22 @@ if TYPE_CHECKING:
 
 @click.command("info")
 @click.argument("files", nargs=-1, required=True, type=click.Path())
-@click.option("--format", "-f", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "-f",
+    "format_name",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Output format.",
+)
 @click.pass_context
 def command(ctx: click.Context, files: tuple[str, ...], format_name: str) -> None:
     """Describe recordings and models.
 
-    Of a recording: format, rate, channels, bits, duration. Of a model (an ONNX file, or the name of an installed one):
-    its size, its classes with their thresholds, its precision and what that cost, its licence, and how it came to be.
-    --format json prints one object a line.
+    For a recording: format, sample rate, channels, bits, duration. For a model (an ONNX file, or the name of an
+    installed model): size, precision and its measured loss of accuracy, licence, how it was trained, and its classes
+    with their thresholds. --format json prints one JSON object per line.
 
     \b
     Examples:
@@ -30,15 +38,19 @@ def command(ctx: click.Context, files: tuple[str, ...], format_name: str) -> Non
       sedkit info wels-secost
       sedkit info model.onnx --format json | jq -r '.labels[].name'
     """
-    from sedkit.cli import complain
+    from sedkit.cli.messages import print_error, print_notice
     from sedkit.errors import SedkitError
+    from sedkit.install import conflict
 
     code = 0
+    if problem := conflict():
+        print_notice(problem)
     for position, file in enumerate(files):
         try:
             record, text = describe_model(file) if is_model(file) else describe_audio(file)
         except SedkitError as error:
-            code = complain(str(error), 1)
+            print_error(str(error))
+            code = 1
             continue
         if format_name == "json":
             click.echo(json.dumps(record, ensure_ascii=False))
@@ -48,7 +60,7 @@ def command(ctx: click.Context, files: tuple[str, ...], format_name: str) -> Non
 
 
 def is_model(file: str) -> bool:
-    """Whether this is an ONNX file or, where no file has that name, the name of an installed model."""
+    """Whether this is an ONNX file, or the name of an installed model and not of a file."""
     from sedkit.inference.installed import SUFFIX, names
 
     if Path(file).suffix.lower() == SUFFIX:
@@ -57,7 +69,7 @@ def is_model(file: str) -> bool:
 
 
 def describe_audio(file: str) -> tuple[dict[str, Any], str]:
-    """A recording, as a record and as text."""
+    """Facts about a recording, as a JSON object and as text."""
     from sedkit.audio.reading import probe
     from sedkit.cli.describe import block
 
@@ -76,7 +88,7 @@ def describe_audio(file: str) -> tuple[dict[str, Any], str]:
 
 
 def describe_model(file: str) -> tuple[dict[str, Any], str]:
-    """A model, as a record and as text."""
+    """Facts about a model, as a JSON object and as text."""
     from sedkit.cli import describe
     from sedkit.inference.installed import named_model
 

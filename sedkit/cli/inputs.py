@@ -1,4 +1,4 @@
-"""From what stands on the command line to the recordings that are meant."""
+"""Expansion of command-line arguments (files, folders, globs, ``-``) to recordings."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ import click
 from sedkit.errors import AudioError
 
 STDIN = "-"
-ENDINGS = """
+_SUFFIXES = """
     .wav .wave .w64 .rf64 .flac .ogg .oga .opus .mp3 .m4a .m4b .aac .aif .aiff .aifc .au .caf .wma .amr
     .mp4 .m4v .mov .webm .mkv .mka .avi .3gp .mpg
-"""  # what counts as a recording in a folder; a file that is named is always tried
-AUDIO = frozenset(ENDINGS.split())
+"""  # files in a folder that count as recordings; a file named on the command line is always tried
+AUDIO_SUFFIXES = frozenset(_SUFFIXES.split())
 
 
 def expand(arguments: Sequence[str], recursive: bool = False) -> tuple[list[str], list[AudioError]]:
-    """The recordings meant by files, folders, globs and ``-``, each once, and what is wrong with the rest.
+    """The recordings that the arguments stand for, each once, and an error for each argument that yields none.
 
     Parameters
     ----------
-    arguments : as given; their order is kept, what is in a folder or matches a glob is sorted.
-    recursive : whether to look for recordings in folders below a folder as well.
+    arguments : files, folders, globs and ``-``. Their order is kept; files of one folder or glob are sorted.
+    recursive : whether to search subfolders of a folder too.
     """
-    alone = len(arguments) == 1  # nothing to tell apart, which takes its time with a hundred thousand
-    found: dict[str, str] = {}
+    single = len(arguments) == 1  # cannot yield duplicates; skips slow path normalisation of 100,000 names
+    found: dict[str, str] = {}  # names as given, by absolute path
     problems: list[AudioError] = []
     for argument in arguments:
         try:
             for name in recordings(argument, recursive):
-                found.setdefault(name if name == STDIN or alone else os.path.abspath(name), name)
+                found.setdefault(name if name == STDIN or single else os.path.abspath(name), name)
         except AudioError as problem:
             problems.append(problem)
     return list(found.values()), problems
 
 
 def recordings(argument: str, recursive: bool) -> Sequence[str]:
-    """The recordings meant by one argument.
+    """The recordings that one argument stands for.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def recordings(argument: str, recursive: bool) -> Sequence[str]:
     if os.path.isdir(argument):
         names = sorted(in_folder(argument, recursive))
         if not names:
-            hint = "" if recursive else "; --recursive looks in the folders below as well"
+            hint = "" if recursive else "; --recursive searches subfolders too"
             raise AudioError(f"{argument}: no audio files in this folder{hint}")
         return names
     if not os.path.exists(argument) and glob.has_magic(argument):
@@ -67,31 +67,33 @@ def recordings(argument: str, recursive: bool) -> Sequence[str]:
 
 
 def in_folder(folder: str, recursive: bool) -> Iterator[str]:
-    """Audio files in a folder, hidden ones left out."""
+    """Audio files in a folder, except hidden ones."""
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
         for name in names:
-            if os.path.splitext(name)[1].lower() in AUDIO and not name.startswith("."):
+            if os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES and not name.startswith("."):
                 yield os.path.join(parent, name)
 
 
 def stdin() -> BinaryIO:
-    """Standard input, in bytes.
+    """Standard input as a binary file.
 
     Raises
     ------
     click.UsageError
-        If it is closed, or a terminal.
+        If standard input is closed or a terminal.
     """
     if not stdin_is_piped():
-        raise click.UsageError("- is standard input, but nothing is piped in, as in: ffmpeg -i a.mp4 -f wav - | ...")
+        raise click.UsageError(
+            "- means standard input, but nothing is piped in; for example: ffmpeg -i a.mp4 -f wav - | ..."
+        )
     try:
-        # A file of our own: a thread that still reads from the interpreter's would keep it from ending.
+        # A separate file object: at exit, the interpreter would wait for a thread that still reads from sys.stdin.
         return open(sys.stdin.fileno(), "rb", closefd=False)
-    except OSError:  # a test's
+    except OSError:  # under click's test runner, which replaces sys.stdin
         return sys.stdin.buffer
 
 
 def stdin_is_piped() -> bool:
-    """Whether standard input can hold audio: it is open, and no terminal."""
+    """Whether standard input may hold audio: it is open and not a terminal."""
     return sys.stdin is not None and not sys.stdin.isatty()

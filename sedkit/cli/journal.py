@@ -1,25 +1,27 @@
-"""What a run with ``--output NAME`` has done so far: how ``--resume`` ends with the bytes of an unbroken run.
+"""The journal of a run with ``--output NAME``, from which ``--resume`` continues.
 
-On disk::
+A resumed run ends with the same bytes as an uninterrupted one. On disk::
 
     NAME            complete results; only ever replaced as a whole
-    NAME.partial    results of a run under way or broken off, one recording after the other, as they came
-    NAME.journal    JSON Lines on the results in NAME.partial or, where there is none, in NAME. First what they were
-                    made with: versions, model, options. Then a line a recording: its name, its size and time of
-                    change before it was read, where its results stand (byte, number of bytes) and their CRC-32
+    NAME.partial    results of a running or interrupted run, one recording after the other, in order of completion
+    NAME.journal    JSON Lines. They describe the results in NAME.partial or, if there is none, in NAME. The first
+                    line holds the settings (version, model, options). Each further line describes one recording:
+                    its name, its size and modification time before it was read, the position and length in bytes
+                    of its results, and their CRC-32
 
 Rules:
 
-- Results are written before their line. What no line speaks of, or no whole line, never was: it is cut off.
-- A line counts if the CRC fits the results and the recording still has that size and time of change. So neither a
-  crash at any point, nor an edited file, nor a recording that changed, can bring in a wrong result; whatever does not
-  count is done again. A recording that failed has no line. A recording without a single row has one, of 0 bytes.
-- A run goes on only with what it was begun with: other options are refused, and so is leaving out recordings that
-  still exist. Recordings that no longer exist are left out of the whole.
-- At the end, results that came out of order (something had changed, or had failed at first) are put in order.
-- The journal goes when a run ends without failures, and stays when it ran with ``--resume``: such a run may be
-  repeated whenever recordings have been added.
-- ``NAME.partial`` is locked (where the system can) while a run writes it, and never overwritten by a new run.
+- Results are written before their journal line. Results without a complete line are cut off.
+- A line counts if the CRC matches the results, and the recording still has the same size and modification time.
+  Hence neither a crash, nor an edited results file, nor a changed recording can lead to wrong results: whatever does
+  not count is analysed again. A failed recording has no line. A recording without rows has one, of 0 bytes.
+- A run resumes only with the settings it was started with. Other settings are refused, and so is leaving out
+  recordings that still exist. Results of recordings that no longer exist are dropped.
+- At the end, results are sorted into the order of the recordings if they are out of order, because a recording had
+  changed, or had failed at first.
+- The journal is deleted when a run ends without failures. It is kept after a run with ``--resume``, so that the run
+  can be repeated when recordings have been added.
+- ``NAME.partial`` is locked (where the system supports locks) while a run writes it. A new run never overwrites it.
 """
 
 from __future__ import annotations
@@ -38,14 +40,14 @@ from sedkit.errors import OutputError
 
 
 class Fingerprint(NamedTuple):
-    """What tells that a recording has changed: its size in bytes, and when it was last changed, in ns."""
+    """Identifies the state of a recording: size in bytes and modification time in ns."""
 
     size: int
     changed: int
 
 
 def fingerprint(name: str) -> Fingerprint | None:
-    """The fingerprint of a regular file; None for a pipe, or what is not there."""
+    """The fingerprint of a regular file; None for anything else, such as a pipe or a missing file."""
     try:
         status = os.stat(name)
     except (OSError, ValueError):
@@ -55,7 +57,7 @@ def fingerprint(name: str) -> Fingerprint | None:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A recording that is done, and where its results stand in the file of results."""
+    """A finished recording, and the position, length and CRC-32 of its results in the results file."""
 
     file: str
     size: int
@@ -68,67 +70,67 @@ class Entry:
     def end(self) -> int:
         return self.start + self.length
 
-    def results(self, store: BinaryIO) -> bytes | None:
-        """The results, out of the file that should hold them; None if they are not there."""
-        store.seek(self.start)
-        results = store.read(self.length)
+    def results(self, file: BinaryIO) -> bytes | None:
+        """The results, read from the results file; None if the file does not hold them."""
+        file.seek(self.start)
+        results = file.read(self.length)
         return results if len(results) == self.length and zlib.crc32(results) == self.crc else None
 
 
 class Journal:
-    """The journal of one file of results.
+    """The journal of one results file.
 
     Parameters
     ----------
     path : ``NAME.journal``.
-    made_with : what the results depend on, by the names that a user knows them by; values that JSON can hold.
+    settings : everything that determines the results, by option name; values are JSON-serialisable.
 
     Attributes
     ----------
-    entries : what an earlier run has done, by recording; empty unless :meth:`load` was called.
+    entries : finished recordings of an earlier run, by name; empty unless :meth:`load` was called.
     """
 
-    def __init__(self, path: Path, made_with: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self.path = path
-        self.made_with = json.loads(json.dumps(made_with))  # as it reads back
+        self.settings = json.loads(json.dumps(settings))  # tuples become lists, as when read back
         self.entries: dict[str, Entry] = {}
         self.file: BinaryIO | None = None
 
-    def load(self, store: Path, remedy: str) -> None:
-        """Read what an earlier run has done.
+    def load(self, results: Path, remedy: str) -> None:
+        """Read the journal of an earlier run; entries that do not match its results are skipped.
 
         Parameters
         ----------
-        store : where its results are.
-        remedy : what to do if they are not to be used.
+        results : the earlier run's results file.
+        remedy : what a user can do if the results cannot be used; part of the error message.
 
         Raises
         ------
         OutputError
-            If that run had other options, or its journal is damaged.
+            If that run had other settings, or its journal is damaged.
         """
-        lines = [_parsed(line) for line in self.path.read_bytes().splitlines()]
-        begun_with = lines[0] if lines else None
-        if begun_with is None:
+        lines = [_parse(line) for line in self.path.read_bytes().splitlines()]
+        earlier_settings = lines[0] if lines else None
+        if earlier_settings is None:
             raise OutputError(f"{self.path}: damaged; {remedy}")
-        for name in begun_with | self.made_with:
-            then, now = (_shown(name, options.get(name)) for options in (begun_with, self.made_with))
-            if then != now:
-                raise OutputError(f"{store}: made with {then}, and now it is {now}; {remedy}")
-        with open(store, "rb") as results:
+        for name in earlier_settings | self.settings:
+            before, now = (_format_option(name, settings.get(name)) for settings in (earlier_settings, self.settings))
+            if before != now:
+                raise OutputError(f"{results}: the earlier run used {before}, this one uses {now}; {remedy}")
+        with open(results, "rb") as file:
             for line in lines[1:]:
-                with suppress(TypeError):  # a line that broke off
+                with suppress(TypeError):  # an incomplete line
                     entry = Entry(**(line or {}))
-                    if entry.results(results) is not None:
+                    if entry.results(file) is not None:
                         self.entries[entry.file] = entry
 
     def write(self, entries: Iterable[Entry]) -> None:
-        """Begin the file anew, with some entries; more can be added."""
+        """Replace the file by one with these entries; :meth:`add` appends more."""
         self.close()
         temporary = self.path.with_name(self.path.name + ".tmp")
         try:
             with open(temporary, "wb") as file:
-                for line in (self.made_with, *map(asdict, entries)):
+                for line in (self.settings, *map(asdict, entries)):
                     file.write(_line(line))
             os.replace(temporary, self.path)
         finally:
@@ -136,7 +138,7 @@ class Journal:
         self.file = open(self.path, "ab", buffering=0)  # noqa: SIM115
 
     def add(self, entry: Entry) -> None:
-        """Note that a recording is done, once its results are written."""
+        """Append the entry of a recording whose results have been written."""
         if self.file is None:
             self.write([])
         assert self.file is not None
@@ -156,7 +158,7 @@ def _line(record: Mapping[str, Any]) -> bytes:
     return (json.dumps(record) + "\n").encode("ascii")
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
+def _parse(line: bytes) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
     except ValueError:
@@ -164,7 +166,8 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def _shown(name: str, value: Any) -> str:
+def _format_option(name: str, value: Any) -> str:
+    """An option and its value, for an error message."""
     if value is None or value is False:
         return f"no {name}"
     return f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"

@@ -1,4 +1,4 @@
-"""``sedkit listen``: what can be heard now."""
+"""``sedkit listen``: which sounds occur now, from a microphone or a pipe."""
 
 from __future__ import annotations
 
@@ -25,29 +25,33 @@ if TYPE_CHECKING:
 
 
 class Encoding(click.ParamType[str]):
-    """How samples are written: FFmpeg's names, and arecord's."""
+    """Parameter type: sample encoding, by FFmpeg's name (``s16le``) or arecord's (``S16_LE``)."""
 
     name = "encoding"
     NAMES = ("u8", "s16le", "s32le", "f32le")
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        plain = str(value).lower().replace("_", "").replace("float", "f32")
-        if plain not in self.NAMES:
-            self.fail(f"{value!r} is none of {', '.join(self.NAMES)}.", param, ctx)
-        return plain
+        name = str(value).lower().replace("_", "").replace("float", "f32")
+        if name not in self.NAMES:
+            self.fail(f"{value!r} is not one of {', '.join(self.NAMES)}.", param, ctx)
+        return name
 
 
 @click.command("listen")
 @click.argument("source", required=False, metavar="[MICROPHONE|-]")
-@click.option("--list", "list_them", is_flag=True, help="List the microphones, and stop.")
+@click.option("--list", "list_them", is_flag=True, help="List the microphones and exit.")
 @click.option(
     "--rate",
     type=click.FloatRange(1_000, 1_000_000),
     metavar="HZ",
-    help="Of the samples: needed for bare ones from standard input. Default: the microphone's own.",
+    help="Sample rate. Required for raw samples from standard input. Default: the microphone's own rate.",
 )
 @click.option(
-    "--channels", type=click.IntRange(1, 64), default=1, show_default=True, help="Of bare samples from standard input."
+    "--channels",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Channels of raw samples from standard input.",
 )
 @click.option(
     "--encoding",
@@ -56,15 +60,15 @@ class Encoding(click.ParamType[str]):
     default="s16le",
     show_default=True,
     metavar="|".join(Encoding.NAMES),
-    help="Of bare samples from standard input; also S16_LE and the like.",
+    help="Encoding of raw samples from standard input. Names such as S16_LE work too.",
 )
 @click.option(
     "--threshold",
     "-t",
     type=click.FloatRange(0, 1),
     metavar="SCORE",
-    help="A class is present where it scores SCORE (0 to 1) or more; an event, where the three highest of its segments "
-    "do in the mean. Default: what the model holds for each class.",
+    help="A class is present where its score is at least SCORE (0 to 1). An event also needs a mean of at least SCORE "
+    "over its three highest segments. Default: the model's own threshold for each class.",
 )
 @click.option(
     "--resolution",
@@ -72,7 +76,7 @@ class Encoding(click.ParamType[str]):
     default=1.0,
     show_default=True,
     metavar="SECONDS|native",
-    help="Length of a cell of the timeline; native is the model's own, 0.32 s.",
+    help="Length of the timeline's cells. native is the model's segment hop, 0.32 s.",
 )
 @options.classes
 @click.option(
@@ -80,22 +84,22 @@ class Encoding(click.ParamType[str]):
     "-f",
     "format_name",
     type=click.Choice(["text", "jsonl"]),
-    help="Default: text on a terminal, elsewhere jsonl.",
+    help="Output format. Default: text on a terminal, otherwise jsonl.",
 )
 @options.model
 @options.precision
 @options.device
 @click.pass_context
 def command(ctx: click.Context, /, source: str | None, list_them: bool, **settings: Any) -> None:
-    """Show what can be heard now, from a microphone or a pipe.
+    """Show which sounds occur now, from a microphone or a pipe.
 
-    MICROPHONE is a number or part of a name as --list shows them; without it, the system's default. - reads samples
-    from standard input as they come: a wav, or bare samples with their --rate. Microphones need pip install
-    'sedkit[listen]'.
+    MICROPHONE is a number, or part of a name, from --list. Default: the system's default microphone. - reads samples
+    from standard input as they arrive: a wav file, or raw samples with --rate. Microphones need an extra package:
+    pip install 'sedkit-audio[listen]'
 
-    A terminal shows a timeline that rolls by. For programs, --format jsonl writes an object a line, each as soon as it
-    is certain: cells of the timeline 2.2 s after they begin, events 2 s after they end (docs/timeline.md). Ctrl-C
-    ends it.
+    A terminal shows a scrolling timeline. For programs, --format jsonl writes one JSON object per line as soon as it
+    is final: a cell of the timeline 2.2 s after its start, an event 2 s after its end (docs/timeline.md). Ctrl-C
+    stops it.
 
     \b
     Examples:
@@ -125,47 +129,48 @@ def listen(
     precision: Precision,
     device: Device,
 ) -> int:
-    """Follow a source to its end; the exit code."""
-    from sedkit.cli.batch import load
-    from sedkit.cli.display import display
+    """Analyse a live source until it ends or is stopped; returns the exit code."""
+    from sedkit.cli.batch import load_tagger
+    from sedkit.cli.display import make_display
 
-    tagger = load(model, device, precision=precision)  # first: no sound must wait for it
-    wanted = options.split_classes(classes, tagger.labels)
+    tagger = load_tagger(model, device, precision=precision)  # before the source opens, or sound would be lost
+    selected = options.split_classes(classes, tagger.labels)
     chosen_format = format_name or ("text" if sys.stdout.isatty() else "jsonl")
     with open_source(source, rate, channels, encoding) as live, stopping(live):
-        found = tagger.stream(
-            live, live.sample_rate, threshold=threshold, resolution=resolution, classes=wanted, name=live.name
+        items = tagger.stream(
+            live, live.sample_rate, threshold=threshold, resolution=resolution, classes=selected, name=live.name
         )
-        with display(chosen_format, live.name, live.sample_rate, tagger.contract.name, resolution) as shown:
-            follow(live, found, shown)
+        with make_display(chosen_format, live.name, live.sample_rate, tagger.contract.name, resolution) as display:
+            show(items, live, display)
     return 0
 
 
-def follow(live: LiveAudio, found: Iterator[Second | Event], shown: Display) -> None:
-    """Show what is found until the sound ends.
+def show(items: Iterator[Second | Event], live: LiveAudio, display: Display) -> None:
+    """Show cells and events until the source ends.
 
     Raises
     ------
     SedkitError
-        If it breaks off.
+        If reading fails, or the microphone is unplugged.
     """
     from sedkit.results import Event
 
     losses = 0
     try:
-        for item in found:
-            shown.add(item)
+        for item in items:
+            display.add(item)
             if live.losses > losses:
                 losses = live.losses
-                shown.lose(item.offset if isinstance(item, Event) else item.end)
+                display.lose(item.offset if isinstance(item, Event) else item.end)
     except AudioError:
-        if not live.stopped:  # otherwise there was nothing to hear yet
+        if not live.stopped:  # stopped before the first sample: an empty recording, but no error
             raise
     if live.endless and not live.stopped:
-        raise DeviceError(f"{live.name}: no more sound comes from this microphone; is it still plugged in?")
+        raise DeviceError(f"{live.name}: this microphone delivers no more sound; check that it is plugged in")
 
 
 def open_source(source: str | None, rate: float | None, channels: int, encoding: str) -> LiveAudio:
+    """The microphone or standard input, not yet started."""
     from sedkit.audio.live import Microphone, Pipe
 
     if source == STDIN:
@@ -175,7 +180,7 @@ def open_source(source: str | None, rate: float | None, channels: int, encoding:
 
 @contextmanager
 def stopping(live: LiveAudio) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the sound, and so, in good order, what follows from it; the second time, at once."""
+    """Ctrl-C and SIGTERM end the source, so that the remaining results are shown; a second one interrupts at once."""
 
     def stop(number: int, frame: object) -> None:
         if live.stopped:
@@ -191,6 +196,7 @@ def stopping(live: LiveAudio) -> Iterator[None]:
 
 
 def list_microphones() -> None:
+    """Print one line per microphone; ``*`` marks the default."""
     from sedkit.audio.live import microphones
 
     for number, name, channels, rate, default in microphones():

@@ -1,4 +1,4 @@
-"""``sedkit models``: what is installed."""
+"""``sedkit models``: the installed models."""
 
 from __future__ import annotations
 
@@ -8,24 +8,33 @@ import click
 
 
 @click.command("models")
-@click.option("--format", "-f", "format_name", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "-f",
+    "format_name",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Output format.",
+)
 @click.pass_context
 def command(ctx: click.Context, format_name: str) -> None:
     """List the installed models.
 
-    Of each: its name, its precision, its size, how wide its network is and what that computes, the number of its
-    classes, its licence, its metrics, and where the file is. NAME-int8 is the faster form of NAME for CPUs; --precision
-    chooses between them, and (default) is what runs on this machine if nothing is chosen. --model takes another by
-    its name, of which "wels-secost-" may be left out. --format json prints one object a line, with the names of the
-    classes. sedkit info shows everything about one of them.
+    Shows the name, precision, file size, network width and cost, number of classes, licence, metrics and path of each.
+    NAME-int8 is a faster version of NAME for CPUs; --precision chooses between the two. (default) marks the model that
+    runs on this machine without --model and --precision. --model takes a name from this list; the prefix
+    "wels-secost-" may be left out. --format json prints one JSON object per line, with the names of the classes.
+    sedkit info NAME shows everything about one model.
 
     \b
     Examples:
       sedkit models
-      sedkit tag --model small clip.wav      wels-secost-small
+      sedkit tag --model small clip.wav      uses wels-secost-small
       sedkit models --format json | jq -r .path
     """
-    from sedkit.cli import complain, describe
+    from sedkit.cli import describe
+    from sedkit.cli.messages import print_error, print_notice
     from sedkit.errors import ModelError, SedkitError
     from sedkit.inference.installed import find_model, installed_models
 
@@ -36,12 +45,13 @@ def command(ctx: click.Context, format_name: str) -> None:
     except ModelError:
         default = None
     if not paths:
-        click.echo("sedkit: no model is installed; --model takes the path of an ONNX file", err=True)
+        print_notice("no model is installed; --model takes the path of an ONNX file")
     for position, path in enumerate(paths):
         try:
             model = describe.model(path)
         except SedkitError as error:
-            code = complain(str(error), 1)
+            print_error(str(error))
+            code = 1
             continue
         record = {
             "name": path.stem,

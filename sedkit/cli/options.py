@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share, and parsing of ``--classes``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of installed models, then files."""
+    """Completions for ``--model``: names of installed models, then files."""
     from sedkit.inference.installed import names
 
     known = [name for name in names() if name.startswith(incomplete)]
@@ -31,30 +31,30 @@ classes = click.option(
     "-c",
     multiple=True,
     metavar="NAMES",
-    help="Only these classes: AudioSet names or MIDs, separated by commas; repeatable. @FILE reads them from a "
-    "file, one a line.",
+    help="Only these classes: AudioSet names or MIDs, separated by commas. Repeatable. @FILE reads them from a file, "
+    "one per line.",
 )
 model = click.option(
     "--model",
     "-m",
     metavar="NAME|PATH",
     shell_complete=complete_model,
-    help="An installed model by its name, full or short (see sedkit models), or an ONNX file.",
+    help="Full or short name of an installed model (see sedkit models), or path of an ONNX file.",
 )
 device = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
     default="auto",
     show_default=True,
-    help="What to compute on; auto takes CUDA where it works, else the CPU.",
+    help="Where the model runs. auto uses CUDA if it works, otherwise the CPU.",
 )
 precision = click.option(
     "--precision",
     type=click.Choice(["auto", "fp32", "int8"]),
     default="auto",
     show_default=True,
-    help="Arithmetic: fp32 is the model as trained, int8 a faster form for CPUs. auto takes int8 on a CPU if it is "
-    "installed and was measured to lose next to nothing (sedkit info says what); a --model file it takes as it is.",
+    help="Arithmetic: fp32 is the model as trained, int8 a faster version for CPUs. auto uses int8 on a CPU if it is "
+    "installed and its measured loss of accuracy is negligible (sedkit info shows it). auto runs a --model file as is.",
 )
 SHARED = (
     classes,
@@ -63,23 +63,22 @@ SHARED = (
         "-f",
         "format_name",
         type=click.Choice(list(FORMATS)),
-        help="Default: text on a terminal, elsewhere tsv, with --output what its ending asks for.",
+        help="Output format. Default: by the suffix of --output; without --output, text on a terminal, otherwise tsv.",
     ),
     click.option(
         "--output",
         "-o",
         metavar="FILE",
         type=click.Path(),
-        help="Write to FILE, which appears under its name when it is complete. With --engine ray: a folder, or an "
-        "address such as s3://bucket/folder.",
+        help="Write to FILE, which appears when it is complete; until then, results are in FILE.partial. With "
+        "--engine ray: a folder, or an address such as s3://bucket/folder.",
     ),
     click.option(
         "--resume",
         is_flag=True,
-        help="Go on where an earlier run with this --output ended: recordings that are done and have not changed are "
-        "not analysed again.",
+        help="Continue an earlier run with the same --output: skip recordings that are done and have not changed.",
     ),
-    click.option("--recursive", "-r", is_flag=True, help="Look in the folders below a folder as well."),
+    click.option("--recursive", "-r", is_flag=True, help="Search subfolders too."),
     model,
     precision,
     device,
@@ -88,12 +87,13 @@ SHARED = (
         type=click.Choice(["local", "ray"]),
         default="local",
         show_default=True,
-        help="local is this process; ray is a Ray cluster, for archives, which writes Parquet (docs/scale.md).",
+        help="local uses this machine. ray uses a Ray cluster, for large archives, and writes Parquet (docs/scale.md).",
     ),
     click.option(
         "--address",
         metavar="HOST:PORT",
-        help="Of the Ray cluster. Default: $RAY_ADDRESS, else the one on this machine, else one made for the run.",
+        help="Address of the Ray cluster. Default: $RAY_ADDRESS, otherwise a cluster that runs on this machine, "
+        "otherwise a new one for this run.",
     ),
 )
 
@@ -107,21 +107,21 @@ def shared(function: Function) -> Function:
     return function
 
 
-def explained(ctx: click.Context) -> click.UsageError:
-    """What to say to somebody at a terminal who gave no files: usage and examples."""
+def no_files_error(ctx: click.Context) -> click.UsageError:
+    """The error for a command that got no files on a terminal: usage and examples."""
     examples = inspect.cleandoc(ctx.command.help or "").partition("\b\n")[2]
-    return click.UsageError(f"no FILES, and no audio piped in.\n\n{examples}", ctx)
+    return click.UsageError(f"no FILES given, and no audio piped in.\n\n{examples}", ctx)
 
 
 def split_classes(values: Sequence[str], labels: Sequence[Label]) -> list[str] | None:
-    """What ``--classes`` names, one a class; None if it was not given.
+    """Split the values of ``--classes`` into class names; None if the option was not given.
 
-    AudioSet's names hold commas ("Baby cry, infant cry"): where a list can be read in several ways, the longest name
-    that the model knows wins. A name that it does not know is left for :class:`~sedkit.tagger.Tagger` to refuse.
+    Some AudioSet names contain commas ("Baby cry, infant cry"), so the longest name that the model has wins. Names that
+    the model does not have are kept; :class:`~sedkit.tagger.Tagger` refuses them.
     """
     known = {label.name.casefold() for label in labels}
     chosen: list[str] = []
-    for value in spelled_out(values):
+    for value in read_class_files(values):
         words = [word.strip() for word in value.split(",") if word.strip()]
         while words:
             counts = range(len(words), 0, -1)
@@ -131,8 +131,14 @@ def split_classes(values: Sequence[str], labels: Sequence[Label]) -> list[str] |
     return chosen if values else None
 
 
-def spelled_out(values: Iterable[str]) -> list[str]:
-    """The values, with ``@FILE`` replaced by the lines of that file."""
+def read_class_files(values: Iterable[str]) -> list[str]:
+    """The values, with each ``@FILE`` replaced by the lines of that file.
+
+    Raises
+    ------
+    click.BadParameter
+        If the file cannot be read or is not UTF-8.
+    """
     lines: list[str] = []
     for value in values:
         if value.startswith("@"):

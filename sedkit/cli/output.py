@@ -1,6 +1,6 @@
-"""Where results go: standard output, or a file that appears under its name only when it is whole.
+"""Output of results: to standard output, or to a file that appears under its name only when it is complete.
 
-What happens on disk, and how a run that broke off goes on, is described in :mod:`sedkit.cli.journal`.
+The layout on disk, and how an interrupted run resumes, is described in :mod:`sedkit.cli.journal`.
 """
 
 from __future__ import annotations
@@ -17,27 +17,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-import click
-
 from sedkit.cli.journal import Entry, Fingerprint, Journal
+from sedkit.cli.messages import print_notice
 from sedkit.errors import OutputError
 from sedkit.formats import FORMATS, Kind, Writer
 
 if TYPE_CHECKING:
     from sedkit.results import Tagging, Timeline
 
-NONE = Fingerprint(-1, -1)  # of what comes through a pipe
+NO_FINGERPRINT = Fingerprint(-1, -1)  # of a pipe
 
 
 class Output:
-    """Writes results, one after the other, to standard output or to what is no regular file (a named pipe).
+    """Writes results one by one to standard output, or to a path that is not a regular file (a device, a named pipe).
 
     Parameters
     ----------
-    stream : where to.
-    name : what an error calls it.
+    stream : the open stream to write to.
+    name : its name in error messages.
     format_name : one of :data:`sedkit.formats.FORMATS`.
-    kind, files : what to expect, see :class:`sedkit.formats.Writer`.
+    kind, files : kind of results, and all recordings of the run; see :class:`sedkit.formats.Writer`.
     """
 
     def __init__(self, stream: TextIO, name: str, format_name: str, kind: Kind, files: Sequence[str]) -> None:
@@ -46,69 +45,69 @@ class Output:
         self.writer: Writer | None = None
         self.results = 0
 
-    def write(self, result: Tagging | Timeline, read: Fingerprint | None) -> None:
-        """Write one result and hand it on at once, for whoever reads along.
+    def write(self, result: Tagging | Timeline, before: Fingerprint | None) -> None:
+        """Write one result and flush it.
 
         Parameters
         ----------
-        read : the recording's fingerprint from before it was read, if it has one.
+        before : the recording's fingerprint from before it was read, if it has one.
 
         Raises
         ------
         OutputError
-            If that fails.
+            If writing fails.
         BrokenPipeError
-            If nobody reads standard output any more.
+            If the reader of standard output has gone.
         """
-        with _told(self.name):
+        with write_errors(self.name):
             if self.writer is None:
-                self.writer = self.begin()
+                self.writer = self.open_writer()
             self.writer.write(result)
             self.stream.flush()
-            self.written(result.file, read)
+            self.on_written(result.file, before)
 
-    def begin(self) -> Writer:
-        """What stands before the first result."""
+    def open_writer(self) -> Writer:
+        """The writer, which writes the header if the format has one."""
         return self.format(self.stream, self.kind, self.files)
 
-    def written(self, file: str, read: Fingerprint | None) -> None:
-        """A result is where it should be."""
+    def on_written(self, file: str, before: Fingerprint | None) -> None:
+        """Called after a result has been written and flushed."""
         self.results += 1
 
     def holds(self, file: str, now: Fingerprint | None) -> bool:
-        """Whether the results of a recording with this fingerprint are there already."""
+        """Whether an earlier run has written the results of a recording with this fingerprint."""
         return False
 
     def complete(self, keep_journal: bool) -> None:
-        """All results have been written."""
+        """Called after all results have been written."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self.stream is not sys.stdout:
-            with suppress(OSError):  # a full disk, which write() has told of
+            with suppress(OSError):  # a full disk, which write() has reported
                 self.stream.close()
 
 
 class FileOutput(Output):
-    """Writes results to ``NAME.partial``, which takes its name when it is complete.
+    """Writes results to ``NAME.partial``, which is renamed to ``NAME`` when it is complete.
 
-    If it never is, because the ``with`` block ends through an exception, the results so far stay there. Without a
-    single result nothing is left, and what stood under the name before stays.
+    If an exception ends the ``with`` block, the results so far stay in ``NAME.partial``. If there are none, it is
+    deleted. In both cases an older ``NAME`` is left unchanged.
 
     Parameters
     ----------
-    path : the final name.
-    format_name, kind, files : as of :class:`Output`.
-    made_with : what the results depend on, see :class:`sedkit.cli.journal.Journal`.
-    resume : whether to go on from what an earlier run has done.
+    path : ``NAME``.
+    format_name, kind, files : see :class:`Output`.
+    settings : everything that determines the results, see :class:`sedkit.cli.journal.Journal`.
+    resume : whether to continue from the results of an earlier run.
 
     Raises
     ------
     OutputError
-        If it cannot be written, if an earlier run broke off and this one is not to go on from there, or if this one
-        is to and cannot.
+        If the file cannot be written; if there are results of an interrupted run and ``resume`` is false; or if
+        ``resume`` is true and the earlier results cannot be continued.
     """
 
     def __init__(
@@ -117,22 +116,22 @@ class FileOutput(Output):
         format_name: str,
         kind: Kind,
         files: Sequence[str],
-        made_with: Mapping[str, Any],
+        settings: Mapping[str, Any],
         resume: bool,
     ) -> None:
         self.path, self.resume = path, resume
         self.partial = path.with_name(path.name + ".partial")
-        self.journal = Journal(path.with_name(path.name + ".journal"), made_with)
-        self.held = 0
+        self.journal = Journal(path.with_name(path.name + ".journal"), settings)
+        self.reused = 0  # recordings whose results an earlier run has written
         self.completed = False
-        with _told(str(path)):
+        with write_errors(str(path)):
             resumed = resume and self.load(files)
             self.file = LockedFile(self.partial)
             if not resumed and self.file.seek(0, os.SEEK_END):
                 self.file.close()
-                way = "go on with --resume" if self.journal.path.exists() else "move it away"
+                remedy = "continue with --resume" if self.journal.path.exists() else "move it away"
                 raise OutputError(
-                    f"{self.partial}: what an interrupted run has done; {way}, or delete it to begin anew"
+                    f"{self.partial}: holds results of an interrupted run; {remedy}, or delete it to start over"
                 )
             self.end = max((entry.end for entry in self.journal.entries.values()), default=0)
             self.file.truncate(self.end)
@@ -144,42 +143,42 @@ class FileOutput(Output):
         super().__init__(stream, str(path), format_name, kind, files)
 
     def load(self, files: Sequence[str]) -> bool:
-        """Take up what an earlier run has done; whether there was one."""
-        whole = not _size(self.partial)
-        store = self.path if whole else self.partial
-        if not _size(store):
+        """Load the journal and the results of an earlier run; returns whether there are any."""
+        was_complete = not _size(self.partial)
+        results = self.path if was_complete else self.partial
+        if not _size(results):
             return False
-        remedy = "leave out --resume" if whole else f"move {self.partial} away"
-        remedy += " to begin anew"
+        remedy = "leave out --resume" if was_complete else f"move {self.partial} away"
+        remedy += " to start over"
         if not self.journal.path.exists():
-            raise OutputError(f"{store}: cannot be resumed, {self.journal.path.name} is missing; {remedy}")
-        self.journal.load(store, remedy)
+            raise OutputError(f"{results}: cannot be resumed, {self.journal.path.name} is missing; {remedy}")
+        self.journal.load(results, remedy)
         given = set(files)
-        gone = [file for file in self.journal.entries if file not in given]
-        if left := next((file for file in gone if os.path.exists(file)), None):
-            raise OutputError(f"{store}: holds results of {left} and this run leaves it out; give it too, or {remedy}")
-        for file in gone:
+        dropped = [file for file in self.journal.entries if file not in given]
+        if existing := next((file for file in dropped if os.path.exists(file)), None):
+            raise OutputError(f"{results}: holds results of {existing}, which is not given now; give it, or {remedy}")
+        for file in dropped:
             del self.journal.entries[file]
-        if whole:
+        if was_complete:
             copy = self.path.with_name(self.path.name + ".tmp")
             shutil.copyfile(self.path, copy)
             os.replace(copy, self.partial)
         return True
 
-    def begin(self) -> Writer:
+    def open_writer(self) -> Writer:
         writer = self.format(self.stream, self.kind, self.files, header=not self.end)
         self.stream.flush()
         self.end, self.file.crc = self.file.tell(), 0
         return writer
 
-    def written(self, file: str, read: Fingerprint | None) -> None:
-        entry = Entry(file, *(read or NONE), self.end, self.file.tell() - self.end, self.file.crc)
-        if read and self.format.resumable:
+    def on_written(self, file: str, before: Fingerprint | None) -> None:
+        entry = Entry(file, *(before or NO_FINGERPRINT), self.end, self.file.tell() - self.end, self.file.crc)
+        if before and self.format.resumable:
             self.journal.add(entry)
         end = entry.end
         if self.resume:
             self.journal.entries[file] = entry
-        self.end, self.file.crc, self.results = end, 0, self.results + 1  # no Ctrl-C can come in between
+        self.end, self.file.crc, self.results = end, 0, self.results + 1  # one statement: Ctrl-C cannot separate them
 
     def holds(self, file: str, now: Fingerprint | None) -> bool:
         entry = self.journal.entries.get(file)
@@ -188,51 +187,51 @@ class FileOutput(Output):
         if now != (entry.size, entry.changed):
             del self.journal.entries[file]
             return False
-        self.held += 1
+        self.reused += 1
         return True
 
     def complete(self, keep_journal: bool) -> None:
-        """All results have been written: give the file its name.
+        """Sort the results if necessary, and rename ``NAME.partial`` to ``NAME``.
 
         Parameters
         ----------
-        keep_journal : whether a later run may want to go on from here.
+        keep_journal : whether a later run may resume from these results.
         """
-        if not self.results + self.held:
+        if not self.results + self.reused:
             return
-        with _told(self.name):
+        with write_errors(self.name):
             self.stream.flush()
             os.fsync(self.file.fileno())
             self.stream.close()
             if self.resume:
-                self.put_in_order()
+                self.sort()
             os.replace(self.partial, self.path)
             self.completed = True
             if not (keep_journal and self.format.resumable):
                 self.journal.remove()
             elif self.journal.file is None:
                 self.journal.write([])
-        if self.held:
-            click.echo(f"sedkit: {self.held} of {len(self.files)} recordings were done before", err=True)
+        if self.reused:
+            print_notice(f"{self.reused} of {len(self.files)} recordings were already done")
 
-    def put_in_order(self) -> None:
-        """Bring the results into the order of the recordings, if they are not; leave out what does not count."""
+    def sort(self) -> None:
+        """Sort the results into the order of the recordings, unless they are; drop results that no entry describes."""
         entries = [self.journal.entries[file] for file in self.files if file in self.journal.entries]
         header = io.StringIO(newline="")
         self.format(header, self.kind, self.files)
         ends = [len(header.getvalue()), *(entry.end for entry in entries)]
         if [*(entry.start for entry in entries), self.end] == ends:
             return
-        ordered = self.path.with_name(self.path.name + ".tmp")
+        sorted_results = self.path.with_name(self.path.name + ".tmp")
         moved = []
-        with open(self.partial, "rb") as store, open(ordered, "wb") as file:
-            file.write(header.getvalue().encode())
+        with open(self.partial, "rb") as source, open(sorted_results, "wb") as target:
+            target.write(header.getvalue().encode())
             for entry in entries:
-                moved.append(replace(entry, start=file.tell()))
-                file.write(entry.results(store) or b"")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(ordered, self.partial)
+                moved.append(replace(entry, start=target.tell()))
+                target.write(entry.results(source) or b"")
+            target.flush()
+            os.fsync(target.fileno())
+        os.replace(sorted_results, self.partial)
         self.journal.write(entry for entry in moved if entry.size >= 0)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -245,23 +244,23 @@ class FileOutput(Output):
             self.partial.unlink()
             return
         with suppress(OSError):
-            os.truncate(self.partial, self.end)  # half a result
+            os.truncate(self.partial, self.end)  # cut off an incomplete result
         if error is not None:
-            way = "; --resume goes on from there" if self.format.resumable else ""
-            click.echo(f"sedkit: {done} of {len(self.files)} results are in {self.partial}{way}", err=True)
+            hint = "; --resume continues from there" if self.format.resumable else ""
+            print_notice(f"{done} of {len(self.files)} results are in {self.partial}{hint}")
 
 
 class LockedFile(io.FileIO):
-    """A file that one process at a time can open, where the system has locks.
+    """A file that only one process at a time can open, on systems that support locks.
 
     Attributes
     ----------
-    crc : CRC-32 of what has been written since it was last set to 0.
+    crc : CRC-32 of the bytes written since it was last set to 0.
 
     Raises
     ------
     OutputError
-        If another process has it open.
+        If another process has the file open.
     """
 
     def __init__(self, path: Path) -> None:
@@ -275,7 +274,7 @@ class LockedFile(io.FileIO):
             self.close()
             raise OutputError(f"{path}: another run is writing it; wait for it, or choose another --output") from None
         except (ImportError, OSError):
-            pass  # no locks here
+            pass  # this system or file system has no locks
 
     def write(self, data: Any) -> int:
         written = super().write(data)
@@ -288,40 +287,41 @@ def open_output(
     format_name: str,
     kind: Kind,
     files: Sequence[str],
-    made_with: Callable[[], Mapping[str, Any]],
+    settings: Callable[[], Mapping[str, Any]],
     resume: bool,
 ) -> Output:
-    """Where results go, opened before the work starts, so that a path that cannot be written shows at once.
+    """Open the output. This happens before the analysis, so that a path that cannot be written fails early.
 
     Parameters
     ----------
-    path : of a file, or None for standard output.
-    format_name, kind, files, made_with, resume : as of :class:`FileOutput`.
+    path : of a file; None is standard output.
+    settings : returns the settings for :class:`FileOutput`; called only for a regular file.
+    format_name, kind, files, resume : see :class:`FileOutput`.
 
     Raises
     ------
     OutputError
-        If it cannot be opened.
+        If the output cannot be opened.
     """
     errors = FORMATS[format_name].errors
     if path is None:
         return Output(standard_output(errors), "standard output", format_name, kind, files)
     target = Path(path).resolve() if Path(path).is_symlink() else Path(path)
     if target.is_dir():
-        raise OutputError(f"{path}: this is a folder; name a file")
+        raise OutputError(f"{path}: is a folder; name a file")
     if target.exists() and not os.access(target, os.W_OK):
-        raise OutputError(f"{path}: this file is write-protected")
+        raise OutputError(f"{path}: is write-protected; change its permissions, or choose another --output")
     if target.is_file() or not target.exists():
-        return FileOutput(target, format_name, kind, files, made_with(), resume)
+        return FileOutput(target, format_name, kind, files, settings(), resume)
     if resume:
-        raise OutputError(f"{path}: no regular file, which --resume needs")
-    with _told(path):
+        raise OutputError(f"{path}: is not a regular file, which --resume needs; choose another --output")
+    with write_errors(path):
         stream = open(target, "w", encoding="utf-8", errors=errors, newline="\n")  # noqa: SIM115
     return Output(stream, path, format_name, kind, files)
 
 
 def standard_output(errors: str) -> TextIO:
-    """Standard output as UTF-8 with LF, unless it is a terminal, which knows best."""
+    """Standard output, set to UTF-8 and LF unless it is a terminal; a terminal keeps its own encoding."""
     stream = sys.stdout
     if isinstance(stream, io.TextIOWrapper):
         if stream.isatty():
@@ -332,8 +332,8 @@ def standard_output(errors: str) -> TextIO:
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
-    """An error of the system as a line about what it is that cannot be written."""
+def write_errors(name: str) -> Iterator[None]:
+    """Turn an OSError into an :class:`OutputError` that says what cannot be written; let BrokenPipeError pass."""
     try:
         yield
     except BrokenPipeError:

@@ -1,4 +1,4 @@
-"""How far a run is, on standard error while that is a terminal."""
+"""Progress bar on standard error, shown only if that is a terminal."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Result = TypeVar("Result")
 
 
 class Progress:
-    """A bar: of the recordings that are done or, for a single one, of its seconds; the rate, and the time it will take.
+    """A bar that counts finished recordings or, for a single recording, seconds; with the rate and the time remaining.
 
-    Nothing if standard error is no terminal.
+    Does nothing if standard error is not a terminal.
 
     Parameters
     ----------
@@ -33,36 +33,36 @@ class Progress:
     def __init__(self, names: Sequence[str]) -> None:
         self.bar: rich.progress.Progress | None = None
         self.single = len(names) == 1
-        self.seconds = 0.0  # of sound heard
+        self.seconds = 0.0  # of sound analysed
         if sys.stderr.isatty():
             from rich import progress
             from rich.console import Console
             from rich.table import Column
 
-            rest = Column(ratio=1, no_wrap=True, overflow="ellipsis")
-            name = progress.TextColumn("{task.description}", markup=False, table_column=rest)
-            far = progress.TextColumn("{task.fields[clock]}") if self.single else progress.MofNCompleteColumn()
+            name_column = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+            name = progress.TextColumn("{task.description}", markup=False, table_column=name_column)
+            position = progress.TextColumn("{task.fields[clock]}") if self.single else progress.MofNCompleteColumn()
             rate = progress.TextColumn("{task.fields[rate]}")
-            columns = (progress.SpinnerColumn(), progress.BarColumn(20), far, rate, progress.TimeRemainingColumn())
+            columns = (progress.SpinnerColumn(), progress.BarColumn(20), position, rate, progress.TimeRemainingColumn())
             self.bar = progress.Progress(*columns, name, console=Console(stderr=True), transient=True, expand=True)
             total = duration(names[0]) if self.single else len(names)
             self.task = self.bar.add_task("", total=total, clock="", rate="")
             self.started = time.monotonic()
 
-    def begin(self, name: str) -> None:
-        """Say which recording is under way."""
+    def start_recording(self, name: str) -> None:
+        """Show the name of the recording that starts."""
         if self.bar:
             from sedkit.formats.terminal import printable
 
             self.bar.update(self.task, description=printable(os.path.basename(name)))
 
     def skip(self) -> None:
-        """One recording less is to be done."""
+        """Count one recording less: its results exist already."""
         if self.bar and not self.single:
             self.bar.update(self.task, total=(self.bar.tasks[0].total or 1) - 1)
 
-    def heard(self, seconds: float) -> None:
-        """So much more has been analysed."""
+    def advance(self, seconds: float) -> None:
+        """Count more analysed sound."""
         if self.bar:
             from sedkit.formats.terminal import clock
 
@@ -75,18 +75,18 @@ class Progress:
                 rate=f"{rate:,.0f} x real time",
             )
 
-    def done(self) -> None:
-        """One recording more is done."""
+    def finish_recording(self) -> None:
+        """Count one more finished recording."""
         if self.bar and not self.single:
             self.bar.advance(self.task)
 
-    def watched(self, view: Callable[[], View[Result]]) -> Callable[[], View[Result]]:
-        """The same views, with an eye on how far they are."""
-        return (lambda: Watched(view(), self.heard)) if self.bar else view
+    def watch(self, make_view: Callable[[], View[Result]]) -> Callable[[], View[Result]]:
+        """Wrap a view factory, so that its views advance the bar."""
+        return (lambda: WatchedView(make_view(), self.advance)) if self.bar else make_view
 
     @contextmanager
     def hidden(self) -> Iterator[None]:
-        """Out of the way while results are written to the terminal that shows the bar."""
+        """Hide the bar while results are written, if standard output is a terminal too."""
         if self.bar and sys.stdout.isatty():
             self.bar.stop()
             yield
@@ -104,31 +104,37 @@ class Progress:
             self.bar.stop()
 
 
-class Watched(Generic[Result]):
-    """A view that says how much sound it has heard."""
+class WatchedView(Generic[Result]):
+    """A view that reports how much sound it has received.
 
-    def __init__(self, view: View[Result], heard: Callable[[float], None]) -> None:
-        self.view, self.heard = view, heard
+    Parameters
+    ----------
+    view : receives everything.
+    advance : called with the seconds of each piece.
+    """
+
+    def __init__(self, view: View[Result], advance: Callable[[float], None]) -> None:
+        self.view, self.advance = view, advance
         self.seconds = 0.0
 
-    def listen(self, samples: NDArray[np.float32], kept: slice) -> None:
-        self.view.listen(samples, kept)
+    def add_samples(self, samples: NDArray[np.float32], kept: slice) -> None:
+        self.view.add_samples(samples, kept)
 
-    def add(self, scores: NDArray[np.float32]) -> None:
+    def add_scores(self, scores: NDArray[np.float32]) -> None:
         from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP
 
-        self.view.add(scores)
+        self.view.add_scores(scores)
         seconds = len(scores) * SEGMENT_HOP / SAMPLE_RATE
         self.seconds += seconds
-        self.heard(seconds)
+        self.advance(seconds)
 
     def finish(self, file: str, duration: float) -> Result:
-        self.heard(duration - self.seconds)
+        self.advance(duration - self.seconds)
         return self.view.finish(file, duration)
 
 
 def duration(name: str) -> float | None:
-    """Seconds of a recording, if it tells."""
+    """Seconds of a recording, if its header says so."""
     from sedkit.audio.reading import probe
     from sedkit.errors import AudioError
 

@@ -1,4 +1,4 @@
-"""``sedkit tag``: what is in a recording."""
+"""``sedkit tag``: which sounds occur in a recording."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOP_K = 5
 
 
 class Threshold(click.FloatRange):
-    """A score from 0 to 1, or ``model``."""
+    """Parameter type: a score from 0 to 1, or ``model``."""
 
     name = "threshold"
 
@@ -33,14 +33,14 @@ class Threshold(click.FloatRange):
     "-k",
     type=click.IntRange(min=1),
     metavar="N",
-    help=f"At most N tags a recording. Default: {TOP_K}; all with --threshold or --classes.",
+    help=f"At most N tags per recording. Default: {TOP_K}; with --threshold or --classes, all.",
 )
 @click.option(
     "--threshold",
     "-t",
     type=Threshold(0, 1),
     metavar="SCORE|model",
-    help="Only tags that score SCORE (0 to 1) or more; model: what the model holds for each class.",
+    help="Only tags with a score of SCORE (0 to 1) or more. model uses the model's own threshold for each class.",
 )
 @options.shared
 @click.pass_context
@@ -52,13 +52,13 @@ def command(
     threshold: float | Literal["model"] | None,
     **shared: Any,
 ) -> None:
-    """Name the sounds in recordings, best first.
+    """Name the sounds in recordings, highest score first.
 
-    A class scores its mean over some seconds, as long as the clips that the model learnt from; in a longer recording,
-    over those in which that is highest.
+    A score is the mean over a window as long as the clips that the model was trained on. For a longer recording, it is
+    the maximum over a sliding window.
 
-    FILES are recordings in any format, folders, globs, or - for standard input, which is also read if there are no
-    FILES and audio is piped in.
+    FILES are recordings in any format, folders, globs, or - for standard input. Without FILES, audio is read from
+    standard input if it is piped in.
 
     \b
     Examples:
@@ -70,11 +70,11 @@ def command(
       ffmpeg -i film.mkv -f wav - | sedkit tag
     """
     if not files and not stdin_is_piped():
-        raise options.explained(ctx)
+        raise options.no_files_error(ctx)
     from sedkit.cli.engine import run
 
-    def view(tagger: Tagger, classes: list[str] | None) -> Callable[[], TagsView]:
+    def make_view_factory(tagger: Tagger, classes: list[str] | None) -> Callable[[], TagsView]:
         limit = top_k or (TOP_K if threshold is None and classes is None else None)
         return tagger.tags_view(top_k=limit, threshold=threshold, classes=classes)
 
-    ctx.exit(run("tags", view, {"--top-k": top_k, "--threshold": threshold}, files, **shared))
+    ctx.exit(run("tags", make_view_factory, {"--top-k": top_k, "--threshold": threshold}, files, **shared))

@@ -1,4 +1,4 @@
-"""``sedkit timeline``: what is in a recording, and when."""
+"""``sedkit timeline``: which sounds occur in a recording, and when."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ if TYPE_CHECKING:
 
 
 class Resolution(click.ParamType[Any]):
-    """Seconds, or ``native``."""
+    """Parameter type: a number of seconds, or ``native``."""
 
     name = "resolution"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
         if value == "native" or isinstance(value, float):
             return value  # type: ignore[no-any-return]
-        from sedkit.timeline.events import FINEST
+        from sedkit.timeline.grid import FINEST_RESOLUTION
 
         try:
             seconds = float(value)
         except ValueError:
             seconds = 0.0
-        if not FINEST <= seconds < float("inf"):
-            self.fail(f"{value!r} is neither 'native' nor a number of seconds, {FINEST} or more.", param, ctx)
+        if not FINEST_RESOLUTION <= seconds < float("inf"):
+            self.fail(
+                f"{value!r} is neither 'native' nor a number of seconds, {FINEST_RESOLUTION} or more.", param, ctx
+            )
         return seconds
 
 
@@ -41,8 +43,8 @@ class Resolution(click.ParamType[Any]):
     "-t",
     type=click.FloatRange(0, 1),
     metavar="SCORE",
-    help="A class is present where it scores SCORE (0 to 1) or more; an event, where the three highest of its segments "
-    "do in the mean. Default: what the model holds for each class.",
+    help="A class is present where its score is at least SCORE (0 to 1). An event also needs a mean of at least SCORE "
+    "over its three highest segments. Default: the model's own threshold for each class.",
 )
 @click.option(
     "--resolution",
@@ -50,7 +52,7 @@ class Resolution(click.ParamType[Any]):
     default=1.0,
     show_default=True,
     metavar="SECONDS|native",
-    help="Length of a cell of the timeline; native is the model's own, 0.32 s.",
+    help="Length of the timeline's cells. native is the model's segment hop, 0.32 s.",
 )
 @options.shared
 @click.pass_context
@@ -62,24 +64,25 @@ def command(
     resolution: float | Literal["native"],
     **shared: Any,
 ) -> None:
-    """Show what sounds when, and list the events.
+    """Show which sounds occur when, and list the events.
 
-    FILES are recordings in any format, folders, globs, or - for standard input, which is also read if there are no
-    FILES and audio is piped in.
+    FILES are recordings in any format, folders, globs, or - for standard input. Without FILES, audio is read from
+    standard input if it is piped in.
 
     \b
     Examples:
       sedkit timeline clip.wav --threshold 0.3
       sedkit timeline clip.wav --resolution native --classes "Siren,Dog"
-      sedkit timeline recordings/ --output events.tsv
+      sedkit timeline recordings/ --recursive --output events.tsv
       ffmpeg -i film.mkv -f wav - | sedkit timeline --threshold 0.3
       sedkit timeline film.mkv --format json | jq '.events[] | select(.label == "Dog")'
     """
     if not files and not stdin_is_piped():
-        raise options.explained(ctx)
+        raise options.no_files_error(ctx)
     from sedkit.cli.engine import run
 
-    def view(tagger: Tagger, classes: list[str] | None) -> Callable[[], TimelineView]:
+    def make_view_factory(tagger: Tagger, classes: list[str] | None) -> Callable[[], TimelineView]:
         return tagger.timeline_view(threshold=threshold, resolution=resolution, classes=classes)
 
-    ctx.exit(run("events", view, {"--threshold": threshold, "--resolution": resolution}, files, **shared))
+    own_options = {"--threshold": threshold, "--resolution": resolution}
+    ctx.exit(run("events", make_view_factory, own_options, files, **shared))

@@ -1,5 +1,5 @@
-"""Archives too large for one machine: Ray Data spreads the recordings, Parquet holds what is found (extra ``cluster``).
+"""Analysis of large archives on several machines: Ray Data distributes recordings, Parquet files hold the results.
 
-``storage`` is folders and object stores through one door, ``archive`` what lies in an output and how a cut-short run
-goes on, ``worker`` what each process of the cluster does, ``engine`` the run.
+Needs the extra ``cluster``. Modules: ``recordings`` (input), ``storage`` (folders and object stores), ``archive``
+(output format and resuming), ``worker`` (the code of each process), ``engine`` (the run as a whole).
 """

@@ -1,22 +1,22 @@
-"""What lies in an archive, the output of a run on a cluster, and how a run that was cut short goes on.
+"""The output format of a run on a cluster, and how an interrupted run resumes.
 
 ::
 
     OUTPUT/
-      part-000000.parquet     what was found in the first recordings, and on
-      part-000001.parquet
-      _sedkit/manifest.json   options, model, which partitions are whole, recordings and failures of each
-      _sedkit/plan.parquet    which recordings belong to which partition: fixed before the first is opened
+      part-000000.parquet     results of the first recordings
+      part-000001.parquet     ... and so on
+      _sedkit/manifest.json   options, model, finished partitions, recordings and failures of each
+      _sedkit/plan.parquet    which recordings belong to which partition; written before the first is opened
       _sedkit/failures.jsonl  recordings without a result, and why
 
-A partition is written once, whole, by whoever analysed its recordings; that it is there says that it is done. It
-holds its own report (recordings, failures) in its footer, so that nothing has to be written twice and nothing that
-the driver knows is lost with the driver. The manifest is a summary of those reports, renewed now and then.
+A partition is written once, as a whole, by the worker that analysed its recordings. If its file exists, it is done. Its
+footer holds its report (recordings, failures), so nothing is lost if the driver dies. The manifest summarises these
+reports and is rewritten from time to time.
 
-The plan gives every partition its recordings for good. Two runs that write the same partition, as when a lost worker
-turns out to be alive, write the same rows. To resume is to do the planned partitions that are missing, to do those
-again in which a recording has changed (by its size, or the time of its last change), and to plan new ones for
-recordings that are new or that failed before. A recording belongs to the last partition that it was planned for.
+The plan assigns each recording to a partition for good. Two runs that write the same partition (if a worker that
+seemed lost is still running) write the same rows. A resumed run analyses the planned partitions that are missing, and
+those in which a recording has changed (size or modification time). It plans new partitions for recordings that are new
+or that failed before. A recording belongs to the last partition that it was planned for.
 """
 
 from __future__ import annotations
@@ -42,19 +42,23 @@ VERSION = 1
 MANIFEST, PLAN, FAILURES = "_sedkit/manifest.json", "_sedkit/plan.parquet", "_sedkit/failures.jsonl"
 REPORT = b"sedkit"  # key of the report in a partition's footer
 COLUMNS = ("file", "label", "mid", "onset", "offset", "score")
-LARGEST = (1000, 1 << 30)  # recordings and bytes of a partition: what is lost with a worker, at most
-SHARES = 4  # partitions a worker at least, where there are recordings enough, so that all end together
-READERS = 16  # requests to a store at a time
-NOT_UTF8 = "its name is not UTF-8, which Parquet needs; rename it"
+LARGEST = (1000, 1 << 30)  # maximum recordings and bytes of a partition, which bounds the work lost with a worker
+PARTITIONS_PER_WORKER = 4  # minimum, if there are enough recordings; balances the load
+PARALLEL_READS = 16  # simultaneous requests to the store
+NOT_UTF8 = "its name is not UTF-8, which Parquet requires; rename it"
 
 Failure = tuple[str, str]  # a recording, and why it has no result
 
 
 @dataclass(frozen=True)
-class Share:
+class Partition:
     """The recordings of one partition, in order.
 
-    ``folder`` is what names that are not absolute are relative to.
+    Attributes
+    ----------
+    number : position in the plan.
+    folder : base of relative names.
+    files : paths and URIs of the recordings.
     """
 
     number: int
@@ -66,13 +70,13 @@ class Share:
         return f"part-{self.number:06}.parquet"
 
     def locate(self, file: str) -> str:
-        """Where a recording of it is: an absolute path, or a URI."""
+        """The absolute path, or the URI, of one of its recordings."""
         return locate(self.folder, file)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What came of a share: ``recordings`` tried; ``seconds`` of sound and ``rows`` of those that did not fail."""
+    """Outcome of a partition: ``recordings`` tried; ``seconds`` of sound and ``rows`` of those that did not fail."""
 
     recordings: int
     seconds: float
@@ -81,6 +85,7 @@ class Report:
 
 
 def locate(folder: str, file: str) -> str:
+    """The absolute path of a file whose name may be relative to a folder; a URI is returned unchanged."""
     return file if is_uri(file) else os.path.normpath(os.path.join(folder, file))
 
 
@@ -93,24 +98,25 @@ def is_utf8(name: str) -> bool:
 
 
 def schema() -> pyarrow.Schema:
-    """Of a partition. Times in seconds to 1 ms, scores to four decimals, as in the other formats."""
+    """Parquet schema of a partition. Times are in seconds, to 1 ms; scores have four decimals, as in other formats."""
     import pyarrow as pa
 
     types = (pa.string(), pa.string(), pa.string(), pa.float64(), pa.float64(), pa.float64())
     return pa.schema([pa.field(name, kind, name == "mid") for name, kind in zip(COLUMNS, types, strict=True)])
 
 
-def write_partition(store: Store, share: Share, columns: Mapping[str, Sequence[Any]], report: Report) -> None:
-    """Put a partition where it belongs.
+def write_partition(store: Store, partition: Partition, columns: Mapping[str, Sequence[Any]], report: Report) -> None:
+    """Write the file of a partition.
 
     Parameters
     ----------
-    columns : of :func:`schema`.
+    columns : the results, by the names of :func:`schema`.
+    report : goes into the file's footer.
 
     Raises
     ------
     OutputError
-        If it cannot be written.
+        If the file cannot be written.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -119,23 +125,23 @@ def write_partition(store: Store, share: Share, columns: Mapping[str, Sequence[A
     table = pa.table(dict(columns), schema=schema().with_metadata(metadata))
     content = io.BytesIO()
     parquet.write_table(table, content, compression="zstd")
-    store.write(share.name, content.getbuffer())
+    store.write(partition.name, content.getbuffer())
 
 
 def parse_report(text: str | bytes) -> Report:
-    """A report from its JSON."""
-    found = json.loads(text)
-    found["failures"] = tuple(map(tuple, found["failures"]))
-    return Report(**found)
+    """Parse a report from JSON."""
+    fields = json.loads(text)
+    fields["failures"] = tuple(map(tuple, fields["failures"]))
+    return Report(**fields)
 
 
 def read_report(store: Store, name: str) -> Report:
-    """The report in a partition's footer.
+    """Read the report from a partition's footer.
 
     Raises
     ------
     OutputError
-        If there is none.
+        If there is none, or the file is damaged.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -150,56 +156,59 @@ def read_report(store: Store, name: str) -> Report:
 
 
 class Archive:
-    """The output of a run, new or gone on with.
+    """The output of a new or a resumed run.
 
     Parameters
     ----------
-    store : where it lies.
-    settings : all that rows depend on, ready for JSON. An archive holds results of one setting only.
-    resume : whether it may hold results already.
+    store : the output's location.
+    settings : everything that determines the rows, JSON-serialisable. All results of an archive share one setting.
+    resume : whether the archive may hold results already.
 
     Attributes
     ----------
-    shares : the plan.
-    reports : of the partitions that are whole, by number.
+    partitions : the plan.
+    reports : of finished partitions, by number.
+    fingerprints : size and modification time of each planned recording, by location.
+    invalid_names : failures of recordings that cannot be planned.
 
     Raises
     ------
     OutputError
-        If it cannot be written or read, holds results and `resume` is not given, or holds those of other settings.
+        If the archive cannot be read or written, holds results although ``resume`` is false, or holds results of other
+        settings.
     """
 
     def __init__(self, store: Store, settings: Mapping[str, Any], resume: bool) -> None:
         self.store, self.settings = store, json.loads(json.dumps(settings))
-        self.shares: list[Share] = []
-        self.marks: dict[str, tuple[int, int]] = {}  # size and time of change, by where a recording is
+        self.partitions: list[Partition] = []
+        self.fingerprints: dict[str, tuple[int, int]] = {}
         self.reports: dict[int, Report] = {}
-        self.refused: list[Failure] = []
+        self.invalid_names: list[Failure] = []
         manifest, plan, names = store.read(MANIFEST), store.read(PLAN), set(store.names())
         if manifest is not None and resume:
             self._check(manifest)
             self._read_plan(plan)
-            whole = [share for share in self.shares if share.name in names]
-            with ThreadPoolExecutor(READERS) as pool:
-                reports = pool.map(lambda share: read_report(store, share.name), whole)
-                self.reports = {share.number: report for share, report in zip(whole, reports, strict=True)}
+            finished = [partition for partition in self.partitions if partition.name in names]
+            with ThreadPoolExecutor(PARALLEL_READS) as pool:
+                reports = pool.map(lambda partition: read_report(store, partition.name), finished)
+                self.reports = {part.number: report for part, report in zip(finished, reports, strict=True)}
         elif plan is not None or any(name.startswith("part-") for name in names):
-            remedy = "--resume goes on with it, or choose" if manifest is not None else "choose"
+            remedy = "continue them with --resume, or choose" if manifest is not None else "choose"
             raise OutputError(f"{store.location}: holds results already; {remedy} another --output")
         self.save()
 
-    def plan(self, recordings: Iterable[Recording], folder: str, workers: int) -> list[Share]:
-        """Give every recording that has no result, nor a partition to come, a partition.
+    def plan(self, recordings: Iterable[Recording], folder: str, workers: int) -> list[Partition]:
+        """Assign a partition to each recording that has neither a result nor an unfinished partition.
 
         Parameters
         ----------
         recordings : in the order of the results.
-        folder : what names that are not absolute are relative to.
-        workers : how many there are to keep busy.
+        folder : base of relative names.
+        workers : number of workers to keep busy.
 
         Returns
         -------
-        The shares to do, in order: those planned earlier that are not whole, or no longer, then the new ones.
+        The partitions to analyse, in order: first planned ones that are missing or outdated, then new ones.
 
         Raises
         ------
@@ -209,32 +218,34 @@ class Archive:
         given: dict[str, Recording] = {}
         for recording in recordings:
             given.setdefault(locate(folder, recording.file), recording)
-        self.refused = [(recording.file, NOT_UTF8) for where, recording in given.items() if not is_utf8(where)]
-        self._forget_changed(given)
-        standing = self._standing()
-        todo = [
-            recording
-            for where, recording in given.items()
-            if is_utf8(where) and (where not in standing or standing[where][1] is not None)
+        self.invalid_names = [
+            (recording.file, NOT_UTF8) for location, recording in given.items() if not is_utf8(location)
         ]
-        first = self.shares[-1].number + 1 if self.shares else 0
-        runs = divide(todo, SHARES * workers) if todo else ()
-        self.shares += [Share(number, folder, files) for number, files in enumerate(runs, first)]
-        self.marks |= {where: (recording.size, recording.changed) for where, recording in given.items()}
+        self._delete_outdated(given)
+        status = self._status()
+        unassigned = [
+            recording
+            for location, recording in given.items()
+            if is_utf8(location) and (location not in status or status[location][1] is not None)
+        ]
+        first = self.partitions[-1].number + 1 if self.partitions else 0
+        groups = divide(unassigned, PARTITIONS_PER_WORKER * workers) if unassigned else ()
+        self.partitions += [Partition(number, folder, files) for number, files in enumerate(groups, first)]
+        self.fingerprints |= {location: (recording.size, recording.changed) for location, recording in given.items()}
         self._write_plan()
-        owners = {where: number for where, (number, _) in self._standing().items()}
+        owners = {location: number for location, (number, _) in self._status().items()}
         return [
-            replace(share, files=tuple(file for file in share.files if owners[share.locate(file)] == share.number))
-            for share in self.shares
-            if share.number not in self.reports
+            replace(part, files=tuple(file for file in part.files if owners[part.locate(file)] == part.number))
+            for part in self.partitions
+            if part.number not in self.reports
         ]
 
     def failures(self) -> list[Failure]:
-        """Recordings without a result that are not still to be tried, in the order of the plan."""
-        return self.refused + [failure for _, failure in self._standing().values() if failure is not None]
+        """Recordings that were tried and have no result, in the order of the plan."""
+        return self.invalid_names + [failure for _, failure in self._status().values() if failure is not None]
 
     def save(self) -> None:
-        """Renew the manifest.
+        """Write the manifest.
 
         Raises
         ------
@@ -245,47 +256,51 @@ class Archive:
             "version": VERSION,
             "settings": self.settings,
             "columns": COLUMNS,
-            "planned": {"partitions": len(self.shares), "recordings": sum(len(share.files) for share in self.shares)},
-            "complete": len(self.reports) == len(self.shares),
+            "planned": {
+                "partitions": len(self.partitions),
+                "recordings": sum(len(partition.files) for partition in self.partitions),
+            },
+            "complete": len(self.reports) == len(self.partitions),
             "partitions": [
-                {"name": share.name, **asdict(report), "failures": len(report.failures)}
-                for share in self.shares
-                if (report := self.reports.get(share.number))
+                {"name": partition.name, **asdict(report), "failures": len(report.failures)}
+                for partition in self.partitions
+                if (report := self.reports.get(partition.number))
             ],
         }
         self.store.write(MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
 
     def save_failures(self) -> list[Failure]:
-        """Write the table of failures, empty if there are none; returns them."""
+        """Write the list of failures, which may be empty, and return it."""
         failures = self.failures()
         lines = [json.dumps({"file": file, "error": error}) + "\n" for file, error in failures]
         self.store.write(FAILURES, "".join(lines).encode())
         return failures
 
-    def _forget_changed(self, given: Mapping[str, Recording]) -> None:
-        """Delete the partitions that hold a recording as it was, before the plan says how it is."""
-        stale = {
+    def _delete_outdated(self, given: Mapping[str, Recording]) -> None:
+        """Delete partitions with results of a changed recording, before the plan records its new fingerprint."""
+        outdated = {
             number
-            for where, (number, failure) in self._standing().items()
-            if where in given and failure is None and self.marks[where] != given[where][1:]
+            for location, (number, failure) in self._status().items()
+            if location in given and failure is None and self.fingerprints[location] != given[location][1:]
         }
-        for share in self.shares:
-            if share.number in stale and share.number in self.reports:
-                self.store.delete(share.name)
-                del self.reports[share.number]
+        for partition in self.partitions:
+            if partition.number in outdated and partition.number in self.reports:
+                self.store.delete(partition.name)
+                del self.reports[partition.number]
 
-    def _standing(self) -> dict[str, tuple[int, Failure | None]]:
-        """How every planned recording stands, by where it is: its partition's number; the failure, or None."""
-        standing: dict[str, tuple[int, Failure | None]] = {}
-        for share in self.shares:
-            report = self.reports.get(share.number)
+    def _status(self) -> dict[str, tuple[int, Failure | None]]:
+        """The number of each planned recording's partition, and its failure if it has one, by location."""
+        status: dict[str, tuple[int, Failure | None]] = {}
+        for partition in self.partitions:
+            report = self.reports.get(partition.number)
             failed = dict(report.failures) if report else {}
-            for file in share.files:
-                standing[share.locate(file)] = share.number, (file, failed[file]) if file in failed else None
-        return standing
+            for file in partition.files:
+                failure = (file, failed[file]) if file in failed else None
+                status[partition.locate(file)] = partition.number, failure
+        return status
 
     def _check(self, manifest: bytes) -> None:
-        """Whether the archive is of this format and of these settings."""
+        """Check that the archive has this format and these settings; raises OutputError."""
         location = self.store.location
         try:
             old = json.loads(manifest)
@@ -293,24 +308,30 @@ class Archive:
         except (ValueError, KeyError, TypeError):
             raise OutputError(f"{location}: {MANIFEST} is damaged; choose another --output") from None
         if version != VERSION:
-            raise OutputError(f"{location}: an archive of format {version}, not {VERSION}; choose another --output")
+            raise OutputError(
+                f"{location}: has archive format {version}, and this sedkit writes {VERSION}; choose another --output"
+            )
         for name in dict.fromkeys([*settings, *self.settings]):
-            then, now = settings.get(name), self.settings.get(name)
-            if then != now:
+            before, now = (format_option(name, values.get(name)) for values in (settings, self.settings))
+            if settings.get(name) != self.settings.get(name):
                 raise OutputError(
-                    f"{location}: made with {shown(name, then)}, and now it is {shown(name, now)}; ask for the same, "
-                    "or choose another --output"
+                    f"{location}: the earlier run used {before}, this one uses {now}; use the same options, or choose "
+                    "another --output"
                 )
 
     def _write_plan(self) -> None:
         import pyarrow as pa
         from pyarrow import parquet
 
-        planned = [(share, file, *self.marks[share.locate(file)]) for share in self.shares for file in share.files]
+        planned = [
+            (partition, file, *self.fingerprints[partition.locate(file)])
+            for partition in self.partitions
+            for file in partition.files
+        ]
         table = pa.table(
             {
-                "partition": pa.array([share.number for share, *_ in planned], pa.int32()),
-                "folder": pa.array([share.folder for share, *_ in planned], pa.string()),
+                "partition": pa.array([partition.number for partition, *_ in planned], pa.int32()),
+                "folder": pa.array([partition.folder for partition, *_ in planned], pa.string()),
                 "file": pa.array([file for _, file, *_ in planned], pa.string()),
                 "size": pa.array([size for *_, size, _ in planned], pa.int64()),
                 "changed": pa.array([changed for *_, changed in planned], pa.int64()),
@@ -324,33 +345,33 @@ class Archive:
         from pyarrow import parquet
 
         if content is None:
-            return  # cut short before there was one
+            return  # the earlier run was interrupted before it wrote one
         try:
             rows = parquet.read_table(io.BytesIO(content)).to_pylist()
         except (OSError, ValueError):
             raise OutputError(f"{self.store.location}: {PLAN} is damaged; choose another --output") from None
         for (number, folder), group in groupby(rows, key=lambda row: (row["partition"], row["folder"])):
-            planned = list(group)
-            self.shares.append(Share(number, folder, tuple(row["file"] for row in planned)))
-            self.marks |= {locate(folder, row["file"]): (row["size"], row["changed"]) for row in planned}
+            members = list(group)
+            self.partitions.append(Partition(number, folder, tuple(row["file"] for row in members)))
+            self.fingerprints |= {locate(folder, row["file"]): (row["size"], row["changed"]) for row in members}
 
 
-def divide(recordings: Sequence[Recording], shares: int) -> Iterator[tuple[str, ...]]:
-    """Cut recordings into runs, about `shares` or, if that makes them larger than LARGEST, more."""
-    most = min(LARGEST[0], math.ceil(len(recordings) / shares))
-    fullest = min(LARGEST[1], math.ceil(sum(recording.size for recording in recordings) / shares))
+def divide(recordings: Sequence[Recording], parts: int) -> Iterator[tuple[str, ...]]:
+    """Cut recordings into about ``parts`` consecutive groups; more, if groups would exceed LARGEST."""
+    max_files = min(LARGEST[0], math.ceil(len(recordings) / parts))
+    max_bytes = min(LARGEST[1], math.ceil(sum(recording.size for recording in recordings) / parts))
     files: list[str] = []
-    held = 0
+    total = 0
     for file, size, _ in recordings:
-        if len(files) == most or (files and held >= fullest):
+        if len(files) == max_files or (files and total >= max_bytes):
             yield tuple(files)
-            files, held = [], 0
+            files, total = [], 0
         files.append(file)
-        held += size
+        total += size
     if files:
         yield tuple(files)
 
 
-def shown(name: str, value: Any) -> str:
-    """An option as a person writes it."""
+def format_option(name: str, value: Any) -> str:
+    """An option and its value, for an error message."""
     return f"no {name}" if value is None else f"{name} {', '.join(value) if isinstance(value, list) else value}"

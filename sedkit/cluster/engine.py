@@ -1,4 +1,4 @@
-"""The run: Ray Data hands the shares of an archive to the workers of a cluster and collects their reports."""
+"""A run on a cluster: Ray Data distributes partitions to workers and collects their reports."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import sedkit
-from sedkit.cluster.archive import Archive, Failure, Report, Share, parse_report
+from sedkit.cluster.archive import Archive, Failure, Partition, Report, parse_report
 from sedkit.cluster.recordings import Recording
 from sedkit.cluster.storage import Store, is_uri
 from sedkit.cluster.worker import Ledger, Task, Worker
 from sedkit.errors import DeviceError, SedkitError
+from sedkit.install import install_command, install_remedy
 
 if TYPE_CHECKING:
     from sedkit.formats import Kind
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from sedkit.results import Tagging, Timeline
     from sedkit.timeline.views import View
 
-RENEWAL = 10.0  # seconds between manifests
-PATIENCE = 10.0  # seconds to wait for a cluster to answer
+SAVE_INTERVAL = 10.0  # seconds between manifests
+CONNECT_TIMEOUT = 10.0  # seconds
 
 
 def analyse(
@@ -39,31 +40,32 @@ def analyse(
     output: str,
     *,
     model: Path,
-    view: Callable[[], View[Tagging | Timeline]],
+    make_view: Callable[[], View[Tagging | Timeline]],
     options: Mapping[str, Any],
     device: Device = "auto",
     resume: bool = False,
     address: str | None = None,
-    on_plan: Callable[[int], None] = lambda recordings: None,
-    on_done: Callable[[Report], None] = lambda part: None,
+    on_plan: Callable[[int], None] = lambda remaining: None,
+    on_report: Callable[[Report], None] = lambda report: None,
     on_notice: Callable[[str], None] = lambda line: None,
 ) -> list[Failure]:
-    """Analyse recordings on a Ray cluster into an archive (sedkit.cluster.archive).
+    """Analyse recordings on a Ray cluster and write an archive (sedkit.cluster.archive).
 
     Parameters
     ----------
-    kind : what the view finds.
-    recordings : in the order of the results; the machines of all workers have to see them under that name.
+    kind : ``"tags"`` or ``"events"``.
+    recordings : in the order of the results. All workers must be able to read them under these names.
     output : a folder that all machines share, or a URI.
-    model : file of the model; only this machine needs to have it.
-    view : makes a recording's result; goes to the workers by pickle.
-    options : what the view was made with, by the names that a user knows them by; values that JSON can hold.
-    device : ``"auto"`` takes the cluster's GPUs where it has some, a worker each, else a worker a CPU.
-    resume : whether `output` may hold results already, with which the run goes on.
-    address : of the cluster, as of ``ray.init``: None is $RAY_ADDRESS, else the cluster that runs on this machine, else
-        a new one of this machine's CPUs, which ends with the run.
-    on_plan, on_done : told how many recordings there are to do, and what came of each part of them.
-    on_notice : told what a worker has to say of its device, and that Ray keeps us waiting.
+    model : the model file; only this machine needs to have it.
+    make_view : makes the view of one recording; sent to the workers by pickle.
+    options : the options that determine the results, by name; values are JSON-serialisable.
+    device : ``"auto"`` runs one worker per GPU if the cluster has GPUs, otherwise one per CPU.
+    resume : whether to continue the results in ``output``.
+    address : of the cluster, as for ``ray.init``. None is $RAY_ADDRESS, otherwise a cluster that runs on this machine,
+        otherwise a new one with this machine's CPUs, which ends with the run.
+    on_plan : called with the number of recordings to analyse.
+    on_report : called with the report of each finished partition.
+    on_notice : called with one-line notices: about a worker's device, or that Ray has not answered yet.
 
     Returns
     -------
@@ -72,9 +74,9 @@ def analyse(
     Raises
     ------
     SedkitError
-        If Ray or pyarrow are not installed, there is no cluster at the address, or it breaks down.
+        If Ray or pyarrow is not installed, no cluster answers at the address, or the cluster fails.
     OutputError
-        If the archive cannot be written, or does not fit what is asked.
+        If the archive cannot be written, holds results and ``resume`` is false, or has other settings.
     ModelError, DeviceError
         If a worker cannot load the model.
     """
@@ -86,21 +88,21 @@ def analyse(
         **options,
     }
     check_installed()
-    archive = Archive(Store(output), settings, resume)  # first: Ray takes its time, and a mistake should show at once
+    archive = Archive(Store(output), settings, resume)  # before Ray starts, which is slow: mistakes show early
     with connected(address, on_notice):
         workers = Workers.of_cluster(device)
-        shares = archive.plan(recordings, os.getcwd(), workers.count)
-        on_plan(sum(len(share.files) for share in shares))
+        partitions = archive.plan(recordings, os.getcwd(), workers.count)
+        on_plan(sum(len(partition.files) for partition in partitions))
         location = output if is_uri(output) else os.path.abspath(output)
-        task = Task(kind, view, (model.name, content), device, workers.cpus, location)
-        renewed = time.monotonic()
+        task = Task(kind, make_view, (model.name, content), device, workers.cpus, location)
+        last_saved = time.monotonic()
         try:
-            for number, report in reports(task, shares, workers, on_notice):
+            for number, report in run_partitions(task, partitions, workers, on_notice):
                 archive.reports[number] = report
-                on_done(report)
-                if time.monotonic() - renewed > RENEWAL:
+                on_report(report)
+                if time.monotonic() - last_saved > SAVE_INTERVAL:
                     archive.save()
-                    renewed = time.monotonic()
+                    last_saved = time.monotonic()
         finally:
             archive.save()
     return archive.save_failures()
@@ -108,7 +110,7 @@ def analyse(
 
 @dataclass(frozen=True)
 class Workers:
-    """How many workers a cluster has room for at the moment, and the CPUs and GPUs of each."""
+    """How many workers a cluster can run at present, and the CPUs and GPUs of each."""
 
     count: int
     cpus: int
@@ -116,12 +118,12 @@ class Workers:
 
     @classmethod
     def of_cluster(cls, device: Device) -> Self:
-        """A worker a GPU with its part of the machine's CPUs, or else a worker a CPU.
+        """One worker per GPU, with its share of the machine's CPUs, or one per CPU.
 
         Raises
         ------
         DeviceError
-            If `device` needs a GPU and the cluster has none.
+            If ``device`` needs a GPU and the cluster has none.
         """
         import ray
 
@@ -135,17 +137,17 @@ class Workers:
         return cls(int(sum(node["GPU"] for node in with_gpu)), cpus, 1)
 
 
-def reports(
-    task: Task, shares: Sequence[Share], workers: Workers, on_notice: Callable[[str], None]
+def run_partitions(
+    task: Task, partitions: Sequence[Partition], workers: Workers, on_notice: Callable[[str], None]
 ) -> Iterator[tuple[int, Report]]:
-    """Numbers and reports of the shares, as they are done. A share whose worker is lost is done again.
+    """Numbers and reports of the partitions, as they finish. If a worker is lost, its partition is analysed again.
 
     Raises
     ------
     SedkitError
-        What a worker says that cannot work at all, or why the cluster broke down.
+        If a worker cannot start, or the cluster fails.
     """
-    if not shares:
+    if not partitions:
         return
     import ray
     import ray.data
@@ -153,16 +155,16 @@ def reports(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    context.execution_no_progress_timeout_s = -1  # a recording takes as long as it takes
+    context.execution_no_progress_timeout_s = -1  # one recording may take hours
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ledger = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Ledger).remote()
     pool = ray.data.ActorPoolStrategy(
         min_size=1,
-        initial_size=min(workers.count, len(shares)),
-        max_size=len(shares),  # the cluster may grow
+        initial_size=min(workers.count, len(partitions)),
+        max_size=len(partitions),  # the cluster may grow
         max_tasks_in_flight_per_actor=2,
     )
-    rows = [asdict(share) for share in shares]
+    rows = [asdict(partition) for partition in partitions]
     answers = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
         cast("Any", Worker),
         fn_constructor_args=(task, ledger),
@@ -181,58 +183,64 @@ def reports(
             yield answer["number"], parse_report(answer["report"])
     except ray.exceptions.RayError as error:
         problem = last_line(error)
-        remedy = "install sedkit[cluster] on all its machines" if "No module named" in problem else "mend it"
-        raise SedkitError(f"the cluster broke down: {problem}; {remedy}, then --resume") from error
+        missing = "No module named" in problem
+        remedy = f"on all its machines, {install_command('cluster')}" if missing else "repair it"
+        raise SedkitError(f"the cluster failed: {problem}; {remedy}, then --resume") from error
 
 
 def last_line(error: BaseException) -> str:
-    """Of what Ray says, which is a traceback, the error."""
+    """The last line of a Ray error, whose text is a traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:300].rstrip(".") if lines else type(error).__name__
 
 
 def check_installed() -> None:
-    """Raise a SedkitError if what a cluster needs is not installed."""
+    """Raise a SedkitError if Ray or pyarrow is not installed."""
     try:
         import pyarrow  # noqa: F401
         import ray  # noqa: F401
     except ImportError as error:
         raise SedkitError(
-            f"--engine ray needs {error.name}, which is not installed: pip install 'sedkit[cluster]'"
+            f"--engine ray needs {error.name}, which is not installed: {install_remedy('cluster')}"
         ) from None
 
 
 @contextmanager
 def connected(address: str | None, on_notice: Callable[[str], None]) -> Iterator[None]:
-    """A Ray cluster to work on: the one this process is connected to, or for the time being that at the address.
+    """Connect to a Ray cluster for the duration of the block, unless this process is connected already.
 
     Parameters
     ----------
-    on_notice : told if it takes long: Ray tries for minutes, without a word.
+    address : see :func:`analyse`.
+    on_notice : called if connecting takes long; Ray itself tries silently for minutes.
 
     Raises
     ------
     SedkitError
-        If there is none.
+        If no cluster can be reached or started.
     """
     import ray
 
-    with redirect_stdout(io.StringIO()):  # Ray prints what it has also in its logs
+    with redirect_stdout(io.StringIO()):  # Ray prints messages that are also in its logs
         if ray.is_initialized():
             yield
             return
-        wanted = address or os.environ.get("RAY_ADDRESS", "")
-        check_answers(wanted)
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else it warns of a change to come
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else the driver logs to standard error, too
-        waiting = threading.Timer(PATIENCE, on_notice, [f"still waiting for Ray {wanted}".rstrip()])
+        address_text = address or os.environ.get("RAY_ADDRESS", "")
+        check_answers(address_text)
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a warning about a future change
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # keeps the driver's log off standard error
+        waiting = threading.Timer(CONNECT_TIMEOUT, on_notice, [f"still waiting for Ray {address_text}".rstrip()])
         waiting.start()
         try:
-            with native_stderr_muted():  # it tells that it has read the variable
+            with native_stderr_muted():  # Ray's C++ code reports that it has read the variable
                 ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        except Exception as error:  # ConnectionError, ValueError, RuntimeError, and some that are plain Exception
-            failing = f"{wanted}: no Ray cluster to be had there" if wanted else "Ray cannot be started on this machine"
-            raise SedkitError(f"{failing}: {last_line(error.__cause__ or error)}") from error
+        except Exception as error:  # ConnectionError, ValueError, RuntimeError, or plain Exception
+            failure = (
+                f"{address_text}: cannot connect to a Ray cluster"
+                if address_text
+                else "Ray cannot be started on this machine"
+            )
+            raise SedkitError(f"{failure}: {last_line(error.__cause__ or error)}") from error
         finally:
             waiting.cancel()
         try:
@@ -242,26 +250,26 @@ def connected(address: str | None, on_notice: Callable[[str], None]) -> Iterator
 
 
 def check_answers(address: str) -> None:
-    """Raise a SedkitError if nothing listens at an address HOST:PORT, where Ray would try for minutes."""
+    """Raise a SedkitError if nothing listens at an address HOST:PORT. Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         try:
-            socket.create_connection((host, int(port)), PATIENCE).close()
+            socket.create_connection((host, int(port)), CONNECT_TIMEOUT).close()
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise SedkitError(
-                f"{address}: no Ray cluster answers there ({reason}); check --address and $RAY_ADDRESS, or start one: "
+                f"{address}: no Ray cluster answers ({reason}); check --address and $RAY_ADDRESS, or start a cluster: "
                 "ray start --head"
             ) from None
 
 
 @contextmanager
 def native_stderr_muted() -> Iterator[None]:
-    """What libraries write to standard error past Python goes nowhere; what Python writes arrives."""
-    with open(os.dup(2), "w", buffering=1) as kept, open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    """Discard what native libraries write to standard error; keep what Python writes."""
+    with open(os.dup(2), "w", buffering=1) as original, open(os.devnull, "w") as devnull:
+        os.dup2(devnull.fileno(), 2)
         try:
-            with redirect_stderr(kept if sys.stderr is sys.__stderr__ else sys.stderr):
+            with redirect_stderr(original if sys.stderr is sys.__stderr__ else sys.stderr):
                 yield
         finally:
-            os.dup2(kept.fileno(), 2)
+            os.dup2(original.fileno(), 2)

@@ -1,4 +1,4 @@
-"""The recordings of an archive: what they are, where they are found, how one in a store is read."""
+"""The input of a run on a cluster: recordings in files and in object stores."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from sedkit.errors import AudioError
 if TYPE_CHECKING:
     import pyarrow
 
-AT_ONCE = 16  # files to look at: a network folder answers slowly, but many
-READ_AHEAD = 1 << 20  # bytes asked of a store at a time: a request costs as much as some 100 kB
+PARALLEL_STATS = 16  # network folders have high latency
+READ_AHEAD = 1 << 20  # bytes per request; the latency of a request equals the transfer of about 100 kB
 
 
 class Recording(NamedTuple):
-    """A recording to analyse: its path or URI, its size in bytes, and when it was last changed, in ns."""
+    """A recording to analyse: path or URI, size in bytes, modification time in ns."""
 
     file: str
     size: int
@@ -30,25 +30,27 @@ class Recording(NamedTuple):
 
 
 def in_files(names: Iterable[str]) -> list[Recording]:
-    """Recordings in files. One that is not there is told of when its turn comes."""
+    """Recordings in files. A missing file gets size 0; its error is reported when it is analysed."""
 
-    def measured(name: str) -> Recording:
+    def with_stat(name: str) -> Recording:
         try:
             status = os.stat(name)
         except (OSError, ValueError):
             return Recording(name, 0, 0)
         return Recording(name, status.st_size, status.st_mtime_ns)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(measured, names))
+    with ThreadPoolExecutor(PARALLEL_STATS) as pool:
+        return list(pool.map(with_stat, names))
 
 
-def in_store(uri: str, endings: frozenset[str], recursive: bool) -> list[Recording]:
-    """The recordings that a URI means: an object, or those in a folder, sorted.
+def in_store(uri: str, suffixes: frozenset[str], recursive: bool) -> list[Recording]:
+    """The recordings that a URI stands for: one object, or the sorted contents of a folder.
 
     Parameters
     ----------
-    endings : what counts as a recording in a folder; an object that is named is always taken.
+    uri : of an object or a folder.
+    suffixes : which objects in a folder count as recordings. A named object is always accepted.
+    recursive : whether to search subfolders too.
 
     Raises
     ------
@@ -71,29 +73,29 @@ def in_store(uri: str, endings: frozenset[str], recursive: bool) -> list[Recordi
     found = [
         Recording(f"{base.rstrip('/')}/{quote(inside)}{mark}{query}", info.size, info.mtime_ns or 0)
         for info in infos
-        if info.is_file and PurePosixPath(info.path).suffix.lower() in endings
+        if info.is_file and PurePosixPath(info.path).suffix.lower() in suffixes
         for inside in [info.path[len(path.rstrip("/")) + 1 :]]
         if not any(part.startswith(".") for part in inside.split("/"))
     ]
     if not found:
-        hint = "" if recursive else "; --recursive looks in the folders below as well"
+        hint = "" if recursive else "; --recursive searches subfolders too"
         raise AudioError(f"{uri}: no audio files in this folder{hint}")
     return sorted(found)
 
 
-class _Remote(io.RawIOBase):
-    """A recording in a store, as a raw file to wrap in :class:`io.BufferedReader`. Opened when it is first read.
+class _RemoteFile(io.RawIOBase):
+    """A recording in an object store, as a raw file for :class:`io.BufferedReader`. Opened at the first read.
 
     Attributes
     ----------
     name : the URI.
-    failure : why reading failed, or None. A read that fails looks like the end of the recording, since libsndfile knows
-        no other: whoever has decoded one has to look here.
+    failure : why a read failed, or None. A failed read looks like the end of the file, because libsndfile has no
+        callback for read errors. Check this after decoding.
 
     Raises
     ------
     AudioError
-        If it cannot be opened.
+        If the object cannot be opened.
     """
 
     def __init__(self, uri: str) -> None:
@@ -135,15 +137,15 @@ class _Remote(io.RawIOBase):
         super().close()
 
 
-def open_recording(where: str) -> str | BinaryIO:
-    """What :func:`sedkit.inference.pipeline.analyse` takes: the path, or for a URI a file object, which is opened when read."""
-    return io.BufferedReader(_Remote(where), READ_AHEAD) if is_uri(where) else where
+def open_recording(location: str) -> str | BinaryIO:
+    """A source for :func:`sedkit.inference.pipeline.analyse`: the path itself, or a lazily opened file for a URI."""
+    return io.BufferedReader(_RemoteFile(location), READ_AHEAD) if is_uri(location) else location
 
 
 def close_recording(source: str | BinaryIO) -> str | None:
-    """Be done with it; says why reading failed, if it did."""
+    """Close a source of :func:`open_recording`; returns why a read failed, or None."""
     if isinstance(source, str):
         return None
-    raw = cast("_Remote", cast("io.BufferedReader", source).raw)
+    raw = cast("_RemoteFile", cast("io.BufferedReader", source).raw)
     source.close()
     return raw.failure

@@ -1,7 +1,7 @@
-"""Folders and object stores through one door, pyarrow's file systems.
+"""Uniform access to folders and object stores, through pyarrow's file systems.
 
-A location is a path, or a URI that pyarrow knows: ``s3://bucket/folder``, ``gs://``, ``abfs://``, ``file://``.
-Special characters of a URI are percent-encoded, as in any URI.
+A location is a path, or a URI that pyarrow supports: ``s3://bucket/folder``, ``gs://``, ``abfs://``, ``file://``.
+Special characters in a URI are percent-encoded.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from sedkit.errors import OutputError
 if TYPE_CHECKING:
     import pyarrow.fs
 
-PUT_IS_ATOMIC = ("s3", "gcs", "abfs")  # an object appears when its last byte is there, and not before
+ATOMIC_WRITES = ("s3", "gcs", "abfs")  # an object appears only when it is complete
 
 
 def is_uri(name: str) -> bool:
+    """Whether a location is a URI, not a path."""
     return "://" in name
 
 
 def resolve(location: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """The file system of a location, and the path in it.
+    """The file system of a location, and the path within it.
 
     Raises
     ------
@@ -46,25 +47,29 @@ def resolve(location: str) -> tuple[pyarrow.fs.FileSystem, str]:
 
 @cache
 def _connect(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """The file system of a bucket and the bucket's own path; asked once, for it costs a request or two."""
+    """The file system of a bucket and the bucket's path in it; cached, because it costs one or two requests."""
     from pyarrow.fs import FileSystem
 
     return cast("tuple[pyarrow.fs.FileSystem, str]", FileSystem.from_uri(uri))
 
 
 def reason(error: Exception) -> str:
-    """What pyarrow says, in one line: the system's own words where it has some."""
+    """The message of a pyarrow error, on one line; the operating system's message if it has an errno."""
     number = getattr(error, "errno", None)
     return os.strerror(number) if number else " ".join(str(error).split())[:300].rstrip(".")
 
 
 class Store:
-    """The folder, in a file system or an object store, that holds an archive.
+    """A folder in a file system or object store.
+
+    Parameters
+    ----------
+    location : path or URI. The folder need not exist.
 
     Raises
     ------
     OutputError
-        If the location is none that can be written to or, later, if that fails.
+        If the location cannot be reached or is a file. All methods raise it if reading or writing fails.
     """
 
     def __init__(self, location: str) -> None:
@@ -75,16 +80,17 @@ class Store:
         except (OSError, ValueError) as error:
             raise OutputError(f"{location}: cannot be reached: {reason(error)}") from None
         if info.is_file:
-            raise OutputError(f"{location}: this is a file; name a folder")
+            raise OutputError(f"{location}: is a file; name a folder")
 
     def path(self, name: str) -> str:
+        """The path of a name (``folder/file``) in the file system."""
         return f"{self.root.rstrip('/')}/{name}"
 
     def write(self, name: str, content: Any) -> None:
-        """Put `content`, bytes or a buffer, under a name (``folder/file``), whole or not at all."""
+        """Write bytes or a buffer to a name (``folder/file``), atomically."""
         path = self.path(name)
         try:
-            if self.files.type_name in PUT_IS_ATOMIC:
+            if self.files.type_name in ATOMIC_WRITES:
                 self._put(path, content)
             else:
                 folder, _, file = path.rpartition("/")
@@ -94,7 +100,7 @@ class Store:
                     self._put(temporary, content)
                     self.files.move(temporary, path)
                 except BaseException:
-                    with suppress(OSError):  # it was never made
+                    with suppress(OSError):  # it may not exist
                         self.files.delete_file(temporary)
                     raise
         except (OSError, ValueError) as error:
@@ -105,14 +111,14 @@ class Store:
             stream.write(content)
 
     def delete(self, name: str) -> None:
-        """Take away what is under a name."""
+        """Delete a file."""
         try:
             self.files.delete_file(self.path(name))
         except (OSError, ValueError) as error:
             raise OutputError(f"{self.location}: {name} cannot be deleted: {reason(error)}") from None
 
     def read(self, name: str) -> bytes | None:
-        """What is under a name; None if nothing is."""
+        """The content of a file; None if it does not exist."""
         try:
             with self.files.open_input_file(self.path(name)) as file:
                 return cast("bytes", file.read())
@@ -122,7 +128,7 @@ class Store:
             raise OutputError(f"{self.location}: {name} cannot be read: {reason(error)}") from None
 
     def names(self) -> list[str]:
-        """Names of the files right in it, sorted; hidden ones left out."""
+        """Sorted names of the files directly in the folder, except hidden ones."""
         from pyarrow import fs
 
         try:

@@ -1,4 +1,4 @@
-"""What each process of the cluster does: analyse the recordings of a share, write its partition, report."""
+"""The code of each cluster process: analyse the recordings of a partition, write its file, return a report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from sedkit.cluster.archive import COLUMNS, MANIFEST, Report, Share, write_partition
+from sedkit.cluster.archive import COLUMNS, MANIFEST, Partition, Report, write_partition
 from sedkit.cluster.recordings import close_recording, open_recording
 from sedkit.cluster.storage import Store
 from sedkit.errors import AudioError, OutputError, SedkitError
@@ -29,19 +29,20 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What is asked of every recording, and of whom.
+    """What all workers of a run have in common.
 
     Attributes
     ----------
-    kind, view : what is found, and what makes a recording's result.
-    model : name and content of the model file, which the workers' machines need not have.
-    device : as of :class:`sedkit.inference.model.Model`.
-    cpus : of a worker.
+    kind : ``"tags"`` or ``"events"``.
+    make_view : makes the view of one recording.
+    model : name and content of the model file, which need not exist on the workers' machines.
+    device : see :class:`sedkit.inference.model.Model`.
+    cpus : CPUs of a worker.
     output : location of the archive.
     """
 
     kind: Kind
-    view: Callable[[], View[Tagging | Timeline]]
+    make_view: Callable[[], View[Tagging | Timeline]]
     model: tuple[str, bytes]
     device: Device
     cpus: int
@@ -49,40 +50,39 @@ class Task:
 
 
 class Ledger:
-    """Remembers, while workers come and go, where they were when they died. One for a run, an actor of its own.
+    """Records which recordings crash workers. A Ray actor, one per run, that outlives the workers.
 
-    A share whose worker died is done again with care: one recording at a time, each noted before it is opened. A
-    recording that was noted when a worker died again is left out: two deaths are no accident.
+    A partition whose worker died is analysed again in careful mode: one recording at a time, each noted before it is
+    opened. If the worker dies again, the noted recording is skipped from then on.
     """
 
     def __init__(self) -> None:
-        self.begun: set[int] = set()
-        self.noted: dict[int, str] = {}  # by share
-        self.deadly: dict[int, set[str]] = {}
+        self.started: set[int] = set()  # partitions
+        self.noted: dict[int, str] = {}  # the recording that is being analysed, by partition
+        self.deadly: dict[int, set[str]] = {}  # recordings to skip, by partition
 
-    def begin(self, share: int) -> tuple[bool, set[str]]:
-        """A share is begun: whether with care, and the recordings to leave out."""
-        deadly = self.deadly.setdefault(share, set())
-        if share in self.noted:
-            deadly.add(self.noted.pop(share))
-        careful = share in self.begun
-        self.begun.add(share)
+    def begin(self, partition: int) -> tuple[bool, set[str]]:
+        """A worker starts a partition. Returns whether to use careful mode, and the recordings to skip."""
+        deadly = self.deadly.setdefault(partition, set())
+        if partition in self.noted:
+            deadly.add(self.noted.pop(partition))
+        careful = partition in self.started
+        self.started.add(partition)
         return careful, deadly
 
-    def note(self, share: int, file: str) -> None:
-        """A recording is about to be opened."""
-        self.noted[share] = file
+    def note(self, partition: int, file: str) -> None:
+        """A worker in careful mode is about to open a recording."""
+        self.noted[partition] = file
 
-    def end(self, share: int) -> None:
-        """All recordings of a share are done."""
-        self.noted.pop(share, None)
+    def end(self, partition: int) -> None:
+        """All recordings of a partition are done."""
+        self.noted.pop(partition, None)
 
 
 class Worker:
-    """One session of the model, in one process. Ray Data calls it with a share at a time.
+    """One model session in one process. Ray Data calls it with one partition at a time.
 
-    What goes wrong with a recording is in the answer's ``report``; what goes wrong with the worker itself is its
-    ``error``, a line that ends the run.
+    Errors of recordings are in the answer's ``report``. An error of the worker itself is in ``error``; it ends the run.
     """
 
     def __init__(self, task: Task, ledger: Any) -> None:
@@ -90,77 +90,77 @@ class Worker:
         self.model: Model | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        share = Share(int(row["number"]), row["folder"], tuple(row["files"]))
-        answer = {"number": share.number, "error": "", "notice": "", "report": ""}
+        partition = Partition(int(row["number"]), row["folder"], tuple(row["files"]))
+        answer = {"number": partition.number, "error": "", "notice": "", "report": ""}
         try:
             if self.model is None:
                 self.store = open_store(self.task.output)
-                self.model = load(self.task)
+                self.model = load_model(self.task)
             answer["notice"] = self.model.notice or ""
-            answer["report"] = json.dumps(dataclasses.asdict(self.work(share)))
+            answer["report"] = json.dumps(dataclasses.asdict(self.analyse_partition(partition)))
         except SedkitError as error:
             answer["error"] = str(error)
         return answer
 
-    def work(self, share: Share) -> Report:
-        """Write the partition of a share.
+    def analyse_partition(self, partition: Partition) -> Report:
+        """Analyse the recordings of a partition and write its file.
 
         Raises
         ------
         OutputError
-            If it cannot be written.
+            If the file cannot be written.
         """
         columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
         seconds, failures = 0.0, []
-        for file, result in zip(share.files, self.results(share), strict=True):
+        for file, result in zip(partition.files, self.results(partition), strict=True):
             if isinstance(result, SedkitError):
-                failures.append((file, explained(result, share.locate(file))))
+                failures.append((file, failure_reason(result, partition.locate(file))))
             else:
                 seconds += result.duration
                 add_rows(columns, self.task.kind, dataclasses.replace(result, file=file))
-        report = Report(len(share.files), round(seconds, 3), len(columns["file"]), tuple(failures))
-        write_partition(self.store, share, columns, report)
+        report = Report(len(partition.files), round(seconds, 3), len(columns["file"]), tuple(failures))
+        write_partition(self.store, partition, columns, report)
         return report
 
-    def results(self, share: Share) -> Iterator[Result]:
-        """The result of each recording, or the error that kept it from having one."""
+    def results(self, partition: Partition) -> Iterator[Result]:
+        """The result of each recording, or the error that prevented it."""
         import ray
 
-        careful, deadly = ray.get(self.ledger.begin.remote(share.number))
+        careful, deadly = ray.get(self.ledger.begin.remote(partition.number))
         if not careful:
-            yield from self.analyse([share.locate(file) for file in share.files])
+            yield from self.analyse([partition.locate(file) for file in partition.files])
             return
-        for file in share.files:
+        for file in partition.files:
             if file in deadly:
-                yield AudioError("two worker processes died of it; analyse it by itself to see why")
+                yield AudioError("crashed two worker processes; analyse it by itself to see why")
             else:
-                ray.get(self.ledger.note.remote(share.number, file))
-                yield from self.analyse([share.locate(file)])
-        ray.get(self.ledger.end.remote(share.number))
+                ray.get(self.ledger.note.remote(partition.number, file))
+                yield from self.analyse([partition.locate(file)])
+        ray.get(self.ledger.end.remote(partition.number))
 
     def analyse(self, locations: list[str]) -> Iterator[Result]:
-        """The same, of recordings by where they are."""
+        """As :meth:`results`, for recordings given by location."""
         from sedkit.inference.pipeline import analyse
 
         assert self.model is not None
         opened = deque[str | BinaryIO]()
 
         def sources() -> Iterator[str | BinaryIO]:
-            for where in locations:
-                source = open_recording(where)
+            for location in locations:
+                source = open_recording(location)
                 opened.append(source)
                 yield source
 
-        with closing(analyse(self.model, self.task.view, sources(), self.task.cpus)) as results:
+        with closing(analyse(self.model, self.task.make_view, sources(), self.task.cpus)) as results:
             for _, result in results:
                 failure = close_recording(opened.popleft())
                 if failure:
-                    result = AudioError(f"cannot be read to its end: {failure}; check the store, then --resume")
+                    result = AudioError(f"cannot be read to the end: {failure}; check the store, then --resume")
                 yield result
 
 
 def open_store(output: str) -> Store:
-    """The archive, which has to be the driver's.
+    """Open the archive that the driver has created.
 
     Raises
     ------
@@ -170,14 +170,14 @@ def open_store(output: str) -> Store:
     store = Store(output)
     if store.read(MANIFEST) is None:
         raise OutputError(
-            f"{output}: not there on the machine {socket.gethostname()}; --output is a folder that all machines "
-            "share, or an address such as s3://bucket/folder"
+            f"{output}: does not exist on the machine {socket.gethostname()}; choose an --output that all machines "
+            "share: a network folder, or an address such as s3://bucket/folder"
         )
     return store
 
 
-def load(task: Task) -> Model:
-    """The model of a worker.
+def load_model(task: Task) -> Model:
+    """Load the model from the content of its file.
 
     Raises
     ------
@@ -193,15 +193,15 @@ def load(task: Task) -> Model:
         return Model(path, task.device, threads=1)
 
 
-def explained(error: SedkitError, where: str) -> str:
-    """Why a recording failed, in a line without its name."""
-    return " ".join(str(error).split()).removeprefix(f"{where}: ")
+def failure_reason(error: SedkitError, location: str) -> str:
+    """The error message on one line, without the recording's name."""
+    return " ".join(str(error).split()).removeprefix(f"{location}: ")
 
 
 def add_rows(columns: dict[str, list[Any]], kind: Kind, result: Tagging | Timeline) -> None:
-    """Add the rows of a result, as the other formats have them; a tag spans the whole recording."""
+    """Append the rows of a result. Values are those of the other formats; a tag spans the whole recording."""
     record = result.to_dict()
-    for found in record[kind]:
-        row = {"file": record["file"], "onset": 0.0, "offset": record["duration"], **found}
+    for item in record[kind]:
+        row = {"file": record["file"], "onset": 0.0, "offset": record["duration"], **item}
         for name, column in columns.items():
             column.append(row[name])
