@@ -43,7 +43,7 @@ from training.runs.config import describe_device
 from training.runs.options import torch_device
 from training.runtime import distributed
 from training.runtime.files import write_json
-from training.runtime.interruption import Ending
+from training.runtime.interruption import ExitReporter
 from training.supervision.equations import LABELS
 from training.supervision.targets import Targets
 
@@ -242,7 +242,7 @@ def table(rows: Sequence[dict[str, Any]], share_of: float, operations: int) -> s
     ]
     for row in rows:
         rate = row["clips_per_second"]
-        done = rate * operations / distributed.ranks()
+        done = rate * operations / distributed.world_size()
         lines.append(
             f"| {row['way']} | {rate:,.1f} | {done / 1e12:.3g} | {done / share_of:.1%} | {row['data_wait']:.1%} "
             f"| {row['memory'] / 2**30:.2f} GiB | {_time(AUDIOSET / rate)} |"
@@ -283,7 +283,7 @@ def main(
       python -m benchmarks.training --batch-size 384 --way default --way "not compiled"
       torchrun --nproc-per-node 8 -m benchmarks.training --batch-size 2048
     """
-    with Ending().in_one_line():
+    with ExitReporter().report_errors():
         device = torch_device(name)
         cuda = device.type == "cuda"
         width, crop = width or (1.0 if cuda else 0.125), crop or (10.24 if cuda else 2.56)
@@ -293,7 +293,7 @@ def main(
         if unknown := set(chosen) - {way.name for way in every}:
             raise click.BadParameter(f"{', '.join(unknown)}: choose of {', '.join(w.name for w in every)}")
         todo = [way for way in every if not chosen or way.name in chosen]
-        with distributed.session(device), tempfile.TemporaryDirectory() as folder:
+        with distributed.process_group(device), tempfile.TemporaryDirectory() as folder:
             made = run(todo, device, width, crop, steps, Path(folder))
     if distributed.rank() == 0:
         click.echo(made.pop("text"))
@@ -318,7 +318,7 @@ def run(
             click.echo(f"{way.name}: {row['clips_per_second']:,.1f} clips/s", err=True)
     others = watch.others()
     text = (
-        f"WELS-Net at width {width:g} on {crop:g} s, {precision}, {distributed.ranks()} x {able.name}: "
+        f"WELS-Net at width {width:g} on {crop:g} s, {precision}, {distributed.world_size()} x {able.name}: "
         f"{work.operations / 1e9:.2f} GFLOP a clip\n"
         f"matrix product {able.arithmetic / 1e12:.3g} TFLOP/s, copy {able.traffic / 1e9:.0f} GB/s; floor: "
         f"{least['arithmetic']:,.0f} clips/s by arithmetic, {least['traffic']:,.0f} by memory traffic, "
@@ -330,7 +330,7 @@ def run(
         "text": text,
         **machine.describe(),
         "device": asdict(able),
-        "processes": distributed.ranks(),
+        "processes": distributed.world_size(),
         "width": width,
         "crop": crop,
         "precision": precision,

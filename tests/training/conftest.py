@@ -79,7 +79,7 @@ def train(*arguments: str | Path) -> str:
 def begin(manifest: Path, directory: Path, *arguments: str) -> None:
     """Begin a run and stop after its first batch."""
     said = train("--manifest", manifest, "--run", directory, *SMALL, *arguments, "--stop-after", "0s")
-    assert f"stopped in time; go on with: python -m training.secost --resume {directory}" in said
+    assert f"stopped in time; resume with: python -m training.secost --resume {directory}" in said
 
 
 def begun(manifest: Path, directory: Path, *arguments: str) -> Run:

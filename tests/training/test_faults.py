@@ -111,7 +111,7 @@ def test_ctrl_c_says_how_to_go_on(small_manifest: Path, tmp_path: Path) -> None:
     threading.Thread(target=interrupt, daemon=True).start()
     code, said = secost("--manifest", small_manifest, "--run", directory, *SMALL, "--epochs", "1000")
     assert code == 130
-    assert said.splitlines()[-1] == f"interrupted; go on with: python -m training.secost --resume {directory}"
+    assert said.splitlines()[-1] == f"interrupted; resume with: python -m training.secost --resume {directory}"
     checkpoint = directory / "generation-0" / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
     code, said = secost("--resume", directory, "--device", "cpu")
@@ -245,7 +245,7 @@ def test_between_two_checkpoints_nothing_is_lost_but_time(
     for name in ("whole", "cut"):
         begin(small_manifest, tmp_path / name, *options)
     cascade(tmp_path / "whole")
-    monkeypatch.setattr(fit, "SPARED", 1e9)
+    monkeypatch.setattr(fit, "CHECKPOINT_SPACING", 1e9)
     with pytest.raises(Killed):
         algorithm_1(Run.open(tmp_path / "cut"), Execution(torch.device("cpu")), Progress(1, 4), Deadline())
     assert len(load(tmp_path / "cut" / "generation-0" / "checkpoint.pt")["history"]) == 1

@@ -1,8 +1,8 @@
-"""The batches of an epoch: drawn from (seed, generation, epoch, batch) alone, read ahead of the training.
+"""The batches of an epoch, read ahead of the training. A batch depends on (seed, generation, epoch, batch) alone.
 
-The global batch is drawn alike on every rank. It is cut into parts of whole pairs (mixup mixes neighbours),
-one a rank, or several where a rank goes through its share in turn, and a rank reads its own parts only.
-Hence neither the number of ranks nor an interruption changes what a batch holds.
+Every rank draws the same global batches. Each is cut into parts of whole pairs (mixup mixes neighbours): one per rank,
+or several with ``--accumulate``. A rank reads only its own parts. Neither the number of ranks nor an interruption
+changes what a batch contains.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sedkit.errors import SedkitError
@@ -26,23 +27,31 @@ from training.loop.objective import Batch
 from training.loop.settings import Execution, Settings
 from training.networks.logmel import BANDS
 from training.runtime import distributed
-from training.runtime.prefetch import ahead
+from training.runtime.prefetch import prefetch
 from training.supervision.targets import Targets
 
-APPLIED = ("levels", "shares", "frames", "bands", "responses", "styles", "speeds")  # of the draws, by the objective
-AFTERWARDS = ("frames", "bands", "responses", "styles")  # of these, what is done to the log-mel, which no teacher hears
+OBJECTIVE_DRAWS = (
+    "levels",
+    "shares",
+    "frames",
+    "bands",
+    "responses",
+    "styles",
+    "speeds",
+)  # those the objective applies
+LOGMEL_DRAWS = ("frames", "bands", "responses", "styles")  # those of the log-mel, which online teachers do not get
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a rank computes at once.
+    """The part of a global batch that a rank computes at once.
 
     Attributes
     ----------
-    rows : the clips [clips]; with overlay [clips, n], those that are heard at once, -1: none.
-    batch : the objective's input.
-    share : of the global batch, in (0, 1].
-    seed : for dropout.
+    rows : indices of the clips [clips]; with overlay [clips, n], those that are overlaid, -1: none.
+    batch : input of the objective.
+    share : share of the global batch, in (0, 1].
+    seed : seed of dropout.
     """
 
     rows: Rows
@@ -54,8 +63,10 @@ class Part:
 class Epoch:
     """One epoch of ``clips``: ``len(epoch)`` global batches.
 
-    ``seed`` is (seed, generation, epoch). Where the crops and mixtures of an earlier epoch come again (``--views``),
-    these are drawn as in that one, and what no teacher hears anew.
+    Parameters
+    ----------
+    seed : (seed, generation, epoch). If this epoch repeats the crops and mixtures of an earlier one (``--views``), only
+        the augmentation of the log-mel is drawn from it.
 
     Raises
     ------
@@ -68,19 +79,10 @@ class Epoch:
     ) -> None:
         self.clips, self.targets, self.settings, self.execution = clips, targets, settings, execution
         self.seed = tuple(seed)
-        view = settings.view(self.seed[-1]) if targets.asked else self.seed[-1]
-        self.of_view = (*self.seed[:-1], view)
-        self.order = clips.order(settings.batch_size, np.random.default_rng(self.of_view))
-        parts, pairs = execution.accumulate * distributed.ranks(), (self.size + 1) // 2
-        if pairs < parts:
-            raise distributed.everywhere(
-                SedkitError(
-                    f"a batch of {self.size} clips cannot be cut into {parts} parts (processes times --accumulate): "
-                    "a part needs two clips; begin with a larger --batch-size"
-                )
-            )
-        edges = [min(self.size, 2 * (pairs * part // parts)) for part in range(parts)] + [self.size]
-        self.slices = [slice(*ends) for ends in pairwise(edges)]
+        view = settings.view_epoch(self.seed[-1]) if targets.online else self.seed[-1]
+        self.view_seed = (*self.seed[:-1], view)
+        self.order = clips.order(settings.batch_size, np.random.default_rng(self.view_seed))
+        self.slices = _cut(self.size, execution.accumulate * distributed.world_size())
 
     @property
     def size(self) -> int:
@@ -91,73 +93,90 @@ class Epoch:
         return len(self.order)
 
     def batches(self, first: int = 0) -> Generator[list[Part]]:
-        """This rank's parts of each batch from number ``first`` on, on the device."""
-        read = ahead(self._read, range(first, len(self)), self.execution.workers)
-        return _on_device(read, self.execution.device)
+        """Yield this rank's parts of each batch from index ``first`` on, on the device."""
+        batches = prefetch(self._read, range(first, len(self)), self.execution.workers)
+        return _on_device(batches, self.execution.device)
+
+    def _read(self, index: int) -> list[Part]:
+        """This rank's parts of a batch, in host memory (pinned for CUDA)."""
+        key = (*self.seed, index + 1)  # not 0: numpy seeds (1, 2, 3, 0) like (1, 2, 3)
+        draws = self._draw((*self.view_seed, index + 1))
+        if self.view_seed != self.seed:
+            draws = replace(draws, **{name: getattr(self._draw(key), name) for name in LOGMEL_DRAWS})
+        parts = []
+        for number in range(distributed.rank(), len(self.slices), distributed.world_size()):
+            part_draws = draws[self.slices[number]]
+            rows = np.where(part_draws.heard < 0, -1, self.order[index][part_draws.heard])
+            seed = np.random.SeedSequence((*key, number + 1)).generate_state(1)[0]
+            parts.append(Part(rows, self._batch(rows, part_draws), len(rows) / self.size, int(seed)))
+        return parts
 
     def _draw(self, key: tuple[int, ...]) -> Draws:
         frames = padded_samples(self.settings.samples) // HOP
         return self.settings.augmentation.draw(self.size, frames, BANDS, np.random.default_rng(key))
 
-    def _read(self, number: int) -> list[Part]:
-        """This rank's parts of a batch, in (pinned) memory of the host."""
-        key = (*self.seed, number + 1)  # not 0: numpy takes (1, 2, 3, 0) for (1, 2, 3)
-        draws = self._draw((*self.of_view, number + 1))
-        if self.of_view != self.seed:
-            draws = replace(draws, **{name: getattr(self._draw(key), name) for name in AFTERWARDS})
+    def _batch(self, rows: Rows, draws: Draws) -> Batch:
         pinned = self.execution.device.type == "cuda"
-        parts = []
-        for number_of_part in range(distributed.rank(), len(self.slices), distributed.ranks()):
-            inside = self.slices[number_of_part]
-            rows, chance = self.order[number], draws[inside]
-            rows = np.where(chance.heard < 0, -1, rows[chance.heard])
-            waveform = torch.empty((len(rows), self.settings.read), dtype=torch.int16, pin_memory=pinned)
-            if self.settings.teachers_hear == "sounds":
-                places = self.clips.scattered(rows, chance, self.settings.samples, waveform.numpy())
-                said = self.targets.placed(places, chance.speeds, segment_count(self.settings.samples))
-            else:
-                self.clips.crops(rows, chance, waveform.numpy())
-                said = self.targets.read(rows)
-            drawn = (getattr(chance, name) for name in APPLIED)
-            arrays = (said, *drawn, *self.targets.told(rows))
-            batch = Batch(waveform, *(torch.from_numpy(array) for array in arrays))
-            if pinned:
-                batch = batch.map(torch.Tensor.pin_memory)
-            seed = np.random.SeedSequence((*key, number_of_part + 1)).generate_state(1)[0]
-            parts.append(Part(rows, batch, len(rows) / self.size, int(seed)))
-        return parts
+        waveform = torch.empty((len(rows), self.settings.samples_read), dtype=torch.int16, pin_memory=pinned)
+        targets = self._fill(waveform.numpy(), rows, draws)
+        augmentation = (getattr(draws, name) for name in OBJECTIVE_DRAWS)
+        arrays = (targets, *augmentation, *self.targets.online_inputs(rows))
+        batch = Batch(waveform, *(torch.from_numpy(array) for array in arrays))
+        return batch.map(Tensor.pin_memory) if pinned else batch
+
+    def _fill(self, waveform: NDArray[np.int16], rows: Rows, draws: Draws) -> NDArray[np.float32]:
+        """Fill ``waveform`` with crops of the clips; return their targets."""
+        if self.settings.teachers_hear != "sounds":
+            self.clips.crops(rows, draws, waveform)
+            return self.targets.of_clips(rows)
+        places = self.clips.scattered(rows, draws, self.settings.samples, waveform)
+        return self.targets.of_segments(places, draws.speeds, segment_count(self.settings.samples))
+
+
+def _cut(size: int, parts: int) -> list[slice]:
+    """Slices that cut a batch of ``size`` clips into ``parts`` of whole pairs (the last of an odd size is single)."""
+    pairs = (size + 1) // 2
+    if pairs < parts:
+        raise distributed.reported_once(
+            SedkitError(
+                f"a batch of {size} clips cannot be cut into {parts} parts (processes times --accumulate) of at least "
+                "two clips; start with a larger --batch-size"
+            )
+        )
+    edges = [min(size, 2 * (pairs * part // parts)) for part in range(parts)] + [size]
+    return [slice(*ends) for ends in pairwise(edges)]
 
 
 def _on_device(batches: Iterator[list[Part]], device: torch.device) -> Generator[list[Part]]:
-    """The batches on ``device``; to CUDA, each is copied while the one before it is computed with."""
+    """The batches on ``device``. Each is copied to CUDA while the one before it is computed."""
     if device.type != "cuda":
         yield from batches
         return
-    stream, waiting = torch.cuda.Stream(device), None
+    stream, pending = torch.cuda.Stream(device), None
+    to_device = partial(Tensor.to, device=device, non_blocking=True)
     for batch in batches:
         with torch.cuda.stream(stream):
-            to_device = partial(Tensor.to, device=device, non_blocking=True)
             copied = [replace(part, batch=part.batch.map(to_device)) for part in batch]
-            arrived = stream.record_event()
-        if waiting:
-            yield _arrived(*waiting)
-        waiting = (copied, arrived)
-    if waiting:
-        yield _arrived(*waiting)
+            event = stream.record_event()
+        if pending:
+            yield _ready(*pending)
+        pending = (copied, event)
+    if pending:
+        yield _ready(*pending)
 
 
-def _arrived(batch: list[Part], event: torch.cuda.Event) -> list[Part]:
-    """``batch``, on which the current stream can compute."""
+def _ready(batch: list[Part], copied: torch.cuda.Event) -> list[Part]:
+    """Make the current stream wait until ``batch`` is copied."""
     current = torch.cuda.current_stream()
-    current.wait_event(event)
+    current.wait_event(copied)
     for part in batch:
         for tensor in part.batch.tensors():
-            tensor.record_stream(current)  # its memory is not the copying stream's to reuse before that is done
+            tensor.record_stream(current)  # the copying stream must not reuse its memory before the step is computed
     return batch
 
 
 def default_workers(device: torch.device) -> int:
-    """Threads that read ahead: on a CPU one, since the others compute; beside CUDA, up to eight a process."""
+    """Threads that read ahead: 1 on a CPU, which is busy with the training; up to 8 per process with CUDA."""
     if device.type != "cuda":
         return 1
-    return max(1, min(8, usable_cpus() // distributed.local_ranks() - 1))
+    return max(1, min(8, usable_cpus() // distributed.local_world_size() - 1))

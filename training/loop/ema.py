@@ -1,4 +1,4 @@
-"""The moving average of a network in training, which often scores better than any one step of it."""
+"""Exponential moving average (EMA) of a network's weights."""
 
 from __future__ import annotations
 
@@ -6,36 +6,37 @@ import copy
 from typing import Any
 
 import torch
-from torch import nn
+
+from training.networks.wels import Network
 
 
 class MovingAverage:
-    """Exponential moving average of the weights, and of the statistics of batch normalisation with them.
+    """EMA of the weights and of batch normalisation's running statistics.
 
-    The decay grows with the steps, (1 + n) / (10 + n) up to ``decay``: the average forgets how the network began.
+    The decay after step n is ``min(decay, (1 + n) / (10 + n))``, so that the initial weights are soon forgotten.
 
     Attributes
     ----------
     network : the averaged network, in eval mode.
-    steps : how many it is of.
+    steps : number of updates.
     """
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
+    def __init__(self, network: Network, decay: float) -> None:
         self.network = copy.deepcopy(network).eval()
         self.decay = decay
         self.steps = 0
 
     @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Take in ``network`` after a step."""
+    def update(self, network: Network) -> None:
+        """Update the average with ``network`` after an optimiser step."""
         self.steps += 1
         weight = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
         pairs = list(zip(self.network.state_dict().values(), network.state_dict().values(), strict=True))
-        numbers = [pair for pair in pairs if pair[0].is_floating_point()]
-        torch._foreach_lerp_([own for own, _ in numbers], [new for _, new in numbers], weight)
-        for own, new in pairs:
-            if not own.is_floating_point():  # how many batches batch normalisation has seen
-                own.copy_(new)
+        floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        torch._foreach_lerp_([average for average, _ in floats], [new for _, new in floats], weight)
+        for average, new in pairs:
+            if not average.is_floating_point():  # batch normalisation's count of batches
+                average.copy_(new)
 
     def state_dict(self) -> dict[str, Any]:
         return {"network": self.network.state_dict(), "steps": self.steps}

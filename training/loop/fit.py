@@ -1,17 +1,18 @@
-"""Training of ONE network towards given targets: the loop, its checkpoint, the best epoch.
+"""Training of one network: epochs, validation, checkpoints, the best epoch.
 
 A generation's directory::
 
     generation-0/
-        metrics.jsonl   one line an epoch
-        checkpoint.pt   after an epoch, and every ten minutes of a long one: the trainer's state, history,
-                        best epoch so far; gone when done
-        views.f16       what teachers said of views that come again (training.loop.view_cache); gone when done
-        network.pt      weights of the best epoch on the validation split; its presence says "done"
+        metrics.jsonl   one line per epoch
+        checkpoint.pt   trainer state, history and best epoch so far; removed at the end
+        views.f16       online teachers' scores of crops that repeat (training.loop.view_cache); removed at the end
+        network.pt      weights of the best epoch on the validation split; exists when the training is complete
 
-Where epochs are short, not all are followed by a checkpoint: writing them takes a twentieth of the time at most.
-Every batch draws from a generator seeded by (seed, generation, epoch, batch), so a run that was killed and
-resumed goes through the same batches as one that was not.
+A checkpoint is written at the end of an epoch and every ten minutes of a long epoch. After short epochs it is skipped
+where writing would take more than about a twentieth of the time.
+
+Every batch is drawn with a generator seeded by (seed, generation, epoch, batch). A run that is killed and resumed goes
+through the same batches as one that is not.
 """
 
 from __future__ import annotations
@@ -36,26 +37,26 @@ from training.loop.batches import Epoch
 from training.loop.schedule import learning_rate_factor
 from training.loop.settings import Execution, Settings
 from training.loop.trainer import Trainer
-from training.loop.view_cache import Kept
+from training.loop.view_cache import ViewCache
 from training.networks.predict import predict
 from training.networks.wels import Network
 from training.runtime import distributed
 from training.runtime.checkpoint import CheckpointError, load, save
 from training.runtime.deadline import Deadline, Stopped
 from training.runtime.files import replacing
-from training.supervision.online import View
+from training.supervision.online import OnlineTargets
 from training.supervision.targets import Targets
 
-EVERY = 600  # seconds of an epoch between two checkpoints
-SPARED = 20  # times what a checkpoint takes to write lies between two of them, at least
-VIEWS = "views.f16"  # of training.loop.view_cache
-LOOK = 16  # batches between two looks at the loss on CUDA, which the device must be waited for
+CHECKPOINT_SECONDS = 600  # between two checkpoints within an epoch
+CHECKPOINT_SPACING = 20  # time between two checkpoints after epochs, at least, as a multiple of the time to write one
+CHECK_BATCHES = 16  # batches between two checks of the loss on CUDA; a check waits for the device
+VIEWS = "views.f16"
 
 Report = Callable[[dict[str, Any]], None]
 
 
 class TrainingError(SedkitError):
-    """Training cannot go on."""
+    """The training cannot continue."""
 
 
 def fit(
@@ -70,7 +71,7 @@ def fit(
     report: Report,
     deadline: Deadline | None = None,
 ) -> None:
-    """Train ``network`` towards ``targets`` and leave its best epoch in ``network.pt``.
+    """Train ``network`` and save its best epoch in ``directory/network.pt``. Resumes from a checkpoint if there is one.
 
     Parameters
     ----------
@@ -80,45 +81,61 @@ def fit(
     Raises
     ------
     TrainingError
-        If the loss or a score is not a finite number.
+        If the loss or a weight is not finite.
+    ScoreError
+        If a validation score is not finite.
     CheckpointError
         If ``checkpoint.pt`` cannot be read.
     OutputError
         If the directory cannot be written to.
     Stopped
-        If the deadline came first.
+        If the deadline is reached. A checkpoint is written first.
     """
-    course = _Course(network, settings, execution, seed, directory, targets.view)
-    course.resume()
-    if settings.views and targets.asked and distributed.ranks() > 1:
-        raise distributed.everywhere(TrainingError("--views is for one process"))
+    state = _TrainingState(network, settings, execution, seed, directory, targets.online_targets)
+    state.resume()
+    if settings.views and targets.online and distributed.world_size() > 1:
+        raise distributed.reported_once(TrainingError("--views works in one process only"))
     deadline = deadline or Deadline()
-    while len(course.history) < settings.epochs:
-        row = _train_epoch(course, clips, targets, report, deadline)
-        if settings.validated(row["epoch"]):
-            row |= _validate(course, validation)
-        course.end_epoch(row)
-        report(row)
-    distributed.on_first(course.finish)
+    while state.epoch <= settings.epochs:
+        metrics = _train_epoch(state, clips, targets, report, deadline)
+        if settings.validates_after(state.epoch):
+            metrics |= _validate(state, validation)
+        state.end_epoch(metrics)
+        report(metrics)
+    distributed.on_rank_0(state.finish)
 
 
 @dataclass
-class _Progress:
-    """Of the epoch that goes on: batches behind it, the sum of their losses, and the seconds that they took."""
+class _EpochProgress:
+    """Progress within an epoch; a part of the checkpoint.
+
+    Attributes
+    ----------
+    batch : batches done.
+    loss : sum of their losses.
+    seconds : time they took.
+    waited : time of these spent waiting for data.
+    """
 
     batch: int = 0
     loss: float = 0.0
     seconds: float = 0.0
-    waited: float = 0.0  # of these, for data
+    waited: float = 0.0
 
 
-class _Course:
-    """Where the training of a network is.
+class _TrainingState:
+    """Everything a checkpoint holds, and the times that decide when to write one.
 
     Attributes
     ----------
-    history : metrics of the epochs that are over.
-    best : the best of them: ``score``, ``epoch``, ``network``.
+    initial : weights before training, on the CPU.
+    history : metrics of the finished epochs.
+    best : ``score``, ``epoch`` and ``network`` of the best epoch so far.
+    progress : progress within the current epoch.
+    saved_at : time of the last checkpoint.
+    save_seconds : time it took to write.
+    saved_epochs : finished epochs that it contains.
+    check_seconds : shortest time between two checks of the loss.
     """
 
     def __init__(
@@ -128,159 +145,191 @@ class _Course:
         execution: Execution,
         seed: Sequence[int],
         directory: Path,
-        view: View | None = None,
+        online: OnlineTargets | None,
     ) -> None:
         self.settings, self.execution, self.seed, self.directory = settings, execution, tuple(seed), directory
-        self.begun = {name: value.cpu().clone() for name, value in network.state_dict().items()}
-        self.trainer = Trainer(network, settings, execution, view)
+        self.initial = {name: value.cpu().clone() for name, value in network.state_dict().items()}
+        self.trainer = Trainer(network, settings, execution, online)
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {"score": -1.0}
-        self.progress = _Progress()
-        self.saved, self.saving = time.monotonic(), 1.0  # when the last checkpoint was, and how long it took
-        self.kept = 0  # epochs that it holds
-        self.pace = math.inf  # seconds between two looks at the loss, at best
+        self.progress = _EpochProgress()
+        self.saved_at, self.save_seconds, self.saved_epochs = time.monotonic(), 1.0, 0
+        self.check_seconds = math.inf
 
     @property
     def epoch(self) -> int:
-        """Number of the epoch that goes on, from 1."""
+        """Number of the current epoch, from 1."""
         return len(self.history) + 1
 
+    @property
+    def checkpoint(self) -> Path:
+        return self.directory / "checkpoint.pt"
+
     def resume(self) -> None:
-        """Go on from the checkpoint, if there is one."""
-        path = self.directory / "checkpoint.pt"
-        if not distributed.on_first(path.exists):
+        """Restore the checkpoint if there is one."""
+        if not distributed.on_rank_0(self.checkpoint.exists):
             return
-        state = load(path)
+        state = load(self.checkpoint)
         try:
             self.trainer.restore(state["trainer"])
-            self.history, self.best, self.progress = state["history"], state["best"], _Progress(**state["progress"])
-            self.kept = len(self.history)
+            self.history, self.best = state["history"], state["best"]
+            self.progress = _EpochProgress(**state["progress"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            what = str(error).partition("\n")[0]
-            raise CheckpointError(f"{path}: not of this run ({what}); remove it, and --resume makes it anew") from None
-
-    def diverged(self, what: str) -> SedkitError | distributed.Elsewhere:
-        """The error, where ``what`` is no number any more."""
-        kept = f"the checkpoint of epoch {self.kept} is kept" if self.kept else "nothing to keep yet"
-        return distributed.everywhere(
-            TrainingError(
-                f"{self.directory}: epoch {self.epoch}: {what}; {kept}. "
-                "Begin a new run with a lower --learning-rate, or with --clip 1"
-            )
-        )
+            cause = str(error).partition("\n")[0]
+            raise CheckpointError(
+                f"{self.checkpoint}: not of this run ({cause}); remove it, then --resume trains this network again"
+            ) from None
+        self.saved_epochs = len(self.history)
 
     def save(self) -> None:
-        """Write the checkpoint, unless the network is broken; every rank calls this."""
+        """Write the checkpoint, unless a weight is not finite. Every rank must call this."""
         started = time.monotonic()
         if not self.trainer.is_finite():
             raise self.diverged("a weight is not finite")
-        self.trainer.level()
-        state = {"trainer": self.trainer.state(), "progress": asdict(self.progress)}
-        state |= {"history": self.history, "best": self.best}
-        distributed.on_first(lambda: save(state, self.directory / "checkpoint.pt"))
-        self.saved = time.monotonic()
-        self.saving, self.kept = self.saved - started, len(self.history)
+        self.trainer.average_statistics()
+        state = {
+            "trainer": self.trainer.state(),
+            "progress": asdict(self.progress),
+            "history": self.history,
+            "best": self.best,
+        }
+        distributed.on_rank_0(lambda: save(state, self.checkpoint))
+        self.saved_at, self.saved_epochs = time.monotonic(), len(self.history)
+        self.save_seconds = self.saved_at - started
 
-    def end_epoch(self, row: dict[str, Any]) -> None:
-        """Add the metrics of the epoch that went on, keep its network if it is the best, and write all that down."""
-        self.history.append(row)
-        self.progress = _Progress()
-        score = row.get("validation_mAP", -math.inf) or 0.0  # None where no validation clip has a label
+    def seconds_since_save(self) -> float:
+        return time.monotonic() - self.saved_at
+
+    def validation_seconds(self) -> float:
+        """Time to allow for the validation after the current epoch: the longest so far, or 0 if there is none."""
+        if not self.settings.validates_after(self.epoch):
+            return 0.0
+        return max((metrics.get("validation_seconds", 0.0) for metrics in self.history), default=0.0)
+
+    def diverged(self, cause: str) -> SedkitError | distributed.FailedOnRank0:
+        """The error to raise if the loss or a weight is not finite."""
+        kept = (
+            f"the checkpoint of epoch {self.saved_epochs} is kept" if self.saved_epochs else "no checkpoint to keep yet"
+        )
+        return distributed.reported_once(
+            TrainingError(
+                f"{self.directory}: epoch {self.epoch}: {cause}; {kept}. "
+                "Start a new run with a lower --learning-rate, or with --clip 1"
+            )
+        )
+
+    def end_epoch(self, metrics: dict[str, Any]) -> None:
+        """Finish the current epoch: keep its network if it is the best, write its metrics and a checkpoint."""
+        self.history.append(metrics)
+        self.progress = _EpochProgress()
+        score = metrics.get("validation_mAP", -math.inf) or 0.0  # None if no validation clip has a label
         if score > self.best["score"]:
             weights = {name: value.cpu().clone() for name, value in self.trainer.result.state_dict().items()}
-            self.best = {"score": score, "epoch": row["epoch"], "network": weights}
-        distributed.on_first(self._write_metrics)  # first: no epoch with a checkpoint may lack there
-        if not self.kept or distributed.decided(time.monotonic() - self.saved > SPARED * self.saving):
+            self.best = {"score": score, "epoch": metrics["epoch"], "network": weights}
+        distributed.on_rank_0(self._write_metrics)  # before the checkpoint, so that its epochs are all in the file
+        spaced = self.seconds_since_save() > CHECKPOINT_SPACING * self.save_seconds
+        if not self.saved_epochs or distributed.rank_0_decides(spaced):
             self.save()
 
     def _write_metrics(self) -> None:
         with replacing(self.directory / "metrics.jsonl") as temporary:
-            temporary.write_text("".join(json.dumps(line) + "\n" for line in self.history), "utf-8")
+            temporary.write_text("".join(json.dumps(metrics) + "\n" for metrics in self.history), "utf-8")
 
     def finish(self) -> None:
-        """Leave the best network and remove the checkpoint; rank 0 calls this."""
+        """Write the best network and remove the checkpoint. Only rank 0 calls this."""
         if self.settings.between < 1:
-            self.best["network"] = between(self.begun, self.best["network"], self.settings.between)
+            self.best["network"] = interpolate(self.initial, self.best["network"], self.settings.between)
         save(self.best, self.directory / "network.pt")
-        for name in ("checkpoint.pt", VIEWS):
-            (self.directory / name).unlink(missing_ok=True)
+        self.checkpoint.unlink(missing_ok=True)
+        (self.directory / VIEWS).unlink(missing_ok=True)
 
 
-def between(begun: Mapping[str, Tensor], learnt: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """Weights and statistics so far on the way from one network to the one that it became.
+def interpolate(initial: Mapping[str, Tensor], trained: Mapping[str, Tensor], weight: float) -> dict[str, Tensor]:
+    """Interpolate weights and statistics: ``initial`` at ``weight`` 0, ``trained`` at 1.
 
-    There the network keeps more of what it knew than at the end, and has learnt nearly as much (Wortsman et al., 2022,
-    "Robust fine-tuning of zero-shot models").
+    In between, the network forgets less than at the end and has learned nearly as much (Wortsman et al., 2022, *Robust
+    fine-tuning of zero-shot models*).
     """
     return {
-        name: torch.lerp(begun[name], value, share) if value.is_floating_point() else value
-        for name, value in learnt.items()
+        name: torch.lerp(initial[name], value, weight) if value.is_floating_point() else value
+        for name, value in trained.items()
     }
 
 
-def _train_epoch(course: _Course, clips: Clips, targets: Targets, report: Report, deadline: Deadline) -> dict[str, Any]:
-    """Go through the batches that are left of the epoch; returns its metrics so far."""
-    settings, execution, done = course.settings, course.execution, course.progress
-    epoch = Epoch(clips, targets, settings, (*course.seed, course.epoch), execution)
-    kept = None
-    if settings.views and targets.asked:
-        kept = Kept(course.directory / VIEWS, settings.views, len(epoch), epoch.size, len(clips.classes))
-    look = LOOK if execution.device.type == "cuda" else 1
-    losses: Tensor | float = 0.0  # since the last look
-    looked, compiling = time.monotonic(), execution.compile != "off" and math.isinf(course.pace)
-    with closing(epoch.batches(done.batch)) as batches:
-        while done.batch < len(epoch):
-            asked = time.monotonic()
+def _train_epoch(
+    state: _TrainingState, clips: Clips, targets: Targets, report: Report, deadline: Deadline
+) -> dict[str, Any]:
+    """Train on the remaining batches of the current epoch; return its metrics without validation."""
+    settings, execution, progress = state.settings, state.execution, state.progress
+    epoch = Epoch(clips, targets, settings, (*state.seed, state.epoch), execution)
+    cache = None
+    if settings.views and targets.online:
+        cache = ViewCache(state.directory / VIEWS, settings.views, len(epoch), epoch.size, len(clips.classes))
+    check_every = CHECK_BATCHES if execution.device.type == "cuda" else 1
+    compiling = execution.compile != "off" and math.isinf(state.check_seconds)
+    loss: Tensor | float = 0.0  # sum since the last check
+    checked_at = time.monotonic()
+    with closing(epoch.batches(progress.batch)) as batches:
+        while progress.batch < len(epoch):
+            wait_started = time.monotonic()
             parts = next(batches)
-            done.waited += time.monotonic() - asked
-            if kept:
-                parts = kept.told(settings.view(course.epoch) - 1, done.batch, parts, course.trainer.said)
-            progress = (course.epoch - 1 + done.batch / len(epoch)) / settings.epochs
-            rate = settings.learning_rate * learning_rate_factor(settings.schedule, settings.warmup, progress)
-            losses = losses + course.trainer.step(parts, rate)
-            if compiling:  # in the first step: that is no measure of the others
-                looked, compiling = time.monotonic(), False
-            done.batch += 1
-            report({"epoch": course.epoch, "batch": done.batch, "batches": len(epoch)})
-            if done.batch % look == 0 or done.batch == len(epoch):
-                done.loss += float(distributed.summed(np.array([float(losses)]))[0])
-                since, looked, losses = max(1e-6, time.monotonic() - looked), time.monotonic(), 0.0
-                done.seconds += since
-                course.pace = min(course.pace, since)
-                _look(course, deadline, done.batch == len(epoch))
+            progress.waited += time.monotonic() - wait_started
+            if cache:
+                view = settings.view_epoch(state.epoch) - 1
+                parts = cache.with_targets(view, progress.batch, parts, state.trainer.online_targets)
+            done = (state.epoch - 1 + progress.batch / len(epoch)) / settings.epochs
+            learning_rate = settings.learning_rate * learning_rate_factor(settings.schedule, settings.warmup, done)
+            loss = loss + state.trainer.step(parts, learning_rate)
+            if compiling:  # do not count the first step's time, most of which is compilation
+                checked_at, compiling = time.monotonic(), False
+            progress.batch += 1
+            report({"epoch": state.epoch, "batch": progress.batch, "batches": len(epoch)})
+            if progress.batch % check_every == 0 or progress.batch == len(epoch):
+                progress.loss += float(distributed.sum_over_ranks(np.array([float(loss)]))[0])
+                seconds = max(1e-6, time.monotonic() - checked_at)
+                loss, checked_at = 0.0, time.monotonic()
+                progress.seconds += seconds
+                state.check_seconds = min(state.check_seconds, seconds)
+                _check(state, deadline, last=progress.batch == len(epoch))
     return {
-        "epoch": course.epoch,
-        "loss": done.loss / len(epoch),
-        "clips_per_second": round(len(epoch) * epoch.size / done.seconds, 2),
-        "data_wait": round(done.waited / done.seconds, 4),
-        "seconds": round(done.seconds, 3),
+        "epoch": state.epoch,
+        "loss": progress.loss / len(epoch),
+        "clips_per_second": round(len(epoch) * epoch.size / progress.seconds, 2),
+        "data_wait": round(progress.waited / progress.seconds, 4),
+        "seconds": round(progress.seconds, 3),
     }
 
 
-def _look(course: _Course, deadline: Deadline, over: bool) -> None:
-    """Is all well, and time left to the next look, or, where the epoch is ``over``, for its validation?"""
-    if not math.isfinite(course.progress.loss):
-        raise course.diverged(f"the loss is {course.progress.loss}")
-    validating = 0.0
-    if course.settings.validated(course.epoch):
-        validating = max((row.get("validation_seconds", 0.0) for row in course.history), default=0.0)
-    stop = not deadline.fits((validating if over else 2 * course.pace) + 2 * course.saving)
-    if stop or distributed.decided(time.monotonic() - course.saved > EVERY):
-        course.save()
+def _check(state: _TrainingState, deadline: Deadline, last: bool) -> None:
+    """Check the loss and the deadline, and write a checkpoint when one is due. ``last``: the epoch's batches are done.
+
+    Raises
+    ------
+    TrainingError
+        If the loss is not finite.
+    Stopped
+        If what comes before the next check would not finish in time.
+    """
+    if not math.isfinite(state.progress.loss):
+        raise state.diverged(f"the loss is {state.progress.loss}")
+    next_seconds = state.validation_seconds() if last else 2 * state.check_seconds
+    stop = not deadline.fits(next_seconds + 2 * state.save_seconds)
+    if stop or distributed.rank_0_decides(state.seconds_since_save() > CHECKPOINT_SECONDS):
+        state.save()
     if stop:
         raise Stopped
 
 
-def _validate(course: _Course, validation: Clips) -> dict[str, Any]:
+def _validate(state: _TrainingState, validation: Clips) -> dict[str, Any]:
+    """Score the validation split; return its metrics."""
     started = time.monotonic()
-    course.trainer.level()
-    network, workers = course.trainer.result, course.execution.workers
-    scores = predict(network, validation.waveforms, course.settings.batch_size, workers)
+    state.trainer.average_statistics()
+    scores = predict(state.trainer.result, validation.waveforms, state.settings.batch_size, state.execution.workers)
     result = summary(validation.multi_hot(), scores, validation.classes).to_dict()
-    took = time.monotonic() - started
+    seconds = time.monotonic() - started
     return {
         "validation_mAP": result["mAP"],
         "validation_accuracy": result["accuracy"],
-        "validation_seconds": round(took, 3),
-        "seconds": round(course.progress.seconds + took, 3),
+        "validation_seconds": round(seconds, 3),
+        "seconds": round(state.progress.seconds + seconds, 3),
     }

@@ -1,4 +1,4 @@
-"""What a network is trained to make small: Eq. 1 on a batch of crops, augmented on the device."""
+"""The training objective: Eq. 1 on a batch of crops, which is augmented on the device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.data.augment.augmentation import at_speed, mix, mix_style, spec_au
 from training.data.clips import FULL_SCALE
 from training.loop.settings import Precision
 from training.networks.wels import Network
-from training.supervision.online import View
+from training.supervision.online import OnlineTargets
 
 
 class Batch(NamedTuple):
@@ -21,11 +21,13 @@ class Batch(NamedTuple):
     Attributes
     ----------
     waveform : [clips, samples] int16.
-    targets : [clips, classes] in [0, 1], or [clips, segments, classes]. Beside ``known``, the weighted sum of the targets
-        that need no online teacher; with online teachers and without ``known``, final and mixed.
-    levels, shares, frames, bands, responses, styles, speeds : as in
-        :class:`~training.data.augment.augmentation.Draws`.
-    known, parts : as in :class:`~training.supervision.online.View`; None without online teachers.
+    targets : [clips, classes] in [0, 1], or [clips, segments, classes], before mixing. With ``known``, the weighted sum
+        of the targets that need no online teacher. With online teachers but without ``known``, the result of
+        :meth:`Objective.online_targets`, after mixing.
+    levels, shares, frames, bands, responses, styles, speeds : draws
+        (:class:`~training.data.augment.augmentation.Draws`).
+    known : [clips, classes], the sum of the weights in ``targets``; None without online teachers.
+    parts : [clips, teachers] int64 (:class:`~training.supervision.online.OnlineTeacher`); None without online teachers.
     """
 
     waveform: Tensor
@@ -45,63 +47,68 @@ class Batch(NamedTuple):
         return [tensor for tensor in self if tensor is not None]
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
-        """``function`` applied to each tensor."""
-        return Batch(*map(function, self.tensors()))  # only the last fields may be None
+        """Apply ``function`` to each tensor."""
+        return Batch(*map(function, self.tensors()))  # only the last fields can be None
 
 
 class Objective(nn.Module):
-    """The loss of ``network`` on a batch, from waveforms as they lie on disk: what is compiled, and runs on a device.
+    """The loss of ``network`` on a batch, from int16 waveforms on. This module is compiled and runs on the device.
 
     Parameters
     ----------
-    precision : of WELS-Net and of teachers' networks alone; the front ends and the loss are float32.
-    samples : of a waveform as the network hears it; there may be more, of which a fast one takes all.
-    view : teachers that hear what the network hears.
+    precision : of the network and of online teachers; the front ends and the loss are float32.
+    samples : samples of a crop as the network gets it; waveforms may be longer, for crops that are sped up.
+    online : online teachers, if there are any.
     """
 
-    def __init__(self, network: Network, precision: Precision, samples: int, view: View | None = None) -> None:
+    def __init__(
+        self, network: Network, precision: Precision, samples: int, online: OnlineTargets | None = None
+    ) -> None:
         super().__init__()
         self.network = network
         self.samples = samples
-        self.view = view
+        self.online = online
         self.bf16 = precision == "bf16"
 
     def forward(self, batch: Batch) -> Tensor:
-        """Mean over clips and classes; with targets of segments, over segments as well."""
-        samples = self._augmented(batch)
+        """Eq. 1, averaged over clips and classes, and over segments if the targets are of segments."""
+        waveform = self._augmented(batch)
         with torch.no_grad():
-            logmel = mix_style(self.network.frontend(samples, batch.responses), batch.styles)
+            logmel = mix_style(self.network.frontend(waveform, batch.responses), batch.styles)
             logmel = spec_augment(logmel, batch.frames, batch.bands)
-        if self.view is None:
+        if self.online is None:
             targets = mix(batch.targets, batch.shares)
         else:
-            targets = batch.targets if batch.known is None else self._taught(samples, batch)
-        with torch.autocast(samples.device.type, torch.bfloat16, enabled=self.bf16):
+            targets = batch.targets if batch.known is None else self._scored_online(waveform, batch)
+        with torch.autocast(waveform.device.type, torch.bfloat16, enabled=self.bf16):
             scores = self.network.score_logmel(logmel)
         return cross_entropy(scores.segments if targets.ndim == 3 else scores.clip, targets)
 
-    def said(self, batch: Batch) -> Tensor:
-        """Mixed targets [clips, classes] in [0, 1], online teachers' scores included."""
-        return self._taught(self._augmented(batch), batch)
+    def online_targets(self, batch: Batch) -> Tensor:
+        """Targets [clips, classes] in [0, 1] after mixing, with the scores of online teachers."""
+        return self._scored_online(self._augmented(batch), batch)
 
     def _augmented(self, batch: Batch) -> Tensor:
-        """Waveforms [clips, samples] at their levels and speeds, mixed."""
-        loud = batch.waveform.float() / FULL_SCALE * batch.levels[:, None]
+        """Waveforms [clips, samples] in float32 with levels, speeds and mixup applied."""
+        waveform = batch.waveform.float() / FULL_SCALE * batch.levels[:, None]
         if batch.waveform.shape[1] > self.samples:
-            loud = at_speed(loud, batch.speeds, self.samples)
-        return mix(loud, batch.shares)
+            waveform = at_speed(waveform, batch.speeds, self.samples)
+        return mix(waveform, batch.shares)
 
-    def _taught(self, samples: Tensor, batch: Batch) -> Tensor:
-        shares = batch.shares
-        with torch.autocast(samples.device.type, torch.bfloat16, enabled=self.bf16):
-            targets: Tensor = self.view(samples, mix(batch.targets, shares), mix(batch.known, shares), batch.parts)
+    def _scored_online(self, waveform: Tensor, batch: Batch) -> Tensor:
+        assert self.online is not None
+        assert batch.known is not None
+        with torch.autocast(waveform.device.type, torch.bfloat16, enabled=self.bf16):
+            targets: Tensor = self.online(
+                waveform, mix(batch.targets, batch.shares), mix(batch.known, batch.shares), batch.parts
+            )
         return targets
 
 
 def cross_entropy(probabilities: Tensor, targets: Tensor) -> Tensor:
-    """Eq. 1 in float32, averaged over clips and classes; both are [clips, (K,) classes] in [0, 1].
+    """Eq. 1 in float32, averaged over clips and classes; both are [clips, (segments,) classes] in [0, 1].
 
-    Probabilities count as at least 1e-7 away from 0 and 1. NaN stays NaN, on every device.
+    Probabilities are clamped to [1e-7, 1 - 1e-7]. NaN gives NaN, on every device.
     """
     p = probabilities.float().clamp(1e-7, 1 - 1e-7)
     return -(targets * p.log() + (1 - targets) * (1 - p).log()).mean()

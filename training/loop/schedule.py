@@ -1,4 +1,4 @@
-"""The course of the learning rate, as a share of its peak."""
+"""The learning-rate schedule, as a share of the peak rate."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import math
 
 from training.loop.settings import Schedule
 
-RISE = {"cosine": 0.1, "constant": 0.0}  # default share of the steps in which it rises
+WARMUP = {"cosine": 0.1, "constant": 0.0}  # default share of the steps in which the rate rises
 
 
 def learning_rate_factor(schedule: Schedule, warmup: float, progress: float) -> float:
-    """Share of the peak learning rate at ``progress`` in [0, 1) of all steps of a network.
+    """Share of the peak learning rate at ``progress`` in [0, 1), the share of the steps that are done.
 
-    It rises linearly for ``warmup`` of the steps. Then ``cosine`` falls along a half cosine to 0; ``constant`` stays at 1.
+    The rate rises linearly for the share ``warmup`` of the steps. Then ``cosine`` falls to 0 along a half cosine, and
+    ``constant`` stays at the peak.
     """
     if progress < warmup:
         return (progress + 1e-3) / (warmup + 1e-3)

@@ -1,4 +1,4 @@
-"""How one network is trained (which decides the result), and on what (which does not)."""
+"""How one network is trained: settings that decide the result, and those of the machine, which do not."""
 
 from __future__ import annotations
 
@@ -11,41 +11,45 @@ import torch
 from sedkit.geometry import SAMPLE_RATE
 from training.data.augment.augmentation import Augmentation
 from training.networks.wels import Pooling, Width
+from training.supervision.targets import TeachersHear
 
 Schedule = Literal["cosine", "constant"]
 Sampling = Literal["shuffled", "balanced"]
 Precision = Literal["float32", "bf16"]
 Compile = Literal["off", "on"]
-Hearing = Literal["clip", "view", "sounds"]
 Kind = Literal["wels", "yamnet", "efficientnet-lite0"]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How one network is trained.
+    """Settings of one network's training that decide the result.
 
     Attributes
     ----------
-    epochs : as usual.
-    batch_size : clips of one step of the optimiser, over all processes and parts.
-    learning_rate : peak, for Adam.
-    schedule, warmup : its course (training.loop.schedule); ``warmup`` is the share of the steps in which it rises.
-    clip : largest norm of the gradient; 0: any.
-    ema : decay of the moving average of the weights, which then is what is validated and kept; 0: none.
-    sampling : ``shuffled``: every clip once an epoch; ``balanced``: clips of rare classes more often.
+    epochs : number of epochs.
+    batch_size : clips of an optimiser step, over all processes and parts.
+    learning_rate : peak learning rate of Adam.
+    schedule, warmup : learning-rate schedule (training.loop.schedule); ``warmup`` is the share of the steps in which
+        the rate rises.
+    clip : largest norm of the gradient; 0: no clipping.
+    ema : decay of the moving average of the weights, which is then validated and saved; 0: no average.
+    sampling : ``shuffled``: every clip once per epoch; ``balanced``: clips of rare classes more often.
     crop : seconds of a training crop.
-    network : ``wels``: WELS-Net, from scratch or from where another run's ended; another, fine-tuned
-        (training.networks.pretrained), has no width.
-    freeze : of WELS-Net's blocks B1 to B4, how many keep the weights and statistics that they begin with.
-    between : where the network that is kept lies on the way from the weights begun with, 0, to those learnt, 1.
+    network : ``wels``: WELS-Net, from scratch or from a warm start; the others are pretrained backbones to fine-tune
+        (training.networks.pretrained), to which ``width`` does not apply.
+    freeze : number of WELS-Net's blocks B1 to B4, from B1 on, that keep their initial weights and statistics.
+    between : weight of the trained network when it is interpolated with the warm start: 0 is the warm start, 1 the
+        trained network.
     width, dropout, pooling : of the network (training.networks.wels).
-    precision : of the training's forward and backward pass. Front end, sigmoid, loss and weights are float32.
-    sync_bn : batch statistics of all processes together, in place of each process's own.
-    validate_every : epochs between two looks at the validation split; the last epoch is always looked at.
-    teachers_hear : ``clip``: the whole clip, once (Algorithm 1); ``view``: what the student hears, crop and mixture,
-        each time. Predictions that were stored before are of whole clips either way. ``sounds``: each clip by itself,
-        once, segment by segment (training.supervision.segments): the student, which hears several over each other, learns by segments.
-    views : epochs after which crops and mixtures come again, and with them what teachers said of them; 0: never.
+    precision : of the network's forward and backward pass. The front end, sigmoid, loss and weights are float32.
+    sync_bn : normalise batches by the statistics over all processes instead of each process's own.
+    validate_every : epochs between two validations; the last epoch is always validated.
+    teachers_hear : the teachers' input. ``clip``: whole clips, scored once (Algorithm 1). ``view``: the student's
+        augmented input, in every batch (online distillation); stored scores remain those of whole clips. ``sounds``:
+        isolated clips, scored once by segment (training.supervision.segments); the student gets overlaid clips and
+        learns from the targets of segments.
+    views : period in epochs after which crops and mixtures repeat, so that online teachers' scores can be reused;
+        0: they never repeat.
     """
 
     epochs: int = 60
@@ -66,40 +70,40 @@ class Settings:
     precision: Precision = "float32"
     sync_bn: bool = False
     validate_every: int = 1
-    teachers_hear: Hearing = "clip"
+    teachers_hear: TeachersHear = "clip"
     views: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
-    def validated(self, epoch: int) -> bool:
-        """Is the validation split looked at after this epoch, from 1?"""
+    def validates_after(self, epoch: int) -> bool:
+        """Whether ``epoch``, counted from 1, is followed by validation."""
         return epoch % self.validate_every == 0 or epoch == self.epochs
 
-    def view(self, epoch: int) -> int:
-        """The epoch, from 1, whose crops and mixtures are heard in this one by a student of teachers that hear them."""
+    def view_epoch(self, epoch: int) -> int:
+        """The epoch whose crops and mixtures ``epoch`` repeats with online teachers; both are counted from 1."""
         return (epoch - 1) % self.views + 1 if self.views else epoch
 
     @property
     def samples(self) -> int:
-        """Samples of a training crop as it is heard."""
+        """Samples of a training crop, as the network gets it."""
         return round(self.crop * SAMPLE_RATE)
 
     @property
-    def read(self) -> int:
-        """Samples of a training crop as it is read, of which a fast one takes all."""
+    def samples_read(self) -> int:
+        """Samples to read for a crop: as many as one at the highest speed uses up."""
         return math.ceil(self.samples * (1 + self.augmentation.speed))
 
 
 @dataclass(frozen=True)
 class Execution:
-    """On what a network is trained: may change when a run is resumed.
+    """Settings of the machine. They may change when a run is resumed.
 
     Attributes
     ----------
     device : of this process.
     compile : ``on``: use torch.compile.
-    accumulate : parts that a process goes through one after the other for one step, to save memory.
-    workers : threads that read ahead.
-    channels_last : memory layout of the maps.
+    accumulate : parts of a step that a process computes one after the other, to save memory.
+    workers : threads that read clips ahead.
+    channels_last : memory layout of the feature maps.
     """
 
     device: torch.device

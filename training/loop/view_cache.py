@@ -1,12 +1,13 @@
-"""What teachers said of crops and mixtures that come again (``--views``): they are asked of each once.
+"""Cache of online teachers' scores for crops and mixtures that repeat (``--views``).
 
-On a CPU a teacher of full width takes several times as long over a crop as a small student, which learns as well from
-the same views heard again through other responses, bands and masks. The file lies beside the checkpoint::
+On a CPU, a full-width teacher takes several times as long as a small student to process a crop. With the cache it
+scores each crop once. When the crop repeats, the student gets it with other responses, bands, styles and masks. The
+file lies beside the checkpoint and is removed when the network is trained::
 
-    views.f16   which batches of which views are there: [views, batches] bool, filled up to two bytes; then their
+    views.f16   flags [views, batches] bool: whether a batch of a view is filled; padded to an even number of bytes
                 targets [views, batches, clips, classes] float16
 
-and goes when the network is trained.
+A view is the set of crops and mixtures of one epoch.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from sedkit.errors import OutputError
 from training.loop.batches import Part
 
 
-class Kept:
-    """Targets of so many ``views`` of ``batches`` of ``clips``, in the file at ``path``, mapped into memory.
+class ViewCache:
+    """Targets of ``views`` x ``batches`` batches of ``clips``, memory-mapped from the file at ``path``.
 
     Raises
     ------
     OutputError
-        If the file cannot be made.
+        If the file cannot be written.
     """
 
     def __init__(self, path: Path, views: int, batches: int, clips: int, classes: int) -> None:
@@ -39,29 +40,34 @@ class Kept:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists() or path.stat().st_size != size:
-                with path.open("wb") as file:  # written, not only as long: what is mapped must not run out of disk
+                with path.open("wb") as file:  # not sparse: writing to a map on a full disk would crash the process
                     file.write(bytes(flags))
                     for _ in range(views):
                         file.write(bytes((size - flags) // views))
-            self.there = np.memmap(path, np.bool_, "r+", 0, (views, batches))
-            self.said = np.memmap(path, np.float16, "r+", flags, (views, batches, clips, classes))
+            self.filled = np.memmap(path, np.bool_, "r+", 0, (views, batches))
+            self.targets = np.memmap(path, np.float16, "r+", flags, (views, batches, clips, classes))
         except OSError as error:
             raise OutputError(
                 f"{path}: cannot be written ({error.strerror}); make room, or leave --views out"
             ) from None
 
-    def told(self, view: int, batch: int, parts: list[Part], ask: Callable[[Part], Tensor]) -> list[Part]:
-        """``parts`` of a batch of a view, both counted from 0, with their targets in place of what teachers need.
+    def with_targets(
+        self, view: int, batch: int, parts: list[Part], online_targets: Callable[[Part], Tensor]
+    ) -> list[Part]:
+        """``parts`` with final targets in place of the online teachers' inputs.
 
-        ``ask`` : what teachers say of a part, where they were not asked before.
+        Parameters
+        ----------
+        view, batch : which batch ``parts`` make up, both counted from 0.
+        online_targets : computes the targets of a part; called only for a batch that is not in the cache.
         """
-        if not self.there[view, batch]:
-            self.said[view, batch] = torch.cat([ask(part) for part in parts]).cpu().numpy()
-            self.there[view, batch] = True
-        said = self.said[view, batch].astype(np.float32)
-        ends = list(accumulate(len(part.rows) for part in parts))
-        stored = [torch.from_numpy(said[end - len(part.rows) : end]) for end, part in zip(ends, parts, strict=True)]
+        if not self.filled[view, batch]:
+            self.targets[view, batch] = torch.cat([online_targets(part) for part in parts]).cpu().numpy()
+            self.filled[view, batch] = True
+        targets = torch.from_numpy(self.targets[view, batch].astype(np.float32))
+        ends = accumulate(len(part.rows) for part in parts)
         return [
-            replace(part, batch=part.batch._replace(targets=of.to(part.batch.targets.device), known=None, parts=None))
-            for of, part in zip(stored, parts, strict=True)
+            replace(part, batch=part.batch._replace(targets=part_targets, known=None, parts=None))
+            for end, part in zip(ends, parts, strict=True)
+            for part_targets in [targets[end - len(part.rows) : end].to(part.batch.targets.device)]
         ]

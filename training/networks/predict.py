@@ -15,7 +15,7 @@ from sedkit.geometry import SAMPLE_RATE, padded_samples
 from training.data.clips import FULL_SCALE
 from training.networks.wels import Network
 from training.runtime import distributed
-from training.runtime.prefetch import ahead
+from training.runtime.prefetch import prefetch
 
 CLIP = 10 * SAMPLE_RATE  # samples of a nominal clip; longer ones get smaller batches
 
@@ -36,10 +36,10 @@ def predict(
     ScoreError
         If there are no clips, or a score is not finite.
     """
-    rank, ranks = distributed.rank(), distributed.ranks()
-    scores = distributed.summed(predict_share(network, waveforms, batch_size, workers, tf32, rank, ranks))
+    rank, ranks = distributed.rank(), distributed.world_size()
+    scores = distributed.sum_over_ranks(predict_share(network, waveforms, batch_size, workers, tf32, rank, ranks))
     if not np.isfinite(scores).all():
-        raise distributed.everywhere(
+        raise distributed.reported_once(
             ScoreError(
                 "the network's scores are not finite; start a new run with a lower --learning-rate or with --clip 1"
             )
@@ -95,7 +95,7 @@ def batches(
 ) -> Iterator[tuple[list[int], NDArray[np.int16]]]:
     """Yield (clip indices, waveforms [batch, samples]), each batch of one padded length. Each clip is read once."""
     waiting: dict[int, list[tuple[int, NDArray[np.int16]]]] = {}
-    for clip, waveform in zip(clips, ahead(waveforms.__getitem__, clips, workers), strict=True):
+    for clip, waveform in zip(clips, prefetch(waveforms.__getitem__, clips, workers), strict=True):
         length = padded_samples(len(waveform))
         waiting.setdefault(length, []).append((clip, waveform))
         if len(waiting[length]) == max(1, batch_size * CLIP // max(CLIP, length)):

@@ -1,1 +1,1 @@
-"""What any long training process needs: ranks, deadlines, signals, locks, atomic files, checkpoints, progress."""
+"""Support for long-running commands: ranks, deadlines, signals, locks, atomic files, checkpoints, progress."""

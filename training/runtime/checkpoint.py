@@ -1,4 +1,4 @@
-"""Networks and the state of a training on disk: replaced as a whole, or not at all."""
+"""Checkpoint files: weights and training state, written atomically."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ class CheckpointError(SedkitError):
 
 
 def save(state: dict[str, Any], path: Path) -> None:
-    """``torch.save``, atomically.
+    """Write ``state`` with ``torch.save``, atomically.
 
     Raises
     ------
     OutputError
-        If it cannot be written; what was there is as it was.
+        If the file cannot be written. An existing file is left unchanged.
     """
-    content = io.BytesIO()  # of a full disk, torch's own writer only says "unexpected pos"
+    content = io.BytesIO()  # if the disk is full, torch's own writer only reports "unexpected pos"
     torch.save(state, content)
     with replacing(path) as temporary:
         temporary.write_bytes(content.getbuffer())
 
 
 def load(path: Path) -> dict[str, Any]:
-    """What ``save`` wrote, with its tensors on the CPU.
+    """Read a file that :func:`save` wrote, with all tensors on the CPU.
 
     Raises
     ------
@@ -42,14 +42,14 @@ def load(path: Path) -> dict[str, Any]:
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch has no one class for a damaged file
-        what = error.strerror if isinstance(error, OSError) else "damaged"
-        raise CheckpointError(f"{path}: cannot be read ({what}); remove it, and --resume makes it anew") from None
+    except Exception as error:  # torch raises many classes for a damaged file
+        cause = error.strerror if isinstance(error, OSError) else "damaged"
+        raise CheckpointError(f"{path}: cannot be read ({cause}); remove it, then --resume rebuilds it") from None
     return state
 
 
 def digest_of(state: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 of weights: of their names, types and values."""
+    """SHA-256 of the names, dtypes, shapes and values of ``state``, in hexadecimal digits."""
     digest = hashlib.sha256()
     for name, value in sorted(state.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())

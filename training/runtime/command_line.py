@@ -1,4 +1,4 @@
-"""What all commands share: errors in one line."""
+"""What the commands share: errors on one line, durations."""
 
 from __future__ import annotations
 
@@ -17,3 +17,21 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except SedkitError as error:
             raise click.ClickException(str(error)) from None
+
+
+class Duration(click.ParamType):
+    """``540s``, ``9m``, ``2h`` or a number of seconds; a float of seconds."""
+
+    name = "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if not isinstance(value, str):
+            return float(value)
+        factor = {"s": 1, "m": 60, "h": 3600}.get(value[-1:], 0)
+        try:
+            return float(value[:-1]) * factor if factor else float(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a time such as 540s, 9m or 2h", param, ctx)
+
+
+DURATION = Duration()

@@ -1,4 +1,4 @@
-"""The time given to a run: nothing is begun that would probably not end before it is over."""
+"""The time limit of a run (``--stop-after``): no step starts that would probably not finish in time."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from training.runtime import distributed
 
 
 class Stopped(Exception):
-    """The time given to the run is over; what was done is kept."""
+    """The time limit of the run is reached. All completed work is saved."""
 
 
 class Deadline:
-    """``seconds`` from ``started`` (``time.monotonic()``) on, as rank 0 sees the clock."""
+    """A limit of ``seconds`` after ``started``, a ``time.monotonic()`` value (default: now). Rank 0's clock decides."""
 
     def __init__(self, seconds: float = math.inf, started: float | None = None) -> None:
         self.at = (time.monotonic() if started is None else started) + seconds
 
-    def fits(self, work: float) -> bool:
-        """Would ``work`` seconds of it end in time? The same answer on every rank."""
-        return math.isinf(self.at) or distributed.decided(time.monotonic() + work <= self.at)
+    def fits(self, seconds: float) -> bool:
+        """Whether a step of ``seconds`` would finish in time. The answer is the same on every rank."""
+        return math.isinf(self.at) or distributed.rank_0_decides(time.monotonic() + seconds <= self.at)
 
-    def check(self, work: float) -> None:
-        """Before ``work`` seconds of it.
+    def check(self, seconds: float) -> None:
+        """Call this before a step of ``seconds``.
 
         Raises
         ------
         Stopped
-            If they do not fit.
+            If the step would not finish in time.
         """
-        if not self.fits(work):
+        if not self.fits(seconds):
             raise Stopped

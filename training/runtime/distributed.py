@@ -1,10 +1,10 @@
-"""Several processes that train one network: ``torchrun --nproc-per-node 8 -m training.secost ...``.
+"""Training of one network in several processes: ``torchrun --nproc-per-node 8 -m training.secost ...``.
 
-Every process (rank) goes through the same code and draws the same global batches; each computes its slice.
-Rank 0 alone writes files and speaks. Gradients pass over NCCL (Gloo on a CPU), everything else (scores,
-decisions, errors) over a Gloo group of its own, which waits as long as rank 0 needs to decode a data set.
+Every process (rank) runs the same code and draws the same global batches, but computes only its share of them. Rank 0
+alone writes files and prints. Gradients are reduced over NCCL (Gloo on a CPU). Everything else (scores, decisions,
+errors) goes over a second Gloo group with a long timeout, because decoding a data set on rank 0 can take hours.
 
-Outside torchrun all of this is one process, and costs nothing.
+Without torchrun there is one process, and the functions of this module do no communication.
 """
 
 from __future__ import annotations
@@ -23,60 +23,61 @@ from torch import Tensor, nn
 
 from sedkit.errors import SedkitError
 
-SILENCE = timedelta(minutes=10)  # of a rank, in a step, after which the run ends
-PATIENCE = timedelta(days=30)  # with rank 0, which may have much to decode
-ENVIRONMENT = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # torchrun sets these
+STEP_TIMEOUT = timedelta(minutes=10)  # for gradients: a rank that is silent for so long ends the run
+CONTROL_TIMEOUT = timedelta(days=30)  # for everything else: rank 0 may decode for hours
+ENVIRONMENT = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # set by torchrun
 Result = TypeVar("Result")
 Number = TypeVar("Number", np.float32, np.float64)
+Module = TypeVar("Module", bound=nn.Module)
 
 _control: dist.ProcessGroup | None = None
 
 
-class Elsewhere(Exception):
-    """Rank 0 says what went wrong; the others end silently."""
+class FailedOnRank0(Exception):
+    """Rank 0 failed and reports the error; the other ranks exit silently."""
 
 
-def launched() -> bool:
-    """Was this process started by torchrun?"""
+def launched_by_torchrun() -> bool:
+    """Whether torchrun started this process."""
     return all(name in os.environ for name in ENVIRONMENT)
 
 
 def rank() -> int:
-    """Number of this process, from 0."""
-    return int(os.environ["RANK"]) if launched() else 0
+    """Index of this process, from 0."""
+    return int(os.environ["RANK"]) if launched_by_torchrun() else 0
 
 
-def ranks() -> int:
-    """How many processes there are."""
-    return int(os.environ["WORLD_SIZE"]) if launched() else 1
+def world_size() -> int:
+    """Number of processes."""
+    return int(os.environ["WORLD_SIZE"]) if launched_by_torchrun() else 1
 
 
 def local_rank() -> int:
-    """Number of this process on its machine: that of its CUDA device."""
+    """Index of this process on its machine, which is also the index of its CUDA device."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def local_ranks() -> int:
-    """Processes of this run on this machine."""
+def local_world_size() -> int:
+    """Number of processes on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 @contextmanager
-def session(device: torch.device) -> Iterator[None]:
-    """The processes that torchrun has started find each other; without torchrun, nothing happens."""
+def process_group(device: torch.device) -> Iterator[None]:
+    """Connect the processes that torchrun started. Without torchrun this does nothing."""
     global _control
-    if not launched():
+    if not launched_by_torchrun():
         yield
         return
     cuda = device.type == "cuda"
     if cuda:
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if cuda else "gloo", timeout=SILENCE, device_id=device if cuda else None)
-    _control = dist.new_group(backend="gloo", timeout=PATIENCE)
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=STEP_TIMEOUT, device_id=device if cuda else None)
+    _control = dist.new_group(backend="gloo", timeout=CONTROL_TIMEOUT)
     try:
         yield
     except (RuntimeError, KeyboardInterrupt):
-        raise  # without taking leave of the others, who may be gone
+        raise  # other ranks may be gone, and destroying the group would wait for them
     except BaseException:
         dist.destroy_process_group()
         raise
@@ -84,92 +85,101 @@ def session(device: torch.device) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def on_first(work: Callable[[], Result]) -> Result:
-    """What ``work`` returns on rank 0, which alone does it; the others wait. The result must be picklable.
+def on_rank_0(function: Callable[[], Result]) -> Result:
+    """Call ``function`` on rank 0 only and return its result, which must be picklable, on every rank.
 
     Raises
     ------
-    Elsewhere
-        On the other ranks, if ``work`` raised an exception on rank 0, where it passes on.
+    FailedOnRank0
+        On the other ranks, if ``function`` raised an exception. Rank 0 gets the exception itself.
     """
-    if ranks() == 1:
-        return work()
-    box: list[Any] = [None, False]
+    if world_size() == 1:
+        return function()
+    message: list[Any] = [None, False]  # result, whether there is one
     try:
         if rank() == 0:
-            box = [work(), True]
+            message = [function(), True]
     finally:
-        dist.broadcast_object_list(box, 0, group=_control)
-    if not box[1]:
-        raise Elsewhere
-    result: Result = box[0]
+        dist.broadcast_object_list(message, 0, group=_control)
+    if not message[1]:
+        raise FailedOnRank0
+    result: Result = message[0]
     return result
 
 
-def decided(choice: bool) -> bool:
-    """Rank 0's choice, on every rank."""
-    return bool(summed(np.array([float(choice and rank() == 0)]))[0])
+def rank_0_decides(choice: bool) -> bool:
+    """Return rank 0's ``choice`` on every rank."""
+    return bool(sum_over_ranks(np.array([float(choice and rank() == 0)]))[0])
 
 
-def lost(error: RuntimeError) -> bool:
-    """Does ``error`` say that another rank is gone?"""
+def is_connection_error(error: RuntimeError) -> bool:
+    """Whether ``error`` means that another rank is gone."""
     return isinstance(error, dist.DistError) or any(word in str(error) for word in ("gloo", "NCCL", "Connection"))
 
 
-def everywhere(error: SedkitError) -> SedkitError | Elsewhere:
-    """For an error that every rank meets: itself on rank 0, so that it is said once."""
-    return error if rank() == 0 else Elsewhere()
+def reported_once(error: SedkitError) -> SedkitError | FailedOnRank0:
+    """The exception to raise for an error that occurs on every rank: ``error`` itself on rank 0 only."""
+    return error if rank() == 0 else FailedOnRank0()
 
 
-def summed(values: NDArray[Number]) -> NDArray[Number]:
-    """The sum over all ranks of an array of one shape, on each of them.
+def sum_over_ranks(values: NDArray[Number]) -> NDArray[Number]:
+    """Sum arrays of one shape over all ranks, in place; every rank gets the sum.
 
-    Of rows that one rank has and the others have as zeros, those rows, exactly.
+    Rows that are 0 on all ranks but one come out exactly as that rank computed them.
     """
-    if ranks() > 1:
+    if world_size() > 1:
         dist.all_reduce(torch.from_numpy(values), group=_control)
     return values
 
 
 @torch.no_grad()
-def average_statistics(network: nn.Module) -> None:
-    """Running statistics of batch normalisation become the mean over the ranks, which saw different clips."""
-    if ranks() == 1:
+def average_batch_norm_statistics(network: nn.Module) -> None:
+    """Replace the running statistics of batch normalisation by their mean over the ranks, which saw different clips."""
+    if world_size() == 1:
         return
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             for statistic in (module.running_mean, module.running_var):
+                assert statistic is not None
                 dist.all_reduce(statistic)
-                statistic /= ranks()
+                statistic /= world_size()
 
 
-def synchronised(network: nn.Module) -> nn.Module:
-    """``network`` with batch statistics of all ranks together, in training. Running statistics stay in place."""
-    if ranks() == 1:
+def with_sync_batch_norm(network: Module) -> Module:
+    """``network``, changed in place to normalise training batches by their statistics over all ranks.
+
+    On CUDA the layers are torch's own, which need it. The weights and running statistics are kept.
+    """
+    if world_size() == 1:
         return network
     if next(network.parameters()).is_cuda:
-        return nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        converted: Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        return converted
     for parent in list(network.modules()):
         for name, norm in list(parent.named_children()):
             if isinstance(norm, nn.BatchNorm2d):
-                wide = SyncBatchNorm(norm.num_features, norm.eps, norm.momentum)
-                wide.load_state_dict(norm.state_dict())
-                wide.weight, wide.bias = norm.weight, norm.bias
-                setattr(parent, name, wide)
+                synchronised = SyncBatchNorm(norm.num_features, norm.eps, norm.momentum)
+                synchronised.load_state_dict(norm.state_dict())
+                synchronised.weight, synchronised.bias = norm.weight, norm.bias
+                setattr(parent, name, synchronised)
     return network
 
 
 class SyncBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation over the clips of all ranks, on any device: torch's own needs CUDA."""
+    """Batch normalisation over the clips of all ranks, on any device. torch's own needs CUDA."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
         axes = (0, 2, 3)
-        count = _Sum.apply(torch.tensor(float(x.numel() / x.shape[1]), device=x.device))
-        mean = _Sum.apply(x.sum(axes)) / count
+        count = _sum(torch.tensor(float(x.numel() / x.shape[1]), device=x.device))
+        mean = _sum(x.sum(axes)) / count
         centred = x - mean[:, None, None]
-        variance = _Sum.apply(centred.square().sum(axes)) / count
+        variance = _sum(centred.square().sum(axes)) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
@@ -179,7 +189,7 @@ class SyncBatchNorm(nn.BatchNorm2d):
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over the ranks, and of the gradients on the way back."""
+    """Sum over the ranks; the gradient is summed over them, too."""
 
     @staticmethod
     def forward(context: Any, x: Tensor) -> Tensor:
@@ -190,3 +200,8 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
         return _Sum.forward(context, gradient)
+
+
+def _sum(x: Tensor) -> Tensor:
+    total: Tensor = _Sum.apply(x)
+    return total

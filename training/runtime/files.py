@@ -1,4 +1,4 @@
-"""Atomic files: a reader sees the old file or the whole new one, whenever the writer dies."""
+"""Atomic writes: a reader sees either the old file or the complete new one, even if the writer is killed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from sedkit.errors import OutputError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends without an exception.
+    """Yield a temporary path beside ``path``; it replaces ``path`` when the block ends without an exception.
 
     Raises
     ------
     OutputError
-        If it cannot be written there: no permission, no room. ``path`` is as it was.
+        If the file cannot be written, such as without permission or on a full disk. ``path`` is left unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -37,7 +37,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, atomically. NaN is refused: it is not JSON."""
+    """Write ``value`` as indented JSON, atomically. NaN and infinity, which JSON lacks, raise ValueError."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
 

@@ -1,4 +1,4 @@
-"""How a training that does not come to its end says so: one line, what is kept, and how to go on."""
+"""How a command that does not finish ends: one line that names the cause and how to resume, and an exit code."""
 
 from __future__ import annotations
 
@@ -19,81 +19,85 @@ from training.runtime import distributed
 from training.runtime.deadline import Stopped
 
 
-class Ending:
-    """Of a command that works on a run.
+class ExitReporter:
+    """Reports errors and interruptions of a command that works on a run.
 
     Attributes
     ----------
-    directory : of the run; None until it is begun.
+    directory : the run directory; None until the run exists.
     """
 
     def __init__(self) -> None:
         self.directory: Path | None = None
 
-    def go_on(self) -> str:
-        """How to go on with the run."""
+    def resume_hint(self) -> str:
+        """The command that resumes the run."""
         if self.directory is None:
-            return "no epoch was trained; give the same command again"
+            return "no epoch was trained; run the same command again"
         launch = "python"
-        if distributed.ranks() > 1:
-            launch = f"torchrun --nproc-per-node {distributed.local_ranks()}"
-        return f"go on with: {launch} -m training.secost --resume {shlex.quote(str(self.directory))}"
+        if distributed.world_size() > 1:
+            launch = f"torchrun --nproc-per-node {distributed.local_world_size()}"
+        return f"resume with: {launch} -m training.secost --resume {shlex.quote(str(self.directory))}"
 
     @contextmanager
-    def in_one_line(self) -> Iterator[None]:
-        """What goes wrong inside is said in a line, by the process that knows of it.
+    def report_errors(self) -> Iterator[None]:
+        """Turn exceptions of the block into one line and an exit code.
+
+        Of several processes, the one that knows the cause prints the line.
 
         Raises
         ------
         click.ClickException, SystemExit
-            With the exit code: 0 after a stop in time, 130 after Ctrl-C, else 1.
+            With exit code 0 after the time limit, 130 after Ctrl-C, else 1.
         """
-        who = f"process {distributed.rank()} of {distributed.ranks()}: " if distributed.rank() else ""
+        who = f"process {distributed.rank()} of {distributed.world_size()}: " if distributed.rank() else ""
         try:
             yield
-        except distributed.Elsewhere:
+        except distributed.FailedOnRank0:
             raise SystemExit(1) from None
         except SedkitError as error:
             raise click.ClickException(f"{who}{error}") from None
         except torch.OutOfMemoryError:
             raise click.ClickException(
-                f"{who}the device has too little memory: {self.go_on()} --accumulate 2, or with a larger number; "
-                "or begin a run with a smaller --batch-size, --crop or --width"
+                f"{who}out of device memory; {self.resume_hint()} --accumulate 2 (or more), "
+                "or start a new run with a smaller --batch-size, --crop or --width"
             ) from None
         except Stopped:
-            self._say(f"stopped in time; {self.go_on()}")
+            self._print(f"stopped in time; {self.resume_hint()}")
             raise SystemExit(0) from None
         except KeyboardInterrupt:
-            self._say(f"interrupted; {self.go_on()}")
+            self._print(f"interrupted; {self.resume_hint()}")
             raise SystemExit(130) from None
         except RuntimeError as error:
-            if distributed.ranks() == 1 or not distributed.lost(error):
+            if distributed.world_size() == 1 or not distributed.is_connection_error(error):
                 raise
-            raise click.ClickException(f"{who}another process of this run ended; {self.go_on()}") from None
+            raise click.ClickException(f"{who}another process of this run ended; {self.resume_hint()}") from None
 
-    def say_when_terminated(self) -> None:
-        """On SIGTERM, which torchrun sends when one of its processes ended: say so and end, whatever goes on.
+    def report_sigterm(self) -> None:
+        """On SIGTERM, which torchrun sends when one of its processes ends, print a line and exit at once.
 
-        Call it in the main thread. Processes forked later would end this one with themselves; those that are spawned do
-        not.
+        Call this in the main thread, in a run of several processes; otherwise it does nothing. Processes that are
+        spawned later are not affected. Processes that are forked later would end this one when they get SIGTERM.
         """
-        if distributed.ranks() == 1:
+        if distributed.world_size() == 1:
             return
+        # Python runs signal handlers in the main thread, which may be blocked in a collective operation. The wake-up
+        # file descriptor is written to at once, provided that the signal has a Python handler.
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
-        signal.set_wakeup_fd(writing)  # written to at once, whichever thread a signal comes to, for which a handler is
-        signal.signal(signal.SIGTERM, lambda *_: None)  # there; that waits for the main thread, which waits for others
+        signal.set_wakeup_fd(writing)
+        signal.signal(signal.SIGTERM, lambda *_: None)
 
         def wait() -> None:
             while signal.SIGTERM not in os.read(reading, 1):
                 pass
-            self._say(f"terminated, as torchrun does when another process of the run ends; {self.go_on()}")
+            self._print(f"terminated, as torchrun does when another process of the run ends; {self.resume_hint()}")
             sys.stderr.flush()
             os._exit(128 + signal.SIGTERM)
 
         threading.Thread(target=wait, daemon=True).start()
 
     @staticmethod
-    def _say(text: str) -> None:
+    def _print(text: str) -> None:
         if distributed.rank() == 0:
             click.echo(text, err=True)

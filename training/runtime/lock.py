@@ -1,4 +1,4 @@
-"""One process at a time works on a run directory."""
+"""A file lock that keeps two processes from working on the same run directory."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from sedkit.errors import OutputError, SedkitError
 
 try:
     import fcntl
-except ImportError:  # Windows: nothing holds two processes apart there
+except ImportError:  # Windows: no locking
     fcntl = None  # type: ignore[assignment]
 
 
 class LockError(SedkitError):
-    """Another process works on the run."""
+    """Another process is working on the run."""
 
 
 class Lock:
-    """Holds ``directory/.lock`` until it is released, or until the process ends, however it does.
+    """Holds ``directory/.lock`` until it is released or the process ends, even if it is killed.
 
     Raises
     ------
     LockError
         If another process holds it.
     OutputError
-        If the directory cannot be written to.
+        If the lock file cannot be written.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -44,15 +44,15 @@ class Lock:
             self._file.seek(0)
             holder = self._file.read().strip() or "another process"
             self._file.close()
-            raise LockError(f"{directory}: {holder} is working on this run; end it first, or wait") from None
+            raise LockError(f"{directory}: {holder} is working on this run; stop it first, or wait") from None
         except OSError:
-            pass  # the file system knows no locks
+            pass  # the file system does not support locks
         self._file.truncate(0)
         self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         self._file.flush()
 
     def release(self) -> None:
-        """Let others work on the run."""
+        """Release the lock."""
         self._file.close()
 
     def __enter__(self) -> Lock:

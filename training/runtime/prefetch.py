@@ -1,4 +1,4 @@
-"""Work done a little before its result is asked for, in other threads, so that the device need not wait."""
+"""Map a function over items in background threads, a few items ahead of the consumer."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-READY = 2  # results that may lie ready, beside one being made by each worker
+READY = 2  # finished results that may wait, besides one in the making by each worker
 Item = TypeVar("Item")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
-def ahead(make: Callable[[Item], Made], items: Iterable[Item], workers: int = 1) -> Iterator[Made]:
-    """``make(item)`` of each item in order, computed in ``workers`` threads a few items before they are asked for."""
-    waiting: deque[Future[Made]] = deque()
+def prefetch(function: Callable[[Item], Result], items: Iterable[Item], workers: int = 1) -> Iterator[Result]:
+    """Yield ``function(item)`` for each item, in order, computed ahead in ``workers`` threads.
+
+    At most ``workers + READY`` results are pending at a time. An exception is raised when its item's turn comes.
+    """
+    pending: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(workers)
     try:
         for item in items:
-            waiting.append(pool.submit(make, item))
-            if len(waiting) >= workers + READY:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            pending.append(pool.submit(function, item))
+            if len(pending) >= workers + READY:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)

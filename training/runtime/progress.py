@@ -1,6 +1,6 @@
-"""Progress of a cascade on standard error: a rich display on a terminal, one plain line an epoch when piped.
+"""Progress of a cascade on standard error: a progress bar on a terminal, otherwise one plain line per epoch.
 
-Of several processes, rank 0 alone speaks.
+Of several processes, only rank 0 prints.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from training.runtime import distributed
 
 @contextmanager
 def decoding() -> Iterator[Callable[[int, int], None]]:
-    """A bar while clips are decoded, on a terminal: what is yielded takes the clips done and their total."""
+    """Show a bar on a terminal while clips are decoded; yields a callback ``(clips done, clips in total)``."""
     console = Console(stderr=True, quiet=distributed.rank() > 0)
     with Progress(console=console, transient=True, disable=console.quiet or not console.is_terminal) as bar:
         task = bar.add_task("decoding", total=None)
@@ -27,7 +27,10 @@ def decoding() -> Iterator[Callable[[int, int], None]]:
 
 
 class CascadeProgress:
-    """Call :meth:`generation` when a network begins, then pass each row that ``fit`` reports to :meth:`report`."""
+    """Progress over ``generations`` networks of ``epochs`` each.
+
+    Call :meth:`generation` before each network, then pass each row that ``fit`` reports to :meth:`report`.
+    """
 
     def __init__(self, generations: int, epochs: int) -> None:
         self.generations, self.epochs = generations, epochs
@@ -57,35 +60,39 @@ class CascadeProgress:
         if self._bar is not None:
             self._bar.stop()
 
-    def say(self, text: str) -> None:
+    def print(self, text: str) -> None:
+        """Print a line, above the bar if there is one."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def generation(self, number: int) -> None:
+        """Start generation ``number``; 0 is Teacher-0."""
         self._number = number
         self._name = "Teacher-0" if number == 0 else f"Student {number}/{self.generations - 1}"
 
-    def asking(self, teacher: int | str, done: int, clips: int) -> None:
-        """A teacher is asked of the clips, and has heard so many of them."""
-        line = f"asks {f'T{teacher}' if isinstance(teacher, int) else teacher}  {done} of {clips} clips"
+    def scoring(self, teacher: int | str, done: int, clips: int) -> None:
+        """Show that ``teacher``, a generation or an external one, has scored ``done`` of ``clips`` training clips."""
+        name = f"T{teacher}" if isinstance(teacher, int) else teacher
+        status = f"scoring with {name}  {done} of {clips} clips"
         if self._bar is not None:
-            self._bar.update(self._task, description=self._name, status=line)
+            self._bar.update(self._task, description=self._name, status=status)
         else:
-            self.say(f"{self._name}  {line}")
+            self.print(f"{self._name}  {status}")
 
     def report(self, row: dict[str, Any]) -> None:
+        """Show a row of ``fit``: the position within an epoch, or the metrics of a finished epoch."""
         if "loss" not in row:
             if self._bar is not None:
-                done = self._number * self.epochs + row["epoch"] - 1 + row["batch"] / row["batches"]
-                self._bar.update(self._task, description=self._name, completed=done)
+                epochs = self._number * self.epochs + row["epoch"] - 1 + row["batch"] / row["batches"]
+                self._bar.update(self._task, description=self._name, completed=epochs)
             return
         score = row.get("validation_mAP")
-        left = row["seconds"] * (self.epochs * (self.generations - self._number) - row["epoch"])
-        line = (
+        status = (
             f"epoch {row['epoch']}/{self.epochs}  loss {row['loss']:.4f}  "
             f"validation mAP {'-' if score is None else format(score, '.4f')}  {row['clips_per_second']:.1f} clips/s"
         )
         if self._bar is not None:
-            self._bar.update(self._task, status=line)
+            self._bar.update(self._task, status=status)
         else:
-            self.say(f"{self._name}  {line}  ETA {left / 60:.0f} min")
+            left = row["seconds"] * (self.epochs * (self.generations - self._number) - row["epoch"])
+            self.print(f"{self._name}  {status}  ETA {left / 60:.0f} min")
             sys.stderr.flush()

@@ -14,7 +14,7 @@ from training.loop.batches import Epoch
 from training.loop.objective import Batch
 from training.loop.settings import Execution, Settings
 from training.runtime import distributed
-from training.runtime.prefetch import ahead
+from training.runtime.prefetch import prefetch
 from training.supervision.equations import LABELS
 from training.supervision.online import Asked
 from training.supervision.targets import Targets
@@ -152,8 +152,8 @@ def test_fewer_clips_than_a_batch_are_one_batch() -> None:
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_ahead_keeps_the_order_and_passes_errors_on(workers: int) -> None:
-    assert list(ahead(lambda x: x * x, range(50), workers)) == [x * x for x in range(50)]
-    made = ahead(lambda x: 1 // (3 - x), range(50), workers)
+    assert list(prefetch(lambda x: x * x, range(50), workers)) == [x * x for x in range(50)]
+    made = prefetch(lambda x: 1 // (3 - x), range(50), workers)
     assert [next(made) for _ in range(3)] == [0, 0, 1]
     with pytest.raises(ZeroDivisionError):
         next(made)
@@ -161,7 +161,7 @@ def test_ahead_keeps_the_order_and_passes_errors_on(workers: int) -> None:
 
 def test_ahead_is_bounded() -> None:
     begun: list[int] = []
-    made = ahead(begun.append, range(1000), workers=2)
+    made = prefetch(begun.append, range(1000), workers=2)
     next(made)
     made.close()
     assert len(begun) < 8

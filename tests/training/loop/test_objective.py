@@ -77,10 +77,10 @@ def test_each_step_of_the_augmentation_changes_it(changed: dict[str, float]) -> 
 def test_a_fast_crop_takes_all_that_was_read() -> None:
     torch.manual_seed(0)
     settings = Settings(crop=0.96, augmentation=Augmentation(0, 0, 0, 0, 0, speed=0.25))
-    assert (settings.samples, settings.read) == (15_360, 19_200)
+    assert (settings.samples, settings.samples_read) == (15_360, 19_200)
     objective = Objective(Network(3, 1 / 16).eval(), "float32", settings.samples)
     given = batch(settings.augmentation)
-    waveform = torch.from_numpy(np.random.default_rng(1).integers(-9000, 9000, (6, settings.read)).astype(np.int16))
+    waveform = torch.from_numpy(np.random.default_rng(1).integers(-9000, 9000, (6, settings.samples_read)).astype(np.int16))
     assert 0.8 <= given.speeds.min() < 1 < given.speeds.max() <= 1.25
     same = torch.ones_like(given.speeds)
     expected = objective(given._replace(waveform=waveform[:, : settings.samples], speeds=same))

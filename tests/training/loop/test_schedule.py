@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from training.loop.schedule import RISE, learning_rate_factor
+from training.loop.schedule import WARMUP, learning_rate_factor
 
 
 def test_cosine_rises_for_a_tenth_of_the_steps_then_falls_to_zero() -> None:
-    rates, peak = [learning_rate_factor("cosine", RISE["cosine"], step / 100) for step in range(101)], 10
+    rates, peak = [learning_rate_factor("cosine", WARMUP["cosine"], step / 100) for step in range(101)], 10
     assert max(rates) == pytest.approx(1)
     assert rates.index(max(rates)) == peak
     assert rates[0] < 0.05

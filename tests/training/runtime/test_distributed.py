@@ -49,7 +49,7 @@ def test_two_processes_train_what_one_trains_and_end_when_one_dies_and_one_goes_
     assert process.wait(timeout=60) == 1
     said = log.read_text()
     assert said.count("Teacher-0  epoch 3/3") == 1, "rank 0 alone speaks"
-    assert f"go on with: torchrun --nproc-per-node 2 -m training.secost --resume {together}" in said
+    assert f"resume with: torchrun --nproc-per-node 2 -m training.secost --resume {together}" in said
     cascade(together)
     for generation in range(2):
         np.testing.assert_allclose(metrics(together, generation), metrics(alone, generation), rtol=2e-3)
@@ -66,8 +66,8 @@ os.environ.update(MASTER_ADDR="localhost", MASTER_PORT="1")
 threads = [threading.Thread(target=time.sleep, args=(60,), daemon=True) for _ in range(8)]
 for thread in threads:
     thread.start()  # before: signals may come to them
-from training.runtime.interruption import Ending
-Ending().say_when_terminated()
+from training.runtime.interruption import ExitReporter
+ExitReporter().report_sigterm()
 print("ready", flush=True)
 threads[0].join()
 """
@@ -118,12 +118,14 @@ def normalise(environment: dict[str, str], folder: str) -> None:
     os.environ.update(environment)
     torch.manual_seed(0)
     network, logmel = Network(3, 1 / 16), torch.randn(6, 1, 96, 64)
-    with distributed.session(torch.device("cpu")):
-        synchronised = distributed.synchronised(network).train()
+    with distributed.process_group(torch.device("cpu")):
+        synchronised = distributed.with_sync_batch_norm(network).train()
         assert any(isinstance(module, distributed.SyncBatchNorm) for module in synchronised.modules())
         part = slice(0, 2) if distributed.rank() == 0 else slice(2, 6)
         synchronised.wels(logmel[part]).clip.sum().backward()
-        values = {name: distributed.summed(p.grad.numpy().copy()) for name, p in synchronised.named_parameters()}
+        values = {
+            name: distributed.sum_over_ranks(p.grad.numpy().copy()) for name, p in synchronised.named_parameters()
+        }
         values |= {name: buffer.numpy() for name, buffer in synchronised.named_buffers()}
         if distributed.rank() == 1:
             np.savez(Path(folder) / "values.npz", **values)
@@ -145,9 +147,9 @@ def test_synchronised_statistics_are_those_of_the_whole_batch(tmp_path: Path) ->
 
 
 def test_one_process_needs_nobody() -> None:
-    assert (distributed.rank(), distributed.ranks()) == (0, 1)
-    assert distributed.on_first(lambda: "done") == "done"
-    assert distributed.decided(True)
-    np.testing.assert_array_equal(distributed.summed(np.ones(2)), [1, 1])
+    assert (distributed.rank(), distributed.world_size()) == (0, 1)
+    assert distributed.on_rank_0(lambda: "done") == "done"
+    assert distributed.rank_0_decides(True)
+    np.testing.assert_array_equal(distributed.sum_over_ranks(np.ones(2)), [1, 1])
     network = Network(2, 1 / 16)
-    assert distributed.synchronised(network) is network
+    assert distributed.with_sync_batch_norm(network) is network

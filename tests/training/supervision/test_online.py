@@ -18,7 +18,7 @@ from tests.training.test_faults import room_for
 from training.data.clips import Clips
 from training.loop.objective import Batch, Objective
 from training.loop.trainer import Trainer
-from training.loop.view_cache import Kept
+from training.loop.view_cache import ViewCache
 from training.networks.wels import Network
 from training.runs.config import read_config
 from training.runs.generations import trained_network
@@ -121,8 +121,10 @@ def test_of_views_that_come_again_teachers_are_asked_once(
     options = ("--teacher", f"big={run}", "--first", "labels=0.2,big=0.8", "--stages", "0", "--epochs", "5")
     options = (*options, "--mixed", "1", "--teachers-hear", "view")
     asked = []
-    said = Trainer.said
-    monkeypatch.setattr(Trainer, "said", lambda self, part: asked.append(len(part.rows)) or said(self, part))
+    online_targets = Trainer.online_targets
+    monkeypatch.setattr(
+        Trainer, "online_targets", lambda self, part: asked.append(len(part.rows)) or online_targets(self, part)
+    )
     begun(small_manifest, tmp_path / "whole", *options, "--views", "2", "--accumulate", "2")
     asked.clear()
     cascade(tmp_path / "whole", accumulate=2)
@@ -145,10 +147,10 @@ def test_of_views_that_come_again_teachers_are_asked_once(
 def test_targets_that_cannot_be_kept_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="leave --views out"):
-        Kept(tmp_path / "file" / "views.f16", 1, 1, 2, 3)
+        ViewCache(tmp_path / "file" / "views.f16", 1, 1, 2, 3)
     with room_for(100), pytest.raises(OutputError, match="File too large"):
-        Kept(tmp_path / "views.f16", 2, 4, 8, 3)
-    assert not Kept(tmp_path / "views.f16", 2, 4, 8, 3).there.any()
+        ViewCache(tmp_path / "views.f16", 2, 4, 8, 3)
+    assert not ViewCache(tmp_path / "views.f16", 2, 4, 8, 3).filled.any()
 
 
 def test_a_finished_run_teaches_a_narrower_network(run: Path, small_manifest: Path, tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def test_a_run_goes_on_from_another(
     train = stopped.clips("train")
     progress = CascadeProgress(2, 3)
     targets_of(stopped, 0, train, Execution(torch.device("cpu")), progress, Deadline())  # else it is stopped before
-    assert f"  asks was  0 of {len(train)} clips" in capsys.readouterr().err
+    assert f"  scoring with was  0 of {len(train)} clips" in capsys.readouterr().err
     with pytest.raises(Stopped):
         cascade(twice, 0)
     assert load(twice / "generation-0" / "checkpoint.pt")["progress"]["batch"] == 1

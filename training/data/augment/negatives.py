@@ -26,7 +26,7 @@ from training.data.manifest.vocabulary import NONE, Vocabulary
 from training.data.store.codecs import encoder
 from training.data.store.decoded import Progress
 from training.runtime.files import replacing
-from training.runtime.prefetch import ahead
+from training.runtime.prefetch import prefetch
 
 MAINS = (50.0, 60.0)  # Hz
 LEVELS = (-75.0, -15.0)  # dBFS; below about -70 a model hears silence
@@ -52,7 +52,7 @@ def build(
     """
     make = partial(_write, directory, round(seconds * SAMPLE_RATE), levels, seed)
     names = []
-    for name in ahead(make, range(count), os.cpu_count() or 1):
+    for name in prefetch(make, range(count), os.cpu_count() or 1):
         names.append(name)
         if progress:
             progress(len(names), count)

@@ -34,7 +34,7 @@ from training.data.store.codecs import encoder
 from training.data.store.decoded import Progress
 from training.data.store.source import Audio
 from training.runtime.files import replacing, write_json
-from training.runtime.prefetch import ahead
+from training.runtime.prefetch import prefetch
 
 
 class Soundscape(NamedTuple):
@@ -83,7 +83,7 @@ def build(
             raise ManifestError(f"no clip of the split {name!r} is left to place: all are backgrounds")
         make = partial(_make, sources, recipe, directory, name, (seed, number))
         made[name] = []
-        for soundscape in ahead(make, range(recordings), os.cpu_count() or 1):
+        for soundscape in prefetch(make, range(recordings), os.cpu_count() or 1):
             made[name].append(soundscape)
             if progress:
                 progress(sum(map(len, made.values())), count)

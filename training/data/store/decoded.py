@@ -30,7 +30,7 @@ from sedkit.errors import AudioError, OutputError
 from training.data.audio import decode, fault
 from training.data.manifest.problems import Faults, OnError
 from training.data.manifest.table import Manifest
-from training.runtime.prefetch import ahead
+from training.runtime.prefetch import prefetch
 
 FORMAT = 1
 Progress = Callable[[int, int], None]
@@ -140,7 +140,7 @@ def _build(folder: Path, manifest: Manifest, on_error: OnError, progress: Progre
         faults = Faults(len(manifest))
         stated: dict[str, str] = {}
         with (temporary / "audio.int16").open("wb") as file:
-            for row, clip in enumerate(ahead(partial(decoded, manifest), range(len(manifest)), os.cpu_count() or 1)):
+            for row, clip in enumerate(prefetch(partial(decoded, manifest), range(len(manifest)), os.cpu_count() or 1)):
                 if isinstance(clip, str):
                     stated[str(row)] = clip
                     faults.add(row, clip, manifest.paths[row])

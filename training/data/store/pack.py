@@ -37,7 +37,7 @@ from training.data.manifest.table import SPLITS, Manifest
 from training.data.store.codecs import Codec, encoder
 from training.data.store.decoded import Progress, decoded
 from training.runtime.files import replacing, write_json
-from training.runtime.prefetch import ahead
+from training.runtime.prefetch import prefetch
 
 FORMAT = 1
 CLIP = np.dtype(
@@ -172,7 +172,7 @@ def _compressed(manifest: Manifest, shards: Sequence[Shard], packing: Packing, w
         samples = decoded(manifest, int(row))
         return _Clip(b"", 0, samples) if isinstance(samples, str) else _Clip(encode(samples), len(samples))
 
-    return ahead(make, (row for shard in shards for row in shard.rows), workers)
+    return prefetch(make, (row for shard in shards for row in shard.rows), workers)
 
 
 def _counted(clips: Iterator[_Clip], done: int, total: int, progress: Progress | None) -> Iterator[_Clip]:
