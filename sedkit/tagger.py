@@ -19,7 +19,7 @@ from sedkit.inference.model import Model
 from sedkit.inference.session import Device
 from sedkit.results import Event, Second, Tagging, Timeline
 from sedkit.timeline.calibration import Calibration
-from sedkit.timeline.events import Resolution, check_resolution
+from sedkit.timeline.grid import Resolution, check_resolution
 from sedkit.timeline.views import LiveTimeline, TagsView, TimelineView, View
 
 Result = TypeVar("Result")
@@ -239,16 +239,16 @@ class Tagger:
         self, live: LiveTimeline, blocks: Iterable[NDArray[Any]], sample_rate: float, name: str
     ) -> Iterator[Second | Event]:
         with open_blocks(blocks, sample_rate, name) as stream:
-            for samples, kept, scores in self.model.scored(stream, prompt=True):
-                live.listen(samples, kept)
-                yield from live.add(scores, stream.duration).in_order()
-        yield from live.finish(stream.duration).in_order()
+            for samples, kept, scores in self.model.scored_pieces(stream, low_latency=True):
+                live.add_samples(samples, kept)
+                yield from live.add_scores(scores, stream.duration).by_end()
+        yield from live.finish(stream.duration).by_end()
 
     def _analyse(self, view: View[Result], source: Source, sample_rate: float | None) -> Result:
         with open_audio(source, sample_rate) as stream:
-            for samples, kept, scores in self.model.scored(stream):
-                view.listen(samples, kept)
-                view.add(scores)
+            for samples, kept, scores in self.model.scored_pieces(stream):
+                view.add_samples(samples, kept)
+                view.add_scores(scores)
         return view.finish(stream.name, stream.duration)
 
     def _timeline_arguments(

@@ -1,1 +1,8 @@
-"""One ONNX model over recordings of any length."""
+"""Running a model: over one recording of any length, or over many in parallel.
+
+``model``        one ONNX graph; cuts recordings into pieces and returns segment scores
+``pipeline``     many recordings through one model: decoding and inference overlap
+``session``      ONNX Runtime: execution provider, threads, messages about missing libraries
+``graph_cache``  optimised graphs on disk, which make the next start faster
+``installed``    the models that come with sedkit, by name and precision
+"""

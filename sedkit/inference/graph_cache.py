@@ -1,16 +1,16 @@
-"""Graphs as ONNX Runtime has optimised them for this machine, kept from one start to the next.
+"""Cache of graphs that ONNX Runtime has optimised for this machine; makes loading a model faster.
 
-Optimising a graph is most of what loading a model costs, and ONNX Runtime copies the weights of a model file while it
-maps those of a cached one. On disk, below the user's cache folder or ``$SEDKIT_CACHE``::
+Optimising the graph takes most of the time of loading a model. ONNX Runtime also copies the weights of a model file,
+but memory-maps those of a cached graph. On disk, in the user's cache folder or ``$SEDKIT_CACHE``::
 
     graphs/KEY/graph.onnx     the optimised graph
     graphs/KEY/weights.bin    its weights
-    graphs/KEY/seal.json      key, and SHA-256 of the two
+    graphs/KEY/seal.json      key, and SHA-256 of the two files
 
-KEY depends on the model's bytes, the build of ONNX Runtime and what the processor can do: an optimised graph holds
-weights in the layout of one processor and would give wrong scores on another. An entry appears under its name whole
-and is never changed. One whose seal does not fit is replaced. Where nothing can be written, nothing is kept, and
-nothing said: a cache that does not work costs time and no results. ``SEDKIT_CACHE=off`` does without.
+KEY is a hash of the model file, the build of ONNX Runtime and the processor's instruction sets: an optimised graph has
+its weights in the layout of one processor, and would give wrong scores on another. Entries are renamed into place when
+complete, and never modified. An entry whose seal does not match is replaced. If the cache cannot be written, sedkit
+silently works without it. ``SEDKIT_CACHE=off`` turns the cache off.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ FORMAT = 1
 VARIABLE = "SEDKIT_CACHE"
 OFF = ("", "0", "off", "none")
 GRAPH, WEIGHTS, SEAL = "graph.onnx", "weights.bin", "seal.json"
-KEPT = 8  # entries, the latest used
-ABANDONED = 3600  # seconds after which a temporary folder belongs to a writer that died
+MAX_ENTRIES = 8  # the most recently used ones are kept
+ABANDONED = 3600  # seconds; a temporary folder older than this belongs to a process that died
 
 
 def folder() -> Path | None:
-    """Where entries lie: below ``$SEDKIT_CACHE``, else in the user's cache folder; None if there shall be none."""
+    """The folder of the entries, in ``$SEDKIT_CACHE`` or the user's cache folder; None if the cache is off."""
     if (chosen := os.environ.get(VARIABLE)) is not None:
         return None if chosen.strip().lower() in OFF else Path(chosen) / "graphs"
     try:
@@ -45,36 +45,36 @@ def folder() -> Path | None:
         base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
     elif sys.platform == "darwin":
         base = home / "Library" / "Caches"
-    else:  # XDG Base Directory Specification: a relative path is to be ignored
+    else:  # XDG Base Directory Specification: relative paths are ignored
         base = Path(os.environ.get("XDG_CACHE_HOME") or "")
         base = base if base.is_absolute() else home / ".cache"
     return base / "sedkit" / "graphs"
 
 
 def key(model: Path, runtime: str) -> str | None:
-    """Name of a model's entry; None if it can have none: the model cannot be read, or keeps weights in other files.
+    """The key of a model's entry; None if the file cannot be read or stores weights in other files.
 
     Parameters
     ----------
-    runtime : what tells one build of ONNX Runtime from another.
+    runtime : version and build of ONNX Runtime.
     """
     try:
         with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            if content.find(b"location") >= 0:  # TensorProto.external_data: its bytes are not all there is to it
+            if content.find(b"location") >= 0:  # TensorProto.external_data: weights in other files
                 return None
-            about = [str(FORMAT), hashlib.sha256(content).hexdigest(), runtime, platform.machine(), _processor()]
+            parts = [str(FORMAT), hashlib.sha256(content).hexdigest(), runtime, platform.machine(), _processor()]
     except (OSError, ValueError):  # ValueError: an empty file
         return None
-    return hashlib.sha256("\n".join(about).encode()).hexdigest()[:32]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 def find(folder: Path, key: str) -> Path | None:
-    """The graph of a sound entry, or None."""
+    """The graph of an entry whose seal matches, or None."""
     entry = folder / key
     try:
         if json.loads((entry / SEAL).read_text("utf-8")) != _seal(entry, key):
             return None
-        os.utime(entry / SEAL)  # it was used
+        os.utime(entry / SEAL)  # marks the entry as used
     except (OSError, ValueError):
         return None
     return entry / GRAPH
@@ -82,9 +82,10 @@ def find(folder: Path, key: str) -> Path | None:
 
 @contextlib.contextmanager
 def writing(folder: Path, key: str) -> Iterator[Path | None]:
-    """Where to put GRAPH and WEIGHTS, or None if nothing can be written; they are kept if the block puts both there.
+    """Write an entry: yields the folder for GRAPH and WEIGHTS, or None if the cache cannot be written.
 
-    Processes that write the same entry at once do not see each other: one of them wins.
+    The entry is kept if the ``with`` block creates both files. If several processes write the same entry at the same
+    time, one of them wins.
     """
     import shutil
     import tempfile
@@ -115,18 +116,18 @@ def _seal(entry: Path, key: str) -> dict[str, str]:
 
 
 def _discard(entry: Path) -> None:
-    """Remove an entry; at no moment does a part of it stand under its name."""
+    """Remove an entry atomically: it is renamed first."""
     import tempfile
 
     with (
         contextlib.suppress(FileNotFoundError),
-        tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=entry.parent, ignore_cleanup_errors=True) as grave,
+        tempfile.TemporaryDirectory(prefix=".", suffix=".tmp", dir=entry.parent, ignore_cleanup_errors=True) as trash,
     ):
-        entry.rename(Path(grave) / entry.name)
+        entry.rename(Path(trash) / entry.name)
 
 
 def _prune(folder: Path) -> None:
-    """Remove entries that were not used for longest, and what writers that died left behind."""
+    """Remove the least recently used entries, and abandoned temporary folders."""
     import shutil
     import time
 
@@ -137,19 +138,19 @@ def _prune(folder: Path) -> None:
                 used[entry] = (entry / SEAL).stat().st_mtime
             elif time.time() - entry.stat().st_mtime > ABANDONED:
                 shutil.rmtree(entry, ignore_errors=True)
-    for entry in sorted(used, key=lambda entry: used[entry])[:-KEPT]:
+    for entry in sorted(used, key=lambda entry: used[entry])[:-MAX_ENTRIES]:
         _discard(entry)
 
 
 def _processor() -> str:
-    """What decides the layout that ONNX Runtime chooses: the processor's instruction sets.
+    """The processor's instruction sets, which decide the layout that ONNX Runtime chooses for weights.
 
     Raises
     ------
     OSError
-        If that cannot be read.
+        If they cannot be read.
     """
-    if sys.platform != "linux":  # no list of instruction sets; the machine stands for them
+    if sys.platform != "linux":  # there is no list of instruction sets; use the machine's name
         return f"{platform.processor()} {platform.node()}"
     with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
         for line in file:

@@ -1,4 +1,8 @@
-"""One ONNX graph on one device, over recordings of any length in bounded memory."""
+"""One ONNX graph on one device: segment scores of recordings of any length, in bounded memory.
+
+A long recording is cut into pieces (:func:`pieces`) that overlap by the receptive field of a segment. The scores equal
+those of one pass over the whole recording.
+"""
 
 from __future__ import annotations
 
@@ -19,41 +23,40 @@ from sedkit.inference.session import Device, one_line, open_session, usable_cpus
 
 Scores: TypeAlias = NDArray[np.float32]
 
-# In segments, that is, in hops of 0.32 s:
-BLOCK = 58  # new in a piece, which with its context is 64 hops, 20 s: the widest network then takes 400 MB
+# In hops of 0.32 s:
+PIECE = 58  # new segments in a piece; with context, it has 64 hops (20 s), for which the widest network takes 400 MB
 SPAN = SPAN_FRAMES // STEP_FRAMES  # nominal span of one segment
-CONTEXT = -(-REACH // STEP_FRAMES)  # what a segment sees before its span, and after it
-AHEAD = SPAN - 1 + CONTEXT  # what a segment sees after its first hop
+CONTEXT = -(-REACH // STEP_FRAMES)  # receptive field of a segment before its span, and after it
+LOOKAHEAD = SPAN - 1 + CONTEXT  # receptive field of a segment after its first hop
 
 
 class Model:
-    """A sedkit model, loaded.
+    """A loaded sedkit model.
 
     Parameters
     ----------
-    path : an ONNX file that keeps the contract (sedkit.contract).
-    device : ``"cpu"``; ``"cuda"`` or ``"tensorrt"``, an error where that does not work; ``"auto"``, CUDA
-        where there is an NVIDIA GPU and CUDA works, else the CPU.
-    threads : CPU threads of one run; None takes every CPU that this process may use.
+    path : an ONNX file that satisfies :mod:`sedkit.contract`.
+    device : ``"cpu"``, ``"cuda"``, ``"tensorrt"``, or ``"auto"``: CUDA if there is an NVIDIA GPU and CUDA works,
+        otherwise the CPU.
+    threads : CPU threads per run; None takes all CPUs that this process may use.
 
     Attributes
     ----------
-    path : of the file.
+    path : path of the file.
     contract : its metadata.
-    weighted : whether it says what each segment counts for in a clip score.
-    device : ``"cpu"``, ``"cuda"`` or ``"tensorrt"``, what it runs on.
-    threads : CPU threads of one run.
-    notice : one line for the user, or None. It says that ``auto`` found a GPU which it cannot use, and
-        why; on a machine without a GPU there is nothing to say.
+    weighted : whether the graph outputs weights of segments for clip scores.
+    device : the device in use: ``"cpu"``, ``"cuda"`` or ``"tensorrt"``.
+    threads : CPU threads per run.
+    notice : one line that says why ``"auto"`` does not use the GPU that it found; None otherwise.
 
     Raises
     ------
     ModelError
-        If the file is missing or not a readable ONNX file.
+        If the file is missing or not a valid ONNX file.
     ContractError
-        If it is not a sedkit model; names the field.
+        If the file is not a sedkit model; names the invalid field.
     DeviceError
-        If `device` is ``"cuda"`` or ``"tensorrt"`` and that does not work; says what is missing.
+        If `device` is ``"cuda"`` or ``"tensorrt"`` and does not work; says what is missing.
     """
 
     def __init__(self, path: str | os.PathLike[str], device: Device = "auto", threads: int | None = None) -> None:
@@ -61,7 +64,7 @@ class Model:
         if not self.path.is_file():
             raise ModelError(f"{self.path}: no such model file; {installed_text()}")
         if threads is not None and (not isinstance(threads, int) or threads < 1):
-            raise ArgumentError(f"threads is a whole number from 1 on, not {threads!r}")
+            raise ArgumentError(f"threads must be an integer of at least 1, not {threads!r}")
         self.threads = threads or usable_cpus()
         self._session, self.device, self.notice = open_session(self.path, device, self.threads)
         self.contract = self._read_contract()
@@ -69,101 +72,111 @@ class Model:
     def _read_contract(self) -> Contract:
         session = self._session
         try:
-            read = Contract.from_metadata(session.get_modelmeta().custom_metadata_map)
+            metadata = Contract.from_metadata(session.get_modelmeta().custom_metadata_map)
             inputs = {tensor.name: tensor.shape for tensor in session.get_inputs()}
             outputs = {tensor.name: tensor.shape for tensor in session.get_outputs()}
-            contract.check_tensors(inputs, outputs, len(read.labels))
+            contract.check_tensors(inputs, outputs, len(metadata.labels))
             self.weighted = contract.WEIGHTS in outputs
         except ContractError as error:
             raise ContractError(error.field, error.problem, str(self.path)) from None
-        return read
+        return metadata
 
     def weights(self, columns: Sequence[int]) -> list[int] | None:
-        """Where the weights of the classes of `columns` stand in the scores; None if segments count alike."""
+        """Columns of the weights of some classes in the scores; None if the model has no weights."""
         return [len(self.contract.labels) + column for column in columns] if self.weighted else None
 
-    def segments(self, blocks: Iterable[Scores], prompt: bool = False) -> Iterator[Scores]:
-        """Segment scores of one recording, as they come.
-
-        The recording is run in pieces (:func:`pieces`); the scores equal those of one pass over the whole.
+    def segments(self, blocks: Iterable[Scores], low_latency: bool = False) -> Iterator[Scores]:
+        """Compute the segment scores of one recording.
 
         Parameters
         ----------
-        blocks : the recording, 16 kHz mono, float32 [samples] each, cut anywhere.
-        prompt : see :func:`pieces`.
+        blocks : the recording at 16 kHz mono, blocks of float32 [samples] of any length.
+        low_latency : see :func:`pieces`.
 
         Yields
         ------
-        Scores in [0, 1], [k, classes], beside them the weights of a weighted model, [k, 2 classes] together; K in all,
-        ``sedkit.geometry.segment_count`` of the samples.
+        Scores in [0, 1], [k, classes]; for a weighted model [k, 2 * classes], scores then weights. In total there are
+        ``sedkit.geometry.segment_count`` segments.
         """
-        for _, _, scores in self.scored(blocks, prompt):
+        for _, _, scores in self.scored_pieces(blocks, low_latency):
             yield scores
 
-    def scored(self, blocks: Iterable[Scores], prompt: bool = False) -> Iterator[tuple[Scores, slice, Scores]]:
-        """The pieces (:func:`pieces`) of one recording, each with the scores of its segments, as :meth:`segments`."""
-        for samples, kept in pieces(blocks, prompt):
+    def scored_pieces(
+        self, blocks: Iterable[Scores], low_latency: bool = False
+    ) -> Iterator[tuple[Scores, slice, Scores]]:
+        """Yield the pieces of one recording as :func:`pieces`, each with its scores as :meth:`segments`."""
+        for samples, kept in pieces(blocks, low_latency):
             yield samples, kept, self.batch(samples[None])[0, kept]
 
     def batch(self, waveforms: Scores) -> Scores:
-        """Segment scores of several recordings of one length, each the same as alone. Several threads may call it.
+        """Compute the segment scores of several recordings of the same length in one run. Thread-safe.
 
         Parameters
         ----------
-        waveforms : 16 kHz mono, float32 [n, samples]; memory grows with both, so long recordings are for
-            :meth:`segments`.
+        waveforms : float32 [n, samples], 16 kHz mono. Memory grows with both axes; use :meth:`segments` for long
+            recordings.
 
         Returns
         -------
-        Scores in [0, 1], [n, K, classes], beside them the weights of a weighted model, [n, K, 2 classes] together.
+        Scores in [0, 1], [n, K, classes]; for a weighted model [n, K, 2 * classes], scores then weights.
+
+        Raises
+        ------
+        ModelError
+            If ONNX Runtime fails.
+        ContractError
+            If the graph's outputs violate the contract.
         """
         names = ["segments", contract.WEIGHTS] if self.weighted else ["segments"]
         try:
             scores, *weights = self._session.run(names, {contract.INPUT: waveforms})
-        except Exception as error:  # ONNX Runtime's errors have no base class of their own
+        except Exception as error:  # ONNX Runtime's errors have no common base class
             raise ModelError(f"{self.path}: ONNX Runtime cannot run it on {self.device}: {one_line(error)}") from error
         recordings, samples = waveforms.shape
         expected = (recordings, segment_count(samples), len(self.contract.labels))
         if scores.shape != expected:
-            problem = f"{samples} samples give scores of shape {scores.shape[1:]}, not {expected[1:]}"
+            problem = f"shape is {scores.shape[1:]} for {samples} samples; it must be {expected[1:]}"
             raise ContractError("segments", problem, str(self.path))
         if not (scores.min() >= 0 and scores.max() <= 1):
-            raise ContractError("segments", "scores that are not in [0, 1]", str(self.path))
+            raise ContractError("segments", "scores must be in [0, 1]", str(self.path))
         for part in weights:
             if part.shape != expected or not (part.min() >= 0 and part.max() < np.inf):
-                raise ContractError(contract.WEIGHTS, "they are not numbers from 0 on, one a score", str(self.path))
+                raise ContractError(contract.WEIGHTS, "there must be one finite number >= 0 per score", str(self.path))
         result: Scores = np.concatenate([scores, *weights], axis=2) if weights else scores
         return result
 
 
-def pieces(blocks: Iterable[Scores], prompt: bool = False) -> Iterator[tuple[Scores, slice]]:
-    """Cut a recording into pieces that can be run one by one, each with the context that its segments see.
+def pieces(blocks: Iterable[Scores], low_latency: bool = False) -> Iterator[tuple[Scores, slice]]:
+    """Cut a recording into overlapping pieces that can be run one by one.
+
+    A piece includes the context (receptive field) of its first and last segment.
 
     Parameters
     ----------
-    blocks : the recording, 16 kHz mono, float32 [samples] each, cut anywhere.
-    prompt : whether a piece goes out after every block that completes a segment, for whoever listens to a source
-        that is still playing: a segment is complete 1.6 s after it begins. Otherwise pieces are as long as memory
-        allows, and the same wherever the recording was cut into blocks.
+    blocks : the recording at 16 kHz mono, blocks of float32 [samples] of any length.
+    low_latency : yield a piece as soon as a block completes a segment, 1.6 s after the segment begins. Otherwise, all
+        pieces but the last have the same length, and do not depend on how the recording was cut into blocks.
 
     Yields
     ------
-    Samples of a piece, which are overwritten when the next one is asked for; and which of its segments are not
-    context. The last piece is the one whose slice is open (``stop`` is None).
+    samples
+        [samples] of the piece; overwritten when the next piece is requested.
+    kept : slice
+        The segments of the piece that are not context. ``stop`` is None for the last piece.
     """
-    held = np.empty((CONTEXT + BLOCK + AHEAD) * SEGMENT_HOP, np.float32)
-    filled = 0  # samples held
-    context = 0  # hops held of what is before the segment that comes next
+    buffer = np.empty((CONTEXT + PIECE + LOOKAHEAD) * SEGMENT_HOP, np.float32)
+    filled = 0  # samples in the buffer
+    context = 0  # hops in the buffer before the next segment
     for block in blocks:
         while len(block):
-            taken = min(len(block), len(held) - filled)
-            held[filled : filled + taken] = block[:taken]
+            taken = min(len(block), len(buffer) - filled)
+            buffer[filled : filled + taken] = block[:taken]
             filled, block = filled + taken, block[taken:]
-            ready = filled // SEGMENT_HOP - context - AHEAD
-            if filled == len(held) or (prompt and ready > 0 and not len(block)):
-                yield held[: (context + ready + AHEAD) * SEGMENT_HOP], slice(context, context + ready)
+            ready = filled // SEGMENT_HOP - context - LOOKAHEAD
+            if filled == len(buffer) or (low_latency and ready > 0 and not len(block)):
+                yield buffer[: (context + ready + LOOKAHEAD) * SEGMENT_HOP], slice(context, context + ready)
                 done, context = context + ready, min(context + ready, CONTEXT)
-                rest = held[(done - context) * SEGMENT_HOP : filled]
-                held[: len(rest)], filled = rest, len(rest)
+                rest = buffer[(done - context) * SEGMENT_HOP : filled]
+                buffer[: len(rest)], filled = rest, len(rest)
     if filled:
-        yield held[:filled], slice(context, None)
+        yield buffer[:filled], slice(context, None)

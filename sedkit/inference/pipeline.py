@@ -284,7 +284,7 @@ class _Crew(Generic[Result]):
             with recording.adding:
                 recording.early[piece.number] = scores
                 while recording.added in recording.early:
-                    recording.view.add(recording.early.pop(recording.added))
+                    recording.view.add_scores(recording.early.pop(recording.added))
                     recording.added += 1
                 if not (recording.decoded and recording.added == recording.cut):
                     return
@@ -323,5 +323,5 @@ def _pieces(recording: _Recording[Result], source: Source) -> Generator[_Piece[R
             padded = np.zeros(padded_samples(len(samples)), np.float32)
             padded[: len(samples)] = samples
             with recording.adding:
-                recording.view.listen(samples, kept)
+                recording.view.add_samples(samples, kept)
             yield _Piece(recording, number, padded, kept, stream.duration, last=kept.stop is None)

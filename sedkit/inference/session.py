@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions: which provider runs a graph, with how many threads, and what is missing where one cannot."""
+"""ONNX Runtime sessions: choice of execution provider, threads, and messages about what is missing for a GPU."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Gpu: TypeAlias = Literal["cuda", "tensorrt"]
 
 CPU = "CPUExecutionProvider"
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
-CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}  # the exhaustive default costs seconds for every new length
+CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}  # the exhaustive default costs seconds per new length
 REMEDIES = {
     "cuda": "pip install 'onnxruntime-gpu[cuda,cudnn]'",
     "tensorrt": "pip install 'onnxruntime-gpu[cuda,cudnn]' tensorrt, and put TensorRT's libraries on LD_LIBRARY_PATH",
 }
-SILENT, USUAL = 4, 2  # ONNX Runtime's log levels "fatal" and "warning"; what goes wrong is raised, so nothing is lost
+LOG_FATAL, LOG_WARNING = 4, 2  # ONNX Runtime's log levels; errors are raised as exceptions, so logs are redundant
 
 
 def open_session(
@@ -37,33 +37,39 @@ def open_session(
 
     Parameters
     ----------
-    device : as of :class:`sedkit.inference.model.Model`.
-    threads : CPU threads of one run; None takes every CPU that this process may use.
+    path : an ONNX file.
+    device : see :class:`sedkit.inference.model.Model`.
+    threads : CPU threads per run; None takes all CPUs that this process may use.
 
     Returns
     -------
-    The session; what it runs on, ``"cpu"``, ``"cuda"`` or ``"tensorrt"``; and one line for the user, or None. The line
-    says that ``auto`` found a GPU which it cannot use, and why; on a machine without a GPU there is nothing to say.
+    session
+    device : ``"cpu"``, ``"cuda"`` or ``"tensorrt"``
+        The device in use.
+    notice : str or None
+        One line that says why ``"auto"`` does not use the GPU that it found.
 
     Raises
     ------
     ModelError
-        If the file is not a readable ONNX file.
+        If the file is not a valid ONNX file.
     DeviceError
-        If `device` is ``"cuda"`` or ``"tensorrt"`` and that does not work; says what is missing.
+        If `device` is ``"cuda"`` or ``"tensorrt"`` and does not work; says what is missing.
+    ArgumentError
+        If `device` is invalid.
     """
     if device not in get_args(Device):
-        raise ArgumentError(f"a device is auto, cpu, cuda or tensorrt, not {device!r}")
+        raise ArgumentError(f"device must be auto, cpu, cuda or tensorrt, not {device!r}")
     threads = threads or usable_cpus()
     if device == "cpu":
         return _cpu_session(path, threads), "cpu", None
     gpu: Gpu = "cuda" if device == "auto" else device
-    problem = _problem(gpu)
+    problem = _gpu_problem(gpu)
     if problem is None:
         session = _gpu_session(path, gpu, threads)
-        if PROVIDERS[gpu] in session.get_providers():  # it falls back without a word: only the finished session tells
+        if PROVIDERS[gpu] in session.get_providers():  # ONNX Runtime falls back to the CPU silently
             return session, gpu, None
-        problem = f"ONNX Runtime cannot start it (libraries of matching versions?); {REMEDIES[gpu]}"
+        problem = f"ONNX Runtime cannot start it (mismatched library versions?); {REMEDIES[gpu]}"
     if device != "auto":
         raise DeviceError(f"device {device} does not work: {problem}")
     notice = None if _driver_problem() else f"running on the CPU: there is a GPU, but {problem}"
@@ -71,23 +77,23 @@ def open_session(
 
 
 def expects_gpu(device: Device) -> bool:
-    """Whether a graph would be tried on a GPU: this device is one, or it is ``"auto"`` and nothing seems to lack."""
-    return device in ("cuda", "tensorrt") or (device == "auto" and _problem("cuda") is None)
+    """Whether a model would be loaded on a GPU: `device` is one, or it is ``"auto"`` and CUDA seems to work."""
+    return device in ("cuda", "tensorrt") or (device == "auto" and _gpu_problem("cuda") is None)
 
 
 def usable_cpus() -> int:
-    """Stated to ONNX Runtime, which otherwise counts the machine's cores and not the ones it may use."""
+    """Number of CPUs that this process may use; ONNX Runtime's default is all cores of the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def one_line(error: Exception) -> str:
-    """What ONNX Runtime says, without its prefix ``[ONNXRuntimeError] : 7 : INVALID_PROTOBUF :``."""
+    """The message of an ONNX Runtime error, without its prefix ``[ONNXRuntimeError] : 7 : INVALID_PROTOBUF :``."""
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(str(error).split()))
     return text[:300].strip(" .")
 
 
 def _cpu_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """A session on the CPU, of the graph that an earlier one has optimised, where there is one."""
+    """Open a session on the CPU. Loads the optimised graph from the cache if there is one, otherwise caches it."""
     import onnxruntime
 
     folder = cache.folder()
@@ -96,7 +102,7 @@ def _cpu_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
         return _session(path, [CPU], threads)
     if (graph := cache.find(folder, key)) is not None:
         options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # it is optimised
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # already optimised
         with contextlib.suppress(ModelError):
             return _session(graph, [CPU], threads, options)
     with cache.writing(folder, key) as entry:
@@ -104,7 +110,7 @@ def _cpu_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
             options = onnxruntime.SessionOptions()
             options.optimized_model_filepath = str(entry / cache.GRAPH)
             options.add_session_config_entry("session.optimized_model_external_initializers_file_name", cache.WEIGHTS)
-            with contextlib.suppress(ModelError):  # no room?
+            with contextlib.suppress(ModelError):  # for example, if the disk is full
                 return _session(path, [CPU], threads, options)
         return _session(path, [CPU], threads)
 
@@ -115,26 +121,26 @@ def _session(
     import onnxruntime
 
     options = options or onnxruntime.SessionOptions()
-    options.log_severity_level = SILENT
+    options.log_severity_level = LOG_FATAL
     options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave idle time to whoever decodes
-    onnxruntime.set_default_logger_severity(SILENT)
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leaves idle time to decoding
+    onnxruntime.set_default_logger_severity(LOG_FATAL)
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
-    except Exception as error:  # ONNX Runtime's errors have no base class of their own
+    except Exception as error:  # ONNX Runtime's errors have no common base class
         raise ModelError(
             f"{path}: not an ONNX file that ONNX Runtime can load ({one_line(error)}); export or copy it again"
         ) from None
     finally:
-        onnxruntime.set_default_logger_severity(USUAL)
+        onnxruntime.set_default_logger_severity(LOG_WARNING)
 
 
 def _gpu_session(path: Path, gpu: Gpu, threads: int) -> onnxruntime.InferenceSession:
-    """A session that prefers a GPU; what TensorRT cannot run, CUDA does, and what that cannot, the CPU.
+    """Open a session on a GPU. Nodes that TensorRT cannot run fall back to CUDA, and those that CUDA cannot, to the CPU.
 
-    Written by the documentation of ONNX Runtime's providers and run on no GPU yet. Pieces of a recording keep their
-    lengths: padding the last one would change its scores, and a new length costs little with the HEURISTIC search.
-    TensorRT builds an engine when a length is first seen, which takes minutes, and keeps it in the cache.
+    Written from the documentation of ONNX Runtime's providers; not yet tried on a GPU. Pieces are not padded to common
+    lengths: padding the last piece would change its scores, and a new length costs little with the HEURISTIC search.
+    TensorRT builds an engine for each new length, which takes minutes, and keeps it in the cache.
     """
     providers: list[Any] = [(PROVIDERS["cuda"], CUDA_OPTIONS), CPU]
     if gpu == "tensorrt":
@@ -146,14 +152,14 @@ def _gpu_session(path: Path, gpu: Gpu, threads: int) -> onnxruntime.InferenceSes
 
 
 def _runtime() -> str:
-    """What tells one build of ONNX Runtime from another."""
+    """Version and build of ONNX Runtime, as part of the cache key."""
     import onnxruntime
 
     return f"{onnxruntime.__version__} {onnxruntime.get_build_info()}"
 
 
-def _problem(gpu: Gpu) -> str | None:
-    """What keeps ONNX Runtime from using a GPU, as far as can be told without a graph; None if nothing seems to."""
+def _gpu_problem(gpu: Gpu) -> str | None:
+    """Why ONNX Runtime cannot use a GPU, as far as this shows without a graph; None if no problem was found."""
     if problem := _driver_problem():
         return problem
     import onnxruntime
@@ -173,7 +179,7 @@ def _problem(gpu: Gpu) -> str | None:
 
 
 def _driver_problem() -> str | None:
-    """None if the NVIDIA driver sees a GPU."""
+    """Why there is no usable NVIDIA GPU; None if the driver finds one."""
     name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
         driver = ctypes.CDLL(name)
@@ -181,5 +187,5 @@ def _driver_problem() -> str | None:
         return f"no NVIDIA driver ({name} is missing); install it, or use device cpu"
     count = ctypes.c_int(0)
     if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
-        return "the NVIDIA driver sees no GPU; check nvidia-smi, or use device cpu"
+        return "the NVIDIA driver finds no GPU; check nvidia-smi, or use device cpu"
     return None

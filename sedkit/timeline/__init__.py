@@ -1,1 +1,8 @@
-"""Segment scores to cells, events and tags."""
+"""From segment scores to what users see: tags, a grid of cells, and events.
+
+``views``        collect the scores of one recording and make its result; ``TagsView``, ``TimelineView``
+``grid``         one score per class and cell, by default per second
+``events``       onset, offset and score of each event, found by hysteresis
+``edges``        level changes in the audio, which refine onsets and offsets
+``calibration``  tag scores → probabilities
+"""

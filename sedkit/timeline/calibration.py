@@ -1,11 +1,12 @@
-"""Tag scores as probabilities: what a model file says of how often its scores are right, applied.
+"""Calibration of tag scores to probabilities, with the parameters in the model file.
 
-A clip's score is the mean over its segments, quiet ones included, so it lies below the share of such clips in which
-the class is heard. Platt scaling (Platt, 1999) on the log-odds of the score mends that, class by class::
+A clip score is a mean over segments, so it is usually lower than the probability that the clip contains the class.
+Platt scaling (Platt, 1999) of the log-odds corrects this, class by class::
 
     p' = sigmoid(slope * log(p / (1 - p)) + offset)
 
-It keeps the order of recordings within a class, and 0 and 1 as they are: silence stays exactly 0.
+The slope is positive, so the order of recordings within a class does not change. 0 and 1 do not change either: silence
+keeps a score of exactly 0.
 """
 
 from __future__ import annotations
@@ -24,22 +25,28 @@ class Calibration:
 
     Attributes
     ----------
-    slope : one a class, above 0.
-    offset : one a class.
+    slope : [classes], > 0.
+    offset : [classes].
     """
 
     slope: NDArray[np.float64]
     offset: NDArray[np.float64]
 
     def __call__(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Calibrated scores of raw ones, [..., classes] in [0, 1]."""
+        """Calibrate scores, [..., classes] in [0, 1]."""
         present = scores**self.slope
         absent = (1 - scores) ** self.slope * np.exp(-self.offset)
         return np.asarray(present / (present + absent), np.float64)
 
     @classmethod
     def read(cls, value: Mapping[str, Any], columns: Sequence[int]) -> Calibration | None:
-        """That of some classes from ``sedkit.timeline.calibration`` of a model (sedkit.contract); None for kind ``none``."""
+        """Read the metadata field ``sedkit.calibration`` (:mod:`sedkit.contract`); None if its kind is ``none``.
+
+        Parameters
+        ----------
+        value : the parsed field.
+        columns : indices of the classes.
+        """
         if value["kind"] == "none":
             return None
         return cls(np.array(value["slope"], np.float64)[columns], np.array(value["offset"], np.float64)[columns])

@@ -1,7 +1,7 @@
-"""Where the level changes near the edges of tiles: onsets and offsets finer than segments, from the samples alone.
+"""Level changes near the edges of tiles, computed from the samples. They refine the onsets and offsets of events.
 
-Segments tell what is heard, and when to about a tile. When exactly it begins is mostly plain from the level. The why
-of the rule is in docs/timeline.md, "Events".
+Segment scores tell which class is present, but its onset only to about one tile (0.32 s). The level of the audio tells
+the onset to about 10 ms. docs/timeline.md, "Events", explains the rules.
 """
 
 from __future__ import annotations
@@ -11,52 +11,54 @@ from numpy.typing import NDArray
 
 from sedkit.geometry import HOP, SPAN_FRAMES, STEP_FRAMES, segment_count
 
-AROUND = STEP_FRAMES  # frames before and after a change that are compared, and the furthest from a tile's start
-LEAST_CHANGE = 1.0  # dB
-QUIET = 6.0  # dB below what follows: all that is heard of a recording before its first sound
-UNITS = 100  # in one dB: levels are whole numbers, so that their sums are the same wherever a recording is cut
-FLOOR = 1e-7  # of a power: -70 dB; what is below is silence, as for the model
-WEIGHTS = np.arange(AROUND, 0, -1)  # of the frames before and after, the nearest first
-NEARNESS = 2 * AROUND - abs(np.arange(-AROUND, AROUND + 1))  # what a change counts for: half as much at AROUND
+AROUND = STEP_FRAMES  # frames compared before and after a change; also the largest distance from the edge of a tile
+LEAST_CHANGE = 1.0  # dB; smaller changes are ignored
+QUIET = 6.0  # dB; at the ends of a recording, the audio before an onset must be this much below the audio after it
+UNITS = 100  # per dB; levels are integers, which makes their sums exact wherever a recording is cut
+FLOOR = 1e-7  # power, -70 dB; anything below is silence, as in the model
+WEIGHTS = np.arange(AROUND, 0, -1)  # of the frames before and after a change, the nearest first
+NEARNESS = 2 * AROUND - abs(np.arange(-AROUND, AROUND + 1))  # weight of a change by distance; half at AROUND
 
 
 def tile_edges(samples: NDArray[np.float32]) -> NDArray[np.int64]:
-    """How far from the edges of tiles the level rises most, and falls most.
+    """Find the largest rise and the largest fall of the level near each edge between two tiles.
 
-    That is where the mean of the 0.32 s that follow is furthest above, or below, the mean of the 0.32 s before, in
-    which what is near counts more. The further from the edge, the less a change counts: half of it at 0.32 s, nothing
-    beyond. The level is in dB, the mean of that of the samples and that of their differences, in which high frequencies
-    count more.
+    The level is in dB. It is the mean of the level of the samples and the level of their first differences; the latter
+    emphasises high frequencies. The change of level at a frame is the weighted mean of the 0.32 s after it minus that
+    of the 0.32 s before it, in which nearer frames have more weight. A change counts less the further it is from the
+    edge: fully at the edge, half at 0.32 s, not at all beyond.
 
-    The start and the end of the recording are edges, too. What is heard in the first tile may begin anywhere in it, or
-    with the recording: there a rise counts if nothing before it is within 6 dB of the loudest frame of the 0.32 s after
-    it, and likewise a fall in the last tile.
+    The start and the end of the recording are edges, too. In the first tile, a rise counts anywhere in the tile if all
+    frames before it are at least 6 dB below the loudest frame of the 0.32 s after it. The same holds, mirrored, for a
+    fall in the last tile.
 
     Parameters
     ----------
-    samples : 16 kHz, [samples], of a recording or of a piece of one that begins at a multiple of 0.32 s.
+    samples : [samples] at 16 kHz; a recording, or a piece of one that begins at a multiple of 0.32 s.
 
     Returns
     -------
-    Frames of 10 ms, [K + 1, 2], rise and fall; 0 where that change is less than 1 dB. Row ``k`` is of the edge between
-    the tiles ``k - 1`` and ``k``. As in the whole recording for those that lie more than 0.64 s after the beginning of
-    the piece and before its end.
+    [K + 1, 2]: distance from the edge to the rise, and to the fall, in frames of 10 ms; 0 if the change is less than
+    1 dB. Row ``k`` belongs to the edge between the tiles ``k - 1`` and ``k``. If `samples` is a piece, the rows within
+    0.64 s of its ends differ from those of the whole recording.
     """
     levels = _levels(samples)
     changes = _changes(levels)
     segments, last = segment_count(len(samples)), len(changes) - 1
-    starts = STEP_FRAMES * np.arange(1, segments) + (SPAN_FRAMES - STEP_FRAMES) // 2  # of tiles, but the first one
+    starts = (
+        STEP_FRAMES * np.arange(1, segments) + (SPAN_FRAMES - STEP_FRAMES) // 2
+    )  # frames; of all tiles except the first
     padded = np.pad(changes, AROUND)
     near = np.lib.stride_tricks.sliding_window_view(padded, 2 * AROUND + 1)[starts]
     edges = np.zeros((segments + 1, 2), np.int64)
     edges[1:-1] = np.stack([_largest(near), _largest(-near)], axis=1)
-    edges[0, 0] = _out_of_quiet(levels, changes[: [*starts, last][0] + 1])
-    edges[-1, 1] = -_out_of_quiet(levels[::-1], -changes[[0, *starts][-1] :][::-1])
+    edges[0, 0] = _first_sound(levels, changes[: [*starts, last][0] + 1])
+    edges[-1, 1] = -_first_sound(levels[::-1], -changes[[0, *starts][-1] :][::-1])
     return edges
 
 
 def _levels(samples: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Of each whole frame, [frames]: that of its samples and that of their differences, both in dB, added up."""
+    """Level of each complete frame, [frames]: level of the samples plus level of their differences, in 1/UNITS dB."""
     frames = len(samples) // HOP
     total = np.zeros(frames, np.int64)
     for signal in (samples, np.diff(samples, prepend=samples[:1])):
@@ -67,14 +69,14 @@ def _levels(samples: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def _changes(levels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Of the mean level at the start of each frame, [frames + 1] in dB; 0 at both ends."""
+    """Change of the mean level at the start of each frame, [frames + 1] in dB; 0 at both ends."""
     changes = (_following(levels) - _following(levels[::-1])[::-1]) / (2 * UNITS)
-    changes[[0, -1]] = 0  # nothing is known of what is beyond
+    changes[[0, -1]] = 0  # no levels beyond the ends
     return changes
 
 
 def _following(levels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean of the levels from each frame on, weighted by WEIGHTS, [frames + 1]; those that there are."""
+    """Mean of up to AROUND levels from each frame on, weighted by WEIGHTS, [frames + 1]."""
     sums, weights = (
         np.correlate(np.concatenate([values, np.zeros(AROUND, np.int64)]), WEIGHTS, "valid")
         for values in (levels, np.ones_like(levels))
@@ -83,16 +85,16 @@ def _following(levels: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _largest(changes: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Where the largest change is, seen from the middle of each row; 0 if it is too small."""
-    place = (changes * NEARNESS).argmax(axis=1)
-    enough = np.take_along_axis(changes, place[:, None], axis=1)[:, 0] >= LEAST_CHANGE
-    return np.where(enough, place - AROUND, 0)
+    """Position of the largest change in each row, relative to the middle of the row; 0 if the change is too small."""
+    position = (changes * NEARNESS).argmax(axis=1)
+    enough = np.take_along_axis(changes, position[:, None], axis=1)[:, 0] >= LEAST_CHANGE
+    return np.where(enough, position - AROUND, 0)
 
 
-def _out_of_quiet(levels: NDArray[np.int64], changes: NDArray[np.float64]) -> int:
-    """Where the largest of the first changes is; 0 if it is too small, or there was something to hear before."""
-    place = int(changes.argmax())
-    if changes[place] < LEAST_CHANGE:
+def _first_sound(levels: NDArray[np.int64], changes: NDArray[np.float64]) -> int:
+    """Frame of the largest change; 0 if it is too small, or if the frames before it are not quiet."""
+    frame = int(changes.argmax())
+    if changes[frame] < LEAST_CHANGE:
         return 0
-    rise = levels[place : place + AROUND].max() - levels[:place].max()
-    return place if rise >= QUIET * 2 * UNITS else 0
+    rise = levels[frame : frame + AROUND].max() - levels[:frame].max()
+    return frame if rise >= QUIET * 2 * UNITS else 0

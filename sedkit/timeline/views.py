@@ -1,7 +1,7 @@
-"""Views of segment scores: what a recording's scores are turned into, while they come.
+"""Views: they collect the segment scores of one recording and make its result, tags or a timeline.
 
-A view belongs to one recording. It is handed the recording's pieces and their segment scores in order, the scores in
-chunks of any length, and at the end makes its result: the tags of the whole, or the timeline.
+A view belongs to one recording. It receives the pieces of the recording and their segment scores in order, the scores
+in chunks of any length. Its ``finish`` returns the result.
 """
 
 from __future__ import annotations
@@ -16,42 +16,49 @@ from sedkit.contract import Label
 from sedkit.results import Event, Second, Tag, Tagging, Timeline
 from sedkit.timeline.calibration import Calibration
 from sedkit.timeline.edges import tile_edges
-from sedkit.timeline.events import Cells, Grid, Resolution, Run, Runs
+from sedkit.timeline.events import DetectedEvent, EventDetector
+from sedkit.timeline.grid import Cells, Grid, Resolution
 
 Result = TypeVar("Result", covariant=True)
 
-LEAST = 1e-30  # of the sum of weights, which is 0 if nothing is heard
+MIN_WEIGHT_SUM = 1e-30  # avoids division by 0 if all segments are silent
 
 
 class View(Protocol[Result]):
-    """What :func:`sedkit.inference.pipeline.analyse` and :class:`sedkit.tagger.Tagger` feed."""
+    """The interface that :func:`sedkit.inference.pipeline.analyse` and :class:`sedkit.tagger.Tagger` use."""
 
-    def listen(self, samples: NDArray[np.float32], kept: slice) -> None:
-        """The next piece of the recording (sedkit.inference.model.pieces), before the scores of its segments are added."""
+    def add_samples(self, samples: NDArray[np.float32], kept: slice) -> None:
+        """Add the next piece of the recording; called before the scores of its segments are added.
 
-    def add(self, scores: NDArray[np.float32]) -> None:
-        """The next scores, [k, classes] of all of the model's classes, with or without weights; k may be 0."""
+        Parameters
+        ----------
+        samples : [samples] at 16 kHz (:func:`sedkit.inference.model.pieces`).
+        kept : the segments of the piece that are not context.
+        """
+
+    def add_scores(self, scores: NDArray[np.float32]) -> None:
+        """Add the next segment scores, [k, classes] or, with weights, [k, 2 * classes]; k may be 0."""
 
     def finish(self, file: str, duration: float) -> Result:
-        """The result of a recording of `duration` seconds, whose scores have all been added."""
+        """Return the result of a recording of `duration` seconds, after all its scores were added."""
 
 
 class TagsView:
-    """A recording's tags: a class's score is the mean of neighbouring segment scores (the model's layer P), calibrated.
+    """The tags of a recording.
 
-    The mean is that of as many segments as the clips had whose labels the model learnt; of a longer recording, which
-    says more than one clip can, the highest such mean counts. Silent segments are left out: that nothing is heard for
-    a while says nothing of the rest.
+    The score of a class is the weighted mean of its segment scores (the model's layer P). For recordings of more than
+    `span` segments, it is the maximum over a sliding window of `span` segments. Silent segments are left out. The score
+    is then calibrated.
 
     Parameters
     ----------
-    labels : of the classes to look for.
-    columns : where they stand in the scores.
-    weights : where the weights of their segments stand; None if all count alike.
-    span : segments of a mean.
-    top_k : how many tags at most; None for all.
-    thresholds : lowest score of a tag, of all classes or one a class.
-    calibration : of these classes; None leaves the means as they are.
+    labels : the classes to report.
+    columns : their columns in the scores.
+    weights : the columns of their weights in the scores; None for equal weights.
+    span : length of the sliding window, in segments: that of the clips that the weak labels describe.
+    top_k : maximum number of tags; None for all.
+    thresholds : lowest score of a tag; one number, or one per class.
+    calibration : calibration of these classes; None for none.
     """
 
     def __init__(
@@ -66,28 +73,30 @@ class TagsView:
     ) -> None:
         self.labels, self.columns, self.weights, self.span, self.top_k = labels, columns, weights, span, top_k
         self.thresholds, self.calibration = thresholds, calibration
-        self.rows: NDArray[np.float32] | None = None  # scores and weights of the latest segments, less than a span
-        self.highest: NDArray[np.float64] | None = None  # of the means of whole spans
+        self.rows: NDArray[np.float32] | None = (
+            None  # weighted scores, then weights, of the latest segments: fewer than `span`
+        )
+        self.highest: NDArray[np.float64] | None = None  # maximum over the windows so far
 
-    def listen(self, samples: NDArray[np.float32], kept: slice) -> None:
-        """Tags need the scores alone."""
+    def add_samples(self, samples: NDArray[np.float32], kept: slice) -> None:
+        """Do nothing: tags depend on the scores only."""
 
-    def add(self, scores: NDArray[np.float32]) -> None:
-        heard = scores[scores.any(axis=1)]  # a silent segment scores 0 for every class
-        chosen = heard[:, self.columns]
-        weights = np.ones((len(heard), 1), np.float32) if self.weights is None else heard[:, self.weights]
+    def add_scores(self, scores: NDArray[np.float32]) -> None:
+        sounding = scores[scores.any(axis=1)]  # silent segments score 0 for every class
+        chosen = sounding[:, self.columns]
+        weights = np.ones((len(sounding), 1), np.float32) if self.weights is None else sounding[:, self.weights]
         rows = np.hstack([chosen * weights, weights])
         self.rows = rows if self.rows is None else np.concatenate([self.rows, rows])
-        if (spans := len(self.rows) - self.span + 1) > 0:
-            sums = self.rows[:spans].astype(np.float64)
-            for place in range(1, self.span):  # in this order, in whatever chunks scores come
-                sums += self.rows[place : place + spans]
+        if (windows := len(self.rows) - self.span + 1) > 0:
+            sums = self.rows[:windows].astype(np.float64)
+            for offset in range(1, self.span):  # a fixed order: the sums do not depend on the chunks
+                sums += self.rows[offset : offset + windows]
             highest = self._means(sums).max(axis=0)
             self.highest = highest if self.highest is None else np.maximum(self.highest, highest)
-            self.rows = self.rows[spans:].copy()
+            self.rows = self.rows[windows:].copy()
 
     def means(self) -> NDArray[np.float64]:
-        """Scores of the classes so far, [classes], not calibrated."""
+        """Scores of the classes so far, [classes], not calibrated; 0 if all segments are silent."""
         if self.highest is not None:
             return self.highest
         if self.rows is None:
@@ -95,32 +104,32 @@ class TagsView:
         return self._means(self.rows.sum(axis=0, dtype=np.float64))
 
     def _means(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of sums of weighted scores, and of weights, which stand behind them; of nothing, 0."""
+        """Weighted means from sums of weighted scores and, in the columns after them, sums of weights."""
         classes = len(self.columns)
-        return sums[..., :classes] / np.maximum(sums[..., classes:], LEAST)
+        return sums[..., :classes] / np.maximum(sums[..., classes:], MIN_WEIGHT_SUM)
 
     def finish(self, file: str, duration: float) -> Tagging:
         scores = self.calibration(self.means()) if self.calibration else self.means()
         tags = present_tags(scores, self.labels, self.thresholds)
-        self.rows = None  # a finished view may be kept for long, until recordings before it are done
+        self.rows = None  # free memory: the pipeline may keep a finished view for long
         return Tagging(file, duration, tags[: self.top_k])
 
 
 class TimelineView:
-    """A recording's grid and events (sedkit.timeline.events), which close as scores come.
+    """The timeline of a recording: its grid and its events.
 
     Parameters
     ----------
-    labels : of the classes to look for.
-    columns : where they stand in the scores.
-    thresholds : one a class.
-    resolution : seconds a cell, or ``"native"``.
-    scores : whether the result is to hold the scores of all cells and classes.
+    labels : the classes to report.
+    columns : their columns in the scores.
+    thresholds : one per class, [classes].
+    resolution : seconds per cell, or ``"native"``.
+    scores : whether the result keeps the scores of all cells and classes.
 
     Raises
     ------
     ArgumentError
-        If `resolution` is none.
+        If `resolution` is invalid.
     """
 
     def __init__(
@@ -136,21 +145,21 @@ class TimelineView:
         self.events: list[Event] = []
         self.scores: list[NDArray[np.float32]] | None = [] if scores else None
 
-    def listen(self, samples: NDArray[np.float32], kept: slice) -> None:
-        self.live.listen(samples, kept)
+    def add_samples(self, samples: NDArray[np.float32], kept: slice) -> None:
+        self.live.add_samples(samples, kept)
 
-    def add(self, scores: NDArray[np.float32]) -> None:
-        self._keep(*self.live.add(scores))
+    def add_scores(self, scores: NDArray[np.float32]) -> None:
+        self._append(*self.live.add_scores(scores))
 
     def finish(self, file: str, duration: float) -> Timeline:
-        self._keep(*self.live.finish(duration))
+        self._append(*self.live.finish(duration))
         events = tuple(sorted(self.events, key=lambda event: (event.onset, event.label)))
         scores = None if self.scores is None else np.concatenate(self.scores)
         return Timeline(
             file, duration, self.live.grid.resolution, tuple(self.seconds), events, scores, self.live.labels
         )
 
-    def _keep(self, seconds: list[Second], events: list[Event], scores: NDArray[np.float32]) -> None:
+    def _append(self, seconds: list[Second], events: list[Event], scores: NDArray[np.float32]) -> None:
         self.seconds += seconds
         self.events += events
         if self.scores is not None:
@@ -158,7 +167,7 @@ class TimelineView:
 
 
 class LiveTimeline:
-    """A timeline that is handed out while it grows. Parameters as of :class:`TimelineView`."""
+    """A timeline that is returned piece by piece while the recording plays. Parameters as for :class:`TimelineView`."""
 
     def __init__(
         self,
@@ -168,61 +177,62 @@ class LiveTimeline:
         resolution: Resolution,
     ) -> None:
         self.labels, self.columns, self.thresholds = tuple(labels), columns, thresholds
-        self.grid, self.runs = Grid(resolution, len(columns)), Runs(thresholds)
-        self.edges = np.zeros((0, 2), np.int64)  # of tiles whose scores are still to come
+        self.grid, self.detector = Grid(resolution, len(columns)), EventDetector(thresholds)
+        self.edges = np.zeros((0, 2), np.int64)  # level changes of the segments whose scores were not added yet
 
-    def listen(self, samples: NDArray[np.float32], kept: slice) -> None:
-        """The next piece of the recording; see :class:`View`."""
+    def add_samples(self, samples: NDArray[np.float32], kept: slice) -> None:
+        """Add the next piece of the recording, as :meth:`View.add_samples`."""
         self.edges = np.concatenate([self.edges, tile_edges(samples)[kept]])
 
-    def add(self, scores: NDArray[np.float32], lasting: float = 0.0) -> Growth:
-        """What becomes certain with the next scores, [k, classes] of all of the model's classes.
+    def add_scores(self, scores: NDArray[np.float32], known_duration: float = 0.0) -> TimelineUpdate:
+        """Add the next segment scores; return the cells and events that are now final.
 
         Parameters
         ----------
-        lasting : seconds that the recording is known to last; see :meth:`sedkit.timeline.events.Grid.add`.
+        scores : [k, classes] of all classes of the model.
+        known_duration : seconds; see :meth:`sedkit.timeline.grid.Grid.add`.
         """
         chosen, edges = scores[:, self.columns], self.edges[: len(scores)]
         self.edges = self.edges[len(scores) :]
-        return self._growth(self.grid.add(chosen, lasting), self.runs.add(chosen, edges))
+        return self._update(self.grid.add(chosen, known_duration), self.detector.add(chosen, edges))
 
-    def finish(self, duration: float) -> Growth:
-        """The rest: the last cells, and the events that end with the recording."""
-        return self._growth(self.grid.finish(duration), self.runs.finish(duration, int(self.edges[-1, 1])))
+    def finish(self, duration: float) -> TimelineUpdate:
+        """Return the remaining cells and events of a recording of `duration` seconds."""
+        return self._update(self.grid.finish(duration), self.detector.finish(duration, int(self.edges[-1, 1])))
 
-    def _growth(self, cells: Cells, runs: list[Run]) -> Growth:
+    def _update(self, cells: Cells, detected: list[DetectedEvent]) -> TimelineUpdate:
         edges = cells.edges.tolist()
         seconds = [
             Second(start, end, present_tags(row, self.labels, self.thresholds))
             for start, end, row in zip(edges[:-1], edges[1:], cells.scores, strict=True)
         ]
         events = [
-            Event(run.onset, run.offset, self.labels[run.column].name, self.labels[run.column].mid, run.score)
-            for run in runs
+            Event(event.onset, event.offset, self.labels[event.column].name, self.labels[event.column].mid, event.score)
+            for event in detected
         ]
-        return Growth(seconds, events, cells.scores)
+        return TimelineUpdate(seconds, events, cells.scores)
 
 
-class Growth(NamedTuple):
-    """Cells of the grid, in order; events, as they become certain; the scores of those cells, [n, classes]."""
+class TimelineUpdate(NamedTuple):
+    """New cells in order, new events in the order in which they became final, and the cells' scores, [n, classes]."""
 
     seconds: list[Second]
     events: list[Event]
     scores: NDArray[np.float32]
 
-    def in_order(self) -> list[Second | Event]:
-        """Cells and events by the time at which they end; a cell comes before the events that end with it."""
+    def by_end(self) -> list[Second | Event]:
+        """Cells and events, sorted by the time at which they end; at equal times, cells come first."""
         return sorted([*self.seconds, *self.events], key=_end)
 
 
-def _end(found: Second | Event) -> float:
-    return found.end if isinstance(found, Second) else found.offset
+def _end(item: Second | Event) -> float:
+    return item.end if isinstance(item, Second) else item.offset
 
 
 def present_tags(
     scores: NDArray[np.floating], labels: Sequence[Label], thresholds: float | NDArray[np.float64]
 ) -> tuple[Tag, ...]:
-    """Tags of the classes at or above their thresholds, by score, then by label."""
+    """Tags of the classes that reach their thresholds, sorted by descending score, then by label."""
     present = np.flatnonzero(scores >= thresholds).tolist()
     tags = [Tag(labels[column].name, labels[column].mid, float(scores[column])) for column in present]
     return tuple(sorted(tags, key=lambda tag: (-tag.score, tag.label)))

@@ -11,7 +11,7 @@ import sedkit
 from sedkit.errors import ArgumentError, AudioError, ModelError
 from sedkit.geometry import segment_count
 from sedkit.timeline.edges import tile_edges
-from sedkit.timeline.events import Runs
+from sedkit.timeline.events import EventDetector
 from tests.conftest import LABELS, THRESHOLDS, make_sound
 
 SOUND = make_sound(12.3, seed=8)
@@ -69,12 +69,12 @@ def test_timeline_uses_the_models_own_thresholds(tagger, outputs):
     assert active.any()
     found = [{tag.label for tag in second.tags} for second in timeline.seconds]
     assert found == [{LABELS[i].name for i in np.flatnonzero(row)} for row in active]
-    runs = Runs(THRESHOLDS)
+    detector = EventDetector(THRESHOLDS)
     edges = tile_edges(SOUND)
-    expected = runs.add(outputs["segments"], edges[:-1]) + runs.finish(timeline.duration, edges[-1, 1])
+    expected = detector.add(outputs["segments"], edges[:-1]) + detector.finish(timeline.duration, edges[-1, 1])
     assert len(expected) > 3
     assert {(event.onset, event.offset, event.label) for event in timeline.events} == {
-        (run.onset, run.offset, LABELS[run.column].name) for run in expected
+        (event.onset, event.offset, LABELS[event.column].name) for event in expected
     }
 
 

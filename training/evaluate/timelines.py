@@ -189,11 +189,11 @@ def sedkit_detector(tagger: Tagger, labels: Sequence[Label]) -> Callable[[Path],
     def detect(path: Path) -> Detections:
         tagging, timing, edges = tags_view(), timeline_view(), []
         with open_audio(path) as stream:
-            for samples, kept, segments in tagger.model.scored(stream):
+            for samples, kept, segments in tagger.model.scored_pieces(stream):
                 edges.append(tile_edges(samples)[kept])
-                tagging.add(segments)
-                timing.listen(samples, kept)
-                timing.add(segments)
+                tagging.add_scores(segments)
+                timing.add_samples(samples, kept)
+                timing.add_scores(segments)
         timeline = timing.finish(str(path), stream.duration)
         by_key = {tag.mid or tag.label: tag.score for tag in tagging.finish(str(path), stream.duration).tags}
         tags = np.array([by_key[key] for key in keys], np.float32)

@@ -277,10 +277,10 @@ class SegmentScores:
         self.classes = classes
         self.parts: list[Scores] = []
 
-    def listen(self, samples: Scores, kept: slice) -> None:
+    def add_samples(self, samples: Scores, kept: slice) -> None:
         """The scores are enough."""
 
-    def add(self, scores: Scores) -> None:
+    def add_scores(self, scores: Scores) -> None:
         self.parts.append(scores[:, : self.classes])
 
     def finish(self, file: str, duration: float) -> Scores:

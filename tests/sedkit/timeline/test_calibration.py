@@ -1,4 +1,4 @@
-"""Calibrated tags: probabilities that keep the order, leave silence alone, and are those of the model file."""
+"""Calibration of tag scores, and the thresholds of tags and timelines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NUMBERS = st.floats(0, 1)
 
 @pytest.fixture(scope="module")
 def calibrated(model_path, description, tmp_path_factory):
-    """The test model, calibrated, with thresholds for timelines."""
+    """The test model with calibration and timeline thresholds."""
     model = onnx.load(model_path)
     written = replace(description, calibration=PLATT, timeline_thresholds=TIMELINE)
     onnx.helper.set_model_props(model, written.to_metadata())
@@ -36,13 +36,13 @@ def calibrated(model_path, description, tmp_path_factory):
 
 
 @given(st.lists(NUMBERS, min_size=1), st.floats(0.01, 100), st.floats(-100, 100))
-def test_it_keeps_order_and_both_ends(scores, slope, offset):
+def test_calibration_keeps_order_and_0_and_1(scores, slope, offset):
     made = Calibration(np.array([slope]), np.array([offset]))(np.sort([0, *scores, 1])[:, None])[:, 0]
     assert (made[0], made[-1]) == (0, 1)
     assert (np.diff(made) >= -1e-15).all()
 
 
-def test_it_is_platt_scaling():
+def test_calibration_is_platt_scaling():
     scores = np.array([[0.1, 0.5, 0.9]])
     made = Calibration(np.array([2.0, 1.0, 0.5]), np.array([1.0, -1.0, 0.0]))(scores)
     odds = np.log(scores / (1 - scores))
@@ -60,7 +60,7 @@ def test_tags_are_calibrated_and_timelines_are_not(tagger, calibrated):
     assert after.events == before.events
 
 
-def test_silent_stretches_say_nothing_of_the_rest(tagger):
+def test_silent_segments_do_not_change_tags(tagger):
     sound = make_sound(4)
     padded = np.concatenate([np.zeros(16_000 * 6, np.float32), sound, np.zeros(16_000 * 20, np.float32)])
     segments = tagger.timeline(padded, 16_000, resolution="native").scores
@@ -70,11 +70,11 @@ def test_silent_stretches_say_nothing_of_the_rest(tagger):
     np.testing.assert_allclose([tags[label.name] for label in LABELS], sounding.mean(axis=0), atol=1e-6)
 
 
-def test_silence_stays_exactly_nothing(calibrated):
+def test_silence_scores_exactly_0(calibrated):
     assert {tag.score for tag in calibrated.tag(np.zeros(32_000), 16_000).tags} == {0.0}
 
 
-def test_each_view_has_thresholds_of_its_own(calibrated):
+def test_tags_and_timelines_have_their_own_thresholds(calibrated):
     sound = make_sound(6, seed=1)
     tags = calibrated.tag(sound, 16_000).tags
     own = dict(zip((label.name for label in LABELS), THRESHOLDS, strict=True))
@@ -82,24 +82,24 @@ def test_each_view_has_thresholds_of_its_own(calibrated):
     assert present == tuple(tag for tag in tags if tag.score >= own[tag.label])
     assert 0 < len(present) < len(tags)
     timeline = calibrated.timeline(sound, 16_000, resolution="native")
-    found = [{tag.label for tag in second.tags} for second in timeline.seconds]
+    tags_of_cells = [{tag.label for tag in second.tags} for second in timeline.seconds]
     active = timeline.scores >= np.array(TIMELINE)
-    assert found == [{LABELS[place].name for place in np.flatnonzero(row)} for row in active]
+    assert tags_of_cells == [{LABELS[column].name for column in np.flatnonzero(row)} for row in active]
 
 
-def test_chosen_classes_keep_their_own_calibration(calibrated):
+def test_chosen_classes_keep_their_calibration(calibrated):
     sound = make_sound(6)
     everything = {tag.label: tag for tag in calibrated.tag(sound, 16_000).tags}
     chosen = calibrated.tag(sound, 16_000, classes=["Siren", "Our kettle"]).tags
     assert set(chosen) == {everything["Siren"], everything["Our kettle"]}
 
 
-def test_a_threshold_in_words_is_the_models_own_or_an_error(calibrated):
+def test_invalid_threshold_name(calibrated):
     with pytest.raises(ValueError, match="between 0 and 1, not 'own'"):
         calibrated.tag("missing.wav", threshold="own")
 
 
-def test_the_command_line_takes_the_models_own_thresholds(calibrated, tmp_path):
+def test_command_line_option_threshold_model(calibrated, tmp_path):
     soundfile.write(tmp_path / "sound.wav", make_sound(6, seed=1), 16_000)
     arguments = ["tag", str(tmp_path / "sound.wav"), "--model", str(calibrated.model.path), "--format", "json"]
     result = CliRunner().invoke(main, [*arguments, "--threshold", "model"])

@@ -1,4 +1,4 @@
-"""Where the level changes near the edges of tiles, on sounds whose changes are known, and however they are cut."""
+"""sedkit.timeline.edges, on sounds whose level changes are known."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.conftest import make_sound
 
 
 def burst(onset: float, offset: float, seconds: float = 6.0, behind: float = 0.003) -> np.ndarray:
-    """Loud noise from onset to offset, with quiet noise before, after and behind it."""
+    """Loud noise from onset to offset, and quiet noise of amplitude `behind` throughout."""
     random = np.random.default_rng(0)
     sound = behind * random.standard_normal(round(seconds * SAMPLE_RATE))
     loud = slice(round(onset * SAMPLE_RATE), round(offset * SAMPLE_RATE))
@@ -22,15 +22,15 @@ def burst(onset: float, offset: float, seconds: float = 6.0, behind: float = 0.0
     return sound.astype(np.float32)
 
 
-def between(seconds: float) -> np.ndarray:
+def tile_times(seconds: float) -> np.ndarray:
     """The edges of tiles, in seconds."""
     segments = segment_count(round(seconds * SAMPLE_RATE))
     return np.array([0, *(0.32 * np.arange(1, segments) + 0.32), seconds])
 
 
 @pytest.mark.parametrize(("onset", "offset"), [(2.0, 4.0), (2.05, 3.7), (2.24, 2.75), (1.93, 4.31)])
-def test_the_tiles_near_a_change_know_when_it_was(onset, offset):
-    edges, tiles = tile_edges(burst(onset, offset)), between(6)
+def test_edges_near_a_change_point_to_it(onset, offset):
+    edges, tiles = tile_edges(burst(onset, offset)), tile_times(6)
     for time, moved in zip((onset, offset), edges.T, strict=True):
         near = abs(tiles - time) < 0.3
         assert near.any()
@@ -38,22 +38,22 @@ def test_the_tiles_near_a_change_know_when_it_was(onset, offset):
         assert not moved[abs(tiles - time) > 0.7].any()
 
 
-def test_a_change_in_high_frequencies_is_one():
-    """A loud hum hides a faint hiss from the level, but not from that of the differences."""
+def test_change_in_high_frequencies():
+    """A loud hum masks a faint hiss in the level of the samples, but not in that of their differences."""
     hum = 0.3 * np.sin(2 * np.pi * 60 * np.arange(6 * SAMPLE_RATE) / SAMPLE_RATE)
     edges = tile_edges((hum + burst(2.05, 4.0, behind=1e-4) / 10).astype(np.float32))
-    assert between(6)[5] + 0.01 * edges[5, 0] == pytest.approx(2.05, abs=0.02)
+    assert tile_times(6)[5] + 0.01 * edges[5, 0] == pytest.approx(2.05, abs=0.02)
 
 
-def test_of_two_changes_alike_the_nearer_one_counts():
+def test_nearer_of_two_equal_changes_counts():
     sound = burst(2.0, 2.05) + burst(2.4, 2.45)
-    edges, tiles = tile_edges(sound), between(6)
-    assert tiles[5] + 0.01 * edges[5, 0] == pytest.approx(2.0, abs=0.02)  # 2.24 s is nearer to 2.4 s, but not by much
+    edges, tiles = tile_edges(sound), tile_times(6)
+    assert tiles[5] + 0.01 * edges[5, 0] == pytest.approx(2.0, abs=0.02)  # 2.24 s is only slightly nearer to 2.4 s
     assert tiles[6] + 0.01 * edges[6, 0] == pytest.approx(2.4, abs=0.02)
 
 
 @pytest.mark.parametrize("seconds", [0.4, 0.96, 1.28, 6.0, 6.001])
-def test_what_is_in_the_first_tile_may_begin_within_it_and_in_the_last_may_end(seconds):
+def test_onset_in_the_first_tile_and_offset_in_the_last(seconds):
     edges = tile_edges(burst(0.1, seconds - 0.15, seconds))
     assert edges[0].tolist() == [pytest.approx(10, abs=1), 0]
     assert edges[-1].tolist() == [0, pytest.approx(-15, abs=1)]
@@ -61,20 +61,20 @@ def test_what_is_in_the_first_tile_may_begin_within_it_and_in_the_last_may_end(s
     assert not tile_edges(burst(0.1, seconds - 0.15, seconds, behind=0.08))[[0, -1]].any()  # a change of 4 dB
 
 
-def test_what_begins_with_a_knock_begins_with_the_recording():
+def test_sound_before_the_largest_rise_begins_with_the_recording():
     knocks = burst(0, 0.05, 6.0) + burst(0.3, 0.35, 6.0)
     assert tile_edges(knocks)[0, 0] == 0
     assert tile_edges(np.flip(knocks))[-1, 1] == 0
     assert tile_edges(burst(0.01, 0.05, 6.0) / 10 + burst(0.3, 0.35, 6.0))[0, 0] == pytest.approx(30, abs=1)
 
 
-def test_nothing_changes_in_silence_nor_in_what_goes_on():
+def test_no_changes_in_silence_and_in_steady_noise():
     assert not tile_edges(np.zeros(5 * SAMPLE_RATE, np.float32)).any()
     assert not tile_edges(burst(0, 6)).any()
 
 
 @pytest.mark.parametrize("samples", [0, 1, HOP, SEGMENT_HOP, 3 * SEGMENT_HOP, 3 * SEGMENT_HOP + 1, 5 * SAMPLE_RATE])
-def test_there_is_one_for_every_segment(samples):
+def test_number_of_edges(samples):
     edges = tile_edges(make_sound(5)[:samples])
     assert edges.shape == (segment_count(samples) + 1, 2)
     assert abs(edges[1:-1]).max(initial=0) <= 32
@@ -84,7 +84,7 @@ def test_there_is_one_for_every_segment(samples):
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1000), cuts=st.lists(st.floats(0, 1), max_size=30), prompt=st.booleans())
-def test_however_a_recording_is_cut_they_are_those_of_the_whole(seed, cuts, prompt):
+def test_edges_of_pieces_equal_those_of_the_whole_recording(seed, cuts, prompt):
     sound = make_sound(25, seed=seed)
     blocks = np.split(sound, sorted(round(cut * len(sound)) for cut in cuts))
     parts = [tile_edges(samples)[kept] for samples, kept in pieces(blocks, prompt)]
@@ -93,7 +93,7 @@ def test_however_a_recording_is_cut_they_are_those_of_the_whole(seed, cuts, prom
 
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers(0, 1000), change=st.floats(0.001, 0.3))
-def test_a_later_tile_has_no_earlier_edge(seed, change):
+def test_edges_keep_the_order_of_tiles(seed, change):
     random = np.random.default_rng(seed)
     level = np.repeat(np.exp(np.cumsum(change * random.standard_normal(200))), 8 * HOP)
     edges = tile_edges((0.01 * level * random.standard_normal(len(level))).clip(-1, 1).astype(np.float32))[1:-1]

@@ -1,7 +1,7 @@
 """Event decoding at many thresholds at once, and the search for the best thresholds.
 
 The time axis is cut into one tile per segment (docs/timeline.md). :func:`in_events` is a vectorised form of
-:class:`sedkit.timeline.events.Runs`: it says which tiles lie in events, by the same hysteresis.
+:class:`sedkit.timeline.events.EventDetector`: it says which tiles lie in events, by the same hysteresis.
 
 Scores and targets are [recordings, segments, classes] unless stated otherwise.
 """
@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP, SEGMENT_SPAN
-from sedkit.timeline.events import EPSILON, FRAME, HOLDING, SHORTEST, SUSTAIN, with_next
+from sedkit.timeline.events import FRAME, HYSTERESIS, OVERLAP, SHORTEST_EVENT, insert_score
+from sedkit.timeline.grid import EPSILON
 from training.evaluate.metrics.psds_and_f1 import f1_scores
 
 Events = list[tuple[float, float, int]]  # onset and offset in seconds, index of the class
@@ -35,7 +36,7 @@ def tile_targets(events: Events, segments: int, seconds: float, classes: int) ->
 
 
 def in_events(scores: NDArray[np.floating], thresholds: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Which tiles lie in events, decided as :class:`sedkit.timeline.events.Runs` does.
+    """Which tiles lie in events, decided as :class:`sedkit.timeline.events.EventDetector` does.
 
     Parameters
     ----------
@@ -46,14 +47,14 @@ def in_events(scores: NDArray[np.floating], thresholds: NDArray[np.floating]) ->
     -------
     [recordings, segments, classes], or [levels, segments, classes].
     """
-    sustained = scores >= SUSTAIN * thresholds
+    sustained = scores >= HYSTERESIS * thresholds
     run_scores, last = np.where(sustained, scores, 0), scores.shape[1] - 1
     limits = np.broadcast_to(thresholds, run_scores.shape)[:, 0]
     inside, highest_before = np.zeros_like(sustained), np.zeros(run_scores.shape)  # highest of the run up to a tile
-    top = np.zeros((HOLDING, *limits.shape))
+    top = np.zeros((OVERLAP, *limits.shape))
     for tile in range(last + 1):
         in_run = sustained[:, tile]
-        top = with_next(top * in_run, run_scores[:, tile], HOLDING if tile in (0, last) else 1)
+        top = insert_score(top * in_run, run_scores[:, tile], OVERLAP if tile in (0, last) else 1)
         inside[:, tile] = in_run & (top.mean(axis=0) >= limits)
         highest_before[:, tile] = top[0]
     highest_after = run_scores.astype(np.float64)
@@ -104,7 +105,7 @@ def _events_at_levels(
     end = np.nonzero(beside[..., :-1] & ~beside[..., 1:])[2]
     tiles = _tile_edges(len(scores), seconds)
     rise, fall = (tiles[:, None] + edges * FRAME).T
-    short = fall[end] - rise[begin] < SHORTEST - EPSILON
+    short = fall[end] - rise[begin] < SHORTEST_EVENT - EPSILON
     onsets, offsets = (np.where(short, tiles[at], times[at]) for at, times in ((begin, rise), (end, fall)))
     return level, column, onsets.round(6), offsets.round(6)
 
