@@ -1,4 +1,4 @@
-"""Processes to be killed, cut short or joined: real ones, forked from one that has torch loaded already."""
+"""Training processes for tests that kill or join them, forked from a server that has torch loaded."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["training.secost", "torch._dynamo"])  # the optimiser loads the latter
+SERVER.set_forkserver_preload(["training.secost", "torch._dynamo"])  # torch.optim imports the latter
 
 
 def background(work: Callable[..., Any], *arguments: Any) -> BaseProcess:
-    """A process that does ``work``, one thread to a network, and may be killed."""
+    """Run ``work`` in a process in which torch uses one thread."""
     process = SERVER.Process(target=_one_thread, args=(work, *arguments), daemon=True)
     process.start()
     return process
@@ -26,12 +26,12 @@ def background(work: Callable[..., Any], *arguments: Any) -> BaseProcess:
 def _one_thread(work: Callable[..., Any], *arguments: Any) -> None:
     import torch
 
-    torch.set_num_threads(1)  # sums in another order differ in the last digit
+    torch.set_num_threads(1)  # more threads sum in another order, which changes the last digit
     work(*arguments)
 
 
 def secost(arguments: list[str], log: str, environment: dict[str, str], chunk: int, without: tuple[str, ...]) -> None:
-    """``python -m training.secost`` with what it says in ``log``."""
+    """Run ``python -m training.secost`` with its output in the file ``log``."""
     from training import secost as command
     from training.supervision import targets
 
@@ -40,7 +40,7 @@ def secost(arguments: list[str], log: str, environment: dict[str, str], chunk: i
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     assert not set(without) & set(sys.modules)
-    sys.modules.update(dict.fromkeys(without))  # None: not to be found
+    sys.modules.update(dict.fromkeys(without))  # None: cannot be imported
     targets.CHUNK = chunk
     command.main(arguments)
 
@@ -52,15 +52,15 @@ def training(
     chunk: int = 2048,
     without: tuple[str, ...] = (),
 ) -> BaseProcess:
-    """A training in a process of its own.
+    """Start ``python -m training.secost`` in a process of its own.
 
-    ``chunk``: clips that a teacher predicts between two writes. ``without``: packages that are not installed.
+    ``chunk``: clips that a teacher scores between two writes. ``without``: packages that cannot be imported.
     """
     return background(secost, [str(a) for a in arguments], str(log), environment or {}, chunk, without)
 
 
 def rendezvous(count: int) -> list[dict[str, str]]:
-    """The environment that torchrun would give to each of ``count`` processes."""
+    """The environment variables that torchrun would set for each of ``count`` processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -68,16 +68,16 @@ def rendezvous(count: int) -> list[dict[str, str]]:
     return [{**shared, "MASTER_PORT": port, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
 
 
-def ranks(*arguments: str | Path, log: Path, count: int = 2) -> list[BaseProcess]:
-    """The processes that torchrun would start, without torchrun. Rank r says what it says in ``log.r``."""
+def start_ranks(*arguments: str | Path, log: Path, count: int = 2) -> list[BaseProcess]:
+    """Start the processes that torchrun would start. The output of rank r goes to ``log.r``."""
     return [
         training(*arguments, log=log.with_suffix(f".{rank}"), environment=environment)
         for rank, environment in enumerate(rendezvous(count))
     ]
 
 
-def wait_for(there: Callable[[], Any], process: BaseProcess) -> None:
-    """Until ``there()`` is true; fails if the process ends before."""
-    while not there():
-        assert process.is_alive(), "it ended before"
+def wait_for(condition: Callable[[], Any], process: BaseProcess) -> None:
+    """Wait until ``condition()`` is true; fail if the process ends first."""
+    while not condition():
+        assert process.is_alive(), "the process ended early"
         time.sleep(0.0005)

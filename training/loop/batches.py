@@ -1,7 +1,7 @@
 """The batches of an epoch, read ahead of the training. A batch depends on (seed, generation, epoch, batch) alone.
 
 Every rank draws the same global batches. Each is cut into parts of whole pairs (mixup mixes neighbours): one per rank,
-or several with ``--accumulate``. A rank reads only its own parts. Neither the number of ranks nor an interruption
+or several with ``--set accumulate``. A rank reads only its own parts. Neither the number of ranks nor an interruption
 changes what a batch contains.
 """
 
@@ -65,7 +65,7 @@ class Epoch:
 
     Parameters
     ----------
-    seed : (seed, generation, epoch). If this epoch repeats the crops and mixtures of an earlier one (``--views``), only
+    seed : (seed, generation, epoch). If this epoch repeats the crops and mixtures of an earlier one (``--set views``), only
         the augmentation of the log-mel is drawn from it.
 
     Raises
@@ -87,7 +87,7 @@ class Epoch:
     @property
     def size(self) -> int:
         """Clips of a global batch."""
-        return self.order.shape[1]
+        return int(self.order.shape[1])
 
     def __len__(self) -> int:
         return len(self.order)
@@ -139,7 +139,7 @@ def _cut(size: int, parts: int) -> list[slice]:
     if pairs < parts:
         raise distributed.reported_once(
             SedkitError(
-                f"a batch of {size} clips cannot be cut into {parts} parts (processes times --accumulate) of at least "
+                f"a batch of {size} clips cannot be cut into {parts} parts (processes times --set accumulate) of at least "
                 "two clips; start with a larger --batch-size"
             )
         )
@@ -152,7 +152,7 @@ def _on_device(batches: Iterator[list[Part]], device: torch.device) -> Generator
     if device.type != "cuda":
         yield from batches
         return
-    stream, pending = torch.cuda.Stream(device), None
+    stream, pending = torch.cuda.Stream(device), None  # type: ignore[no-untyped-call]
     to_device = partial(Tensor.to, device=device, non_blocking=True)
     for batch in batches:
         with torch.cuda.stream(stream):

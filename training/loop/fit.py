@@ -94,7 +94,7 @@ def fit(
     state = _TrainingState(network, settings, execution, seed, directory, targets.online_targets)
     state.resume()
     if settings.views and targets.online and distributed.world_size() > 1:
-        raise distributed.reported_once(TrainingError("--views works in one process only"))
+        raise distributed.reported_once(TrainingError("--set views works in one process only"))
     deadline = deadline or Deadline()
     while state.epoch <= settings.epochs:
         metrics = _train_epoch(state, clips, targets, report, deadline)
@@ -214,7 +214,7 @@ class _TrainingState:
         return distributed.reported_once(
             TrainingError(
                 f"{self.directory}: epoch {self.epoch}: {cause}; {kept}. "
-                "Start a new run with a lower --learning-rate, or with --clip 1"
+                "Start a new run with a lower --learning-rate, or with --set clip=1"
             )
         )
 

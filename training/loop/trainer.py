@@ -26,7 +26,7 @@ class Trainer:
     Attributes
     ----------
     network : the network with the weights of the last step.
-    objective : the loss; compiled in place with ``--compile on``.
+    objective : the loss; compiled in place with ``--set compile=on``.
     """
 
     def __init__(

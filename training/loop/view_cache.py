@@ -1,4 +1,4 @@
-"""Cache of online teachers' scores for crops and mixtures that repeat (``--views``).
+"""Cache of online teachers' scores for crops and mixtures that repeat (``--set views``).
 
 On a CPU, a full-width teacher takes several times as long as a small student to process a crop. With the cache it
 scores each crop once. When the crop repeats, the student gets it with other responses, bands, styles and masks. The
@@ -48,7 +48,7 @@ class ViewCache:
             self.targets = np.memmap(path, np.float16, "r+", flags, (views, batches, clips, classes))
         except OSError as error:
             raise OutputError(
-                f"{path}: cannot be written ({error.strerror}); make room, or leave --views out"
+                f"{path}: cannot be written ({error.strerror}); make room, or leave out --set views"
             ) from None
 
     def with_targets(

@@ -19,7 +19,7 @@ class Commands(click.Group):
             raise click.ClickException(str(error)) from None
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """``540s``, ``9m``, ``2h`` or a number of seconds; a float of seconds."""
 
     name = "TIME"

@@ -153,7 +153,7 @@ def with_sync_batch_norm(network: Module) -> Module:
     if world_size() == 1:
         return network
     if next(network.parameters()).is_cuda:
-        converted: Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        converted: Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
         return converted
     for parent in list(network.modules()):
         for name, norm in list(parent.named_children()):
@@ -203,5 +203,5 @@ class _Sum(torch.autograd.Function):
 
 
 def _sum(x: Tensor) -> Tensor:
-    total: Tensor = _Sum.apply(x)
+    total: Tensor = _Sum.apply(x)  # type: ignore[no-untyped-call]
     return total

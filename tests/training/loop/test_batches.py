@@ -1,6 +1,8 @@
-"""A batch is a function of (seed, generation, epoch, batch), whoever computes it and however it is cut."""
+"""Batches depend on (seed, generation, epoch, batch) alone, not on workers, ranks, parts or interruptions."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -10,13 +12,12 @@ from sedkit.contract import Label
 from sedkit.errors import SedkitError
 from training.data.augment.augmentation import Augmentation
 from training.data.clips import Clips
-from training.loop.batches import Epoch
+from training.loop.batches import Epoch, Part
 from training.loop.objective import Batch
 from training.loop.settings import Execution, Settings
 from training.runtime import distributed
-from training.runtime.prefetch import prefetch
 from training.supervision.equations import LABELS
-from training.supervision.online import Asked
+from training.supervision.online import OnlineTeacher
 from training.supervision.targets import Targets
 
 CPU = torch.device("cpu")
@@ -34,25 +35,24 @@ def epoch(count: int = 20, size: int = 8, number: int = 1, overlay: float = 0.0,
     return Epoch(made, Targets({LABELS: 1.0}, made), settings, (0, 0, number), Execution(CPU, **execution))
 
 
-def viewed(number: int, supervision: dict[str, float]) -> list[torch.Tensor]:
-    """An epoch whose views come again after two, if there are teachers that hear them."""
+def epoch_with_views(number: int, supervision: dict[str, float]) -> list[torch.Tensor]:
+    """Epoch ``number``; with the online teacher "ear", crops and mixtures repeat after two epochs."""
     made = clips()
-    asked = {"ear": Asked(torch.nn.Identity(), np.zeros(20, int))} if "ear" in supervision else {}
+    online = {"ear": OnlineTeacher(torch.nn.Identity(), np.zeros(20, int))} if "ear" in supervision else {}
     augmentation = Augmentation(mixed=1, response=6, style=1, noise=0.5, speed=0.1, overlay=0.3)
     settings = Settings(batch_size=8, crop=1.0, augmentation=augmentation, teachers_hear="view", views=2)
     return tensors(
-        Epoch(made, Targets(supervision, made, asked=asked), settings, (0, 0, number), Execution(CPU)).batches()
+        Epoch(made, Targets(supervision, made, online=online), settings, (0, 0, number), Execution(CPU)).batches()
     )
 
 
-def tensors(batches) -> list[torch.Tensor]:
-    """Every argument of the objective over whole batches, part after part."""
-    return [
-        torch.cat(column) for column in zip(*(part.batch.tensors() for batch in batches for part in batch), strict=True)
-    ]
+def tensors(batches: Iterable[list[Part]]) -> list[torch.Tensor]:
+    """Each field of the objective's input, concatenated over all parts of all batches."""
+    parts = [part.batch.tensors() for batch in batches for part in batch]
+    return [torch.cat(column) for column in zip(*parts, strict=True)]
 
 
-def test_an_epoch_goes_through_every_clip_once_but_those_of_a_last_smaller_batch() -> None:
+def test_epoch_contains_every_clip_once_and_drops_the_last_smaller_batch() -> None:
     rows = np.concatenate([part.rows for batch in epoch().batches() for part in batch])
     assert len(rows) == 16
     assert len(set(rows)) == 16
@@ -68,13 +68,13 @@ def test_waveforms_and_targets_belong_together() -> None:
 
 @pytest.mark.parametrize("overlay", [0.0, 0.7])
 @pytest.mark.parametrize("execution", [{"workers": 4}, {"accumulate": 3}, {"accumulate": 4}])
-def test_workers_and_parts_do_not_change_what_a_batch_holds(execution: dict[str, int], overlay: float) -> None:
+def test_workers_and_parts_do_not_change_a_batch(execution: dict[str, int], overlay: float) -> None:
     whole, parts = epoch(overlay=overlay), epoch(overlay=overlay, **execution)
     for one, other in zip(tensors(whole.batches()), tensors(parts.batches()), strict=True):
         assert torch.equal(one, other)
 
 
-def test_ranks_together_hold_what_one_does_also_of_clips_that_others_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_together_have_the_batches_of_a_single_process(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = tensors(epoch(overlay=0.7).batches())
     ranks = []
     for rank in range(2):
@@ -88,7 +88,7 @@ def test_ranks_together_hold_what_one_does_also_of_clips_that_others_read(monkey
 
 
 @pytest.mark.parametrize("overlay", [0.0, 0.7])
-def test_going_on_within_an_epoch_gives_the_same_batches(overlay: float) -> None:
+def test_resuming_within_an_epoch_gives_the_same_batches(overlay: float) -> None:
     whole = list(epoch(overlay=overlay).batches())
     rest = list(epoch(overlay=overlay).batches(1))
     assert len(rest) == len(whole) - 1
@@ -97,32 +97,32 @@ def test_going_on_within_an_epoch_gives_the_same_batches(overlay: float) -> None
     assert [part.seed for batch in whole[1:] for part in batch] == [part.seed for batch in rest for part in batch]
 
 
-def test_every_batch_and_every_epoch_draws_anew() -> None:
+def test_batches_and_epochs_have_different_draws_and_seeds() -> None:
     draws = [tensors([batch])[2] for number in (1, 2) for batch in epoch(number=number).batches()]
     assert len({tuple(levels.tolist()) for levels in draws}) == 4
     seeds = [part.seed for number in (1, 2) for batch in epoch(number=number, accumulate=2).batches() for part in batch]
     assert len(set(seeds)) == 8
 
 
-def test_views_come_again_and_what_no_teacher_hears_is_new() -> None:
-    first, second, third = (viewed(number, {LABELS: 0.5, "ear": 0.5}) for number in (1, 2, 3))
+def test_views_repeat_crops_and_mixtures_but_not_the_augmentation_of_the_logmel() -> None:
+    first, second, third = (epoch_with_views(number, {LABELS: 0.5, "ear": 0.5}) for number in (1, 2, 3))
     again = {name for name, one, other in zip(Batch._fields, first, third, strict=True) if torch.equal(one, other)}
     assert again == {"waveform", "targets", "levels", "shares", "speeds", "known", "parts"}
     assert not torch.equal(first[0], second[0])
 
 
-def test_without_a_teacher_that_hears_them_views_are_new() -> None:
-    first, third = viewed(1, {LABELS: 1.0}), viewed(3, {LABELS: 1.0})
+def test_views_do_not_repeat_without_an_online_teacher() -> None:
+    first, third = epoch_with_views(1, {LABELS: 1.0}), epoch_with_views(3, {LABELS: 1.0})
     assert not any(torch.equal(one, other) for one, other in zip(first, third, strict=True))
 
 
-def test_clips_that_are_heard_at_once_have_the_labels_of_all() -> None:
+def test_overlaid_clips_have_the_union_of_their_labels() -> None:
     several = 0
     for batch in epoch(overlay=0.5).batches():
         for part in batch:
             waveform, targets, *_ = part.batch
-            for heard, samples, labels in zip(part.rows, waveform.numpy(), targets.numpy(), strict=True):
-                rows = heard[heard >= 0]
+            for overlaid, samples, labels in zip(part.rows, waveform.numpy(), targets.numpy(), strict=True):
+                rows = overlaid[overlaid >= 0]
                 assert set(np.flatnonzero(labels)) == {row % 3 for row in rows}
                 assert (samples == rows[0]).all() == (len(rows) == 1)
                 several += len(rows) > 1
@@ -130,7 +130,7 @@ def test_clips_that_are_heard_at_once_have_the_labels_of_all() -> None:
 
 
 @pytest.mark.parametrize(("size", "parts"), [(8, 3), (7, 2), (9, 4), (20, 1)])
-def test_parts_are_whole_pairs_so_that_neighbours_mix(size: int, parts: int) -> None:
+def test_parts_are_whole_pairs(size: int, parts: int) -> None:
     cut = epoch(size=size, accumulate=parts)
     lengths = [part.stop - part.start for part in cut.slices]
     assert sum(lengths) == size
@@ -140,36 +140,17 @@ def test_parts_are_whole_pairs_so_that_neighbours_mix(size: int, parts: int) -> 
     assert sum(part.share for part in batch) == pytest.approx(1)
 
 
-def test_a_batch_that_cannot_be_parted_is_an_error() -> None:
+def test_more_parts_than_pairs_is_an_error() -> None:
     with pytest.raises(SedkitError, match="larger --batch-size"):
         epoch(size=8, accumulate=5)
 
 
-def test_fewer_clips_than_a_batch_are_one_batch() -> None:
+def test_fewer_clips_than_a_batch_make_one_batch() -> None:
     (batch,) = epoch(count=5, size=8).batches()
     assert sorted(batch[0].rows) == list(range(5))
 
 
-@pytest.mark.parametrize("workers", [1, 3])
-def test_ahead_keeps_the_order_and_passes_errors_on(workers: int) -> None:
-    assert list(prefetch(lambda x: x * x, range(50), workers)) == [x * x for x in range(50)]
-    made = prefetch(lambda x: 1 // (3 - x), range(50), workers)
-    assert [next(made) for _ in range(3)] == [0, 0, 1]
-    with pytest.raises(ZeroDivisionError):
-        next(made)
-
-
-def test_ahead_is_bounded() -> None:
-    begun: list[int] = []
-    made = prefetch(begun.append, range(1000), workers=2)
-    next(made)
-    made.close()
-    assert len(begun) < 8
-
-
-def test_drawing_from_many_clips_holds_one_number_a_clip(tmp_path) -> None:
-    """Waveforms and labels of clips that are not drawn are not touched."""
-
+def test_only_clips_of_the_batches_are_read(tmp_path) -> None:
     class Untouched:
         def __len__(self) -> int:
             return 1_000_000

@@ -1,4 +1,4 @@
-"""Eq. 1, and what becomes of a batch before it."""
+"""Eq. 1, and the augmentation applied before it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.loop.settings import Settings
 from training.networks.wels import Network
 
 
-def test_the_loss_is_torchs_binary_cross_entropy_gradient_included() -> None:
+def test_loss_and_gradient_equal_torchs_binary_cross_entropy() -> None:
     torch.manual_seed(0)
     targets = torch.rand(6, 5)
     ours = torch.rand(6, 5).sub(0.5).mul(8).requires_grad_()
@@ -26,12 +26,12 @@ def test_the_loss_is_torchs_binary_cross_entropy_gradient_included() -> None:
     )
 
 
-def test_the_loss_survives_certainty_and_shows_nan() -> None:
-    certain = torch.tensor([[0.0, 1.0]], requires_grad=True)
-    loss = cross_entropy(certain, torch.tensor([[1.0, 0.0]]))
+def test_loss_is_finite_for_probabilities_of_0_and_1_and_nan_for_nan() -> None:
+    probabilities = torch.tensor([[0.0, 1.0]], requires_grad=True)
+    loss = cross_entropy(probabilities, torch.tensor([[1.0, 0.0]]))
     loss.backward()
     assert torch.isfinite(loss)
-    assert torch.isfinite(certain.grad).all()
+    assert torch.isfinite(probabilities.grad).all()
     assert torch.isnan(cross_entropy(torch.tensor([[float("nan")]]), torch.ones(1, 1)))
 
 
@@ -47,7 +47,7 @@ def batch(augmentation: Augmentation, clips: int = 6) -> Batch:
 NONE = Augmentation(0, 0, 0, 0, 0)
 
 
-def test_without_augmentation_it_is_the_loss_of_the_network_on_the_waveform() -> None:
+def test_without_augmentation_the_objective_is_the_networks_loss() -> None:
     torch.manual_seed(0)
     network = Network(3, 1 / 16).eval()
     given = batch(NONE)
@@ -67,20 +67,22 @@ def test_without_augmentation_it_is_the_loss_of_the_network_on_the_waveform() ->
         {"style": 1.0},
     ],
 )
-def test_each_step_of_the_augmentation_changes_it(changed: dict[str, float]) -> None:
+def test_each_augmentation_changes_the_loss(changed: dict[str, float]) -> None:
     torch.manual_seed(0)
     objective = Objective(Network(3, 1 / 16).eval(), "float32", 15_360)
     steps = {"gain": 0.0, "mixup": 0.0, "mixed": 0.0, "time_mask": 0, "band_mask": 0}
     assert objective(batch(Augmentation(**steps | changed))) != objective(batch(NONE))
 
 
-def test_a_fast_crop_takes_all_that_was_read() -> None:
+def test_speed_uses_the_extra_samples_read() -> None:
     torch.manual_seed(0)
     settings = Settings(crop=0.96, augmentation=Augmentation(0, 0, 0, 0, 0, speed=0.25))
     assert (settings.samples, settings.samples_read) == (15_360, 19_200)
     objective = Objective(Network(3, 1 / 16).eval(), "float32", settings.samples)
     given = batch(settings.augmentation)
-    waveform = torch.from_numpy(np.random.default_rng(1).integers(-9000, 9000, (6, settings.samples_read)).astype(np.int16))
+    waveform = torch.from_numpy(
+        np.random.default_rng(1).integers(-9000, 9000, (6, settings.samples_read)).astype(np.int16)
+    )
     assert 0.8 <= given.speeds.min() < 1 < given.speeds.max() <= 1.25
     same = torch.ones_like(given.speeds)
     expected = objective(given._replace(waveform=waveform[:, : settings.samples], speeds=same))
@@ -88,7 +90,7 @@ def test_a_fast_crop_takes_all_that_was_read() -> None:
     assert objective(given._replace(waveform=waveform)) != expected
 
 
-def test_bf16_is_near_float32_and_its_loss_is_float32() -> None:
+def test_bf16_is_close_to_float32_and_returns_a_float32_loss() -> None:
     torch.manual_seed(0)
     network = Network(3, 1 / 16).eval()
     losses = [Objective(network, precision, 15_360)(batch(NONE)) for precision in ("float32", "bf16")]

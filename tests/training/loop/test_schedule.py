@@ -1,4 +1,4 @@
-"""The learning rate rises, then does what its name says."""
+"""The learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from training.loop.schedule import WARMUP, learning_rate_factor
 
 
-def test_cosine_rises_for_a_tenth_of_the_steps_then_falls_to_zero() -> None:
+def test_cosine_peaks_after_a_tenth_of_the_steps_and_falls_to_zero() -> None:
     rates, peak = [learning_rate_factor("cosine", WARMUP["cosine"], step / 100) for step in range(101)], 10
     assert max(rates) == pytest.approx(1)
     assert rates.index(max(rates)) == peak
@@ -17,7 +17,7 @@ def test_cosine_rises_for_a_tenth_of_the_steps_then_falls_to_zero() -> None:
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
 
 
-def test_constant_stays_and_may_be_warmed_up() -> None:
+def test_constant_stays_at_the_peak_with_or_without_warmup() -> None:
     assert {learning_rate_factor("constant", 0.0, step / 10) for step in range(10)} == {1.0}
     warmed = [learning_rate_factor("constant", 0.5, step / 10) for step in range(10)]
     assert warmed[:5] == sorted(warmed[:5])
@@ -25,5 +25,5 @@ def test_constant_stays_and_may_be_warmed_up() -> None:
     assert warmed[5:] == [1.0] * 5
 
 
-def test_no_warmup_begins_at_the_peak() -> None:
+def test_without_warmup_cosine_starts_at_the_peak() -> None:
     assert learning_rate_factor("cosine", 0.0, 0.0) == 1

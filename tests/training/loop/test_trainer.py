@@ -1,4 +1,4 @@
-"""A step of the optimiser: parts, clipping, the moving average, what is saved; what compiling changes (nothing)."""
+"""Optimiser steps: accumulation, gradient clipping, moving average, saved state, torch.compile."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from sedkit.contract import Label
 from training.data.clips import Clips
-from training.loop.batches import Epoch
+from training.loop.batches import Epoch, Part
 from training.loop.ema import MovingAverage
 from training.loop.settings import Execution, Settings
 from training.loop.trainer import Trainer
@@ -30,33 +30,33 @@ def network(dropout: float = 0.0) -> Network:
     return made
 
 
-def batches(settings: Settings = SETTINGS, count: int = 24, **execution):
+def batches(settings: Settings = SETTINGS, count: int = 24, **execution: int) -> list[list[Part]]:
     random = np.random.default_rng(0)
     waveforms = [(3000 * random.standard_normal(20_000)).astype(np.int16) for _ in range(count)]
     clips = Clips(waveforms, np.eye(3, dtype=np.float32)[np.arange(count) % 3], [Label(name) for name in "abc"])
     return list(Epoch(clips, Targets({LABELS: 1.0}, clips), settings, (0, 0, 1), Execution(CPU, **execution)).batches())
 
 
-def run(trainer: Trainer, of, rate: float = 1e-3) -> list[float]:
-    return [float(trainer.step(parts, rate)) for parts in of]
+def losses_of(trainer: Trainer, batches: list[list[Part]], rate: float = 1e-3) -> list[float]:
+    return [float(trainer.step(parts, rate)) for parts in batches]
 
 
-def frozen(made: Network) -> Network:
-    """``made`` with statistics of batch normalisation that stay, so that clips do not depend on each other."""
-    made.train = lambda mode=True: torch.nn.Module.train(made, False)
-    return made
+def always_eval(network: Network) -> Network:
+    """``network`` with fixed batch normalisation statistics, so that the clips of a batch are independent."""
+    network.train = lambda mode=True: torch.nn.Module.train(network, False)
+    return network
 
 
 @pytest.mark.parametrize("parts", [2, 3])
-def test_the_parts_of_a_batch_add_up_to_its_gradient(parts: int) -> None:
-    whole, cut = (Trainer(frozen(network()), SETTINGS, Execution(CPU, accumulate=n)) for n in (1, parts))
-    losses = run(whole, batches()), run(cut, batches(accumulate=parts))
+def test_accumulated_parts_give_the_whole_batchs_gradient(parts: int) -> None:
+    whole, cut = (Trainer(always_eval(network()), SETTINGS, Execution(CPU, accumulate=n)) for n in (1, parts))
+    losses = losses_of(whole, batches()), losses_of(cut, batches(accumulate=parts))
     np.testing.assert_allclose(*losses, rtol=1e-5)
     for one, other in zip(whole.network.parameters(), cut.network.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
 
 
-def test_the_norm_of_the_gradient_is_clipped() -> None:
+def test_gradient_norm_is_clipped() -> None:
     for clip, smaller in ((0.0, False), (1e-3, True)):
         trainer = Trainer(network(), Settings(batch_size=8, crop=1.0, clip=clip), Execution(CPU))
         trainer.step(batches()[0], 1e-3)
@@ -64,11 +64,11 @@ def test_the_norm_of_the_gradient_is_clipped() -> None:
         assert (norm <= 1.001e-3) == smaller
 
 
-def test_the_average_lags_behind_and_is_what_is_kept() -> None:
+def test_moving_average_lags_behind_and_is_the_result() -> None:
     settings = Settings(batch_size=8, crop=1.0, ema=0.9)
     trainer = Trainer(network(), settings, Execution(CPU))
     first = copy.deepcopy(trainer.network.state_dict())
-    run(trainer, batches())
+    losses_of(trainer, batches())
     name = "wels.L4.weight"
     own, kept = trainer.network.state_dict(), trainer.result.state_dict()
     assert trainer.result is not trainer.network
@@ -78,7 +78,7 @@ def test_the_average_lags_behind_and_is_what_is_kept() -> None:
     torch.testing.assert_close(kept["frontend.mean"], first["frontend.mean"])
 
 
-def test_the_average_of_what_does_not_change_is_itself_and_of_what_does_is_by_hand() -> None:
+def test_moving_average_by_hand() -> None:
     layer = torch.nn.Linear(1, 1)
     average = MovingAverage(layer, 0.5)
     average.update(layer)
@@ -86,41 +86,41 @@ def test_the_average_of_what_does_not_change_is_itself_and_of_what_does_is_by_ha
     start = layer.weight.item()
     with torch.no_grad():
         layer.weight += 1
-    average.update(layer)  # of two steps the decay is 3 / 12
+    average.update(layer)  # the decay of step 2 is 3 / 12
     assert average.network.weight.item() == pytest.approx(start + 0.75)
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, Settings(batch_size=8, crop=1.0, ema=0.9, dropout=0.5)])
-def test_what_is_saved_goes_on_to_the_same_weights(settings: Settings) -> None:
+def test_restored_trainer_continues_to_the_same_weights(settings: Settings) -> None:
     whole = Trainer(network(settings.dropout), settings, Execution(CPU))
-    run(whole, batches()[:1])
+    losses_of(whole, batches()[:1])
     state = copy.deepcopy(whole.state())
-    run(whole, batches()[1:])
+    losses_of(whole, batches()[1:])
     resumed = Trainer(network(settings.dropout), settings, Execution(CPU))
     resumed.restore(state)
-    run(resumed, batches()[1:])
+    losses_of(resumed, batches()[1:])
     for name, value in whole.result.state_dict().items():
         assert torch.equal(value, resumed.result.state_dict()[name]), name
 
 
-def test_dropout_does_not_depend_on_what_was_drawn_before() -> None:
+def test_dropout_does_not_depend_on_earlier_random_numbers() -> None:
     losses = []
-    for disturbance in (0, 7):
+    for drawn_before in (0, 7):
         trainer = Trainer(network(0.5), Settings(batch_size=8, crop=1.0, dropout=0.5), Execution(CPU))
-        torch.rand(disturbance)
-        losses.append(run(trainer, batches()))
+        torch.rand(drawn_before)
+        losses.append(losses_of(trainer, batches()))
     assert losses[0] == losses[1]
 
 
-def test_the_layout_of_the_maps_changes_no_loss() -> None:
+def test_memory_layout_does_not_change_the_loss() -> None:
     layouts = (Execution(CPU, channels_last=last) for last in (True, False))
-    losses = [run(Trainer(network(), SETTINGS, layout), batches()[:1]) for layout in layouts]
+    losses = [losses_of(Trainer(network(), SETTINGS, layout), batches()[:1]) for layout in layouts]
     np.testing.assert_allclose(*losses, rtol=1e-4)
 
 
-def test_compiled_it_computes_the_same() -> None:
-    """The loss is one graph for torch.compile. What it makes of the graph would take longer than all other tests."""
+def test_objective_is_a_single_graph_for_torch_compile() -> None:
+    """With the eager backend, because code generation would take longer than all other tests."""
     plain, compiled = (Trainer(network(), SETTINGS, Execution(CPU)) for _ in range(2))
     compiled.objective.compile(backend="eager", dynamic=False, fullgraph=True)
     of = batches()[:2]
-    np.testing.assert_allclose(run(plain, of), run(compiled, of), rtol=1e-5)
+    np.testing.assert_allclose(losses_of(plain, of), losses_of(compiled, of), rtol=1e-5)

@@ -1,4 +1,4 @@
-"""What is saved reads back, whole or as it was before."""
+"""Checkpoint files: round trip, damage, atomic writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.training.processes import background, wait_for
 from training.runtime.checkpoint import CheckpointError, load, save
 
 
-def test_what_is_saved_reads_back_and_damage_is_one_line(tmp_path: Path) -> None:
+def test_round_trip_and_one_line_error_for_a_damaged_file(tmp_path: Path) -> None:
     state = {"network": {"weight": torch.arange(1000.0)}, "history": [{"epoch": 1, "validation_mAP": None}]}
     path = tmp_path / "checkpoint.pt"
     save(state, path)
@@ -27,17 +27,17 @@ def test_what_is_saved_reads_back_and_damage_is_one_line(tmp_path: Path) -> None
         assert "\n" not in str(error.value)
 
 
-def save_for_ever(path: str) -> None:
+def save_repeatedly(path: str) -> None:
     number = 0
     while True:
         number += 1
         save({"number": number, "weight": torch.full((4_000_000,), float(number))}, Path(path))
 
 
-def test_a_writer_killed_while_it_writes_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+def test_killing_the_writer_leaves_a_complete_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.pt"
     for _ in range(10):
-        writer = background(save_for_ever, str(path))
+        writer = background(save_repeatedly, str(path))
         wait_for(path.exists, writer)
         wait_for(lambda: any(name.endswith(".tmp") for name in os.listdir(tmp_path)), writer)
         writer.kill()
@@ -46,10 +46,10 @@ def test_a_writer_killed_while_it_writes_leaves_a_whole_checkpoint(tmp_path: Pat
         assert (state["weight"] == state["number"]).all()
         if list(tmp_path.glob(".*.tmp")):
             return
-    pytest.fail("none of the writers was killed while it wrote")
+    pytest.fail("no writer was killed while it was writing")
 
 
-def test_where_it_cannot_be_written_what_was_there_stays(tmp_path: Path) -> None:
+def test_write_error_leaves_existing_files_unchanged(tmp_path: Path) -> None:
     folder = tmp_path / "file"
     folder.write_text("not a folder")
     with pytest.raises(OutputError, match="cannot be written"):
