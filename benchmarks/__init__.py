@@ -1,4 +1,4 @@
-"""Speed and memory of inference, as ratios against peers and against the machine's own limit.
+"""Speed and memory of inference, relative to other networks and to the machine's limit.
 
-``python -m benchmarks`` measures and prints; docs/benchmarks.md says how to read it.
+``python -m benchmarks`` measures and prints a table; docs/benchmarks.md explains it.
 """

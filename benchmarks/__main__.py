@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measures inference and prints a table."""
+"""``python -m benchmarks``: measure inference and print a table."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sedkit.inference.session import usable_cpus
 BENCHMARKS = {
     1: ("arithmetic", "fp32 against the machine's sgemm rate"),
     2: ("quantisation", "int8 against fp32"),
-    3: ("front_end", "the front end against the bare network"),
+    3: ("front_end", "overhead of the front end"),
     4: ("hour", "one hour against YAMNet"),
     5: ("architectures", "other networks"),
     6: ("cold_start", "cold start"),
@@ -34,29 +34,29 @@ BENCHMARKS = {
     9: ("seams", "seams"),
 }
 QUICK_REPEATS = 2
-SHARED = ("format", "machine", "versions", "commit", "repeats", "quick")  # by all rows of a table
+SHARED = ("format", "machine", "versions", "commit", "repeats", "quick")  # must be the same for all rows of a table
 
 
-def chosen(context: click.Context, option: click.Parameter, text: str | None) -> list[int]:
+def parse_numbers(context: click.Context, option: click.Parameter, text: str | None) -> list[int]:
     if text is None:
         return list(BENCHMARKS)
     numbers = [int(part) if part.strip().isdigit() else 0 for part in text.split(",")]
     if not set(numbers) <= set(BENCHMARKS):
-        raise click.BadParameter(f"benchmarks are numbered 1 to {len(BENCHMARKS)}; give some, as in 1,3")
+        raise click.BadParameter(f"benchmarks are numbered 1 to {len(BENCHMARKS)}; give numbers such as 1,3")
     return sorted(set(numbers))
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--only", metavar="1,3", callback=chosen, help="Run these benchmarks.")
-@click.option("--repeats", type=click.IntRange(1), help="Rounds of each comparison; 5, or 2 if quick.")
+@click.option("--only", metavar="1,3", callback=parse_numbers, help="Run only these benchmarks.")
+@click.option("--repeats", type=click.IntRange(1), help="Rounds per comparison  [default: 5, or 2 with --quick].")
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write everything as JSON; with --only, into what stands there.",
+    help="Write all results as JSON. With --only, update the rows of an existing file.",
 )
-@click.option("--quick", is_flag=True, help="Only show that everything runs, on a narrow network; under two minutes.")
+@click.option("--quick", is_flag=True, help="Only check that everything runs, on a small network; under two minutes.")
 def main(only: list[int], repeats: int | None, output: Path | None, quick: bool) -> None:
-    """Speed and memory of inference, as ratios against peers and against the machine's own limit.
+    """Measure speed and memory of inference, relative to other networks and to the machine's limit.
 
     \b
     1 fp32 / sgemm         4 an hour / YAMNet     7 peak memory
@@ -65,15 +65,15 @@ def main(only: list[int], repeats: int | None, output: Path | None, quick: bool)
 
     \b
     Examples:
-      python -m benchmarks --output results.json     everything; half an hour on two CPUs
-      python -m benchmarks --only 1,3                two of them
-      python -m benchmarks --only 4 --output results.json    one of them once more, into those results
-      python -m benchmarks --quick                   does it run?
+      python -m benchmarks --output results.json           all; about 40 minutes on two CPUs
+      python -m benchmarks --only 1,3                      two of them
+      python -m benchmarks --only 4 --output results.json  repeat one and update the results
+      python -m benchmarks --quick                         check that they run
 
-    Exit code 1 if a benchmark failed; goals that are missed are results.
+    The exit code is 1 if a benchmark failed. A missed goal is not a failure.
     """
     if output and not output.resolve().parent.is_dir():
-        raise click.UsageError(f"{output.resolve().parent}: no such folder; make it first")
+        raise click.UsageError(f"{output.resolve().parent}: no such folder; create it first")
     messages = Console(stderr=True, highlight=False, soft_wrap=True)
     recordings = Recordings(data_folder())
     results: dict[str, Any] = {
@@ -91,13 +91,13 @@ def main(only: list[int], repeats: int | None, output: Path | None, quick: bool)
     if output and output.exists() and len(only) < len(BENCHMARKS):
         results["rows"] = rows_to_keep(output, only, results)
     if not recordings.real:
-        messages.print(f"sound: {recordings.describe()}", style="yellow")
+        messages.print(f"audio: {recordings.describe()}", style="yellow")
     try:
         for number in only:
             name, title = BENCHMARKS[number]
             messages.print(f"{number} {title}", style="dim")
             with tempfile.TemporaryDirectory(prefix="sedkit-benchmarks-", ignore_cleanup_errors=True) as scratch:
-                os.environ[cache.VARIABLE] = str(Path(scratch) / "cache")  # empty, and not the user's
+                os.environ[cache.VARIABLE] = str(Path(scratch) / "cache")  # empty, instead of the user's
                 setup = Setup(recordings, Path(scratch), results["repeats"], quick, usable_cpus())
                 measure(number, name, setup, results)
             results["warning"] = disturbance(results["rows"])
@@ -114,7 +114,7 @@ def main(only: list[int], repeats: int | None, output: Path | None, quick: bool)
 
 
 def measure(number: int, name: str, setup: Setup, results: dict[str, Any]) -> None:
-    """Add a benchmark's rows to the results; one that fails does not stop the others."""
+    """Run a benchmark and add its rows to the results. A failure is recorded and does not stop the others."""
     watch = machine.Watch()
     rows = []
     try:
@@ -133,31 +133,31 @@ def measure(number: int, name: str, setup: Setup, results: dict[str, Any]) -> No
 
 
 def rows_to_keep(path: Path, only: list[int], results: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of an earlier run's file that these benchmarks do not replace.
+    """Rows of an existing results file that the benchmarks ``only`` do not replace.
 
     Raises
     ------
     click.UsageError
-        If it was made by other code, elsewhere or otherwise: such rows cannot stand in one table.
+        If the file has other values of SHARED: its rows cannot be combined with new ones.
     """
     try:
         earlier = json.loads(path.read_text("utf-8"))
         differing = [key for key in SHARED if earlier[key] != results[key]]
         rows = [row for row in earlier["rows"] if row["benchmark"] not in only]
     except (OSError, ValueError, KeyError, TypeError):
-        raise click.UsageError(f"{path}: no results of benchmarks; choose another --output") from None
+        raise click.UsageError(f"{path}: not a results file; choose another --output") from None
     if differing:
-        raise click.UsageError(f"{path}: measured with another {', '.join(differing)}; choose another --output")
+        raise click.UsageError(f"{path}: differs in {', '.join(differing)}; choose another --output")
     return rows
 
 
 def disturbance(rows: list[dict[str, Any]]) -> str | None:
-    """What to say if other processes were at work."""
+    """A warning if other processes used the CPUs during the run."""
     busy = {row["benchmark"]: row["others"] for row in rows if (row["others"] or 0) > machine.BUSY}
     if not busy:
         return None
-    shares = ", ".join(f"{share:.0%} in {number}" for number, share in busy.items())
-    return f"other processes took CPU time while this ran ({shares}): measure again on an idle machine"
+    shares = ", ".join(f"{share:.0%} in benchmark {number}" for number, share in busy.items())
+    return f"other processes used the CPUs ({shares}): measure again on an idle machine"
 
 
 def write(path: Path, results: dict[str, Any]) -> None:
@@ -167,7 +167,7 @@ def write(path: Path, results: dict[str, Any]) -> None:
 
 
 def show(results: dict[str, Any]) -> None:
-    """The table: drawn on a terminal, in Markdown through a pipe."""
+    """Print the table: drawn on a terminal, as Markdown through a pipe."""
     console = Console(highlight=False)
     if not console.is_terminal:
         print(report.markdown(results))

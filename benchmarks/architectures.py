@@ -1,7 +1,7 @@
-"""(5) Other networks that tag sound, of the same task and with random weights, on ten seconds.
+"""(5) Other audio taggers with random weights, on 10 s of audio, against WELS-Net at full width in int8.
 
-The contenders' time is that of their convolutions alone: their front ends are left out, while WELS-Net, full width,
-int8, starts from the waveform. PyTorch runs them eagerly, as their authors' code does, and ONNX Runtime as exported.
+The other networks start from a log-mel, because their front ends are left out; WELS-Net starts from the waveform.
+Each of them runs in eager PyTorch, as in its authors' code, and exported in ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import Row, Setup, at_least, packages, race, ratios, seconds
-from benchmarks.networks import full_width, multiply_adds, settle
+from benchmarks.networks import fit_statistics, full_width, multiply_adds
 from sedkit.geometry import HOP
 from sedkit.inference.model import Model
 from sedkit.inference.session import open_session
@@ -27,7 +27,7 @@ Runner: TypeAlias = Callable[[dict[Any, Any]], Any]
 OWN = "WELS-Net int8"
 GOALS = {"Cnn14, torch eager": at_least(11.0)}
 SECONDS = 10.0
-SETTLING = 4  # recordings that batch normalisation is set on
+FITTING = 4  # recordings for the statistics of batch normalisation
 QUICK = ("mn10",)
 
 
@@ -39,12 +39,12 @@ def measure(setup: Setup) -> Iterator[Row]:
     model = Model(full_width(setup).int8, "cpu")
     torch.set_num_threads(setup.threads)
     length, peers = (2.56, QUICK) if setup.quick else (SECONDS, tuple(PEERS))
-    prepared = prepare(setup.recordings.many(SETTLING + 1 + setup.repeats, length))
-    settling = [next(prepared) for _ in range(SETTLING)]
+    prepared = prepare(setup.recordings.many(FITTING + 1 + setup.repeats, length))
+    fitting = [next(prepared) for _ in range(FITTING)]
     contenders: dict[str, Callable[[Any], Any]] = {OWN: lambda item: list(model.segments([item["waveform"]]))}
     costs = {}
     for peer in peers:
-        eager, exported, costs[peer] = contestants(peer, settling, setup)
+        eager, exported, costs[peer] = contestants(peer, fitting, setup)
         contenders |= {f"{peer}, torch eager": eager, f"{peer}, ONNX Runtime": exported}
     rounds = race(contenders, prepared, warm_up=next(prepared))
     own = 1e3 * seconds(rounds, OWN)
@@ -62,7 +62,7 @@ def measure(setup: Setup) -> Iterator[Row]:
 
 
 def prepare(waveforms: Iterable[NDArray[np.float32]]) -> Iterator[dict[Any, Any]]:
-    """The same sound for everybody: the waveform, and its log-mel [1, 1, frames, bands] of 64 and of 128 bands."""
+    """Inputs of all contenders: under "waveform" the samples, under 64 and 128 a log-mel [1, 1, frames, bands]."""
     import torch
     from torch.nn import functional as F
 
@@ -71,13 +71,13 @@ def prepare(waveforms: Iterable[NDArray[np.float32]]) -> Iterator[dict[Any, Any]
     front = LogMel()
     for waveform in waveforms:
         with torch.no_grad():
-            logmel = front(torch.from_numpy(waveform[None]))[:, :, : len(waveform) // HOP]  # decibels, without padding
+            logmel = front(torch.from_numpy(waveform[None]))[:, :, : len(waveform) // HOP]  # dB, without the padding
             logmel = logmel / 30 + 1  # -60 to 0 dB become -1 to 1
         yield {"waveform": waveform, 64: logmel, 128: F.interpolate(logmel, scale_factor=(1, 2))}
 
 
-def contestants(peer: str, settling: list[dict[Any, Any]], setup: Setup) -> tuple[Runner, Runner, dict[str, int]]:
-    """A peer run by PyTorch, the same run by ONNX Runtime, and its size."""
+def contestants(peer: str, fitting: list[dict[Any, Any]], setup: Setup) -> tuple[Runner, Runner, dict[str, int]]:
+    """Runners of a network in PyTorch and in ONNX Runtime, and its size."""
     import onnx
     import torch
 
@@ -87,8 +87,8 @@ def contestants(peer: str, settling: list[dict[Any, Any]], setup: Setup) -> tupl
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = make()
-    settle(network, [torch.cat([item[bands] for item in settling])])
-    example = settling[0][bands]
+    fit_statistics(network, [torch.cat([item[bands] for item in fitting])])
+    example = fitting[0][bands]
     path = setup.scratch / f"{peer}.onnx"
     export(network, example, path)
     session, *_ = open_session(path, "cpu", setup.threads)
@@ -110,6 +110,6 @@ def export(network: nn.Module, example: Tensor, path: Path) -> None:
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own, about torch's internals
+        warnings.simplefilter("ignore")  # from the exporter, about torch's internals
         names = {"input_names": ["logmel"], "output_names": ["scores"]}
         torch.onnx.export(network, (example,), path, dynamo=True, external_data=False, verbose=False, **names)

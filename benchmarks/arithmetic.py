@@ -1,7 +1,7 @@
-"""(1) How much of the machine's arithmetic the network uses: its multiply-adds a second against a matrix product's.
+"""(1) Arithmetic efficiency: the network's multiply-adds per second, as a share of a matrix product's.
 
-The rate of the machine is the better of NumPy's (OpenBLAS) and ONNX Runtime's product of two large float32 matrices,
-measured in the same round. The network is WELS-Net alone, log-mel to probabilities; benchmark 3 has the front end.
+The machine's limit is the faster of NumPy (OpenBLAS) and ONNX Runtime at multiplying two large float32 matrices,
+measured in the same round. The network is WELS-Net from log-mel to probabilities; benchmark 3 measures the front end.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from benchmarks.networks import Models, cut, full_width, multiply_adds
 from sedkit.inference.session import open_session
 
 GOALS = {1: 0.90, 2: 0.85}  # by threads
-FRAMES = 3072  # about 31 s, what sedkit runs at once
-SIZE = 2048  # of the matrices
-PRODUCTS = 4  # of a measurement; the fastest counts
-ROUNDS = 2  # a repeat
+FRAMES = 3072  # about 31 s, one block of sedkit
+SIZE = 2048  # rows and columns of the matrices
+PRODUCTS = 4  # per measurement; the fastest counts
+ROUNDS = 2  # per repeat
 
 
 def measure(setup: Setup) -> Iterator[Row]:
@@ -61,7 +61,7 @@ def rate(models: Models, threads: int, setup: Setup) -> Row:
 
 
 def best_of(product: Callable[[], Any]) -> Callable[[Any], float]:
-    """A contender that runs a product several times, whatever its input, and returns the seconds of the fastest."""
+    """A contender that ignores its input, runs a product several times and returns the seconds of the fastest."""
 
     def run(_: Any) -> float:
         times = []
@@ -88,7 +88,7 @@ def numpy_product(size: int, threads: int) -> Callable[[], None]:
 
 
 def runtime_product(size: int, threads: int, scratch: Path) -> Callable[[], Any]:
-    """A product with a constant matrix, which ONNX Runtime packs beforehand as it does weights."""
+    """A product with a constant matrix, which ONNX Runtime packs at load as it does weights."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 

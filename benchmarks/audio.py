@@ -1,7 +1,7 @@
-"""Sound to measure on: pieces of real clips, another recording every time.
+"""Recordings to measure on: random excerpts of real clips, different every time.
 
-Timings on zeros, on silence or on one buffer over and over say little: caches and branch predictors learn them, and
-quantised or denormal values behave unlike sound.
+Timings on zeros, silence or one repeated buffer are misleading: caches and branch predictors adapt to them, and
+denormal or quantised values run at other speeds than audio does.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from sedkit.geometry import SAMPLE_RATE
 
 Samples = NDArray[np.float32]
 
-POOL = 300  # clips decoded for a run: about half an hour of sound
+POOL = 300  # clips decoded per run: about half an hour
 FRAME = SAMPLE_RATE // 10
-QUIET = 1e-3  # a tenth of a second whose peak stays below is padding or a pause, and is left out
-PIECE = (0.7, 4.0)  # seconds of one clip before another follows
+QUIET = 1e-3  # frames of 0.1 s with a lower peak are padding or pauses, and are left out
+PIECE = (0.7, 4.0)  # seconds of one clip before the next
 GAIN = (0.3, 1.0)
-MADE_UP = 60  # clips of five seconds, where there are no real ones
-CHUNK = 600  # seconds of a long file made at once
+SYNTHETIC = 60  # clips of five seconds, if there are no real ones
+CHUNK = 600  # seconds of a long file that are written at once
 
 
 class Recordings:
-    """Endless fresh recordings, put together from random pieces of a random choice of clips.
+    """An endless supply of new recordings, joined from random excerpts of a random choice of clips.
 
     Parameters
     ----------
-    data : folder of real recordings (``$SEDKIT_DATA``, or ``shared/data`` beside the checkout). Where it does not
-        exist, noise and tones stand in, and ``real`` is False.
+    data : folder of real recordings (``$SEDKIT_DATA``, or ``shared/data`` beside the checkout). If it
+        has no clips, noise and tones are used instead, and ``real`` is False.
     """
 
     def __init__(self, data: Path) -> None:
@@ -44,18 +44,18 @@ class Recordings:
 
     def samples(self, seconds: float) -> Samples:
         """A recording, float32 [samples] at 16 kHz in [-1, 1]."""
-        wanted = round(seconds * SAMPLE_RATE)
+        length = round(seconds * SAMPLE_RATE)
         pieces: list[Samples] = []
-        while (missing := wanted - sum(map(len, pieces))) > 0:
+        while (missing := length - sum(map(len, pieces))) > 0:
             pieces.append(self._piece()[:missing])
         return np.concatenate(pieces)
 
     def many(self, count: int, seconds: float) -> Iterator[Samples]:
-        """``count`` recordings, made one by one as they are asked for."""
+        """Generate ``count`` recordings."""
         return (self.samples(seconds) for _ in range(count))
 
     def write_wav(self, path: Path, seconds: float, rate: int = SAMPLE_RATE) -> Path:
-        """A recording as a 16-bit mono wav file; it is never in memory as a whole."""
+        """Write a recording as a 16-bit mono WAV file, in chunks, so that long ones need little memory."""
         import soundfile
         import soxr
 
@@ -66,7 +66,7 @@ class Recordings:
         return path
 
     def short_files(self, count: int, folder: Path) -> list[Path]:
-        """``count`` five-second ogg files: the clips of ESC-50 where they are at hand, else made up."""
+        """``count`` Ogg files of 5 s: clips of ESC-50 if there are enough, else generated ones."""
         clips = [path for path in self.files if path.parts[-3] == "esc50"]
         if len(clips) >= count:
             return [clips[at] for at in self._random.permutation(len(clips))[:count]]
@@ -80,8 +80,8 @@ class Recordings:
 
     def describe(self) -> str:
         if self.real:
-            return f"real: pieces of {len(self.files)} clips, drawn anew for every run"
-        return f"SYNTHESISED noise and tones: no real clips in {self.data} (set SEDKIT_DATA); take no figure from it"
+            return f"random excerpts of {len(self.files)} real clips, redrawn for every run"
+        return f"SYNTHETIC noise and tones, no valid measurement: no real clips in {self.data} (set SEDKIT_DATA)"
 
     def _piece(self) -> Samples:
         if not self._pool:
@@ -97,13 +97,13 @@ class Recordings:
         for at in self._random.permutation(len(self.files))[:POOL]:
             clip = soundfile.read(self.files[at], dtype="float32", always_2d=True)[0][:, 0]
             frames = clip[: len(clip) // FRAME * FRAME].reshape(-1, FRAME)
-            heard = frames[np.abs(frames).max(axis=1) > QUIET]
-            if len(heard):
-                yield np.clip(heard.ravel(), -1, 1)
+            audible = frames[np.abs(frames).max(axis=1) > QUIET]
+            if len(audible):
+                yield np.clip(audible.ravel(), -1, 1)
 
     def _synthesised(self) -> Iterator[Samples]:
         time = np.arange(5 * SAMPLE_RATE) / SAMPLE_RATE
-        for _ in range(MADE_UP):
+        for _ in range(SYNTHETIC):
             tone = np.sin(2 * np.pi * self._random.uniform(100, 4000) * time)
             noise = np.cumsum(self._random.standard_normal(len(time))) if self._random.random() < 0.5 else 0
             sound = tone + self._random.uniform(0.1, 1) * self._random.standard_normal(len(time)) + 0.02 * noise

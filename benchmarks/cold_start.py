@@ -1,7 +1,7 @@
-"""(6) One short file from a cold start: the process ``sedkit tag``, against no more than importing its runtime.
+"""(6) Cold start: the process ``sedkit tag`` on one short file, against a process that only imports ONNX Runtime.
 
-Files are in the disk cache for everybody, and sedkit has kept the graph that an earlier start optimised, in a folder of
-the run's own. How long the very first start takes, without that, stands in the JSON file.
+All files are in the disk cache, and sedkit finds the optimised graph of an earlier start in a cache folder of this run.
+The JSON file also has the time of the very first start, which has no optimised graph.
 """
 
 from __future__ import annotations

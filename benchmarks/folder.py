@@ -1,7 +1,7 @@
-"""(8) Many short files: ``sedkit tag`` of 2,000 five-second oggs, against a plain loop.
+"""(8) Many short files: ``sedkit tag`` on 2,000 Ogg files of 5 s, against a plain loop.
 
-The loop is what one writes by hand: one process that reads a file with soundfile, runs the same graph on it with
-ONNX Runtime's own choice of threads, and prints the best tags. It does not check, stream, resample or recover.
+The loop is what a user would write by hand: one process reads each file with soundfile, runs the same graph with ONNX
+Runtime's default threads and prints the best tags. It does not validate, stream, resample or recover from errors.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""(3) What the log-mel front end costs: the whole graph, waveform to scores, against its body, log-mel to scores."""
+"""(3) Overhead of the log-mel front end: the whole graph (waveform to scores) against its body (log-mel to scores)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sedkit.inference.session import open_session
 
 GOAL = at_most(5.0)  # percent
 SECONDS = 30.72
-ROUNDS = 3  # a repeat: a few percent need more of them than other figures
+ROUNDS = 3  # per repeat; a difference of a few percent needs more rounds
 
 
 def measure(setup: Setup) -> Iterator[Row]:
@@ -33,7 +33,7 @@ def share(name: str, path: Path, parts: Cut, setup: Setup) -> Row:
     before, after = (1e3 * seconds(rounds, contender) for contender in ("body", "whole"))
     return Row(
         3,
-        f"what the front end adds to the bare network, {name}",
+        f"front-end overhead, {name}",
         [100 * (ratio - 1) for ratio in ratios(rounds, "whole", "body")],
         unit="%",
         figure=f"{before:.0f} → {after:.0f} ms for {length:g} s",

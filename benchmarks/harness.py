@@ -1,8 +1,7 @@
-"""The measuring itself: contenders take turns on the same recording, and a row is made of what they took.
+"""Timing: contenders run in turn on the same recording, and rows report the ratios of their times.
 
-One round gives every contender the same input, one after another; the next round gives all of them a fresh one,
-in the opposite order. A row's values are the rounds' ratios, so that a slow minute of the machine weighs on both
-sides of a ratio.
+A round gives every contender the same input, one after another. The next round has a new input and the opposite order.
+A row's values are one ratio per round, so a temporary slowdown of the machine affects both sides of a ratio.
 """
 
 from __future__ import annotations
@@ -19,32 +18,32 @@ from benchmarks.audio import Recordings
 
 T = TypeVar("T")
 
-SETTLE = 0.05  # seconds between two contenders, in which the thread pool of the first goes to sleep
+SETTLE = 0.05  # seconds between contenders, for the thread pool of the first to go to sleep
 
 
 class Unavailable(Exception):
-    """Something cannot be measured here; the message says what is missing and how to get it."""
+    """A benchmark cannot run here; the message says what is missing and how to get it."""
 
 
 @contextmanager
 def packages() -> Iterator[None]:
-    """What a plain installation lacks is said in one line."""
+    """Turn the import error of an optional package into :class:`Unavailable`."""
     try:
         yield
-    except ImportError as error:  # importlib.metadata's PackageNotFoundError is one, too
+    except ImportError as error:  # includes importlib.metadata's PackageNotFoundError
         raise Unavailable(f"needs {error.name}: pip install '.[benchmarks]'") from None
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What every benchmark is given.
+    """Input of every benchmark.
 
     Attributes
     ----------
-    recordings : real sound to measure on.
+    recordings : recordings to measure on.
     scratch : an empty folder that is deleted afterwards.
-    repeats : rounds.
-    quick : whether the point is only that everything runs: short recordings, a narrow network.
+    repeats : number of rounds.
+    quick : check only that everything runs, with short recordings and a narrow network.
     threads : CPUs that this process may use.
     """
 
@@ -57,7 +56,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Timed:
-    """What a contender took and what it returned."""
+    """Time and result of a contender."""
 
     seconds: float
     result: Any
@@ -67,7 +66,7 @@ Round: TypeAlias = dict[Any, Timed]  # by contender
 
 
 def race(contenders: Mapping[Any, Callable[[T], Any]], inputs: Iterable[T], warm_up: T) -> list[Round]:
-    """One round per input; every contender runs once on ``warm_up`` first, unmeasured."""
+    """Time all contenders on each input, one round per input. Each first runs once on ``warm_up``, not timed."""
     for run in contenders.values():
         run(warm_up)
     rounds = []
@@ -85,7 +84,7 @@ def timed(run: Callable[[T], Any], item: T) -> Timed:
 
 
 def ratios(rounds: Sequence[Round], upper: Any, lower: Any) -> list[float]:
-    """Time of ``upper`` over time of ``lower``, one a round: how many times faster ``lower`` is."""
+    """Time of ``upper`` divided by time of ``lower``, per round: how many times faster ``lower`` is."""
     return [one[upper].seconds / one[lower].seconds for one in rounds]
 
 
@@ -115,17 +114,17 @@ def at_most(limit: float) -> Goal:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table.
+    """One row of the table.
 
     Attributes
     ----------
-    number : of the benchmark it belongs to.
-    name : what is measured; of a ratio, "a / b".
-    values : one a round, or one a case.
+    number : number of the benchmark.
+    name : what is measured; "a / b" for a ratio.
+    values : one per round, or one per case.
     unit : ``"x"`` (a ratio), ``"%"``, ``"MB"`` or ``""`` (a difference of scores).
-    figure : the absolute figures behind the value, for a person; or why there is no value.
-    goal : None where there is none.
-    summary : what of the values counts: their median, or the largest.
+    figure : the absolute figures behind the value, as text; or why there is no value.
+    goal : bound on the value; None if there is none.
+    summary : how the values are reduced to one: their median, or the largest.
     details : further figures for the JSON file.
     """
 
@@ -146,5 +145,5 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """None if there is no goal, or no value."""
+        """Whether the value meets the goal; None if there is no goal or no value."""
         return None if self.goal is None or self.value is None else self.goal.met(self.value)

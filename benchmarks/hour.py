@@ -1,10 +1,10 @@
-"""(4) One hour as a wav file, from the file to its tags, against YAMNet.
+"""(4) One hour of audio, from WAV file to tags, against YAMNet.
 
-YAMNet (Apache-2.0, TFLite, 521 classes) scores windows of 0.975 s, one every 0.48 s. Its graph takes one window a run
-and looks at no more than the first window of a longer input, so it cannot be batched; several threads in one
-interpreter and several interpreters side by side are tried first, and the fastest way runs the race; LiteRT's own
-threads run it too. YAMNet reads the file as sedkit does, in blocks, and averages its scores. Its model is loaded
-beforehand, while sedkit, which is run as the command that a user gives, loads its own.
+YAMNet (Apache-2.0, TFLite, 521 classes) scores windows of 0.975 s every 0.48 s. Its graph scores one window per run
+and ignores the rest of a longer input, so it cannot be batched. Several combinations of threads and interpreters are
+tried first; the fastest is compared with sedkit, as is a single interpreter with LiteRT's own threads. YAMNet reads
+the file in blocks, as sedkit does, and averages its scores. Its model is loaded beforehand. sedkit runs as the command
+that a user would type, which includes loading its model.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmarks.networks import full_width, small_model
 from sedkit.audio.reading import open_audio
 from sedkit.cli import main
 
-FASTEST = "YAMNet at its fastest"
+FASTEST = "YAMNet, fastest configuration"
 YAMNET = "peers/yamnet.tflite"
 WINDOW, HOP = 15600, 7680  # samples
 SECONDS = 3600.0
@@ -34,7 +34,7 @@ FULL_WIDTH, SMALL = at_least(1.0), at_least(3.0)
 def measure(setup: Setup) -> Iterator[Row]:
     length, trial = (20.0, 5.0) if setup.quick else (SECONDS, 60.0)
     trial_wav = setup.recordings.write_wav(setup.scratch / "trial.wav", trial)
-    yamnets = ways_of_yamnet(setup, trial_wav)
+    yamnets = yamnet_configurations(setup, trial_wav)
     models, small = full_width(setup), small_model(setup)
     own = {
         f"{models.name}, fp32": (models.fp32, None),
@@ -64,7 +64,7 @@ def measure(setup: Setup) -> Iterator[Row]:
 
 
 def sedkit_tag(model: Path) -> Callable[[Path], object]:
-    """The command ``sedkit tag`` within this process, the loading of its model included."""
+    """The command ``sedkit tag``, run within this process; includes loading the model."""
 
     def run(wav: Path) -> None:
         options = ["--model", str(model), "--device", "cpu", "--output", str(wav.with_suffix(".tsv"))]
@@ -75,12 +75,13 @@ def sedkit_tag(model: Path) -> Callable[[Path], object]:
 
 
 class Yamnet:
-    """YAMNet over files.
+    """YAMNet run over audio files.
 
     Parameters
     ----------
-    interpreters : how many run side by side, each in a thread of its own.
-    threads : of each interpreter.
+    model : YAMNet's TFLite file.
+    interpreters : number of interpreters that run in parallel, each in its own thread.
+    threads : threads of each interpreter.
     """
 
     def __init__(self, model: Path, interpreters: int, threads: int) -> None:
@@ -100,21 +101,21 @@ class Yamnet:
     def __call__(self, file: Path) -> NDArray[np.float64]:
         """Mean scores [521] of a recording."""
         total, windows = np.zeros(521), 0
-        held = np.zeros(0, np.float32)
+        buffer = np.zeros(0, np.float32)
         pending = []
         with open_audio(file) as stream:
             for block in stream:
-                held = np.concatenate([held, block])
-                starts = range(0, len(held) - WINDOW + 1, HOP)
-                pending.append(self.pool.submit(self._scores, held, starts))
+                buffer = np.concatenate([buffer, block])
+                starts = range(0, len(buffer) - WINDOW + 1, HOP)
+                pending.append(self.pool.submit(self._scores, buffer, starts))
                 windows += len(starts)
-                held = held[len(starts) * HOP :]
+                buffer = buffer[len(starts) * HOP :]
         for future in pending:
             total += future.result()
         return total / windows
 
     def _scores(self, samples: NDArray[np.float32], starts: range) -> NDArray[np.float64]:
-        """Sum of the scores of windows."""
+        """Sum of the scores [521] of the windows at ``starts``."""
         interpreter = self.free.get()
         total = np.zeros(521)
         for start in starts:
@@ -127,31 +128,32 @@ class Yamnet:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """LiteRT's greetings go straight to file descriptor 2; here into nothing."""
-    kept = os.dup(2)
-    nothing = os.open(os.devnull, os.O_WRONLY)
+    """Discard what LiteRT writes directly to file descriptor 2."""
+    stderr = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nothing, 2)
+        os.dup2(null, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
 
 
-def ways_of_yamnet(setup: Setup, wav: Path) -> dict[str, Yamnet]:
-    """YAMNet in the way that is fastest on a short recording, and with LiteRT's own threads where that is another.
+def yamnet_configurations(setup: Setup, wav: Path) -> dict[str, Yamnet]:
+    """YAMNet in its fastest configuration on a short recording, and with LiteRT's threads if that is another one.
 
     Raises
     ------
     Unavailable
-        If there is no YAMNet, or no LiteRT to run it.
+        If YAMNet or LiteRT is missing.
     """
     model = setup.recordings.data / YAMNET
     if not model.is_file():
         raise Unavailable(f"needs YAMNet as {YAMNET} in the data folder (set SEDKIT_DATA)")
-    plain = (1, setup.threads)
-    ways = {way: Yamnet(model, *way) for way in {plain, (1, 1), (setup.threads, 1), (setup.threads, 2)}}
-    trials = race(ways, [wav] * 3, warm_up=wav)
-    best = min(ways, key=lambda way: seconds(trials, way))
-    return {FASTEST: ways[best]} | ({} if best == plain else {"YAMNet with LiteRT's threads": ways[plain]})
+    default = (1, setup.threads)
+    candidates = {default, (1, 1), (setup.threads, 1), (setup.threads, 2)}  # interpreters, threads
+    yamnets = {candidate: Yamnet(model, *candidate) for candidate in candidates}
+    trials = race(yamnets, [wav] * 3, warm_up=wav)
+    best = min(yamnets, key=lambda candidate: seconds(trials, candidate))
+    return {FASTEST: yamnets[best]} | ({} if best == default else {"YAMNet, LiteRT threads": yamnets[default]})

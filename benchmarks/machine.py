@@ -1,4 +1,4 @@
-"""What a figure depends on besides the code: machine, versions, revision, and who else was at work."""
+"""The conditions of a measurement: machine, versions, revision, and the load from other processes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PACKAGES = (
     "av",
 )
 FEATURES = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8", "asimd", "asimddp", "i8mm")
-BUSY = 0.1  # share of the CPUs that others may take before a figure is not to be trusted
+BUSY = 0.1  # share of the CPUs used by other processes above which a measurement is unreliable
 
 
 def describe() -> dict[str, Any]:
@@ -48,13 +48,13 @@ def _machine() -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _commit() -> dict[str, Any]:
@@ -70,9 +70,9 @@ def _commit() -> dict[str, Any]:
 
 
 class Watch:
-    """Measures, between its making and :meth:`others`, what share of the machine other processes took.
+    """Measures the share of the CPUs that other processes use, from its creation until :meth:`others`.
 
-    Our own share is what this process and its finished children took. Linux only: None elsewhere.
+    This process and its finished children do not count as others. Linux only.
     """
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class Watch:
         return time.perf_counter() - self._start
 
     def others(self) -> float | None:
-        """In [0, 1], of all CPUs of the machine."""
+        """Share of the machine's CPUs used by other processes, in [0, 1]; None if unknown."""
         after = _cpu_seconds()
         if after is None or self._before is None:
             return None
@@ -94,14 +94,14 @@ class Watch:
 
 
 def _cpu_seconds() -> tuple[float, float, float] | None:
-    """CPU seconds since boot: of all processes, of all CPUs, of this process and its children."""
+    """CPU seconds since boot: used by all processes, passed on all CPUs, used by this process and its children."""
     fields = _read("/proc/stat").split("\n")[0].split()[1:9]
     if len(fields) < 8:
         return None
-    user, nice, system, idle, waiting, irq, softirq, stolen = (int(text) / os.sysconf("SC_CLK_TCK") for text in fields)
-    busy = user + nice + system + irq + softirq + stolen
+    user, nice, system, idle, iowait, irq, softirq, steal = (int(text) / os.sysconf("SC_CLK_TCK") for text in fields)
+    busy = user + nice + system + irq + softirq + steal
     own = sum(os.times()[:4])
-    return busy, busy + idle + waiting, own
+    return busy, busy + idle + iowait, own
 
 
 def load_average() -> list[float] | None:

@@ -1,6 +1,6 @@
-"""(7) The most memory that ``sedkit tag`` holds, whatever the length, the rate and the way a recording comes.
+"""(7) Peak memory of ``sedkit tag`` for recordings of several lengths and rates, from files and through a pipe.
 
-The first start, of 10 s, is one that finds no graph optimised before.
+The case "first start" (10 s) has no optimised graph in the cache.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def measure(setup: Setup) -> Iterator[Row]:
 
 
 def cases(model: Path, setup: Setup) -> Iterator[tuple[str, float]]:
-    """Name and peak of every case."""
+    """Yield the name and the peak in MB of every case."""
     command: list[str | Path] = ["tag", "--model", model, "--device", "cpu"]
     recordings, wav = setup.recordings, setup.scratch / "memory.wav"
     lengths = QUICK if setup.quick else LENGTHS

@@ -1,11 +1,11 @@
-"""The networks that are timed, as sedkit models, fp32 and int8: WELS-Net of full width, and the small model.
+"""The networks that are timed, as sedkit models in fp32 and int8: WELS-Net at full width, and the small model.
 
-No trained network of full width is at hand, and speed does not need one. Weights are drawn with a fixed seed, and
-batch normalisation and the front end take their statistics from real sound, so that activations have the ranges and
-the zeros of a network at work. Scores then spread around 0.5, where a sigmoid is steepest.
+The network at full width is random with a fixed seed, since speed does not depend on training. Batch normalisation and
+the front end take their statistics from real audio, so activations have realistic ranges and zeros. Scores then
+spread around 0.5, where the sigmoid is steepest.
 
-What is made is kept in ``$XDG_CACHE_HOME/sedkit/benchmarks`` (``~/.cache/...``) under a name that changes with the code
-that makes it, and made anew where it is missing.
+Files are kept in ``$XDG_CACHE_HOME/sedkit/benchmarks`` (default ``~/.cache/...``) under a name that contains a hash of
+the code that makes them, and are rebuilt if missing.
 """
 
 from __future__ import annotations
@@ -35,19 +35,24 @@ if TYPE_CHECKING:
 
 CLASSES = 527
 SEED = 0
-STATISTICS = (8, 10.0)  # clips, and seconds each, that batch normalisation is set on
+STATISTICS = (8, 10.0)  # clips and seconds each, for the statistics of batch normalisation
 BATCH = 4
-FITTING = (512, 5.12)  # clips, and seconds each, that the integers are fitted to
+FITTING = (512, 5.12)  # clips and seconds each, to calibrate int8 on
 THRESHOLD = 0.9
-SOURCES = (
+SOURCES = (  # the code that the full-width files depend on
     "benchmarks/networks.py",
-    *(f"training/{name}.py" for name in ("wels", "logmel", "export", "float16", "quantize", "rounding")),
+    "training/networks/wels.py",
+    "training/networks/logmel.py",
+    "training/networks/float16.py",
+    "training/release/export.py",
+    "training/release/quantize.py",
+    "training/release/int8_calibration.py",
 )
 
 
 @dataclass(frozen=True)
 class Models:
-    """Files of one network as sedkit models."""
+    """The two model files of a network."""
 
     name: str
     fp32: Path
@@ -55,9 +60,9 @@ class Models:
 
 
 def full_width(setup: Setup) -> Models:
-    """WELS-Net with all of Table 1's filters and AudioSet's 527 classes, made if need be.
+    """WELS-Net with all of Table 1's filters and 527 classes, built if it is not in the cache folder.
 
-    In a quick run, the small model takes its place.
+    A quick run uses the small model instead.
     """
     if setup.quick:
         return small_model(setup)
@@ -71,7 +76,7 @@ def full_width(setup: Setup) -> Models:
 
 
 def small_model(setup: Setup) -> Models:
-    """The small model that comes with sedkit; quantised here if it comes without an int8 form."""
+    """The small model that comes with sedkit; quantised here if it has no int8 file."""
     fp32 = find_model("small", precision="fp32")
     int8 = sibling(fp32, "int8")
     if not int8.exists():
@@ -87,7 +92,7 @@ def cache_folder() -> Path:
 
 
 def _key(recordings: Recordings, *sources: Path) -> str:
-    """Changes with whatever a file depends on: code, other files, versions, and whether the sound is real."""
+    """Hash of everything that a file depends on: code, other files, versions, and whether the audio is real."""
     root = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256(str(recordings.real).encode())
     for source in (*map(root.joinpath, SOURCES), *sources):
@@ -123,7 +128,7 @@ def _quantise(source: Path, target: Path, recordings: Recordings) -> None:
 
 
 class FittingClips:
-    """What quantisation needs of a data set: training clips and classes. Nothing is held out."""
+    """The part of a data set that quantisation reads: training clips and classes. Nothing is held out."""
 
     def __init__(self, recordings: Recordings, labels: tuple[Label, ...]) -> None:
         self.clips = [np.rint(clip * 32767).astype(np.int16) for clip in recordings.many(*FITTING)]
@@ -138,23 +143,23 @@ class FittingClips:
 
 
 def set_statistics(network: Network, sound: Tensor) -> None:
-    """Mean and spread of the log-mel bands, then of every batch normalisation, from waveforms [clips, samples]."""
+    """Set the statistics of the front end, then of all batch norms, from waveforms [clips, samples]."""
     import torch
 
     with torch.no_grad():
         decibels = network.frontend.decibels(sound)
         network.frontend.mean.copy_(decibels.mean((0, 1)))
         network.frontend.std.copy_(decibels.std((0, 1)))
-    settle(network, sound.split(BATCH))
+    fit_statistics(network, sound.split(BATCH))
 
 
-def settle(network: nn.Module, batches: Sequence[Tensor]) -> None:
-    """Give batch normalisations the statistics of what flows through them, and leave the network in eval mode."""
+def fit_statistics(network: nn.Module, batches: Sequence[Tensor]) -> None:
+    """Set the statistics of all batch norms from these batches and leave the network in eval mode."""
     import torch
 
     for module in network.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.momentum = None  # the plain mean over the batches that follow
+            module.momentum = None  # average over all following batches
             module.reset_running_stats()
     network.train()
     with torch.no_grad():
@@ -165,7 +170,7 @@ def settle(network: nn.Module, batches: Sequence[Tensor]) -> None:
 
 @dataclass(frozen=True)
 class Cut:
-    """A sedkit graph in two: waveform → log-mel [batch, 1, frames, 64], and log-mel → probabilities.
+    """A sedkit graph in two parts: waveform -> log-mel [batch, 1, frames, 64], and log-mel -> probabilities.
 
     ``logmel`` is the name of the tensor between them.
     """
@@ -176,9 +181,9 @@ class Cut:
 
 
 def cut(models: Models, path: Path, scratch: Path) -> Cut:
-    """Cut one file of a network at its log-mel, which the first convolution of the fp32 file takes.
+    """Cut a model file at its log-mel, which is the input of the first convolution in the fp32 file.
 
-    What int8 does to the log-mel first goes with the body, which ends at the sigmoid.
+    The int8 file quantises the log-mel first; this is part of the body. The body ends at the sigmoid.
     """
     with packages():
         import onnx
@@ -202,10 +207,10 @@ def cut(models: Models, path: Path, scratch: Path) -> Cut:
 
 
 def multiply_adds(model: onnx.ModelProto, shape: Sequence[int]) -> int:
-    """Multiply-adds of a graph's convolutions and matrix products with weights, for one input of a shape.
+    """Multiply-adds of a graph's convolutions and matrix products with weights, for one input of ``shape``.
 
-    Counted from the shapes of layers and weights: every weight counts once for every output position of its
-    channel, at padded borders too. Graphs in float32 arithmetic only.
+    Every weight counts once for every output position of its channel, padded borders included. Only graphs with
+    float32 arithmetic are supported.
     """
     import onnx
 

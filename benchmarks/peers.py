@@ -1,12 +1,12 @@
-"""Networks that others tag sound with, from the tables of their papers, with random weights.
+"""Other audio taggers with random weights, built from the tables of their papers.
 
 Cnn10, Cnn14 and MobileNetV1: Kong et al., *PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern
 Recognition* (2020), tables 1 and 4. MobileNetV3-Large: Howard et al., *Searching for MobileNetV3* (2019), table 1,
-which EfficientAT's mn10 takes over (Schmid et al., *Efficient Large-Scale Audio Tagging Via Transformer-to-CNN
+which EfficientAT's mn10 uses (Schmid et al., *Efficient Large-Scale Audio Tagging Via Transformer-to-CNN
 Knowledge Distillation*, 2023).
 
-All take log-mel [batch, 1, frames, bands] and give probabilities [batch, 527]. Their front ends are left out, which
-is in their favour.
+All map a log-mel [batch, 1, frames, bands] to probabilities [batch, 527]. Their front ends are left out, which favours
+them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def conv(inputs: int, filters: int, kernel: int, stride: int = 1, groups: int = 
 
 
 class Panns(nn.Module):
-    """What PANNs share: normalised bands, a body, the mean over bands, mean + maximum over time, two layers."""
+    """The common parts of PANNs: normalised bands, a body, mean over bands, mean + max over time, two linear layers."""
 
     def __init__(self, body: nn.Module, width: int, bands: int = 64) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Panns(nn.Module):
 
 
 def cnn(*widths: int) -> Panns:
-    """Blocks of two 3 x 3 convolutions; the mean of 2 x 2 between them."""
+    """Blocks of two 3 x 3 convolutions with 2 x 2 average pooling between blocks."""
     layers: list[nn.Module] = []
     for inputs, filters in zip((1, *widths), widths, strict=False):
         if layers:
@@ -56,7 +56,7 @@ def cnn14() -> Panns:
 
 
 def mobilenet_v1() -> Panns:
-    """Depthwise separable convolutions; pooling by means stands between the two halves of a block."""
+    """Depthwise separable convolutions; average pooling between the two halves of a block."""
     layers: list[nn.Module] = [*conv(1, 32, 3), nn.AvgPool2d(2), nn.ReLU()]
     inputs = 32
     blocks = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]
@@ -69,7 +69,7 @@ def mobilenet_v1() -> Panns:
 
 
 class Squeeze(nn.Module):
-    """Squeeze and excitation: channels weighted by what all of them hold on average."""
+    """Squeeze-and-excitation: channels weighted by a function of all channel means."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -87,15 +87,15 @@ class Squeeze(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Widen, filter each channel, weigh, narrow; with the input added where the shapes allow."""
+    """Inverted residual block: expansion, depthwise convolution, squeeze-and-excitation, projection."""
 
     def __init__(self, kernel: int, inputs: int, inner: int, filters: int, squeeze: bool, swish: bool, stride: int):
         super().__init__()
         activation = nn.Hardswish if swish else nn.ReLU
-        widen = [*conv(inputs, inner, 1), activation()] if inner != inputs else []
-        weigh = [Squeeze(inner)] if squeeze else []
-        spread = [*conv(inner, inner, kernel, stride, groups=inner), activation()]
-        self.path = nn.Sequential(*widen, *spread, *weigh, *conv(inner, filters, 1))
+        expand = [*conv(inputs, inner, 1), activation()] if inner != inputs else []
+        weight = [Squeeze(inner)] if squeeze else []
+        depthwise = [*conv(inner, inner, kernel, stride, groups=inner), activation()]
+        self.path = nn.Sequential(*expand, *depthwise, *weight, *conv(inner, filters, 1))
         self.residual = stride == 1 and inputs == filters
 
     def forward(self, x: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-PEERS = {  # name: network, bands
+PEERS = {  # name: (network, bands)
     "Cnn14": (cnn14, 64),
     "Cnn10": (cnn10, 64),
     "MobileNetV1": (mobilenet_v1, 64),

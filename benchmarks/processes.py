@@ -1,4 +1,4 @@
-"""Child processes: commands that are timed as a whole, and the memory that they took at most."""
+"""Run commands as child processes, and measure their peak memory."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 
 from benchmarks.harness import Unavailable
 
-SAID = 300  # characters of a long command, and of what it said before it failed, that are worth showing
+SHOWN = 300  # characters of a failed command, and of its last output, in an error
 SEDKIT = (sys.executable, "-m", "sedkit")
 
-# sedkit's command line, and what the kernel says of the process at its end. The maximum that wait4(2) reports is no
-# use: it starts from the size of the parent.
+# Runs sedkit's command line and prints the kernel's record of the peak at the end. The maximum that wait4(2) reports
+# is no use, because it starts from the size of the parent.
 WATCHED = """
 import re, sys
 from sedkit.cli import main
@@ -33,27 +33,27 @@ def run(
 
     Parameters
     ----------
-    environment : variables to set beside those of this process.
-    sound : what comes through its standard input; nothing by default.
+    environment : variables to add to those of this process.
+    sound : its standard input; empty by default.
 
     Raises
     ------
     RuntimeError
-        If it fails; says how.
+        If it fails; with the exit code and the end of its standard error.
     """
-    given = {"input": sound} if sound is not None else {"stdin": subprocess.DEVNULL}
-    done = subprocess.run(command, capture_output=True, env=os.environ | (environment or {}), **given)
+    stdin = {"input": sound} if sound is not None else {"stdin": subprocess.DEVNULL}
+    done = subprocess.run(command, capture_output=True, env=os.environ | (environment or {}), **stdin)
     if done.returncode:
         words = " ".join(map(str, command))
-        said = " ".join(done.stderr.decode(errors="replace")[-SAID:].split())
-        raise RuntimeError(f"exit code {done.returncode} of {words[:SAID]}: {said}")
+        output = " ".join(done.stderr.decode(errors="replace")[-SHOWN:].split())
+        raise RuntimeError(f"exit code {done.returncode} of {words[:SHOWN]}: {output}")
     return done
 
 
 def peak_memory(arguments: Sequence[str | Path], sound: bytes | None = None) -> float:
-    """The most memory, in MB of 10^6 bytes, that ``sedkit ARGUMENTS`` held in RAM (VmHWM)."""
+    """Peak resident memory (VmHWM) of ``sedkit ARGUMENTS``, in MB of 10^6 bytes."""
     if not Path("/proc/self/status").exists():
-        raise Unavailable("needs Linux, whose /proc tells what a process held at most")
+        raise Unavailable("needs Linux: peak memory is read from /proc")
     log = run([sys.executable, "-c", WATCHED, *arguments], sound=sound).stderr.decode()
     (kibibytes,) = re.findall(r"^VmHWM:\s*(\d+) kB", log, re.MULTILINE)
     return int(kibibytes) * 1024 / 1e6

@@ -1,7 +1,7 @@
-"""(2) int8 against fp32: how much faster, and how far apart the scores are.
+"""(2) int8 against fp32: speed, and differences of scores.
 
-Both run as sedkit runs them (``Model.segments``), on all CPUs, on the same recordings. The difference is looked at on
-the full-width network, whose weights are random, and on the small model, whose weights are trained.
+Both run as in sedkit (``Model.segments``), on all CPUs and the same recordings. Differences are reported for the
+full-width network, whose weights are random, and for the small model, whose weights are trained.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def measure(setup: Setup) -> Iterator[Row]:
 
 
 def run(fp32: Path, int8: Path, setup: Setup) -> list[Round]:
-    """Rounds whose results are the scores [K, classes]."""
+    """Time both precisions; the results of the rounds are scores [K, classes]."""
     length = 10.0 if setup.quick else SECONDS
     contenders = {"fp32": scorer(fp32), "int8": scorer(int8)}
     return race(contenders, setup.recordings.many(setup.repeats, length), setup.recordings.samples(length))
@@ -48,21 +48,21 @@ def run(fp32: Path, int8: Path, setup: Setup) -> list[Round]:
 
 def scorer(path: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     model = Model(path, "cpu")
-    classes = len(model.contract.labels)  # behind which weights may stand
+    classes = len(model.contract.labels)  # attention weights may follow the classes
     return lambda waveform: np.concatenate(list(model.segments([waveform])))[:, :classes]
 
 
 def difference(name: str, rounds: Sequence[Round]) -> Row:
-    """Largest difference of a score, of each round; the largest of all counts."""
-    apart = [np.abs(one["int8"].result - one["fp32"].result) for one in rounds]
-    everything = np.concatenate([part.ravel() for part in apart])
+    """The largest score difference of each round, and of all of them."""
+    differences = [np.abs(one["int8"].result - one["fp32"].result) for one in rounds]
+    pooled = np.concatenate([part.ravel() for part in differences])
     return Row(
         2,
-        f"largest difference of a score, int8 from fp32, {name}",
-        [float(part.max()) for part in apart],
+        f"largest score difference, int8 vs fp32, {name}",
+        [float(part.max()) for part in differences],
         unit="",
-        figure=f"{everything.size:,} scores, mean {everything.mean():.2g}",
+        figure=f"{pooled.size:,} scores, mean {pooled.mean():.2g}",
         goal=DIFFERENCE,
         summary="largest",
-        details={"mean": float(everything.mean()), "percentile_99.9": float(np.percentile(everything, 99.9))},
+        details={"mean": float(pooled.mean()), "percentile_99.9": float(np.percentile(pooled, 99.9))},
     )

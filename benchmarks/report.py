@@ -1,4 +1,4 @@
-"""Results as JSON and as a table; ``python -m benchmarks.report RESULTS.json`` puts the table into the docs."""
+"""Results as JSON and as a table; ``python -m benchmarks.report RESULTS.json`` updates docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from benchmarks.harness import Row
 FORMAT = 1  # of the JSON file
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
 MARKS = ("<!-- results -->\n", "<!-- /results -->\n")
-HEADINGS = ("", "what", "median", "from … to", "goal", "met", "in figures")
+HEADINGS = ("", "benchmark", "value", "range", "goal", "met", "figures")
 
 
 def entry(row: Row, others: float | None, seconds: float, judged: bool) -> dict[str, Any]:
-    """One row of the JSON file; docs/benchmarks.md explains its keys. Unjudged, no goal is met or missed."""
+    """One row of the JSON file; docs/benchmarks.md explains the keys. If not ``judged``, ``met`` is None."""
     return {
         "benchmark": row.number,
         "name": row.name,
@@ -36,7 +36,7 @@ def entry(row: Row, others: float | None, seconds: float, judged: bool) -> dict[
 
 
 def cells(entry: dict[str, Any]) -> tuple[str, ...]:
-    """The row as it stands in a table."""
+    """Cells of a row, for a table with HEADINGS."""
     unit, goal = entry["unit"], entry["goal"]
     if entry["value"] is None:
         return str(entry["benchmark"]), entry["name"], "not measured", "", limit(goal, unit), "", entry["figure"]
@@ -62,24 +62,25 @@ def number(value: float, unit: str) -> str:
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """The table for docs/benchmarks.md, with what its figures depend on."""
+    """The table for docs/benchmarks.md, preceded by the conditions of the measurement."""
     lines = [f"| {' | '.join(HEADINGS)} |", "|" + "---|" * len(HEADINGS)]
     lines += [f"| {' | '.join(cells(row))} |" for row in results["rows"]]
-    warning = [f"**Not to be trusted:** {results['warning']}."] if results["warning"] else []
+    warning = [f"**Unreliable:** {results['warning']}."] if results["warning"] else []
     return "\n".join([*conditions(results), *warning, "", *lines])
 
 
 def conditions(results: dict[str, Any]) -> list[str]:
+    """Sentences about machine, versions and audio."""
     machine, commit = results["machine"], results["commit"]
-    features = " ".join(machine["features"]) or "no vector extensions known to the table"
+    features = " ".join(machine["features"]) or "no known vector extensions"
     versions = ", ".join(f"{package} {version}" for package, version in results["versions"].items())
-    quick = "QUICK run on the small model and short recordings: no figure counts. " if results["quick"] else ""
-    revision = f"{(commit['revision'] or 'unknown')[:10]}{' and changes' if commit['changed'] else ''}"
+    quick = "QUICK run on the small model and short recordings, no valid measurement. " if results["quick"] else ""
+    revision = f"{(commit['revision'] or 'unknown')[:10]}{' with uncommitted changes' if commit['changed'] else ''}"
     return [
         f"{quick}{results['date'][:10]}, revision {revision}, {results['repeats']} rounds. "
         f"{machine['cpu']}, {machine['cpus']} CPUs ({features}), {machine['memory_gb']} GB, {machine['system']}, "
         f"Python {machine['python']}, {versions}.",
-        f"Sound: {results['audio']['description']}.",
+        f"Audio: {results['audio']['description']}.",
     ]
 
 
@@ -88,7 +89,7 @@ def dumps(results: dict[str, Any]) -> str:
 
 
 def page(text: str, results: dict[str, Any]) -> str:
-    """docs/benchmarks.md with the table of these results."""
+    """The text of docs/benchmarks.md with its table replaced."""
     before, _, rest = text.partition(MARKS[0])
     _, _, after = rest.partition(MARKS[1])
     return f"{before}{MARKS[0]}{markdown(results)}\n{MARKS[1]}{after}"

@@ -1,9 +1,9 @@
-"""What a million hours cost, from measured figures; writes the tables of docs/scale.md.
+"""Estimate the cost of a million hours of audio from measurements; writes the tables of docs/scale.md.
 
     python -m benchmarks.scale RESULTS.json ARCHIVE...
 
-RESULTS.json is what ``python -m benchmarks`` wrote; of its rows the hour (4) and the short files (8) are read. An
-ARCHIVE is what ``sedkit tag`` or ``sedkit timeline`` wrote with ``--engine ray``, of recordings like those to come.
+RESULTS.json is the output of ``python -m benchmarks``, of which benchmarks 4 (one hour) and 8 (short files) are used.
+ARCHIVE is the output of ``sedkit tag`` or ``sedkit timeline`` with ``--engine ray`` on representative recordings.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
 MARKS = ("<!-- figures -->\n", "<!-- /figures -->\n")
 HOURS = 1_000_000
 CPUS = 1000
-PRICE = 0.04  # of a CPU-hour, an assumption
-LOST = 0.05  # machines lost an hour, an assumption: cheap ones that may be taken away
-FORMATS = {  # bytes an hour
+PRICE = 0.04  # per CPU-hour, an assumption
+LOST = 0.05  # share of machines lost per hour, an assumption for preemptible ones
+FORMATS = {  # bytes per hour
     "Opus, 32 kbit/s": 32e3 / 8 * 3600,
     "MP3 or AAC, 128 kbit/s": 128e3 / 8 * 3600,
     "WAV, 16 kHz mono, 16 bit": 16000 * 2 * 3600,
     "WAV, 44.1 kHz stereo, 16 bit": 44100 * 2 * 2 * 3600,
 }
-PLANNED = 50_000  # recordings, to measure what a plan takes
+PLANNED = 50_000  # recordings in the plan that is measured
 
 
 @dataclass(frozen=True)
 class Rate:
-    """How many times faster than real time one CPU is, with what, on what."""
+    """Speed of one CPU relative to real time, for a model and a kind of recordings."""
 
-    what: str
+    name: str
     speed: float
 
 
 def rates(results: Mapping[str, Any]) -> Iterator[Rate]:
-    """Speeds of ``sedkit tag``; each model once."""
-    cpus, found = results["machine"]["cpus"], set()
+    """Speeds of ``sedkit tag``, each model once."""
+    cpus, seen = results["machine"]["cpus"], set()
     for row in results["rows"]:
         details = row["details"]
         model = row["name"].partition("sedkit, ")[2] or row["name"].partition("sedkit tag, ")[2]
-        if row["value"] is None or (row["benchmark"], model) in found:
+        if row["value"] is None or (row["benchmark"], model) in seen:
             continue
-        found.add((row["benchmark"], model))
+        seen.add((row["benchmark"], model))
         if row["benchmark"] == 4:
             yield Rate(model, details["seconds_of_sound"] / details["seconds"] / cpus)
         elif row["benchmark"] == 8:
@@ -60,15 +60,21 @@ def rates(results: Mapping[str, Any]) -> Iterator[Rate]:
 
 
 def compute(rates: Sequence[Rate]) -> Iterator[tuple[str, ...]]:
-    yield "model, recordings", "x real time, a CPU", "CPU-hours", f"days on {CPUS:,} CPUs", f"at {PRICE} a CPU-hour"
+    yield (
+        "model, recordings",
+        "x real time per CPU",
+        "CPU-hours",
+        f"days on {CPUS:,} CPUs",
+        f"cost at {PRICE} per CPU-hour",
+    )
     for rate in rates:
         needed = HOURS / rate.speed
-        yield rate.what, f"{rate.speed:.0f}", f"{needed:,.0f}", f"{needed / CPUS / 24:.1f}", f"{needed * PRICE:,.0f}"
+        yield rate.name, f"{rate.speed:.0f}", f"{needed:,.0f}", f"{needed / CPUS / 24:.1f}", f"{needed * PRICE:,.0f}"
 
 
 def network(rates: Sequence[Rate]) -> Iterator[tuple[str, ...]]:
     fast, slow = max(rate.speed for rate in rates), min(rate.speed for rate in rates)
-    yield "format", "MB an hour", "TB", "MB/s a CPU", f"Gbit/s for {CPUS:,} CPUs"
+    yield "format", "MB per hour", "TB", "MB/s per CPU", f"Gbit/s for {CPUS:,} CPUs"
     for name, size in FORMATS.items():
         reads = [speed * size / 3600 for speed in (slow, fast)]
         yield (
@@ -85,10 +91,10 @@ def span(low: float, high: float) -> str:
 
 
 def output(archives: Sequence[Path]) -> Iterator[tuple[str, ...]]:
-    """Rows and bytes of real archives, as they lie and as one partition."""
+    """Rows and bytes of real archives, as stored and merged into one partition."""
     from pyarrow import dataset, parquet
 
-    yield "archive", "recordings", "hours", "rows an hour", "bytes a row", "in one partition", "GB for all"
+    yield "archive", "recordings", "hours", "rows per hour", "bytes per row", "as one partition", "GB for all"
     for archive in archives:
         manifest = json.loads((archive / "_sedkit" / "manifest.json").read_text("utf-8"))
         parts = manifest["partitions"]
@@ -113,11 +119,11 @@ def output(archives: Sequence[Path]) -> Iterator[tuple[str, ...]]:
 
 
 def losses(rates: Sequence[Rate]) -> Iterator[tuple[str, ...]]:
-    """What goes with a machine: on average half a share of each worker."""
+    """Work lost with a machine: on average half a share per worker."""
     from sedkit.cluster.archive import LARGEST
 
     count, size = LARGEST
-    yield "a share", "hours of sound", "minutes of work", f"work done twice, if {LOST:.0%} of the machines go an hour"
+    yield "share", "hours of audio", "minutes of work", f"work repeated if {LOST:.0%} of machines are lost per hour"
     shares = {f"1 GiB of {name}": size / each for name, each in FORMATS.items()}
     shares |= {f"{count} recordings of 5 s": count * 5 / 3600, f"{count} recordings of 5 minutes": count / 12}
     speed = min(rate.speed for rate in rates)
@@ -127,7 +133,7 @@ def losses(rates: Sequence[Rate]) -> Iterator[tuple[str, ...]]:
 
 
 def planning() -> Iterator[tuple[str, ...]]:
-    """What a recording takes in the driver and in the plan, measured now."""
+    """Memory and time that the plan takes, measured now."""
     from sedkit.cluster.archive import PLAN, Archive
     from sedkit.cluster.recordings import Recording
     from sedkit.cluster.storage import Store
@@ -144,7 +150,7 @@ def planning() -> Iterator[tuple[str, ...]]:
         taken = time.perf_counter() - start
         size = (Path(folder) / PLAN).stat().st_size
     yield "per million recordings", ""
-    yield "memory of the driver, at most", f"{peak / PLANNED * 1e6 / 1e9:.1f} GB"
+    yield "peak memory of the driver", f"{peak / PLANNED * 1e6 / 1e9:.1f} GB"
     yield "plan.parquet", f"{size / PLANNED * 1e6 / 1e6:.0f} MB"
     yield "reading the plan on --resume", f"{taken / PLANNED * 1e6:.0f} s"
 
@@ -159,15 +165,15 @@ def figures(results: Mapping[str, Any], archives: Sequence[Path]) -> str:
     """The generated part of docs/scale.md."""
     speeds = list(rates(results))
     if not speeds:
-        raise SystemExit("benchmarks 4 and 8 are not in the results; run: python -m benchmarks --only 4,8")
+        raise SystemExit("the results lack benchmarks 4 and 8; run: python -m benchmarks --only 4,8")
     lines = [*conditions(dict(results))]
     if results["warning"]:
-        lines.append(f"**Not to be trusted:** {results['warning']}.")
+        lines.append(f"**Unreliable:** {results['warning']}.")
     parts = {
-        "Computing": compute(speeds),
-        "Audio, and the network": network(speeds),
+        "Compute": compute(speeds),
+        "Audio and network": network(speeds),
         "Results": output(archives),
-        "Losses": losses(speeds),
+        "Lost machines": losses(speeds),
         "The driver": planning(),
     }
     for title, rows in parts.items():
@@ -176,7 +182,7 @@ def figures(results: Mapping[str, Any], archives: Sequence[Path]) -> str:
 
 
 def page(text: str, content: str) -> str:
-    """docs/scale.md with these figures."""
+    """The text of docs/scale.md with its figures replaced."""
     before, _, rest = text.partition(MARKS[0])
     _, _, after = rest.partition(MARKS[1])
     return f"{before}{MARKS[0]}{content}{MARKS[1]}{after}"

@@ -1,7 +1,6 @@
-"""(9) Seams: scores of a recording that comes in random blocks against those of one pass over the whole.
+"""(9) Seams: scores of a recording streamed in random blocks, against one pass over the whole recording.
 
-``Model.segments`` joins what it computes piece by piece; the reference is one run of the graph over everything, on
-one thread.
+``Model.segments`` computes the blocks and joins the scores. The reference is a single run of the graph on one thread.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from sedkit.geometry import SAMPLE_RATE
 from sedkit.inference.model import Model
 
 GOAL = at_most(1e-6)
-LENGTHS = (0.01, 180.0)  # seconds, from and to; lengths are drawn from their logarithms
-BLOCKS = (1, 20 * SAMPLE_RATE)  # samples, likewise
+LENGTHS = (0.01, 180.0)  # range in seconds; drawn log-uniformly
+BLOCKS = (1, 20 * SAMPLE_RATE)  # range in samples; drawn log-uniformly
 
 
 def measure(setup: Setup) -> Iterator[Row]:
@@ -29,30 +28,31 @@ def measure(setup: Setup) -> Iterator[Row]:
     for precision, path in (("fp32", models.fp32), ("int8", models.int8)):
         whole = Model(path, "cpu", threads=1)
         streams = {threads: Model(path, "cpu", threads=threads) for threads in sorted({1, 2, 3, setup.threads})}
-        apart: dict[str, float] = {}
+        differences: dict[str, float] = {}
         for length in lengths:
             waveform = setup.recordings.samples(length)
             expected = whole.batch(waveform[None])[0]
             for threads, model in streams.items():
-                found = np.concatenate(list(model.segments(blocks(waveform, random))))
-                if found.shape != expected.shape:
-                    raise RuntimeError(f"{len(waveform)} samples: {found.shape} in blocks, {expected.shape} at once")
+                scores = np.concatenate(list(model.segments(blocks(waveform, random))))
+                if scores.shape != expected.shape:
+                    raise RuntimeError(f"{len(waveform)} samples: {scores.shape} in blocks, {expected.shape} at once")
                 case = f"{len(waveform)} samples, {threads} threads"
-                apart[case] = float(np.abs(found - expected).max())
+                differences[case] = float(np.abs(scores - expected).max())
         yield Row(
             9,
-            f"largest score difference, random blocks against one pass, {precision}",
-            list(apart.values()),
+            f"largest score difference, random blocks vs one pass, {precision}",
+            list(differences.values()),
             unit="",
-            figure=f"{len(apart)} cases, {sum(value == 0 for value in apart.values())} bit-equal, "
+            figure=f"{len(differences)} cases, {sum(value == 0 for value in differences.values())} bit-equal, "
             f"up to {longest:g} s, threads {', '.join(map(str, streams))}",
             goal=GOAL,
             summary="largest",
-            details={"differences": apart},
+            details={"differences": differences},
         )
 
 
 def blocks(waveform: NDArray[np.float32], random: np.random.Generator) -> Iterator[NDArray[np.float32]]:
+    """Split a recording into blocks of random length."""
     start = 0
     while start < len(waveform):
         length = round(log_uniform(random, *BLOCKS, 1)[0])

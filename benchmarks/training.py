@@ -1,15 +1,14 @@
-"""Speed of training against what its device can do: ``python -m benchmarks.training``.
+"""Speed of training, relative to the limits of the device: ``python -m benchmarks.training``.
 
-Steps of the optimiser are timed as ``training.secost`` makes them, from clips mapped into memory to new weights,
-once for each way to compute them. The clips are noise: speed does not depend on what is heard. Beside clips a
-second stand
+Times training steps as ``training.secost`` runs them, from clips in a memory-mapped file to updated weights, once for
+each configuration. The clips are noise, since speed does not depend on content. The table shows clips per second and
 
-- the arithmetic done, against the rate of a large matrix product on the same device in the same precision,
-- the share of the time in which the training waited for data,
-- memory, and what an epoch of AudioSet would take.
+- the arithmetic rate, relative to a large matrix product on the same device in the same precision,
+- the share of time that training waited for data,
+- memory, and the time of an epoch on AudioSet.
 
-The *floor* is what no way to compute can beat: the arithmetic at the rate of that matrix product, and the maps of
-the network moved through memory at the rate of a copy.
+The *floor* is an upper bound on the speed: all arithmetic at the rate of that matrix product, and all feature maps
+moved through memory at the rate of a copy.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from training.loop.trainer import Trainer
 from training.networks.logmel import BANDS
 from training.networks.wels import Network, WelsNet
 from training.runs.config import describe_device
-from training.runs.options import torch_device
+from training.runtime.device import torch_device
 from training.runtime import distributed
 from training.runtime.files import write_json
 from training.runtime.interruption import ExitReporter
@@ -49,13 +48,13 @@ from training.supervision.targets import Targets
 
 AUDIOSET = 2_070_000  # training clips
 CLASSES = 527
-DISTINCT = 256  # clips on disk, gone through again and again
-PASSES = 14  # over each map in a step: see floor
+DISTINCT = 256  # clips on disk, reused in turn
+PASSES = 14  # over each feature map per step: see floor
 
 
 @dataclass(frozen=True)
-class Way:
-    """A way to compute a step."""
+class Configuration:
+    """A way to compute training steps."""
 
     name: str
     execution: Execution
@@ -65,28 +64,30 @@ class Way:
 
 @dataclass(frozen=True)
 class Device:
-    """What a device can do: operations a second in a matrix product, bytes a second read and written in a copy."""
+    """Limits of a device."""
 
     name: str
-    arithmetic: float
-    traffic: float
+    arithmetic: float  # operations per second in a matrix product
+    traffic: float  # bytes per second read and written in a copy
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a training clip costs: operations, and entries of the maps of all layers with batch normalisation."""
+    """Cost of a training clip."""
 
-    operations: int
-    maps: int
+    operations: int  # floating-point operations, forward and backward
+    maps: int  # elements of the feature maps of all layers with batch normalisation
 
 
-def ways(device: torch.device, width: float, crop: float, sizes: Sequence[int], workers: int) -> list[Way]:
-    """The default first, then what differs from it in one respect each."""
+def configurations(
+    device: torch.device, width: float, crop: float, sizes: Sequence[int], workers: int
+) -> list[Configuration]:
+    """The default configuration, then others that differ from it in one respect each."""
     cuda = device.type == "cuda"
     execution = Execution(device, "on" if cuda else "off", workers=workers)
     settings = Settings(batch_size=sizes[0], crop=crop, width=width, precision="bf16" if cuda else "float32")
-    default = Way("default", execution, settings)
-    made = [
+    default = Configuration("default", execution, settings)
+    choices = [
         default,
         *(replace(default, name=f"batch {n}", settings=replace(settings, batch_size=n)) for n in sizes[1:]),
         replace(default, name="not channels_last", execution=replace(execution, channels_last=False)),
@@ -94,16 +95,16 @@ def ways(device: torch.device, width: float, crop: float, sizes: Sequence[int], 
         replace(default, name="ema", settings=replace(settings, ema=0.999)),
     ]
     if cuda:
-        made += [
+        choices += [
             replace(default, name="not compiled", execution=replace(execution, compile="off")),
             replace(default, name="float32", settings=replace(settings, precision="float32")),
             replace(default, name="any algorithm", deterministic=False),
         ]
-    return made
+    return choices
 
 
 def clip_costs(width: float, crop: float) -> Work:
-    """Of WELS-Net on ``crop`` seconds, forward and backward."""
+    """Cost of WELS-Net on ``crop`` seconds, forward and backward."""
     maps = 0
 
     def count(module: torch.nn.Module, inputs: Any, output: torch.Tensor) -> None:
@@ -121,7 +122,7 @@ def clip_costs(width: float, crop: float) -> Work:
 
 
 def rates(device: torch.device, precision: str) -> Device:
-    """Measure what the device can do."""
+    """Measure the limits of the device."""
     cuda = device.type == "cuda"
     size, entries = (8192, 1 << 28) if cuda else (1024, 1 << 23)
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -133,12 +134,12 @@ def rates(device: torch.device, precision: str) -> Device:
 
 
 def floor(device: Device, work: Work, precision: str) -> dict[str, float]:
-    """Clips a second at most, by arithmetic, by memory traffic, and by both one after the other.
+    """Upper bounds on clips per second: by arithmetic, by memory traffic, and by both in sequence.
 
-    A convolution, batch normalisation and ReLU go over a map 14 times: forward they write it, read it for its
-    statistics, read it and write it normalised, and read that for the next layer; backward they write its
-    gradient, read both for the sums, read both and write the gradient before normalisation, read that twice
-    and the layer's input once.
+    A convolution, batch normalisation and ReLU pass over a feature map 14 times. Forward: write it, read it for the
+    statistics, read it and write the normalised map, read that in the next layer. Backward: write its gradient, read
+    map and gradient for the sums, read both and write the gradient before normalisation, read that twice and the
+    layer's input once.
     """
     arithmetic = device.arithmetic / work.operations
     traffic = device.traffic / (PASSES * work.maps * (2 if precision == "bf16" else 4))
@@ -146,14 +147,14 @@ def floor(device: Device, work: Work, precision: str) -> dict[str, float]:
 
 
 def _seconds(work: Callable[[], Any], device: torch.device, times: int = 10) -> float:
-    """Median of what ``work`` takes."""
-    taken = []
+    """Median time of ``work``."""
+    samples = []
     for _ in range(times + 2):
         started = time.perf_counter()
         work()
         _wait(device)
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken[2:])
+        samples.append(time.perf_counter() - started)
+    return statistics.median(samples[2:])
 
 
 def _wait(device: torch.device) -> None:
@@ -162,7 +163,7 @@ def _wait(device: torch.device) -> None:
 
 
 class Noise:
-    """Recordings of noise in a file mapped into memory, and labels; as many clips as are asked for, by repetition."""
+    """Clips of noise in a memory-mapped file, with labels; DISTINCT clips are repeated up to ``count``."""
 
     def __init__(self, path: Path, crop: float, clips: int) -> None:
         random = np.random.default_rng(0)
@@ -189,28 +190,30 @@ class _Labels:
         return self.labels[rows % DISTINCT]
 
 
-def measure(way: Way, noise: Noise, steps: int, warm_up: int) -> dict[str, float]:
-    """Clips a second over all processes, share of the time spent waiting for data, and memory in bytes."""
-    device = way.execution.device
+def measure(configuration: Configuration, noise: Noise, steps: int, warm_up: int) -> dict[str, float]:
+    """Clips per second over all processes, share of time spent waiting for data, and peak memory in bytes."""
+    device = configuration.execution.device
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-    noise.count = way.settings.batch_size * (warm_up + steps)
+    noise.count = configuration.settings.batch_size * (warm_up + steps)
     torch.manual_seed(0)
-    network = Network(CLASSES, way.settings.width, way.settings.dropout)
-    trainer = Trainer(network, way.settings, way.execution)
-    if not way.deterministic:
+    network = Network(CLASSES, configuration.settings.width, configuration.settings.dropout)
+    trainer = Trainer(network, configuration.settings, configuration.execution)
+    if not configuration.deterministic:
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = False, True
-    epoch = Epoch(noise.clips, Targets({LABELS: 1.0}, noise.clips), way.settings, (0, 0, 1), way.execution)
+    epoch = Epoch(
+        noise.clips, Targets({LABELS: 1.0}, noise.clips), configuration.settings, (0, 0, 1), configuration.execution
+    )
     waited = started = 0.0
     with closing(epoch.batches()) as batches:
         for step in range(len(epoch)):
             if step == warm_up:
                 _wait(device)
                 waited, started = 0.0, time.perf_counter()
-            asked = time.perf_counter()
+            requested = time.perf_counter()
             parts = next(batches)
-            waited += time.perf_counter() - asked
+            waited += time.perf_counter() - requested
             trainer.step(parts, 1e-4)
         _wait(device)
     seconds = time.perf_counter() - started
@@ -224,7 +227,7 @@ def measure(way: Way, noise: Noise, steps: int, warm_up: int) -> dict[str, float
 
 
 def _memory(device: torch.device) -> float:
-    """Most that was taken, in bytes: of the device, or of the process so far."""
+    """Peak memory in bytes: of the device, or of the process so far."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
     if platform.system() != "Linux":
@@ -234,8 +237,8 @@ def _memory(device: torch.device) -> float:
     return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def table(rows: Sequence[dict[str, Any]], share_of: float, operations: int) -> str:
-    """For a person."""
+def table(rows: Sequence[dict[str, Any]], limit: float, operations: int) -> str:
+    """The rows as a Markdown table."""
     lines = [
         "| way | clips/s | TFLOP/s | of matmul | data wait | memory | AudioSet epoch |",
         "|---|---|---|---|---|---|---|",
@@ -244,7 +247,7 @@ def table(rows: Sequence[dict[str, Any]], share_of: float, operations: int) -> s
         rate = row["clips_per_second"]
         done = rate * operations / distributed.world_size()
         lines.append(
-            f"| {row['way']} | {rate:,.1f} | {done / 1e12:.3g} | {done / share_of:.1%} | {row['data_wait']:.1%} "
+            f"| {row['way']} | {rate:,.1f} | {done / 1e12:.3g} | {done / limit:.1%} | {row['data_wait']:.1%} "
             f"| {row['memory'] / 2**30:.2f} GiB | {_time(AUDIOSET / rate)} |"
         )
     return "\n".join(lines)
@@ -257,14 +260,24 @@ def _time(seconds: float) -> str:
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--device", "name", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 @click.option("--width", type=float, help="Factor on Table 1's filters  [default: 1 on CUDA, 0.125 on the CPU].")
-@click.option("--crop", type=float, help="Seconds of a clip  [default: 10.24 on CUDA, 2.56 on the CPU].")
+@click.option("--crop", type=float, help="Seconds per clip  [default: 10.24 on CUDA, 2.56 on the CPU].")
 @click.option(
-    "--batch-size", type=int, multiple=True, help="The first is the default's  [default: 256, 128, 512; CPU: 8, 16]."
+    "--batch-size",
+    type=int,
+    multiple=True,
+    help="Repeatable; the default configuration uses the first  [default: 256, 128, 512; CPU: 8, 16].",
 )
-@click.option("--way", "chosen", multiple=True, help="Only these, such as default, 'batch 512', 'not compiled'.")
-@click.option("--steps", type=click.IntRange(1), help="Timed, of each way  [default: 40 on CUDA, 6 on the CPU].")
-@click.option("--workers", type=click.IntRange(1), help="Threads that read ahead  [default: by processors].")
-@click.option("--json", "output", type=click.Path(path_type=Path), help="Write everything here as well.")
+@click.option(
+    "--way",
+    "chosen",
+    multiple=True,
+    help="Only this configuration: default, 'batch 512', 'not compiled'...; repeatable.",
+)
+@click.option(
+    "--steps", type=click.IntRange(1), help="Timed steps per configuration  [default: 40 on CUDA, 6 on the CPU]."
+)
+@click.option("--workers", type=click.IntRange(1), help="Prefetch threads  [default: from the number of CPUs].")
+@click.option("--json", "output", type=click.Path(path_type=Path), help="Also write all results to this file.")
 def main(
     name: str,
     width: float | None,
@@ -275,7 +288,7 @@ def main(
     workers: int | None,
     output: Path | None,
 ) -> None:
-    """Measure the speed of training: full WELS-Net on 10.24 s with CUDA, a small one on a CPU.
+    """Measure the speed of training: full-width WELS-Net on 10.24 s with CUDA, a small one on a CPU.
 
     \b
     Examples:
@@ -289,53 +302,57 @@ def main(
         width, crop = width or (1.0 if cuda else 0.125), crop or (10.24 if cuda else 2.56)
         sizes = batch_size or ((256, 128, 512) if cuda else (8, 16))
         steps = steps or (40 if cuda else 6)
-        every = ways(device, width, crop, sizes, workers or default_workers(device))
-        if unknown := set(chosen) - {way.name for way in every}:
-            raise click.BadParameter(f"{', '.join(unknown)}: choose of {', '.join(w.name for w in every)}")
-        todo = [way for way in every if not chosen or way.name in chosen]
+        available = configurations(device, width, crop, sizes, workers or default_workers(device))
+        if unknown := set(chosen) - {configuration.name for configuration in available}:
+            raise click.BadParameter(
+                f"{', '.join(unknown)}: unknown; choose from {', '.join(one.name for one in available)}"
+            )
+        selected = [one for one in available if not chosen or one.name in chosen]
         with distributed.process_group(device), tempfile.TemporaryDirectory() as folder:
-            made = run(todo, device, width, crop, steps, Path(folder))
+            results = run(selected, device, width, crop, steps, Path(folder))
     if distributed.rank() == 0:
-        click.echo(made.pop("text"))
+        click.echo(results.pop("text"))
         if output:
-            write_json(output, made)
+            write_json(output, results)
 
 
 def run(
-    todo: Sequence[Way], device: torch.device, width: float, crop: float, steps: int, folder: Path
+    selected: Sequence[Configuration], device: torch.device, width: float, crop: float, steps: int, folder: Path
 ) -> dict[str, Any]:
-    """Measure all ways, one after another, and the first one again at the end: how much the machine wavers."""
+    """Measure all configurations, then the first again, to show how much the machine varies."""
     watch = machine.Watch()
-    precision = todo[0].settings.precision
-    able, work = rates(device, precision), clip_costs(width, crop)
-    least = floor(able, work, precision)
+    precision = selected[0].settings.precision
+    limits, work = rates(device, precision), clip_costs(width, crop)
+    bounds = floor(limits, work, precision)
     noise = Noise(folder / "clips.int16", crop, 0)
     rows = []
-    for way in [*todo, replace(todo[0], name=f"{todo[0].name}, again")] if len(todo) > 1 else todo:
-        row = {"way": way.name, **measure(way, noise, steps, 10 if device.type == "cuda" else 2)}
+    first = selected[0]
+    repeated = [*selected, replace(first, name=f"{first.name}, again")] if len(selected) > 1 else selected
+    for configuration in repeated:
+        row = {"way": configuration.name, **measure(configuration, noise, steps, 10 if device.type == "cuda" else 2)}
         rows.append(row)
         if distributed.rank() == 0:
-            click.echo(f"{way.name}: {row['clips_per_second']:,.1f} clips/s", err=True)
+            click.echo(f"{configuration.name}: {row['clips_per_second']:,.1f} clips/s", err=True)
     others = watch.others()
     text = (
-        f"WELS-Net at width {width:g} on {crop:g} s, {precision}, {distributed.world_size()} x {able.name}: "
-        f"{work.operations / 1e9:.2f} GFLOP a clip\n"
-        f"matrix product {able.arithmetic / 1e12:.3g} TFLOP/s, copy {able.traffic / 1e9:.0f} GB/s; floor: "
-        f"{least['arithmetic']:,.0f} clips/s by arithmetic, {least['traffic']:,.0f} by memory traffic, "
-        f"{least['both']:,.0f} by both in turn"
-        + (f"; others took {others:.0%} of the processors" if others is not None else "")
-        + f"\n\n{table(rows, able.arithmetic, work.operations)}"
+        f"WELS-Net at width {width:g} on {crop:g} s, {precision}, {distributed.world_size()} x {limits.name}: "
+        f"{work.operations / 1e9:.2f} GFLOP per clip\n"
+        f"matrix product {limits.arithmetic / 1e12:.3g} TFLOP/s, copy {limits.traffic / 1e9:.0f} GB/s; floor: "
+        f"{bounds['arithmetic']:,.0f} clips/s by arithmetic, {bounds['traffic']:,.0f} by memory traffic, "
+        f"{bounds['both']:,.0f} by both in turn"
+        + (f"; other processes used {others:.0%} of the CPUs" if others is not None else "")
+        + f"\n\n{table(rows, limits.arithmetic, work.operations)}"
     )
     return {
         "text": text,
         **machine.describe(),
-        "device": asdict(able),
+        "device": asdict(limits),
         "processes": distributed.world_size(),
         "width": width,
         "crop": crop,
         "precision": precision,
         "clip": asdict(work),
-        "floor": least,
+        "floor": bounds,
         "others": others,
         "rows": rows,
     }

@@ -44,11 +44,11 @@ def archive(tmp_path: Path) -> Path:
     """Half an hour with 200 rows in two partitions."""
     settings = {"results": "events", "--model": "small.onnx (SHA-256 0)", "--threshold": 0.3, "--classes": None}
     held = Archive(Store(str(tmp_path)), settings, resume=False)
-    for share in held.plan([Recording(name, 1, 1) for name in "ab"], "/", 1):
-        columns = {"file": list(share.files) * 100, "label": ["Dog"] * 100, "mid": ["/m/0bt9lr"] * 100}
+    for partition in held.plan([Recording(name, 1, 1) for name in "ab"], "/", 1):
+        columns = {"file": list(partition.files) * 100, "label": ["Dog"] * 100, "mid": ["/m/0bt9lr"] * 100}
         columns |= {"onset": [0.0] * 100, "offset": [1.0] * 100, "score": [n / 100 for n in range(100)]}
-        held.reports[share.number] = Report(1, 900.0, 100, ())
-        write_partition(held.store, share, columns, held.reports[share.number])
+        held.reports[partition.number] = Report(1, 900.0, 100, ())
+        write_partition(held.store, partition, columns, held.reports[partition.number])
     held.save()
     return tmp_path
 

@@ -56,4 +56,4 @@ def test_it_runs_small_on_a_cpu(tmp_path: Path) -> None:
 def test_a_way_that_is_none_is_one_line() -> None:
     result = CliRunner().invoke(main, ["--way", "faster", "--device", "cpu"])
     assert result.exit_code == 2
-    assert "choose of default" in result.output
+    assert "choose from default" in result.output
