@@ -1,7 +1,7 @@
-"""Draw the README's picture: ``python docs/picture.py DATA``, DATA holding ESC-50 as ``esc50/``.
+"""Draw the picture in the README: ``python docs/picture.py DATA``, where DATA contains ESC-50 as ``esc50/``.
 
-Clips that the shipped model may not learn from, for their licences, one after another, through ``sedkit timeline``. The
-classes are among those it does well on; of each, the first clip is taken, not the best.
+It is a ``sedkit timeline`` of joined clips whose licences exclude them from training the shipped model. The classes are
+among those that the model recognises well. The first clip of each class is used, not the best.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main(data: Path) -> None:
     console = Console(record=True, width=110, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(Lanes(dataclasses.replace(timeline, file="recording.wav")))
     svg = console.export_svg(title="sedkit timeline recording.wav --threshold 0.3", unique_id="timeline")
-    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # whoever looks at it fetches nothing
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # so that viewers load no fonts from the network
     (Path(__file__).parent / "timeline.svg").write_text(svg, "utf-8")
 
 

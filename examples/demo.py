@@ -1,9 +1,9 @@
-"""Make a recording to try sedkit on: ``python examples/demo.py demo.wav``.
+"""Write a recording to try sedkit on: ``python examples/demo.py demo.wav``.
 
-Everyday sounds, synthesised from sines and noise with a fixed seed, with silence between them. Prints
-what was put where, as tab-separated strong labels: onset, offset, label.
+It contains everyday sounds, synthesised from sines and noise with a fixed seed and separated by silence. The script
+prints strong labels as tab-separated lines: onset, offset, label.
 
-The sounds were chosen and shaped so that the default model knows them: a demonstration, not a measurement.
+The sounds were chosen and tuned so that the default model recognises them. This is a demonstration, not a measurement.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ Sound = NDArray[np.float64]
 RATE = 16_000  # Hz
 GAP = 0.7  # seconds of silence between sounds
 PEAK = 0.5  # loudest sample of each sound
-ROOM = 2e-4  # level of the noise that is in every real recording
+ROOM = 2e-4  # level of the background noise
 RNG = np.random.default_rng(20)
 
 
 def clock(seconds: float) -> Sound:
-    """Time in seconds, one number a sample."""
+    """Time of each sample in seconds."""
     return np.arange(round(seconds * RATE)) / RATE
 
 
 def noise(seconds: float, low: float, high: float) -> Sound:
-    """Noise between two frequencies, with a standard deviation of 1."""
+    """Band-limited noise with a standard deviation of 1."""
     samples = round(seconds * RATE)
     spectrum = np.fft.rfft(RNG.standard_normal(samples))
     hertz = np.fft.rfftfreq(samples, 1 / RATE)
@@ -40,7 +40,7 @@ def noise(seconds: float, low: float, high: float) -> Sound:
 
 
 def modes(seconds: float, partials: list[tuple[float, float, float]]) -> Sound:
-    """Something struck: partials of (Hz, level, seconds to decay by 60 dB), each with a phase of its own."""
+    """A struck object: partials of (Hz, level, seconds to decay by 60 dB) with random phases."""
     t = clock(seconds)
     return sum(
         level * np.exp(-6.9 * t / decay) * np.sin(2 * np.pi * hertz * t + RNG.uniform(0, 2 * np.pi))
@@ -49,13 +49,13 @@ def modes(seconds: float, partials: list[tuple[float, float, float]]) -> Sound:
 
 
 def tone(hertz: Sound, harmonics: int) -> Sound:
-    """A bright tone whose frequency is given for every sample; harmonics fall by 4.5 dB an octave."""
+    """A bright tone with a frequency for every sample; harmonics fall by 4.5 dB per octave."""
     phase = 2 * np.pi * np.cumsum(hertz) / RATE
     return sum(np.sin(k * phase) / k**0.75 * (k * hertz < 0.45 * RATE) for k in range(1, harmonics + 1))
 
 
 def place(seconds: float, hits: list[tuple[float, Sound]]) -> Sound:
-    """Sounds laid over each other, each from its own time on."""
+    """Mix sounds, each starting at its own time in seconds."""
     out = np.zeros(round(seconds * RATE))
     for start, sound in hits:
         first = round(start * RATE)
@@ -65,20 +65,20 @@ def place(seconds: float, hits: list[tuple[float, Sound]]) -> Sound:
 
 
 def swell(sound: Sound, seconds: float = 0.6) -> Sound:
-    """A sound that comes nearer and goes away again."""
+    """Fade a sound in and out, as if it approached and moved away."""
     ramp = np.minimum(1, np.arange(len(sound)) / (seconds * RATE))
     return sound * ramp * ramp[::-1]
 
 
 def siren(seconds: float = 4.0) -> Sound:
-    """Two wails from 600 to 1300 Hz and back, with an echo from a house front."""
+    """Two wails from 600 to 1300 Hz and back, with an echo."""
     sweep = 600 + 700 * (0.5 - 0.5 * np.cos(4 * np.pi * clock(seconds) / seconds))
     direct = tone(sweep, 6)
     return swell(place(seconds, [(0.0, direct), (0.09, 0.35 * direct), (0.17, 0.2 * direct)]))
 
 
 def door_knock(seconds: float = 1.7) -> Sound:
-    """Knuckles on a wooden door: damped modes of the panel under a short, dull click."""
+    """Knocks on a wooden door: damped modes of the panel and a short, dull click."""
 
     def knock() -> Sound:
         panel = [
@@ -91,14 +91,14 @@ def door_knock(seconds: float = 1.7) -> Sound:
 
 
 def alarm_clock(seconds: float = 3.0) -> Sound:
-    """Four quick beeps of a piezo buzzer, once a second."""
+    """Four quick beeps of a piezo buzzer every second."""
     t = clock(0.075)
     beep = tone(np.full(len(t), 2048.0), 3) * np.minimum(1, np.minimum(t, t[::-1]) / 0.003)
     return place(seconds, [(second + 0.125 * k, beep) for second in range(int(seconds)) for k in range(4)])
 
 
 def rain(seconds: float = 4.0) -> Sound:
-    """A hiss of far drops, and near ones that can be told apart."""
+    """The hiss of distant drops, and distinct near ones."""
 
     def drop() -> Sound:
         return RNG.exponential(0.6) * noise(0.02, 1500, 6500) * np.exp(-clock(0.02) / 0.002)
@@ -107,7 +107,7 @@ def rain(seconds: float = 4.0) -> Sound:
     return place(seconds, [(0.0, noise(seconds, 400, 7000)), *drops])
 
 
-DEMO: list[tuple[str, Callable[[], Sound]]] = [  # AudioSet's names
+DEMO: list[tuple[str, Callable[[], Sound]]] = [  # AudioSet's display names
     ("Knock", door_knock),
     ("Siren", siren),
     ("Alarm clock", alarm_clock),
@@ -116,7 +116,7 @@ DEMO: list[tuple[str, Callable[[], Sound]]] = [  # AudioSet's names
 
 
 def demo() -> tuple[Sound, list[tuple[float, float, str]]]:
-    """The recording, and (onset, offset, label) of each sound in it."""
+    """The recording, and (onset, offset, label) of each sound in it, in seconds."""
     pieces, labels, now = [np.zeros(round(GAP * RATE))], [], GAP
     for label, make in DEMO:
         sound = make()

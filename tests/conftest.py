@@ -1,4 +1,4 @@
-"""What tests share: a tiny model with random weights, sounds made by code, and the real clips where there are some."""
+"""Shared fixtures: a tiny model with random weights, synthetic sounds, and the folder of real clips if there is one."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ LABELS = (
     Label("Dog", "/m/0bt9lr", 74),
     Label("Siren", "/m/03kmc9", 396),
     Label("Church bell", "/m/03w41f", 201),
-    Label("Our kettle"),  # a class of one's own
+    Label("Our kettle"),  # a custom class
 )
 THRESHOLDS = (0.5, 0.4, 0.6, 0.3, 0.5)
 
 
 def make_sound(seconds: float, rate: int = SAMPLE_RATE, seed: int = 0) -> NDArray[np.float32]:
-    """Bursts of noise and tones with silence between them, [samples] in [-1, 1]."""
+    """Bursts of noise and tones separated by near silence, [samples] in [-1, 1]."""
     rng = np.random.default_rng(seed)
     samples = round(seconds * rate)
     time = np.arange(samples) / rate
@@ -39,33 +39,33 @@ def make_sound(seconds: float, rate: int = SAMPLE_RATE, seed: int = 0) -> NDArra
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Optimised graphs are kept here, by the processes that tests start as well, and not in the user's folder."""
+    """Cache optimised graphs in a temporary folder instead of the user's, in child processes too."""
     os.environ["SEDKIT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")
 def description() -> Contract:
-    """What the test model says of itself."""
+    """Metadata of the test model."""
     return Contract("test", LABELS, THRESHOLDS, {"kind": "none"}, {"seed": 0}, "CC0-1.0")
 
 
 @pytest.fixture(scope="session")
 def model_path(tmp_path_factory: pytest.TempPathFactory, description: Contract) -> Path:
-    """A narrow WELS-Net with random weights, exported: scores mean nothing, but depend on what is heard.
+    """A narrow exported WELS-Net with random weights. Its scores are meaningless but depend on the input.
 
-    Made once for all processes that test; exporting takes ten seconds.
+    It is built once for all test processes, because the export takes ten seconds.
     """
     base = tmp_path_factory.getbasetemp()
     path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "test.onnx"
     with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed
         if not path.exists():
             export_narrow(description, path)
     return path
 
 
 def export_narrow(description: Contract, path: Path) -> None:
-    torch = pytest.importorskip("torch", reason="the test model is made with torch")
+    torch = pytest.importorskip("torch", reason="the test model is built with torch")
     from training.networks.wels import Network
     from training.release.export import export
 
@@ -76,7 +76,7 @@ def export_narrow(description: Contract, path: Path) -> None:
         network.frontend.std.fill_(15.0)
         sound = torch.from_numpy(np.stack([make_sound(5, seed=seed) for seed in range(2)]))
         for norm in (module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)):
-            norm.momentum = 1.0  # statistics of the one batch that follows, so that no layer saturates
+            norm.momentum = 1.0  # use the statistics of the next batch, so that no layer saturates
         with torch.no_grad():
             network(sound)
             network.wels.L4.weight.mul_(3)
@@ -85,7 +85,9 @@ def export_narrow(description: Contract, path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def tagger(model_path: Path) -> Tagger:
-    return Tagger(model_path, "cpu", threads=1)  # as the command line runs a small model: more differ by 1e-6
+    return Tagger(
+        model_path, "cpu", threads=1
+    )  # like the command line for a small model; with more, scores differ by 1e-6
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Sound that benchmarks run on: never the same, never silent, and honest about where it comes from."""
+"""Recordings for the benchmarks: different every time, without silence, and labelled real or synthetic."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.audio import FRAME, QUIET, Recordings
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A data set of three clips, the second half of each silent."""
+    """A data set of three clips whose second half is silent."""
     audio = tmp_path / "esc50" / "audio"
     audio.mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_recordings_are_fresh_loud_and_of_the_length_asked_for(folder):
+def test_recordings_differ_are_loud_and_have_the_requested_length(folder):
     recordings = Recordings(folder)
     first, second = recordings.many(2, 7.3)
     assert recordings.real
@@ -34,24 +34,24 @@ def test_recordings_are_fresh_loud_and_of_the_length_asked_for(folder):
     assert np.abs(first[: 73 * FRAME].reshape(-1, FRAME)).max(axis=1).min() > 0.1 * QUIET
 
 
-def test_long_files_are_written_in_chunks_at_any_rate(tmp_path, folder, monkeypatch):
+def test_write_wav_in_chunks_at_any_rate(tmp_path, folder, monkeypatch):
     monkeypatch.setattr("benchmarks.audio.CHUNK", 2)
     for rate in (16_000, 48_000):
         info = soundfile.info(Recordings(folder).write_wav(tmp_path / "x.wav", 5.5, rate))
         assert (info.samplerate, info.channels, info.duration) == (rate, 1, 5.5)
 
 
-def test_short_files_are_the_clips_themselves_where_there_are_enough(folder, tmp_path):
+def test_short_files_are_real_clips_if_there_are_enough(folder, tmp_path):
     recordings = Recordings(folder)
-    assert sorted(recordings.short_files(3, tmp_path / "made")) == sorted(folder.glob("esc50/audio/*.ogg"))
-    made = recordings.short_files(4, tmp_path / "made")
-    assert [soundfile.info(path).duration for path in made] == [5.0] * 4
+    assert sorted(recordings.short_files(3, tmp_path / "generated")) == sorted(folder.glob("esc50/audio/*.ogg"))
+    generated = recordings.short_files(4, tmp_path / "generated")
+    assert [soundfile.info(path).duration for path in generated] == [5.0] * 4
 
 
-def test_without_clips_sound_is_made_up_and_says_so(tmp_path):
+def test_without_clips_recordings_are_synthetic_and_labelled_so(tmp_path):
     recordings = Recordings(tmp_path / "none")
     first, second = recordings.many(2, 3)
     assert not recordings.real
-    assert "SYNTHESISED" in recordings.describe()
+    assert "SYNTHETIC" in recordings.describe()
     assert not np.array_equal(first, second)
     assert 0.02 < first.std() < 1

@@ -1,4 +1,4 @@
-"""Rounds, ratios and rows."""
+"""Rounds, ratios and rows of the benchmark harness."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 from benchmarks.harness import Row, at_least, at_most, race, ratios, seconds
 
 
-def test_contenders_take_turns_on_the_same_input():
+def test_race_alternates_the_order_of_contenders():
     calls = []
     contenders = {name: lambda item, name=name: calls.append((name, item)) for name in "ab"}
     race(contenders, [1, 2], warm_up=0)
     assert calls == [("a", 0), ("b", 0), ("a", 1), ("b", 1), ("b", 2), ("a", 2)]
 
 
-def test_the_warm_up_is_not_measured_and_results_are_kept():
+def test_race_excludes_the_warm_up_and_keeps_results():
     contenders = {"slow": lambda pause: time.sleep(4 * pause) or "s", "fast": lambda pause: time.sleep(pause) or "f"}
     rounds = race(contenders, [0.02, 0.02, 0.02], warm_up=0.0)
     assert [one["slow"].result + one["fast"].result for one in rounds] == ["sf"] * 3
@@ -35,12 +35,12 @@ def test_the_warm_up_is_not_measured_and_results_are_kept():
         (None, "median", 2.0, None),
     ],
 )
-def test_a_goal_is_held_against_the_value(goal, summary, value, met):
+def test_goal_is_compared_with_the_value(goal, summary, value, met):
     row = Row(1, "a / b", [1.0, 9.0, 2.0], goal=goal, summary=summary)
     assert (row.value, row.met) == (value, met)
 
 
-def test_what_was_not_measured_neither_meets_nor_misses_its_goal():
-    row = Row(1, "a / b", figure="needs a thing", goal=at_least(1))
+def test_row_without_values_has_no_verdict():
+    row = Row(1, "a / b", figure="needs something", goal=at_least(1))
     assert row.value is None
     assert row.met is None

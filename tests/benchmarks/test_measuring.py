@@ -1,4 +1,4 @@
-"""What is measured around the code under test: processes, memory, other work on the machine."""
+"""Measurements of child processes, memory and the load from other processes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs
 
 
 @LINUX
-def test_peak_memory_is_the_childs_own():
-    held = np.ones(40_000_000)  # 320 MB of the parent's, which must not count
+def test_peak_memory_excludes_the_parent():
+    array = np.ones(40_000_000)  # 320 MB in the parent, which must not count
     peak = peak_memory(["completion", "bash"])
-    assert held[-1] == 1
+    assert array[-1] == 1
     assert 10 < peak < 150
 
 
 @LINUX
-def test_work_of_other_processes_is_told_from_our_own():
+def test_watch_separates_other_processes_from_own_children():
     spin = "import time\nend = time.process_time() + 0.5\nwhile time.process_time() < end: pass"
     watch = Watch()
     subprocess.run([sys.executable, "-c", spin], check=True)
@@ -35,11 +35,11 @@ def test_work_of_other_processes_is_told_from_our_own():
     with subprocess.Popen([sys.executable, "-c", spin]) as child:
         while child.poll() is None and watch.seconds() < 0.3:
             pass
-        meanwhile = watch.others()  # a child that has not been waited for counts as somebody else
+        meanwhile = watch.others()  # a running child counts as another process
     assert meanwhile is not None
     assert meanwhile > 0.02
 
 
-def test_a_command_that_fails_says_how():
+def test_failed_command_reports_exit_code_and_stderr():
     with pytest.raises(RuntimeError, match=r"exit code 3 of .*: nothing to see"):
         run([sys.executable, "-c", "import sys; print('nothing to see', file=sys.stderr); sys.exit(3)"])

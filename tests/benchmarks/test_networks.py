@@ -1,6 +1,8 @@
-"""The networks that are timed: their size is that of the papers, and cutting them changes nothing."""
+"""The networks that are timed: their sizes match the papers, and cutting a graph keeps its scores."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -11,7 +13,7 @@ from tests.conftest import make_sound
 torch = pytest.importorskip("torch", reason="networks are made with torch")
 onnx = pytest.importorskip("onnx", reason="networks are counted and cut with onnx")
 
-from benchmarks.networks import Models, cut, multiply_adds, set_statistics  # noqa: E402
+from benchmarks.networks import SOURCES, Models, cut, multiply_adds, set_statistics  # noqa: E402
 from benchmarks.peers import PEERS, parameters  # noqa: E402
 from training.networks.wels import Network  # noqa: E402
 
@@ -20,7 +22,7 @@ from training.networks.wels import Network  # noqa: E402
     ("name", "published"),
     [("Cnn14", 80_753_615), ("Cnn10", 5_219_279), ("MobileNetV1", 4_796_303), ("mn10", 4_880_000)],
 )
-def test_peers_have_the_size_that_their_papers_print(name, published):
+def test_parameter_counts_match_the_papers(name, published):
     with torch.device("meta"):
         make, bands = PEERS[name]
         network = make().eval()
@@ -28,8 +30,8 @@ def test_peers_have_the_size_that_their_papers_print(name, published):
     assert parameters(network) == pytest.approx(published, rel=0.001 if name == "mn10" else 0)
 
 
-def test_multiply_adds_are_those_of_table_1(model_path, tmp_path):
-    """Output positions of each layer, as Table 1 prints them for 1024 frames, times its weights."""
+def test_multiply_adds_of_a_graph_match_table_1(model_path, tmp_path):
+    """Output positions of each layer in Table 1, for 1024 frames, times its weights."""
     body = onnx.load(cut(Models("test", model_path, model_path), model_path, tmp_path).body)
     widths = [max(1, round(0.05 * filters)) for filters in (64, 128, 256, 512)]
     expected, inputs = 0, 1
@@ -41,7 +43,7 @@ def test_multiply_adds_are_those_of_table_1(model_path, tmp_path):
     assert multiply_adds(body, (1, 1, 1024, 64)) == expected
 
 
-def test_the_parts_of_a_graph_compute_what_the_whole_does(model_path, tmp_path):
+def test_cut_graph_gives_the_scores_of_the_whole(model_path, tmp_path):
     parts = cut(Models("test", model_path, model_path), model_path, tmp_path)
     whole, front, body = (
         onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -55,7 +57,7 @@ def test_the_parts_of_a_graph_compute_what_the_whole_does(model_path, tmp_path):
     np.testing.assert_allclose(scores[..., 0].transpose(0, 2, 1), segments, atol=1e-6)
 
 
-def test_statistics_of_real_sound_keep_a_random_network_from_saturating():
+def test_set_statistics_keeps_a_random_network_from_saturating():
     torch.manual_seed(0)
     network = Network(classes=20, width=0.05)
     sound = torch.from_numpy(np.stack([make_sound(2, seed=seed) for seed in range(2)]))
@@ -66,6 +68,11 @@ def test_statistics_of_real_sound_keep_a_random_network_from_saturating():
         logmel = network.frontend(sound)
     assert logmel.mean().abs() < 0.01
     assert logmel.std() == pytest.approx(1, abs=0.01)
-    assert 0.2 < (embedding == 0).float().mean() < 0.8  # about half of the units are off, as after any ReLU
+    assert 0.2 < (embedding == 0).float().mean() < 0.8  # ReLU zeroes about half of the units
     assert 0.01 < scores.std() < 0.3
     assert 0.01 < scores.min() < scores.max() < 0.99
+
+
+def test_source_files_of_the_cache_key_exist():
+    root = Path(__file__).parents[2]
+    assert [source for source in SOURCES if not (root / source).is_file()] == []

@@ -1,4 +1,4 @@
-"""``python -m benchmarks`` runs, for real and quickly; the docs say what it writes."""
+"""``python -m benchmarks --quick`` runs, and docs/benchmarks.md documents its output."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ RESULTS = ROOT / "benchmarks" / "results.json"
 
 @pytest.fixture(scope="module")
 def quick(tmp_path_factory) -> tuple[dict, str]:
-    """Results and table of a quick run of benchmarks that need no peer."""
+    """Results and table of a quick run of benchmarks that need no other network."""
     folder = tmp_path_factory.mktemp("benchmarks")
     path = folder / "results.json"
     command = [sys.executable, "-m", "benchmarks", "--quick", "--only", "9,1,3,4", "--output", str(path)]
-    variables = os.environ | {"XDG_CACHE_HOME": str(folder), "SEDKIT_DATA": str(folder)}  # no clips, nothing kept
+    variables = os.environ | {"XDG_CACHE_HOME": str(folder), "SEDKIT_DATA": str(folder)}  # no clips, empty cache
     done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     return json.loads(path.read_text("utf-8")), done.stdout
 
 
-def test_rows_hold_real_measurements(quick):
+def test_quick_run_measures_and_does_not_judge(quick):
     results, _ = quick
     rows = [row for row in results["rows"] if row["value"] is not None]
     assert {row["benchmark"] for row in rows} == {1, 3, 9}
     for row in rows:
         assert row["low"] <= row["value"] <= row["high"]
-        assert row["met"] is None  # quick runs are not judged
+        assert row["met"] is None  # no verdict in quick runs
     shares = [row["value"] for row in rows if row["benchmark"] == 1]
     assert all(0.01 < share < 100 for share in shares)
     seams = [row["value"] for row in rows if row["benchmark"] == 9]
@@ -50,17 +50,17 @@ def test_rows_hold_real_measurements(quick):
     assert results["machine"]["cpus"] >= 1
 
 
-def test_what_is_missing_is_said_and_stops_nothing(quick):
+def test_unavailable_benchmark_is_reported_and_the_others_run(quick):
     results, table = quick
     (row,) = (row for row in results["rows"] if row["benchmark"] == 4)
     assert row["value"] is None
     assert "needs YAMNet" in row["figure"]
     assert "needs YAMNet" in table
-    assert "SYNTHESISED" in table
+    assert "SYNTHETIC" in table
     assert "QUICK" in table
 
 
-def test_the_table_is_plain_markdown_through_a_pipe(quick):
+def test_table_through_a_pipe_is_markdown(quick):
     results, table = quick
     assert "\x1b" not in table
     lines = [line for line in table.splitlines() if line.startswith("|")]
@@ -68,7 +68,7 @@ def test_the_table_is_plain_markdown_through_a_pipe(quick):
     assert len({line.count("|") for line in lines}) == 1
 
 
-def test_every_key_is_documented(quick):
+def test_every_json_key_is_documented(quick):
     results, _ = quick
     page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
     for key in [*results, *results["rows"][0]]:
@@ -77,14 +77,14 @@ def test_every_key_is_documented(quick):
         assert f"\n| {number} | " in page
 
 
-@pytest.mark.skipif(not RESULTS.exists(), reason="no results are checked in")
-def test_the_page_shows_the_results_that_are_checked_in():
+@pytest.mark.skipif(not RESULTS.exists(), reason="no committed results")
+def test_docs_show_the_committed_results():
     page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
     assert page == report.page(page, json.loads(RESULTS.read_text("utf-8"))), "run: python -m benchmarks.report"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (("--only", "10"), "numbered 1 to 9"),
         (("--only", "one"), "numbered 1 to 9"),
@@ -92,19 +92,19 @@ def test_the_page_shows_the_results_that_are_checked_in():
         (("--output", "no/such/folder/x.json"), "no such folder"),
     ],
 )
-def test_wrong_usage(arguments, says):
+def test_wrong_usage_exits_with_2(arguments, message):
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 2
-    assert says in done.stderr
+    assert message in done.stderr
 
 
-def test_a_row_can_be_measured_once_more(quick, tmp_path):
+def test_only_replaces_rows_of_an_existing_file(quick, tmp_path):
     results, _ = quick
     path = tmp_path / "results.json"
     path.write_text(json.dumps(results), "utf-8")
     assert {row["benchmark"] for row in rows_to_keep(path, [4, 9], results)} == {1, 3}
-    with pytest.raises(click.UsageError, match="another commit"):
+    with pytest.raises(click.UsageError, match="differs in commit"):
         rows_to_keep(path, [4, 9], results | {"commit": {"revision": "another", "changed": False}})
     path.write_text("{", "utf-8")
-    with pytest.raises(click.UsageError, match="no results"):
+    with pytest.raises(click.UsageError, match="not a results file"):
         rows_to_keep(path, [4, 9], results)

@@ -1,4 +1,4 @@
-"""The benchmark of training runs, and its counts are those of Table 1."""
+"""``python -m benchmarks.training`` runs, and its operation counts match Table 1."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from click.testing import CliRunner  # noqa: E402
 from benchmarks.training import PASSES, Device, clip_costs, floor, main  # noqa: E402
 
 
-def test_the_cost_of_a_clip_is_that_of_table_1() -> None:
+def test_clip_costs_match_table_1() -> None:
     work = clip_costs(1.0, 10.24)
     convolutions, inputs = [], 1
     for filters, positions in zip((64, 128, 256, 512), (1024 * 64, 256 * 16, 128 * 8, 64 * 4), strict=True):
         convolutions += [positions * 9 * inputs * filters, positions * 9 * filters * filters]
         inputs = filters
     convolutions += [30 * 512 * 2048 * 6, 30 * 2048 * 1024, 30 * 1024 * 1024, 30 * 1024 * 527]
-    # forward, gradients of weights, gradients of inputs (which the first layer does not need); 2 a multiply-add
+    # forward, weight gradients, input gradients (not needed for the first layer); 2 operations per multiply-add
     assert work.operations == 2 * (3 * sum(convolutions) - convolutions[0])
     assert work.operations == pytest.approx(32.8e9, rel=0.01)
     maps = 2 * (64 * 1024 * 64 + 128 * 256 * 16 + 256 * 128 * 8 + 512 * 64 * 4) + 30 * (2048 + 1024 + 1024)
     assert work.maps == maps
 
 
-def test_the_floor_is_arithmetic_and_traffic_one_after_the_other() -> None:
+def test_floor_adds_the_times_of_arithmetic_and_traffic() -> None:
     work = clip_costs(1.0, 10.24)
     device = Device("", 800 * work.operations, 200 * PASSES * 2 * work.maps)
-    found = floor(device, work, "bf16")
-    assert found == pytest.approx({"arithmetic": 800, "traffic": 200, "both": 160})
+    bounds = floor(device, work, "bf16")
+    assert bounds == pytest.approx({"arithmetic": 800, "traffic": 200, "both": 160})
     assert floor(device, work, "float32")["traffic"] == pytest.approx(100)
 
 
-def test_it_runs_small_on_a_cpu(tmp_path: Path) -> None:
+def test_training_benchmark_runs_on_a_cpu(tmp_path: Path) -> None:
     path = tmp_path / "training.json"
     arguments = ["--device", "cpu", "--width", "0.03", "--crop", "0.96", "--batch-size", "4", "--steps", "2"]
     arguments += ["--way", "default", "--way", "accumulate 2", "--json", str(path)]
@@ -53,7 +53,7 @@ def test_it_runs_small_on_a_cpu(tmp_path: Path) -> None:
     assert "AudioSet epoch" in result.stdout
 
 
-def test_a_way_that_is_none_is_one_line() -> None:
+def test_unknown_way_is_a_one_line_error() -> None:
     result = CliRunner().invoke(main, ["--way", "faster", "--device", "cpu"])
     assert result.exit_code == 2
     assert "choose from default" in result.output

@@ -1,4 +1,4 @@
-"""A real clip, in every format that people have, decodes to the same sound."""
+"""A real clip decodes to the same samples from every common audio format."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ PYAV = {
 
 @pytest.fixture(scope="module")
 def clip(data: Path) -> np.ndarray:
-    found = sorted((data / "esc50" / "audio").glob(f"{CLIP}.*"))
-    if not found:
+    files = sorted((data / "esc50" / "audio").glob(f"{CLIP}.*"))
+    if not files:
         pytest.skip(f"no {CLIP} among the real recordings")
-    samples, rate = soundfile.read(found[0], dtype="float32")
+    samples, rate = soundfile.read(files[0], dtype="float32")
     assert rate == 16_000
     return samples
 
@@ -69,36 +69,36 @@ def write(path: Path, samples: np.ndarray, codec: str, rate: int, channels: int)
             container.mux(track.encode(part))
 
 
-def similarity(found: np.ndarray, original: np.ndarray, slack: int = 2_048) -> float:
-    """Highest correlation at any shift of up to `slack` samples: raw streams keep the encoder's delay."""
-    size = 1 << (len(found) + len(original)).bit_length()
-    product = np.fft.irfft(np.fft.rfft(found, size) * np.fft.rfft(original, size).conj(), size)
+def similarity(decoded: np.ndarray, original: np.ndarray, slack: int = 2_048) -> float:
+    """Highest correlation at any shift of up to `slack` samples, because raw streams keep the encoder's delay."""
+    size = 1 << (len(decoded) + len(original)).bit_length()
+    product = np.fft.irfft(np.fft.rfft(decoded, size) * np.fft.rfft(original, size).conj(), size)
     near = np.concatenate([product[: slack + 1], product[-slack:]])
-    return float(near.max() / (np.linalg.norm(found) * np.linalg.norm(original)))
+    return float(near.max() / (np.linalg.norm(decoded) * np.linalg.norm(original)))
 
 
 @pytest.mark.parametrize("name", [*SOUNDFILE, *PYAV])
-def test_a_clip_decodes_to_the_same_sound(tmp_path, clip, name):
+def test_format_decodes_to_the_original(tmp_path, clip, name):
     codec, rate, channels, least = {**SOUNDFILE, **PYAV}[name]
-    there = soxr.resample(clip, 16_000, rate)
-    write(tmp_path / name, np.repeat(there[:, None], channels, axis=1), codec, rate, channels)
-    # What the journey over another rate leaves of the clip, whatever the codec:
-    original = soxr.resample(there, rate, 16_000)
+    encoded = soxr.resample(clip, 16_000, rate)
+    write(tmp_path / name, np.repeat(encoded[:, None], channels, axis=1), codec, rate, channels)
+    # The clip after resampling there and back, without the codec:
+    original = soxr.resample(encoded, rate, 16_000)
     with open_audio(tmp_path / name) as stream:
-        found = np.concatenate(list(stream))
+        decoded = np.concatenate(list(stream))
     assert stream.duration == pytest.approx(len(clip) / 16_000, abs=0.07)
-    assert len(found) == pytest.approx(len(clip), abs=0.07 * 16_000)
-    assert similarity(found, original) > least
-    assert np.linalg.norm(found) == pytest.approx(np.linalg.norm(original), rel=0.1)
-    if least == 0.999:  # lossless: not a sample moved
-        assert len(found) == len(original)
-        np.testing.assert_allclose(found, original, atol=2e-3)
+    assert len(decoded) == pytest.approx(len(clip), abs=0.07 * 16_000)
+    assert similarity(decoded, original) > least
+    assert np.linalg.norm(decoded) == pytest.approx(np.linalg.norm(original), rel=0.1)
+    if least == 0.999:  # lossless formats have no delay
+        assert len(decoded) == len(original)
+        np.testing.assert_allclose(decoded, original, atol=2e-3)
     info = probe(tmp_path / name)
     assert (info.sample_rate, info.channels) == (rate, channels)
     assert info.duration == pytest.approx(5, abs=0.07)
 
 
-def test_channels_are_averaged(tmp_path, clip):
+def test_channels_are_averaged_to_mono(tmp_path, clip):
     both = np.stack([clip, -0.5 * clip], axis=1)
     soundfile.write(tmp_path / "both.wav", both, 16_000, subtype="FLOAT")
     with open_audio(tmp_path / "both.wav") as stream:

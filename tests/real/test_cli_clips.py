@@ -1,4 +1,4 @@
-"""``sedkit tag`` and ``sedkit timeline`` on real recordings, with the model that sedkit ships."""
+"""``sedkit tag`` and ``sedkit timeline`` on real clips with the default model."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def results(command: str, clips: list[Path], *options: str) -> list[dict]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-def test_tag(clips: list[Path]):
-    found = results("tag", clips)
-    assert [entry["file"] for entry in found] == [str(clip) for clip in clips]
-    for entry in found:
+def test_tag_real_clips(clips: list[Path]):
+    entries = results("tag", clips)
+    assert [entry["file"] for entry in entries] == [str(clip) for clip in clips]
+    for entry in entries:
         scores = [tag["score"] for tag in entry["tags"]]
         assert entry["duration"] == pytest.approx(5.0, abs=0.01)
         assert len(scores) == 5
         assert scores == sorted(scores, reverse=True)
         assert 0 <= scores[-1] <= scores[0] <= 1
-    assert len({entry["tags"][0]["mid"] for entry in found}) > 1
+    assert len({entry["tags"][0]["mid"] for entry in entries}) > 1
 
 
-def test_timeline(clips: list[Path]):
+def test_timeline_of_real_clips(clips: list[Path]):
     for entry in results("timeline", clips, "--threshold", "0.3"):
         duration = entry["duration"]
         cells = [(cell["start"], cell["end"]) for cell in entry["seconds"]]
@@ -65,13 +65,13 @@ def test_timeline(clips: list[Path]):
         }
 
 
-def test_native_and_seconds_find_the_same_events(clips: list[Path]):
+def test_events_do_not_depend_on_the_resolution(clips: list[Path]):
     seconds, native = (results("timeline", clips, "-t", "0.3", "--resolution", x) for x in ("1.0", "native"))
     assert [entry["events"] for entry in seconds] == [entry["events"] for entry in native]
     assert all(len(n["seconds"]) > len(s["seconds"]) for s, n in zip(seconds, native, strict=True))
 
 
-def test_lanes_of_a_real_clip(clips: list[Path]):
+def test_text_timeline_draws_lanes(clips: list[Path]):
     result = CliRunner().invoke(main, ["timeline", str(clips[0]), "--device", "cpu", "--format", "text", "-t", "0"])
     assert result.exit_code == 0
     assert "┬" in result.stdout

@@ -1,4 +1,4 @@
-"""Export checks itself on real clips; a network exported from them runs in sedkit with torch's scores."""
+"""Exported networks give torch's scores on real clips, and shipped models can be read back into torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.networks.wels import Network
 from training.release.export import export
 
 
-def test_parity_on_real_clips(data: Path, tmp_path: Path) -> None:
+def test_exported_network_scores_like_torch(data: Path, tmp_path: Path) -> None:
     files = sorted((data / "esc50" / "audio").glob("*.ogg"))[::700]
     clips = [soundfile.read(file, dtype="float32")[0] for file in files]
     torch.manual_seed(0)
@@ -38,14 +38,14 @@ def test_parity_on_real_clips(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [path for path in installed_models() if "int8" not in path.stem], ids=lambda p: p.stem)
-def test_shipped_models_are_networks_again(data: Path, path: Path) -> None:
-    """With statistics of real clips, a batch in the mode of training is scored about as its clips are one by one."""
+def test_shipped_models_read_back_score_like_the_file(data: Path, path: Path) -> None:
+    """After refit_batch_norm on real clips, scores in training mode are close to those in eval mode, too."""
     files = sorted((data / "esc50" / "audio").glob("*.ogg"))[::170]
     clips = np.stack([soundfile.read(file, dtype="int16")[0][: 2 * SAMPLE_RATE] for file in files])
     sound = torch.from_numpy(clips / np.float32(FULL_SCALE))
-    found, model = read_onnx(path), Model(path, "cpu")
-    network = Network(len(found.contract.labels), found.width, pooling=found.pooling)
-    network.load_state_dict(found.weights)
+    imported, model = read_onnx(path), Model(path, "cpu")
+    network = Network(len(imported.contract.labels), imported.width, pooling=imported.pooling)
+    network.load_state_dict(imported.weights)
     expected = model.batch(sound.numpy())
     refit_batch_norm(network, clips)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The models that are shipped, on recordings they never saw: the right class first, events where the sounds are."""
+"""The shipped models on held-out recordings: the first tag is right, and events are where the sounds are."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import soundfile
 
 from sedkit.inference.installed import DEFAULT, installed_models, sibling
 from sedkit.tagger import Tagger
-from training.data.readers.datasets import esc50_labels
+from training.data.readers.esc50 import esc50_labels
 
-FOLD = "5"  # of speech and music, of which the models have learnt from all
+FOLD = "5"  # of speech and music; the models were trained on all folds of these
 
 
 @pytest.fixture(scope="module", params=installed_models(), ids=lambda path: path.stem)
@@ -24,26 +24,26 @@ def shipped(request: pytest.FixtureRequest) -> Tagger:
     return Tagger(request.param, "cpu")
 
 
-def carded_accuracy(model: Path) -> float:
-    """On the test clips of ESC-50, as the model's card has it."""
+def accuracy_on_card(model: Path) -> float:
+    """Accuracy on the test clips of ESC-50 that the model card states."""
     name = sibling(model, "fp32").stem
     card = model.with_name("README.md" if name == DEFAULT else f"{name}.md").read_text("utf-8")
-    own = card.partition("| source | test clips | accuracy |\n")[2]
-    found = re.search(r"^\| esc50 \| \d+ \| ([\d.]+) \|$", own, re.MULTILINE)
-    assert found
-    return float(found[1])
+    table = card.partition("| source | test clips | accuracy |\n")[2]
+    row = re.search(r"^\| esc50 \| \d+ \| ([\d.]+) \|$", table, re.MULTILINE)
+    assert row
+    return float(row[1])
 
 
 @pytest.fixture(scope="module")
 def held_out(data: Path, shipped: Tagger) -> list[dict[str, str]]:
-    """ESC-50's clips of recordings that the model neither learnt from nor was chosen on."""
+    """ESC-50 clips of recordings that were used neither to train the model nor to select it."""
     name = sibling(shipped.model.path, "fp32").stem
     table = shipped.model.path.with_name("attribution.csv" if name == DEFAULT else f"{name}-attribution.csv")
     with table.open(encoding="utf-8") as file:
-        learnt = {Path(row["clip"]).name for row in csv.DictReader(file)}
+        used = {Path(row["clip"]).name for row in csv.DictReader(file)}
     with (data / "esc50" / "esc50.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    recordings = {row["src_file"] for row in rows if row["filename"] in learnt}
+    recordings = {row["src_file"] for row in rows if row["filename"] in used}
     return [row for row in rows if row["src_file"] not in recordings]
 
 
@@ -51,17 +51,17 @@ def audio(data: Path, row: dict[str, str]) -> Path:
     return data / "esc50" / "audio" / row["filename"]
 
 
-def test_held_out_clips_are_tagged_as_the_card_says(
+def test_accuracy_on_held_out_clips_matches_the_card(
     shipped: Tagger, data: Path, held_out: list[dict[str, str]]
 ) -> None:
     mids = {category: label.mid for category, label in esc50_labels().items()}
-    some = held_out[:: max(1, len(held_out) // 100)]
-    right = [shipped.tag(audio(data, row)).tags[0].mid == mids[row["category"]] for row in some]
+    sample = held_out[:: max(1, len(held_out) // 100)]
+    right = [shipped.tag(audio(data, row)).tags[0].mid == mids[row["category"]] for row in sample]
     assert len(right) >= 100
-    assert np.mean(right) > carded_accuracy(shipped.model.path) - 0.08  # two standard errors of 100 clips
+    assert np.mean(right) > accuracy_on_card(shipped.model.path) - 0.08  # two standard errors of 100 clips
 
 
-def test_noise_is_nothing(shipped: Tagger) -> None:
+def test_quiet_noise_has_no_tags_or_events(shipped: Tagger) -> None:
     noise = np.random.default_rng(0).standard_normal(10 * 16_000).astype(np.float32)
     for level in (-60, -50, -40):  # dBFS
         quiet = np.float32(10 ** (level / 20)) * noise
@@ -69,7 +69,9 @@ def test_noise_is_nothing(shipped: Tagger) -> None:
         assert not shipped.timeline(quiet, 16_000).events
 
 
-def test_an_event_is_found_where_it_is(shipped: Tagger, data: Path, held_out: list[dict[str, str]]) -> None:
+def test_event_between_silences_has_the_right_times(
+    shipped: Tagger, data: Path, held_out: list[dict[str, str]]
+) -> None:
     row = next(row for row in held_out if row["category"] == "rooster")
     sound, rate = soundfile.read(audio(data, row), dtype="float32")
     quiet = np.zeros(6 * rate, np.float32)
@@ -79,19 +81,19 @@ def test_an_event_is_found_where_it_is(shipped: Tagger, data: Path, held_out: li
     assert all(event.onset > 5 and event.offset < 12.5 for event in crowing)
 
 
-def test_the_demonstration_is_heard_as_its_labels_say(shipped: Tagger, tmp_path: Path) -> None:
+def test_demo_recording_gives_its_labels_as_events(shipped: Tagger, tmp_path: Path) -> None:
     script = Path(__file__).parents[2] / "examples" / "demo.py"
     lines = subprocess.check_output([sys.executable, script, tmp_path / "demo.wav"], text=True).splitlines()
-    default = sibling(shipped.model.path, "fp32").stem == DEFAULT  # of which the README asks with 0.3
+    default = sibling(shipped.model.path, "fp32").stem == DEFAULT  # for which the README uses 0.3
     events = shipped.timeline(tmp_path / "demo.wav", threshold=0.3 if default else None).events
     expected = [line.split("\t") for line in lines]
     assert [event.label for event in events] == [label for *_, label in expected]
     for event, (onset, offset, _) in zip(events, expected, strict=True):
         assert event.onset == pytest.approx(float(onset), abs=0.15)
-        assert event.offset == pytest.approx(float(offset), abs=0.6)  # what decays ends before its label does
+        assert event.offset == pytest.approx(float(offset), abs=0.6)  # decaying sounds end before their label
 
 
-def test_speech_and_music(shipped: Tagger, data: Path) -> None:
+def test_speech_and_music_are_the_first_tag(shipped: Tagger, data: Path) -> None:
     for name, label in (("speech", "Speech"), ("music", "Music")):
         with (data / name / f"{name}.csv").open(encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if row["fold"] == FOLD][:10]
@@ -99,7 +101,7 @@ def test_speech_and_music(shipped: Tagger, data: Path) -> None:
         assert first.count(label) >= 8
 
 
-def test_the_model_names_its_lineage(shipped: Tagger) -> None:
+def test_shipped_model_has_lineage_and_license(shipped: Tagger) -> None:
     contract = shipped.contract
     assert len(contract.labels) == 52
     indices = [label.index for label in contract.labels]

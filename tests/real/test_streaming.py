@@ -1,4 +1,4 @@
-"""Every shipped model on real sound: scores depend neither on pieces nor on threads, live or not."""
+"""Scores of the shipped models on real audio do not depend on blocks, threads or live mode."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sedkit.inference.model import Model
 
 @pytest.fixture(scope="module")
 def sound(data: Path) -> np.ndarray:
-    """Seven clips one after the other, [samples]."""
+    """Seven clips joined, float32 [samples]."""
     blocks = []
     for path in sorted((data / "esc50" / "audio").iterdir())[::200][:7]:
         with open_audio(path) as stream:
@@ -23,7 +23,7 @@ def sound(data: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("path", installed_models(), ids=lambda path: path.stem)
-def test_scores_are_those_of_one_pass(path: Path, sound: np.ndarray) -> None:
+def test_streamed_scores_equal_those_of_one_pass(path: Path, sound: np.ndarray) -> None:
     expected = Model(path, "cpu", threads=1).batch(sound[None])[0]
     assert len(sound) > 30 * 16_000
     assert expected.max() > 0.5

@@ -1,4 +1,4 @@
-"""YAMNet on real clips: its best class is the clip's, and its frames are where they are said to be."""
+"""YAMNet on real clips: the best class is right, and frames cover the documented samples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from training.data.audio import decode
-from training.data.readers.datasets import esc50_labels
+from training.data.readers.esc50 import esc50_labels
 from training.networks.yamnet_tflite import HOP, WINDOW, YamnetTflite, match_classes
 
 CLASSES = ("rooster", "siren", "crying_baby", "church_bells", "dog", "toilet_flush")
@@ -23,7 +23,7 @@ def yamnet(data: Path) -> YamnetTflite:
     return YamnetTflite(model)
 
 
-def test_its_classes_are_audiosets(yamnet: YamnetTflite, data: Path) -> None:
+def test_yamnet_classes_are_audioset_classes(yamnet: YamnetTflite, data: Path) -> None:
     with (data / "audioset" / "class_labels_indices.csv").open(newline="") as file:
         names = {row["display_name"] for row in csv.DictReader(file)}
     assert len(yamnet.labels) == 521
@@ -31,7 +31,7 @@ def test_its_classes_are_audiosets(yamnet: YamnetTflite, data: Path) -> None:
     assert {label.name for label in esc50_labels().values()} < {label.name for label in yamnet.labels}
 
 
-def test_clear_clips(yamnet: YamnetTflite, data: Path) -> None:
+def test_yamnet_tags_clear_clips(yamnet: YamnetTflite, data: Path) -> None:
     with (data / "esc50" / "esc50.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["fold"] == "5"]
     labels = list(esc50_labels().values())
@@ -47,16 +47,16 @@ def test_clear_clips(yamnet: YamnetTflite, data: Path) -> None:
 
 
 @pytest.mark.parametrize(("samples", "frames"), [(0, 1), (WINDOW, 1), (WINDOW + 1, 2), (WINDOW + 2 * HOP, 3)])
-def test_frames(yamnet: YamnetTflite, samples: int, frames: int) -> None:
-    heard = yamnet(np.zeros(samples, np.float32))
-    assert heard.scores.shape == (frames, 521)
-    assert heard.embeddings.shape == (frames, 1024)
+def test_number_of_yamnet_frames(yamnet: YamnetTflite, samples: int, frames: int) -> None:
+    output = yamnet(np.zeros(samples, np.float32))
+    assert output.scores.shape == (frames, 521)
+    assert output.embeddings.shape == (frames, 1024)
 
 
-def test_a_frame_hears_its_window_alone(yamnet: YamnetTflite) -> None:
+def test_yamnet_frame_depends_only_on_its_window(yamnet: YamnetTflite) -> None:
     random = np.random.default_rng(0)
     waveform = 0.1 * random.standard_normal(WINDOW + 2 * HOP).astype(np.float32)
-    heard, alone = yamnet(waveform), yamnet(waveform[HOP : HOP + WINDOW])
-    for of_all, of_one in zip(heard, alone, strict=True):
-        assert (of_all[1] == of_one[0]).all()
-    assert 0 <= heard.embeddings.min() < heard.embeddings.max() <= 6
+    output, single = yamnet(waveform), yamnet(waveform[HOP : HOP + WINDOW])
+    for all_frames, one_frame in zip(output, single, strict=True):
+        assert (all_frames[1] == one_frame[0]).all()
+    assert 0 <= output.embeddings.min() < output.embeddings.max() <= 6
