@@ -26,13 +26,13 @@ ALL = len(LABELS)
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three recordings, one of them below, and a file that is none."""
+    """Three recordings, one of them in a subfolder, and a file that is not audio."""
     folder = tmp_path_factory.mktemp("clips")
     (folder / "below").mkdir()
     soundfile.write(folder / "a.wav", make_sound(2.5, 44100, seed=1), 44100)
     soundfile.write(folder / "b.flac", make_sound(4, seed=2), 16000)
     soundfile.write(folder / "below" / "c.ogg", make_sound(3, seed=3), 16000)
-    (folder / "broken.wav").write_bytes(b"RIFF, or so it says")
+    (folder / "broken.wav").write_bytes(b"RIFF but no audio")
     return folder
 
 
@@ -58,7 +58,7 @@ def rows(text: str, delimiter: str = "\t") -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text), delimiter=delimiter))
 
 
-def test_tag_json_is_what_the_api_returns(sedkit, clips: Path, tagger: Tagger):
+def test_tag_json_equals_the_api_result(sedkit, clips: Path, tagger: Tagger):
     result = sedkit("tag", clips / "a.wav", "--format", "json")
     assert result.exit_code == 0
     assert result.stderr == ""
@@ -71,7 +71,7 @@ def test_tag_json_is_what_the_api_returns(sedkit, clips: Path, tagger: Tagger):
     assert scores == sorted(scores, reverse=True)
 
 
-def test_timeline_json_is_what_the_api_returns(sedkit, clips: Path, tagger: Tagger):
+def test_timeline_json_equals_the_api_result(sedkit, clips: Path, tagger: Tagger):
     result = sedkit("timeline", clips / "a.wav", "-f", "json", "--threshold", "0.3", "--resolution", "0.5")
     assert result.exit_code == 0
     (found,) = objects(result)
@@ -81,13 +81,13 @@ def test_timeline_json_is_what_the_api_returns(sedkit, clips: Path, tagger: Tagg
     assert found["events"]
 
 
-def test_timeline_native(sedkit, clips: Path):
+def test_timeline_native_resolution(sedkit, clips: Path):
     (found,) = objects(sedkit("timeline", clips / "b.flac", "-f", "json", "--resolution", "native"))
     assert found["resolution"] == "native"
     assert len(found["seconds"]) == 11
 
 
-def test_away_from_a_terminal_results_are_tab_separated(sedkit, clips: Path):
+def test_default_format_without_a_terminal_is_tsv(sedkit, clips: Path):
     tags, events = sedkit("tag", clips / "a.wav"), sedkit("timeline", clips / "a.wav", "-t", "0")
     assert tags.stdout.splitlines()[0] == "file\tlabel\tmid\tscore"
     assert {row["label"] for row in rows(tags.stdout)} == {label.name for label in LABELS}
@@ -95,7 +95,7 @@ def test_away_from_a_terminal_results_are_tab_separated(sedkit, clips: Path):
     assert {(row["onset"], row["offset"]) for row in rows(events.stdout)} == {("0.0", "2.5")}
 
 
-def test_text_can_be_asked_for(sedkit, clips: Path):
+def test_text_format_without_a_terminal(sedkit, clips: Path):
     bars = sedkit("tag", clips / "a.wav", "-f", "text").stdout
     lanes = sedkit("timeline", clips / "a.wav", "-f", "text", "-t", "0").stdout
     assert bars.splitlines()[0].endswith("a.wav  2.5 s")
@@ -125,7 +125,7 @@ def test_classes_from_a_file(sedkit, clips: Path, tmp_path: Path):
     assert {tag["label"] for tag in found["tags"]} == {"Dog", "Siren"}
 
 
-def test_names_that_hold_commas_can_be_listed():
+def test_split_classes_keeps_class_names_with_commas_whole():
     labels = [Label("Baby cry, infant cry", "/t/dd00002"), Label("Dog", "/m/0bt9lr"), Label("Cry"), Label("Baby cry")]
     assert split_classes(["Dog, baby cry,  infant cry,Cry"], labels) == ["Dog", "baby cry, infant cry", "Cry"]
     assert split_classes(["Baby cry, Dog,", "/t/dd00002"], labels) == ["Baby cry", "Dog", "/t/dd00002"]
@@ -140,7 +140,7 @@ def test_folders_and_recursion(sedkit, clips: Path):
     assert [Path(found["file"]).name for found in objects(deep)] == ["a.wav", "b.flac", "c.ogg"]
 
 
-def test_a_failed_recording_does_not_stop_the_rest_and_is_listed_last(sedkit, clips: Path):
+def test_failed_recordings_are_skipped_and_listed_at_the_end(sedkit, clips: Path):
     result = sedkit("tag", clips / "broken.wav", "nowhere.wav", clips / "a.wav", "-f", "json")
     assert result.exit_code == 1
     assert [Path(found["file"]).name for found in objects(result)] == ["a.wav"]
@@ -160,7 +160,7 @@ def test_standard_input(sedkit, clips: Path):
     assert [tag["label"] for tag in found["tags"]] == [tag["label"] for tag in file["tags"]]
 
 
-def test_empty_standard_input_is_an_error_line(sedkit):
+def test_empty_standard_input_is_a_one_line_error(sedkit):
     result = sedkit("timeline")
     assert result.exit_code == 1
     assert result.stdout == ""
@@ -181,7 +181,7 @@ def test_empty_standard_input_is_an_error_line(sedkit):
         ["--classes", "@nowhere.txt"],
     ],
 )
-def test_wrong_usage_exits_with_2(sedkit, clips: Path, arguments: list[str]):
+def test_wrong_options_exit_with_2(sedkit, clips: Path, arguments: list[str]):
     result = sedkit("tag", clips / "a.wav", *arguments)
     assert result.exit_code == 2
     assert result.stdout == ""
@@ -189,18 +189,18 @@ def test_wrong_usage_exits_with_2(sedkit, clips: Path, arguments: list[str]):
 
 
 @pytest.mark.parametrize("resolution", ["0", "-1", "nan", "inf", "fine", "1e-9"])
-def test_a_wrong_resolution_exits_with_2(sedkit, clips: Path, resolution: str):
+def test_wrong_resolution_exits_with_2(sedkit, clips: Path, resolution: str):
     assert sedkit("timeline", clips / "a.wav", "--resolution", resolution).exit_code == 2
 
 
-def test_an_unknown_class_is_told_with_what_is_close(sedkit, clips: Path):
+def test_unknown_class_error_suggests_a_similar_one(sedkit, clips: Path):
     (line,) = sedkit("tag", clips / "a.wav", "--classes", "Dgo").stderr.splitlines()
     assert line.startswith("sedkit: error: Dgo: ")
     assert "Dog" in line
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "broken.wav"])
-def test_a_model_that_cannot_be_used(sedkit, clips: Path, name: str):
+def test_missing_or_broken_model_is_a_one_line_error(sedkit, clips: Path, name: str):
     model = clips / name if (clips / name).exists() else name
     result = sedkit("tag", clips / "a.wav", model=model)
     assert result.exit_code == 1
@@ -211,62 +211,62 @@ def test_a_model_that_cannot_be_used(sedkit, clips: Path, name: str):
 
 class TestOutput:
     @pytest.mark.parametrize(("name", "delimiter"), [("x.csv", ","), ("x.txt", "\t"), ("x", "\t")])
-    def test_the_ending_chooses_the_format(self, sedkit, clips: Path, tmp_path: Path, name: str, delimiter: str):
+    def test_suffix_chooses_the_format(self, sedkit, clips: Path, tmp_path: Path, name: str, delimiter: str):
         result = sedkit("tag", clips / "a.wav", "--output", tmp_path / name)
         assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
         assert len(rows((tmp_path / name).read_text(), delimiter)) == ALL
         assert os.listdir(tmp_path) == [name]
 
-    def test_json_by_ending_and_an_explicit_format_wins(self, sedkit, clips: Path, tmp_path: Path):
+    def test_format_option_overrides_the_suffix(self, sedkit, clips: Path, tmp_path: Path):
         sedkit("tag", clips / "a.wav", "-o", tmp_path / "x.jsonl")
         sedkit("tag", clips / "a.wav", "-o", tmp_path / "x.csv", "-f", "json")
         assert (tmp_path / "x.jsonl").read_text() == (tmp_path / "x.csv").read_text()
         assert json.loads((tmp_path / "x.csv").read_text())["duration"] == 2.5
 
-    def test_dash_is_standard_output(self, sedkit, clips: Path):
+    def test_output_dash_is_standard_output(self, sedkit, clips: Path):
         assert sedkit("tag", clips / "a.wav", "-o", "-").stdout == sedkit("tag", clips / "a.wav").stdout
 
-    def test_a_path_that_cannot_be_written_is_told_before_the_work(self, sedkit, clips: Path, tmp_path: Path):
+    def test_unwritable_path_fails_before_the_analysis(self, sedkit, clips: Path, tmp_path: Path):
         for path, cause in ((tmp_path / "none" / "x.csv", "does not exist"), (tmp_path, "folder")):
             result = sedkit("tag", clips / "broken.wav", "-o", path)
             assert result.exit_code == 1
             assert cause in result.stderr
             assert "broken.wav" not in result.stderr
 
-    def test_an_ending_that_says_nothing_needs_a_format(self, sedkit, clips: Path, tmp_path: Path):
+    def test_unknown_suffix_needs_the_format_option(self, sedkit, clips: Path, tmp_path: Path):
         for name in ("x.xlsx", "x.csv.gz"):
             result = sedkit("tag", clips / "a.wav", "-o", tmp_path / name)
             assert result.exit_code == 2
             assert "--format" in result.stderr
         assert not os.listdir(tmp_path)
 
-    def test_a_mistyped_model_leaves_the_results_of_an_interrupted_run(self, sedkit, clips: Path, tmp_path: Path):
-        (tmp_path / "x.csv.partial").write_text("hours of work")
+    def test_wrong_model_name_keeps_partial_results(self, sedkit, clips: Path, tmp_path: Path):
+        (tmp_path / "x.csv.partial").write_text("results of hours")
         assert sedkit("tag", clips / "a.wav", "-o", tmp_path / "x.csv", model="no-such-model").exit_code == 1
-        assert (tmp_path / "x.csv.partial").read_text() == "hours of work"
+        assert (tmp_path / "x.csv.partial").read_text() == "results of hours"
 
-    def test_a_recording_is_never_overwritten(self, sedkit, clips: Path):
+    def test_output_never_overwrites_a_recording(self, sedkit, clips: Path):
         before = (clips / "a.wav").read_bytes()
         assert sedkit("tag", clips / "a.wav", "-o", clips / "a.wav").exit_code == 2
         assert (clips / "a.wav").read_bytes() == before
 
-    def test_without_a_result_the_old_file_stays(self, sedkit, clips: Path, tmp_path: Path):
+    def test_run_without_results_keeps_the_old_file(self, sedkit, clips: Path, tmp_path: Path):
         (tmp_path / "x.csv").write_text("old")
         assert sedkit("tag", clips / "broken.wav", "-o", tmp_path / "x.csv").exit_code == 1
         assert (tmp_path / "x.csv").read_text() == "old"
         assert os.listdir(tmp_path) == ["x.csv"]
 
-    def test_what_is_no_regular_file_is_written_directly(self, sedkit, clips: Path):
+    def test_device_is_written_without_partial_file(self, sedkit, clips: Path):
         assert sedkit("tag", clips / "a.wav", "-o", os.devnull).exit_code == 0
         assert not Path(os.devnull).is_file()
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-    def test_a_full_device_is_one_line(self, sedkit, clips: Path):
+    def test_full_device_is_a_one_line_error(self, sedkit, clips: Path):
         result = sedkit("tag", clips, "-o", "/dev/full")
         assert result.exit_code == 1
         assert result.stderr == "sedkit: error: /dev/full: cannot be written: No space left on device\n"
 
-    def test_a_link_stays_a_link(self, sedkit, clips: Path, tmp_path: Path):
+    def test_output_through_a_symbolic_link_keeps_the_link(self, sedkit, clips: Path, tmp_path: Path):
         (tmp_path / "there").mkdir()
         (tmp_path / "x.csv").symlink_to(tmp_path / "there" / "x.csv")
         sedkit("tag", clips / "a.wav", "-o", tmp_path / "x.csv")
@@ -274,20 +274,20 @@ class TestOutput:
         assert (tmp_path / "there" / "x.csv").read_text().startswith("file,")
 
 
-def test_a_fault_of_ours_costs_one_recording_only(sedkit, clips: Path, monkeypatch: pytest.MonkeyPatch):
+def test_unexpected_exception_fails_one_recording_only(sedkit, clips: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("SEDKIT_DEBUG")
-    honest = TagsView.finish
+    original = TagsView.finish
 
     def faulty(self, file, duration):
         if file.endswith("a.wav"):
-            raise ZeroDivisionError("what\nnow")
-        return honest(self, file, duration)
+            raise ZeroDivisionError("two\nlines")
+        return original(self, file, duration)
 
     monkeypatch.setattr(TagsView, "finish", faulty)
     result = sedkit("tag", clips / "a.wav", clips / "b.flac", "-f", "json")
     assert result.exit_code == 1
     assert [Path(found["file"]).name for found in objects(result)] == ["b.flac"]
-    assert result.stderr.splitlines()[0] == f"sedkit: error: {clips / 'a.wav'}: ZeroDivisionError: what now"
+    assert result.stderr.splitlines()[0] == f"sedkit: error: {clips / 'a.wav'}: ZeroDivisionError: two lines"
 
 
 def test_info(sedkit, clips: Path, model_path: Path):
@@ -328,8 +328,8 @@ def test_models(sedkit, model_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert str(model_path) in sedkit("models", model=None).stdout
 
 
-def test_a_model_beside_the_default(sedkit, clips: Path, model_path: Path, tmp_path: Path, monkeypatch):
-    """Listed with what its file says of it, described and used by its short name."""
+def test_second_installed_model(sedkit, clips: Path, model_path: Path, tmp_path: Path, monkeypatch):
+    """It is listed with its metadata; ``info`` and ``tag`` accept its short name."""
     monkeypatch.setattr("sedkit.inference.installed.__file__", str(tmp_path / "sedkit" / "inference" / "installed.py"))
     (tmp_path / "models").mkdir()
     onnx, description = pytest.importorskip("onnx"), Contract.from_metadata(metadata_of(model_path))
@@ -361,14 +361,14 @@ def test_a_model_beside_the_default(sedkit, clips: Path, model_path: Path, tmp_p
     )  # fmt: skip
 
 
-def test_what_a_model_goes_on_from_is_said_in_short():
-    before = {"run": "first", "network": "generation 2, width 1", "settings": {"epochs": 9}, "begun_with": None}
-    held = {"git_revision": "abc", "width": 1.0, "settings": {}, "teachers": {}, "begun_with": before}
-    assert describe.lineage(held) == {"git revision": "abc", "goes on from": "first, generation 2, width 1"}
+def test_lineage_of_a_fine_tuned_model_names_the_source_only():
+    source = {"run": "first", "network": "generation 2, width 1", "settings": {"epochs": 9}, "begun_with": None}
+    values = {"git_revision": "abc", "width": 1.0, "settings": {}, "teachers": {}, "begun_with": source}
+    assert describe.lineage(values) == {"git revision": "abc", "fine-tuned from": "first, generation 2, width 1"}
     assert describe.lineage({"seed": 0, "begun_with": None}) == {"seed": 0}
 
 
-def test_what_integers_change():
+def test_measured_effect_of_int8():
     lost = {"clips": 9, "mAP": 0.00104, "accuracy": -0.01, "largest_difference": 0.0436, "mean_difference": 0.000176}
     rows = describe.quantisation({"quantisation": {"loss": {"test": lost}}})
     assert rows == {"int8 - fp32, test": "mAP -0.0010, accuracy +0.0100, scores 0.0002 on average, 0.044 at most"}
@@ -383,7 +383,7 @@ def test_no_models(sedkit, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_helps_with_examples(command: str):
+def test_help_of_every_command_has_examples(command: str):
     short, long = (CliRunner().invoke(main, [command, flag]) for flag in ("-h", "--help"))
     assert short.exit_code == 0
     assert short.stdout == long.stdout

@@ -1,4 +1,4 @@
-"""From the command line to recordings: files, folders, globs."""
+"""Expansion of command-line arguments to recordings: files, folders, globs."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def names(*arguments: str, recursive: bool = False) -> list[str]:
 
 @pytest.mark.usefixtures("folder")
 class TestExpand:
-    def test_a_folder_holds_the_audio_directly_in_it_sorted(self):
+    def test_folder_yields_its_audio_files_sorted(self):
         assert names("clips") == ["clips/a.FLAC", "clips/b.wav"]
 
-    def test_recursive_looks_below_but_not_into_what_is_hidden(self):
+    def test_recursive_searches_subfolders_except_hidden_ones(self):
         assert names("clips", recursive=True) == [
             "clips/a.FLAC",
             "clips/b.wav",
@@ -47,31 +47,31 @@ class TestExpand:
             "clips/deep/er/d.ogg",
         ]
 
-    def test_a_named_file_is_taken_whatever_its_ending(self):
+    def test_named_file_may_have_any_suffix(self):
         assert names("clips/notes.txt") == ["clips/notes.txt"]
 
-    def test_the_order_of_arguments_is_kept_and_nothing_comes_twice(self, folder: Path):
+    def test_order_of_arguments_is_kept_and_duplicates_dropped(self, folder: Path):
         assert names("clips/b.wav", "clips", str(folder / "clips" / "a.FLAC"), "clips/../clips/b.wav") == [
             "clips/b.wav",
             "clips/a.FLAC",
         ]
 
-    def test_a_quoted_glob_is_expanded(self):
+    def test_quoted_glob_is_expanded(self):
         assert names("clips/*.wav") == ["clips/b.wav"]
         assert names("clips/**/*.[mo]*", recursive=False) == ["clips/deep/c.mp3", "clips/deep/er/d.ogg"]
 
-    def test_a_file_whose_name_looks_like_a_glob_is_that_file(self, folder: Path):
+    def test_existing_file_with_glob_characters_is_not_expanded(self, folder: Path):
         (folder / "take[1].wav").touch()
         assert names("take[1].wav") == ["take[1].wav"]
 
     def test_standard_input(self):
         assert names("-", "clips/b.wav", "-") == ["-", "clips/b.wav"]
 
-    def test_what_is_not_there_is_told_and_the_rest_goes_on(self):
+    def test_missing_arguments_are_reported_and_the_rest_expanded(self):
         found, problems = expand(["nowhere.wav", "clips/none", "clips/*.xyz", "clips/b.wav"])
         assert found == ["clips/b.wav"]
         assert [str(problem) for problem in problems] == [
             "nowhere.wav: no such file or folder; check the path",
-            "clips/none: no audio files in this folder; --recursive looks in the folders below as well",
+            "clips/none: no audio files in this folder; --recursive searches subfolders too",
             "clips/*.xyz: no file matches; check the pattern",
         ]

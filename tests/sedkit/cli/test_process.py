@@ -1,4 +1,4 @@
-"""The command as a process: pipes, terminals, signals, imports."""
+"""``sedkit`` as a process: pipes, terminals, signals, imports."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def many(clip: Path, tmp_path: Path) -> Path:
-    """A folder of so many recordings that there is time to interrupt."""
+    """A folder of 2000 recordings, which leaves time to interrupt."""
     folder = tmp_path / "many"
     folder.mkdir()
     for number in range(2000):
@@ -38,7 +38,7 @@ def many(clip: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_handlers_for_the_end_of_the_process_run():
+def test_atexit_handlers_run():
     program = "import atexit; from sedkit.cli import run; atexit.register(print, 'done'); run()"
     result = subprocess.run([sys.executable, "-c", program, "--version"], capture_output=True, text=True)
     assert result.returncode == 0
@@ -47,34 +47,34 @@ def test_handlers_for_the_end_of_the_process_run():
 
 
 def on_terminal(arguments: list[str | Path], columns: int = 80, **environment: str) -> tuple[int, str]:
-    """Exit code and output of ``sedkit`` on a terminal of its own."""
+    """Exit code and output of ``sedkit`` on a pseudo-terminal."""
     import fcntl
     import pty
     import struct
     import termios
 
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
     process = subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
         env=plain | {"TERM": "xterm-256color"} | environment,
     )
-    os.close(theirs)
+    os.close(terminal)
     output = b""
-    while select.select([ours], [], [], 60)[0]:
+    while select.select([controller], [], [], 60)[0]:
         try:
-            output += os.read(ours, 65536)
-        except OSError:  # Linux says so where others say the end
+            output += os.read(controller, 65536)
+        except OSError:  # how Linux signals the end of the output
             break
-    os.close(ours)
+    os.close(controller)
     return process.wait(60), output.decode()
 
 
-def test_help_imports_nothing_heavy():
+def test_help_imports_no_heavy_module():
     code = (
         "import sys; from sedkit.cli import main, COMMANDS\n"
         "for command in COMMANDS:\n"
@@ -91,7 +91,7 @@ def test_version():
     assert subprocess.check_output([*COMMAND, "--version"], text=True) == f"sedkit {sedkit.__version__}\n"
 
 
-def test_audio_comes_through_a_pipe(clip: Path, model_path: Path):
+def test_audio_through_a_pipe(clip: Path, model_path: Path):
     arguments = ["timeline", "--threshold", "0.3", "--model", model_path, "--format", "json"]
     with subprocess.Popen(["cat", clip], stdout=subprocess.PIPE) as cat:
         result = subprocess.run([*COMMAND, *arguments], stdin=cat.stdout, capture_output=True, text=True, check=True)
@@ -101,7 +101,7 @@ def test_audio_comes_through_a_pipe(clip: Path, model_path: Path):
 
 
 @posix
-def test_on_a_terminal_without_files_it_explains_itself():
+def test_terminal_without_files_prints_usage_and_examples():
     code, output = on_terminal(["timeline"])
     assert code == 2
     assert "no FILES" in output
@@ -110,7 +110,7 @@ def test_on_a_terminal_without_files_it_explains_itself():
 
 
 @posix
-def test_on_a_terminal_results_are_drawn(clip: Path, model_path: Path):
+def test_terminal_shows_a_drawn_timeline(clip: Path, model_path: Path):
     code, output = on_terminal(["timeline", clip, "--model", model_path, "--threshold", "0"], columns=100)
     assert code == 0
     assert "\x1b[36m" in output
@@ -123,7 +123,7 @@ def test_on_a_terminal_results_are_drawn(clip: Path, model_path: Path):
 
 
 @posix
-def test_a_reader_that_goes_away_is_no_error(many: Path, model_path: Path):
+def test_closed_standard_output_exits_with_141(many: Path, model_path: Path):
     for output_format in ("tsv", "text"):
         arguments = ["tag", many, "--model", model_path, "--format", output_format]
         with subprocess.Popen(
@@ -138,7 +138,7 @@ def test_a_reader_that_goes_away_is_no_error(many: Path, model_path: Path):
 
 
 @posix
-def test_ctrl_c_ends_a_run_that_waits_for_a_silent_pipe(clip: Path, model_path: Path):
+def test_ctrl_c_interrupts_a_run_that_waits_for_a_pipe(clip: Path, model_path: Path):
     command = [*COMMAND, "tag", str(clip), "-", "--model", str(model_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -150,7 +150,7 @@ def test_ctrl_c_ends_a_run_that_waits_for_a_silent_pipe(clip: Path, model_path: 
 
 
 @posix
-def test_on_a_terminal_there_is_progress(many: Path, clip: Path, model_path: Path, tmp_path: Path):
+def test_terminal_shows_a_progress_bar(many: Path, clip: Path, model_path: Path, tmp_path: Path):
     names = sorted(many.iterdir())[:50]
     arguments = ["timeline", *names, "--model", model_path, "-o", tmp_path / "x.tsv"]
     code, output = on_terminal(arguments, columns=100, NO_COLOR="1")

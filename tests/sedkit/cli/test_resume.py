@@ -1,4 +1,4 @@
-"""--resume: whatever stops a run, and whatever happens to its files, the end is that of an unbroken run."""
+"""``--resume``: a run that was interrupted, or whose files changed, ends with the bytes of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ COUNT = 8
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Recordings of several lengths and, in the middle, a file that is none."""
+    """Recordings of several lengths and, between them, a file that is not audio."""
     folder = tmp_path / "clips"
     folder.mkdir()
     for number in range(COUNT):
         soundfile.write(folder / f"{number}.wav", make_sound((1, 2.5, 1)[number % 3], seed=number), 16000)
-    (folder / "3x.wav").write_bytes(b"RIFF, or so it says")
+    (folder / "3x.wav").write_bytes(b"RIFF but no audio")
     return folder
 
 
 @pytest.fixture
 def sedkit(model_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """The command, in this process."""
+    """Runs the command in this process."""
     monkeypatch.setenv("SEDKIT_DEBUG", "1")
 
     def run(command: str, *arguments: str | Path) -> Result:
@@ -50,7 +50,7 @@ def sedkit(model_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 class Archive:
-    """Many recordings, most of them links, and one that is broken; and the command as a process."""
+    """801 recordings, most of them links, one of them broken; runs the command on them as a process."""
 
     count = 800
 
@@ -64,7 +64,7 @@ class Archive:
         for number in range(self.count):
             kind = 3 if number % 400 == 5 else number % 3
             (self.clips / f"{number:04}.wav").symlink_to(folder / f"{kind}.wav")
-        (self.clips / "0100.ogg").write_bytes(b"OggS, or so it says")
+        (self.clips / "0100.ogg").write_bytes(b"OggS but no audio")
 
     def start(self, name: str, *options: str) -> subprocess.Popen[str]:
         arguments = ["timeline", self.clips, "-t", "0.4", "--model", self.model, "--output", self.output / name]
@@ -92,66 +92,66 @@ def archive(tmp_path_factory: pytest.TempPathFactory, model_path: Path) -> Archi
 
 
 @pytest.fixture(scope="module")
-def whole(archive: Archive) -> bytes:
-    """The output of an unbroken run."""
-    code, message = archive.finish("whole.csv")
+def uninterrupted(archive: Archive) -> bytes:
+    """The output of an uninterrupted run."""
+    code, message = archive.finish("uninterrupted.csv")
     assert (code, message[-1]) == (1, f"sedkit: 1 of {archive.count + 1} failed")
-    return (archive.output / "whole.csv").read_bytes()
+    return (archive.output / "uninterrupted.csv").read_bytes()
 
 
 @posix
-def test_killed_twice_and_torn_a_run_ends_with_the_same_bytes(archive: Archive, whole: bytes):
+def test_resume_after_two_kills_and_truncated_files_gives_the_same_bytes(archive: Archive, uninterrupted: bytes):
     partial, journal = archive.output / "x.csv.partial", archive.output / "x.csv.journal"
-    assert archive.interrupt("x.csv", size=len(whole) // 4)[0] == -signal.SIGKILL
+    assert archive.interrupt("x.csv", size=len(uninterrupted) // 4)[0] == -signal.SIGKILL
     with open(partial, "ab") as file:
         file.write(b'"clips/0300.wav",0.0,0.9')
     with open(journal, "ab") as file:
         file.write(b'{"file": "clips/03')
     before = len(journal.read_bytes().splitlines()) - 2
-    assert archive.interrupt("x.csv", "--resume", size=len(whole) // 2)[0] == -signal.SIGKILL
+    assert archive.interrupt("x.csv", "--resume", size=len(uninterrupted) // 2)[0] == -signal.SIGKILL
     done = len(journal.read_bytes().splitlines()) - 1
     assert 0 < before < done < archive.count
     code, message = archive.finish("x.csv", "--resume")
     assert code == 1
-    assert message[0] == f"sedkit: {done} of {archive.count + 1} recordings were done before"
+    assert message[0] == f"sedkit: {done} of {archive.count + 1} recordings were already done"
     assert message[-1] == f"sedkit: 1 of {archive.count + 1} failed"
-    assert (archive.output / "x.csv").read_bytes() == whole
+    assert (archive.output / "x.csv").read_bytes() == uninterrupted
     assert not partial.exists()
 
 
 @posix
-def test_ctrl_c_leaves_whole_results_and_says_how_to_go_on(archive: Archive, whole: bytes):
+def test_ctrl_c_keeps_complete_results_and_suggests_resume(archive: Archive, uninterrupted: bytes):
     (archive.output / "y.csv").write_text("from an earlier run")
     partial = archive.output / "y.csv.partial"
-    code, message = archive.interrupt("y.csv", size=len(whole) // 3, how=signal.SIGINT)
+    code, message = archive.interrupt("y.csv", size=len(uninterrupted) // 3, how=signal.SIGINT)
     kept = partial.read_bytes()
     assert code == 130
     assert (archive.output / "y.csv").read_text() == "from an earlier run"
-    assert whole.startswith(kept)
+    assert uninterrupted.startswith(kept)
     assert kept.endswith(b"\n")
     entries = map(json.loads, (archive.output / "y.csv.journal").read_bytes().splitlines()[1:])
     done = sum(entry["start"] + entry["length"] <= len(kept) for entry in entries)
-    held = f"sedkit: {done} of {archive.count + 1} results are in {partial}; --resume goes on from there"
-    assert message[0] == held
+    notice = f"sedkit: {done} of {archive.count + 1} results are in {partial}; --resume continues from there"
+    assert message[0] == notice
     assert message[-1] == "sedkit: interrupted"
     code, message = archive.finish("y.csv")
     assert code == 1
-    assert message[0].endswith("go on with --resume, or delete it to begin anew")
+    assert message[0].endswith("continue with --resume, or delete it to start over")
     assert partial.read_bytes() == kept
     assert archive.finish("y.csv", "--resume")[0] == 1
-    assert (archive.output / "y.csv").read_bytes() == whole
+    assert (archive.output / "y.csv").read_bytes() == uninterrupted
 
 
 @posix
-def test_a_full_disk_loses_nothing(archive: Archive):
+def test_resume_after_a_full_disk(archive: Archive):
     import resource
 
-    def little_room() -> None:
+    def limit_file_size() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
     arguments = ["timeline", archive.clips, "-t", "0.4", "--model", archive.model, "-o", archive.output / "x.jsonl"]
     command = [*COMMAND, *map(str, arguments)]
-    result = subprocess.run(command, preexec_fn=little_room, capture_output=True, text=True)
+    result = subprocess.run(command, preexec_fn=limit_file_size, capture_output=True, text=True)
     assert result.returncode == 1
     assert "results are in" in result.stderr
     assert "cannot be written: File too large" in result.stderr
@@ -162,7 +162,7 @@ def test_a_full_disk_loses_nothing(archive: Archive):
 
 
 @posix
-def test_two_runs_do_not_write_one_file(archive: Archive):
+def test_second_run_with_the_same_output_is_refused(archive: Archive):
     with archive.start("z.csv") as first:
         while not (archive.output / "z.csv.journal").exists():
             time.sleep(0.005)
@@ -172,8 +172,8 @@ def test_two_runs_do_not_write_one_file(archive: Archive):
         first.kill()
 
 
-class TestWhatHappensInBetween:
-    """A run that ended with a failure; then something changes; then --resume."""
+class TestChangesBeforeResume:
+    """A run ends with a failure, something changes, then ``--resume``."""
 
     @pytest.fixture
     def output(self, sedkit, folder: Path, tmp_path: Path) -> Path:
@@ -183,120 +183,120 @@ class TestWhatHappensInBetween:
         assert (tmp_path / "x.csv.journal").exists()
         return output
 
-    def check(self, sedkit, folder: Path, output: Path, before: int, code: int = 0) -> None:
-        """--resume takes over so many results, and ends with the bytes of a run that begins anew."""
+    def check(self, sedkit, folder: Path, output: Path, reused: int, code: int = 0) -> None:
+        """``--resume`` reuses this many results, and ends with the bytes of a fresh run."""
         result = sedkit("timeline", folder, "-t", "0.4", "-o", output, "--resume")
         assert result.exit_code == code
-        assert result.stderr.splitlines()[0].startswith(f"sedkit: {before} of ")
-        anew = output.with_name("anew.csv")
-        assert sedkit("timeline", folder, "-t", "0.4", "-o", anew).exit_code == code
-        assert output.read_bytes() == anew.read_bytes()
+        assert result.stderr.splitlines()[0].startswith(f"sedkit: {reused} of ")
+        fresh = output.with_name("fresh.csv")
+        assert sedkit("timeline", folder, "-t", "0.4", "-o", fresh).exit_code == code
+        assert output.read_bytes() == fresh.read_bytes()
         again = sedkit("timeline", folder, "-t", "0.4", "-o", output, "--resume")
         assert again.exit_code == code
         assert again.stderr.splitlines()[0].split()[1] == str(len(list(folder.iterdir())) - code)
-        assert output.read_bytes() == anew.read_bytes()
+        assert output.read_bytes() == fresh.read_bytes()
 
-    def test_nothing(self, sedkit, folder: Path, output: Path):
+    def test_no_change(self, sedkit, folder: Path, output: Path):
         self.check(sedkit, folder, output, COUNT, code=1)
 
-    def test_what_failed_was_repaired(self, sedkit, folder: Path, output: Path):
+    def test_failed_recording_was_repaired(self, sedkit, folder: Path, output: Path):
         soundfile.write(folder / "3x.wav", make_sound(2, seed=99), 16000)
         self.check(sedkit, folder, output, COUNT)
 
-    def test_a_recording_changed(self, sedkit, folder: Path, output: Path):
+    def test_recording_changed(self, sedkit, folder: Path, output: Path):
         soundfile.write(folder / "2.wav", make_sound(2, seed=99), 16000)
         self.check(sedkit, folder, output, COUNT - 1, code=1)
 
-    def test_a_recording_changed_but_not_its_size(self, sedkit, folder: Path, output: Path):
+    def test_recording_changed_with_the_same_size(self, sedkit, folder: Path, output: Path):
         soundfile.write(folder / "5.wav", make_sound(1, seed=99), 16000)
         status = (folder / "5.wav").stat()
         os.utime(folder / "5.wav", ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000_000))
         self.check(sedkit, folder, output, COUNT - 1, code=1)
 
-    def test_a_recording_broke(self, sedkit, folder: Path, output: Path):
+    def test_recording_became_unreadable(self, sedkit, folder: Path, output: Path):
         (folder / "3x.wav").unlink()
-        (folder / "4.wav").write_bytes(b"RIFF, or so it says")
+        (folder / "4.wav").write_bytes(b"RIFF but no audio")
         self.check(sedkit, folder, output, COUNT - 1, code=1)
 
-    def test_recordings_came_and_went(self, sedkit, folder: Path, output: Path):
+    def test_recordings_were_added_and_removed(self, sedkit, folder: Path, output: Path):
         (folder / "3x.wav").unlink()
         (folder / "4.wav").unlink()
         shutil.copy(folder / "0.wav", folder / "00.wav")
         shutil.copy(folder / "1.wav", folder / "9.wav")
         self.check(sedkit, folder, output, COUNT - 1)
 
-    def test_the_output_was_edited(self, sedkit, folder: Path, output: Path):
+    def test_output_was_edited(self, sedkit, folder: Path, output: Path):
         text = output.read_text()
         row = text.splitlines()[3]
         output.write_text(text.replace(row, row[::-1]))
         self.check(sedkit, folder, output, COUNT - 1, code=1)
 
-    def test_the_output_was_cut(self, sedkit, folder: Path, output: Path):
+    def test_output_was_truncated(self, sedkit, folder: Path, output: Path):
         output.write_bytes(output.read_bytes()[:-7])
         self.check(sedkit, folder, output, COUNT - 1, code=1)
 
-    def test_the_options_are_others(self, sedkit, folder: Path, output: Path):
+    def test_other_options_are_refused(self, sedkit, folder: Path, output: Path):
         before = output.read_bytes()
-        for options, said in (
-            (["-t", "0.5"], "made with --threshold 0.4, and now it is --threshold 0.5"),
-            (["-t", "0.4", "-c", "Dog"], "made with no --classes, and now it is --classes Dog"),
-            (["-t", "0.4", "-f", "tsv"], "made with --format csv, and now it is --format tsv"),
+        for options, difference in (
+            (["-t", "0.5"], "the earlier run used --threshold 0.4, this one uses --threshold 0.5"),
+            (["-t", "0.4", "-c", "Dog"], "the earlier run used no --classes, this one uses --classes Dog"),
+            (["-t", "0.4", "-f", "tsv"], "the earlier run used --format csv, this one uses --format tsv"),
         ):
             result = sedkit("timeline", folder, *options, "-o", output, "--resume")
             (line, *_) = result.stderr.splitlines()
             assert result.exit_code == 1
-            assert line == f"sedkit: error: {output}: {said}; leave out --resume to begin anew"
+            assert line == f"sedkit: error: {output}: {difference}; leave out --resume to start over"
         assert output.read_bytes() == before
 
-    def test_recordings_that_are_still_there_are_not_dropped(self, sedkit, folder: Path, output: Path):
+    def test_leaving_out_an_existing_recording_is_refused(self, sedkit, folder: Path, output: Path):
         before = output.read_bytes()
         result = sedkit("timeline", folder / "0.wav", "-t", "0.4", "-o", output, "--resume")
         assert result.exit_code == 1
-        assert f"holds results of {folder / '1.wav'} and this run leaves it out" in result.stderr
+        assert f"holds results of {folder / '1.wav'}, which is not given now" in result.stderr
         assert output.read_bytes() == before
 
-    def test_the_journal_is_gone(self, sedkit, folder: Path, output: Path):
+    def test_missing_journal_is_refused(self, sedkit, folder: Path, output: Path):
         output.with_name("x.csv.journal").unlink()
         result = sedkit("timeline", folder, "-t", "0.4", "-o", output, "--resume")
         assert result.exit_code == 1
-        assert "x.csv.journal is missing; leave out --resume to begin anew" in result.stderr
+        assert "x.csv.journal is missing; leave out --resume to start over" in result.stderr
 
-    def test_a_new_run_begins_anew(self, sedkit, folder: Path, output: Path):
+    def test_run_without_resume_starts_over(self, sedkit, folder: Path, output: Path):
         (folder / "3x.wav").unlink()
         assert sedkit("timeline", folder, "-t", "1", "-o", output).exit_code == 0
         assert output.read_text() == "file,onset,offset,label,mid,score\n"
         assert not output.with_name("x.csv.journal").exists()
 
 
-def test_a_recording_without_rows_counts_as_done(sedkit, folder: Path, tmp_path: Path):
+def test_recording_without_rows_is_not_analysed_again(sedkit, folder: Path, tmp_path: Path):
     for _ in range(2):
         result = sedkit("timeline", folder, "-t", "1", "-o", tmp_path / "x.tsv", "--resume")
         assert result.exit_code == 1
-    assert result.stderr.splitlines()[0] == f"sedkit: {COUNT} of {COUNT + 1} recordings were done before"
+    assert result.stderr.splitlines()[0] == f"sedkit: {COUNT} of {COUNT + 1} recordings were already done"
     assert (tmp_path / "x.tsv").read_text() == "file\tonset\toffset\tlabel\tmid\tscore\n"
 
 
-def test_what_comes_through_a_pipe_is_never_done(folder: Path, tmp_path: Path, model_path: Path):
+def test_standard_input_is_always_analysed_again(folder: Path, tmp_path: Path, model_path: Path):
     sound, output = (folder / "1.wav").read_bytes(), tmp_path / "x.json"
     options = ["--model", str(model_path), "-o", str(output), "--resume"]
     assert CliRunner().invoke(main, ["tag", "-", *options], input=sound).exit_code == 0
     for _ in range(2):
         result = CliRunner().invoke(main, ["tag", str(folder / "0.wav"), "-", *options], input=sound)
         assert result.exit_code == 0
-    assert result.stderr == "sedkit: 1 of 2 recordings were done before\n"
+    assert result.stderr == "sedkit: 1 of 2 recordings were already done\n"
     assert [json.loads(line)["file"] for line in output.read_text().splitlines()] == [str(folder / "0.wav"), "-"]
 
 
 @pytest.mark.parametrize("options", [["--resume"], ["--resume", "-o", "-"], ["--resume", "-o", "x.txt", "-f", "text"]])
-def test_resume_needs_a_file_that_can_be_added_to(sedkit, folder: Path, options: list[str]):
+def test_resume_needs_a_resumable_output(sedkit, folder: Path, options: list[str]):
     result = sedkit("tag", folder, *options)
     assert result.exit_code == 2
     assert "--resume needs an --output FILE in a format other than text" in result.stderr
 
 
-def test_what_an_interrupted_run_drew_is_not_overwritten_either(sedkit, folder: Path, tmp_path: Path):
-    (tmp_path / "x.txt.partial").write_text("hours of work")
+def test_partial_text_output_is_not_overwritten(sedkit, folder: Path, tmp_path: Path):
+    (tmp_path / "x.txt.partial").write_text("results of hours")
     result = sedkit("tag", folder, "-o", tmp_path / "x.txt", "-f", "text")
     assert result.exit_code == 1
-    assert "move it away, or delete it to begin anew" in result.stderr
-    assert (tmp_path / "x.txt.partial").read_text() == "hours of work"
+    assert "move it away, or delete it to start over" in result.stderr
+    assert (tmp_path / "x.txt.partial").read_text() == "results of hours"

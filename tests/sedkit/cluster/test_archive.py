@@ -1,4 +1,4 @@
-"""What lies in an archive: plan, partitions, manifest; resuming; folders and stores. No cluster needed."""
+"""The archive format (plan, partitions, manifest), resuming, and folders and object stores. Needs no cluster."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'se
 from pyarrow import dataset
 
 from sedkit.audio.reading import open_audio
-from sedkit.cluster.archive import Archive, Report, Share, divide, write_partition
+from sedkit.cluster.archive import Archive, Partition, Report, divide, write_partition
 from sedkit.cluster.engine import check_answers, check_installed
 from sedkit.cluster.recordings import Recording, close_recording, in_files, in_store, open_recording
 from sedkit.cluster.storage import Store
@@ -40,42 +40,42 @@ def some(*names: str, changed: int = 1) -> list[Recording]:
     return [Recording(name, 100, changed) for name in names]
 
 
-def do(
+def finish(
     archive: Archive,
-    share: Share,
+    partition: Partition,
     failing: frozenset[str] = frozenset(),
     score: Callable[[str], float] = lambda file: 0.5,
 ) -> None:
-    """What a worker does with a share, with one row for a recording."""
-    found = [file for file in share.files if file not in failing]
-    columns = {"file": found, "label": ["Dog"] * len(found), "mid": [None] * len(found)}
-    columns |= {"onset": [0.0] * len(found), "offset": [1.0] * len(found), "score": [score(file) for file in found]}
-    failures = tuple((file, "no sound") for file in share.files if file in failing)
-    report = Report(len(share.files), float(len(found)), len(found), failures)
-    write_partition(archive.store, share, columns, report)
-    archive.reports[share.number] = report
+    """Write a partition as a worker does, with one row per recording."""
+    good = [file for file in partition.files if file not in failing]
+    columns = {"file": good, "label": ["Dog"] * len(good), "mid": [None] * len(good)}
+    columns |= {"onset": [0.0] * len(good), "offset": [1.0] * len(good), "score": [score(file) for file in good]}
+    failures = tuple((file, "no sound") for file in partition.files if file in failing)
+    report = Report(len(partition.files), float(len(good)), len(good), failures)
+    write_partition(archive.store, partition, columns, report)
+    archive.reports[partition.number] = report
 
 
 def rows(folder: Path) -> list[dict]:
     return dataset.dataset(folder).to_table().to_pylist()
 
 
-def test_shares_keep_the_order_and_the_limits():
+def test_divide_keeps_the_order_and_the_limits():
     recordings = [Recording(str(number), size, 1) for number, size in enumerate([5, 1, 9, 30, 1, 1, 1, 1])]
     assert list(divide(recordings, 3)) == [("0", "1", "2"), ("3",), ("4", "5", "6"), ("7",)]
     many = list(divide(some(*map(str, range(2500))), 1))
-    assert [len(share) for share in many] == [1000, 1000, 500]
+    assert [len(partition) for partition in many] == [1000, 1000, 500]
     long = [Recording(str(number), 400 << 20, 1) for number in range(5)]
-    assert [len(share) for share in divide(long, 1)] == [3, 2]
+    assert [len(partition) for partition in divide(long, 1)] == [3, 2]
     assert list(divide([Recording("0", 90, 1), *some("1", "2", "3")], 4)) == [("0",), ("1",), ("2",), ("3",)]
 
 
-def test_an_archive_reads_as_a_table(tmp_path: Path):
+def test_archive_reads_as_a_parquet_dataset(tmp_path: Path):
     archive = Archive(Store(str(tmp_path)), SETTINGS, resume=False)
-    shares = archive.plan(some(*"abcdefghij"), FOLDER, workers=1)
-    assert [share.files for share in shares] == [tuple("abc"), tuple("def"), tuple("ghi"), ("j",)]
-    for share in reversed(shares):
-        do(archive, share, frozenset("e"))
+    partitions = archive.plan(some(*"abcdefghij"), FOLDER, workers=1)
+    assert [partition.files for partition in partitions] == [tuple("abc"), tuple("def"), tuple("ghi"), ("j",)]
+    for partition in reversed(partitions):
+        finish(archive, partition, frozenset("e"))
     archive.save()
     assert archive.save_failures() == [("e", "no sound")]
     assert [row["file"] for row in rows(tmp_path)] == list("abcdfghij")
@@ -99,7 +99,7 @@ run = st.fixed_dictionaries(
         "given": st.sets(st.sampled_from(NAMES), min_size=1),
         "changed": st.sets(st.sampled_from(NAMES), max_size=2),
         "failing": st.frozensets(st.sampled_from(NAMES), max_size=3),
-        "done": st.lists(st.booleans(), min_size=4, max_size=4),  # and what comes after, not: the run was cut short
+        "done": st.lists(st.booleans(), min_size=4, max_size=4),  # the run is interrupted after the fourth
         "workers": st.integers(1, 3),
     }
 )
@@ -107,94 +107,98 @@ run = st.fixed_dictionaries(
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(runs=st.lists(run, min_size=1, max_size=4))
-def test_however_runs_end_each_recording_is_there_once_as_it_is(tmp_path: Path, runs: list[dict]):
+def test_interrupted_and_resumed_runs_give_one_current_row_per_recording(tmp_path: Path, runs: list[dict]):
     folder = tmp_path / "archive"
     shutil.rmtree(folder, ignore_errors=True)
     versions = dict.fromkeys(NAMES, 1)
-    asked: set[str] = set()
+    given_so_far: set[str] = set()
     for part in [*runs, {"given": None, "changed": set(), "failing": frozenset(), "done": None, "workers": 1}]:
-        asked |= part["given"] or set()
+        given_so_far |= part["given"] or set()
         for name in part["changed"]:
             versions[name] += 1
         archive = Archive(Store(str(folder)), SETTINGS, resume=True)
-        recordings = [Recording(name, 100, versions[name]) for name in sorted(part["given"] or asked)]
-        shares = archive.plan(recordings, FOLDER, part["workers"])
-        done = part["done"] or [True] * len(shares)
-        for share, whole in zip(shares, done, strict=False):
-            if whole:
-                do(archive, share, part["failing"], score=lambda file: float(versions[file]))
+        recordings = [Recording(name, 100, versions[name]) for name in sorted(part["given"] or given_so_far)]
+        partitions = archive.plan(recordings, FOLDER, part["workers"])
+        done = part["done"] or [True] * len(partitions)
+        for partition, finished in zip(partitions, done, strict=False):
+            if finished:
+                finish(archive, partition, part["failing"], score=lambda file: float(versions[file]))
     assert archive.failures() == []
     assert sorted((row["file"], row["score"]) for row in rows(folder)) == [
-        (name, versions[name]) for name in sorted(asked)
+        (name, versions[name]) for name in sorted(given_so_far)
     ]
     assert Archive(Store(str(folder)), SETTINGS, resume=True).plan(recordings, FOLDER, 1) == []
 
 
-def test_only_what_changed_is_done_again(tmp_path: Path):
+def test_resume_plans_changed_and_failed_recordings_only(tmp_path: Path):
     archive = Archive(Store(str(tmp_path)), SETTINGS, resume=False)
-    for share in archive.plan(some("a", "b", "c", "d", "e", "f", "g", "h"), FOLDER, workers=1):
-        do(archive, share, frozenset("b"))
+    for partition in archive.plan(some("a", "b", "c", "d", "e", "f", "g", "h"), FOLDER, workers=1):
+        finish(archive, partition, frozenset("b"))
     again = Archive(archive.store, SETTINGS, resume=True)
     changed = [*some("a", "b"), *some("/recordings/d", changed=2), *some("e", "f", "g", "h")]
-    assert again.plan(changed, FOLDER, workers=1) == [Share(1, FOLDER, ("c", "d")), Share(4, FOLDER, ("b",))]
+    assert again.plan(changed, FOLDER, workers=1) == [Partition(1, FOLDER, ("c", "d")), Partition(4, FOLDER, ("b",))]
 
 
-def test_names_are_relative_to_where_the_run_began(tmp_path: Path):
+def test_relative_names_are_resolved_in_the_folder_of_the_run(tmp_path: Path):
     archive = Archive(Store(str(tmp_path)), SETTINGS, resume=False)
-    (share,) = archive.plan(some("sub/../a.wav", "s3://bucket/b.wav"), FOLDER, workers=0.25)
-    assert [share.locate(file) for file in share.files] == ["/recordings/a.wav", "s3://bucket/b.wav"]
-    do(archive, share)
+    (partition,) = archive.plan(some("sub/../a.wav", "s3://bucket/b.wav"), FOLDER, workers=0.25)
+    assert [partition.locate(file) for file in partition.files] == ["/recordings/a.wav", "s3://bucket/b.wav"]
+    finish(archive, partition)
     again = Archive(archive.store, SETTINGS, resume=True)
     assert again.plan(some("../recordings/a.wav", "s3://bucket/b.wav"), "/elsewhere", workers=1) == []
 
 
-def test_what_is_no_utf8_is_refused_by_itself(tmp_path: Path):
+def test_name_that_is_not_utf8_fails_alone(tmp_path: Path):
     archive = Archive(Store(str(tmp_path)), SETTINGS, resume=False)
-    (share,) = archive.plan(some("a", "b\udcff"), FOLDER, workers=1)
-    do(archive, share)
+    (partition,) = archive.plan(some("a", "b\udcff"), FOLDER, workers=1)
+    finish(archive, partition)
     ((file, why),) = archive.save_failures()
     assert file == "b\udcff"
     assert "not UTF-8" in why
     assert json.loads((tmp_path / "_sedkit" / "failures.jsonl").read_text())["file"] == "b\udcff"
 
 
-def test_results_are_not_written_over(tmp_path: Path):
+def test_existing_results_and_other_settings_are_refused(tmp_path: Path):
     store = Store(str(tmp_path))
     Archive(store, SETTINGS, resume=False)
-    archive = Archive(store, SETTINGS, resume=False)  # nothing was planned: as good as new
-    do(archive, archive.plan(some("a"), FOLDER, 1)[0])
-    with pytest.raises(OutputError, match="holds results already; --resume goes on with it, or choose another"):
+    archive = Archive(store, SETTINGS, resume=False)  # allowed, since nothing has been planned
+    finish(archive, archive.plan(some("a"), FOLDER, 1)[0])
+    with pytest.raises(OutputError, match="holds results already; continue them with --resume, or choose another"):
         Archive(store, SETTINGS, resume=False)
-    with pytest.raises(OutputError, match=r"made with --threshold 0.5, and now it is no --threshold"):
+    with pytest.raises(OutputError, match=r"the earlier run used --threshold 0.5, this one uses no --threshold"):
         Archive(store, SETTINGS | {"--threshold": None}, resume=True)
-    with pytest.raises(OutputError, match="made with --classes Dog, Siren, and now it is --classes Dog;"):
+    with pytest.raises(OutputError, match="the earlier run used --classes Dog, Siren, this one uses --classes Dog;"):
         Archive(store, SETTINGS | {"--classes": ["Dog"]}, resume=True)
     shutil.rmtree(tmp_path / "_sedkit")
     with pytest.raises(OutputError, match="holds results already; choose another --output"):
         Archive(store, SETTINGS, resume=True)
 
 
-def test_damage_is_named(tmp_path: Path):
+def test_damaged_files_are_named(tmp_path: Path):
     store = Store(str(tmp_path))
     archive = Archive(store, SETTINGS, resume=False)
-    shares = archive.plan(some(*"abcd"), FOLDER, 1)
-    for share in shares:
-        do(archive, share)
+    partitions = archive.plan(some(*"abcd"), FOLDER, 1)
+    for partition in partitions:
+        finish(archive, partition)
     (tmp_path / "part-000001.parquet").write_bytes(b"PAR1")
     with pytest.raises(OutputError, match=r"part-000001.parquet is damaged \(.*\); delete it, then --resume"):
         Archive(store, SETTINGS, resume=True)
     (tmp_path / "part-000001.parquet").unlink()
-    assert Archive(store, SETTINGS, resume=True).plan([], FOLDER, 1) == [shares[1]]
+    assert Archive(store, SETTINGS, resume=True).plan([], FOLDER, 1) == [partitions[1]]
     (tmp_path / "_sedkit" / "plan.parquet").write_bytes(b"no")
     with pytest.raises(OutputError, match=r"plan.parquet is damaged"):
         Archive(store, SETTINGS, resume=True)
-    for text, why in [("{", "is damaged"), ('{"version": 1}', "is damaged"), ('{"version": 2, "settings": {}}', "2")]:
+    for text, reason in [
+        ("{", "is damaged"),
+        ('{"version": 1}', "is damaged"),
+        ('{"version": 2, "settings": {}}', "2"),
+    ]:
         (tmp_path / "_sedkit" / "manifest.json").write_text(text)
-        with pytest.raises(OutputError, match=why):
+        with pytest.raises(OutputError, match=reason):
             Archive(store, SETTINGS, resume=True)
 
 
-def test_a_file_is_whole_or_not_there(tmp_path: Path):
+def test_store_writes_atomically(tmp_path: Path):
     store = Store(str(tmp_path / "new" / "archive"))
     assert store.read("a/b") is None
     assert store.names() == []
@@ -211,19 +215,19 @@ def store_files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_places_where_nothing_can_be_written(tmp_path: Path):
+def test_locations_that_cannot_be_written(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="file: this is a file; name a folder"):
+    with pytest.raises(OutputError, match="file: is a file; name a folder"):
         Store(str(tmp_path / "file"))
     with pytest.raises(OutputError, match="cannot be read: Not a directory"):
         Archive(Store(str(tmp_path / "file" / "below")), SETTINGS, resume=False)
     with pytest.raises(OutputError, match=r"foo://bar: cannot be reached: .*foo"):
         Store("foo://bar")
-    with pytest.raises(OutputError, match=f"not there on the machine {socket.gethostname()}; --output is a folder"):
+    with pytest.raises(OutputError, match=f"does not exist on the machine {socket.gethostname()}; choose an --output"):
         open_store(str(tmp_path / "mine"))
 
 
-def test_recordings_in_a_store(tmp_path: Path):
+def test_find_and_read_recordings_in_a_store(tmp_path: Path):
     folder = tmp_path / "50% & more"
     (folder / "below").mkdir(parents=True)
     sound = make_sound(1.5, seed=1)
@@ -244,7 +248,7 @@ def test_recordings_in_a_store(tmp_path: Path):
         assert close_recording(source) is None
 
 
-def test_recordings_that_are_not_in_a_store(tmp_path: Path):
+def test_missing_recordings_in_a_store(tmp_path: Path):
     uri = f"file://{tmp_path}"
     with pytest.raises(AudioError, match="no audio files in this folder; --recursive"):
         in_store(uri, frozenset([".wav"]), recursive=False)
@@ -259,43 +263,43 @@ def test_recordings_that_are_not_in_a_store(tmp_path: Path):
     assert in_files([str(tmp_path / "gone.wav")]) == [Recording(str(tmp_path / "gone.wav"), 0, 0)]
 
 
-class Failing:
-    """A file in a store that goes away after so many bytes."""
+class FailingFile:
+    """A remote file whose reads fail from a position on."""
 
-    def __init__(self, file, good: int) -> None:
-        self.file, self.good = file, good
+    def __init__(self, file, fails_at: int) -> None:
+        self.file, self.fails_at = file, fails_at
         self.seek, self.tell, self.close = file.seek, file.tell, file.close
 
     def readinto(self, buffer) -> int:
-        if self.tell() >= self.good:
+        if self.tell() >= self.fails_at:
             raise OSError(errno.EIO, "gone")
         return self.file.readinto(buffer)
 
 
-def test_a_store_that_fails_is_not_the_end_of_a_recording(tmp_path: Path):
+def test_failed_read_is_not_taken_for_the_end_of_a_recording(tmp_path: Path):
     soundfile.write(tmp_path / "long.wav", make_sound(90), 16000)
     source = open_recording(f"file://{tmp_path}/long.wav")
     assert isinstance(source, io.BufferedReader)
-    source.raw.file = Failing(source.raw.file, 1 << 20)
+    source.raw.file = FailingFile(source.raw.file, 1 << 20)
     with open_audio(source) as stream, suppress(AudioError):
         assert sum(map(len, stream)) < 80 * 16000
     assert close_recording(source) == "Input/output error"
 
 
-def test_a_recording_that_kills_workers_is_left_out():
+def test_ledger_skips_a_recording_that_crashed_two_workers():
     ledger = Ledger()
     assert ledger.begin(1) == (False, set())
-    assert ledger.begin(1) == (True, set())  # its worker died, nobody knows where
+    assert ledger.begin(1) == (True, set())  # its worker died at an unknown recording
     ledger.note(1, "a")
     ledger.note(1, "b")
     assert ledger.begin(1) == (True, {"b"})
     ledger.note(1, "c")
     ledger.end(1)
-    assert ledger.begin(1) == (True, {"b"})  # done again because its report was lost
+    assert ledger.begin(1) == (True, {"b"})  # repeated because its report was lost
     assert ledger.begin(2) == (False, set())
 
 
-def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch):
+def test_missing_package_error_has_the_install_command(monkeypatch: pytest.MonkeyPatch):
     for name in ("ray", "pyarrow"):
         with monkeypatch.context() as without:
             without.setitem(sys.modules, name, None)
@@ -303,11 +307,11 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch):
                 check_installed()
 
 
-def test_nobody_answers():
+def test_address_without_a_cluster_is_refused():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-        with pytest.raises(SedkitError, match=rf"127.0.0.1:{port}: no Ray cluster answers there \(.*refused"):
+        with pytest.raises(SedkitError, match=rf"127.0.0.1:{port}: no Ray cluster answers \(.*refused"):
             check_answers(f"127.0.0.1:{port}")
         listener.listen()
         check_answers(f"ray://127.0.0.1:{port}")

@@ -1,4 +1,4 @@
-"""Archives on a real Ray cluster of several worker processes, which die, and whose driver dies."""
+"""Runs on a real Ray cluster whose workers, or whose driver, are killed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'sedk
 dataset = pytest.importorskip("pyarrow.dataset", reason="pyarrow is not installed: pip install 'sedkit-audio[cluster]'")
 
 ROOT = Path(__file__).parents[3]
-PATIENCE = 180  # seconds; Ray takes many to start on a busy machine
+TIMEOUT = 180  # seconds; Ray starts slowly on a busy machine
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="finds processes by /proc"),
     pytest.mark.filterwarnings("ignore:`use_:DeprecationWarning:ray.data.context"),  # Ray sets its own old options
@@ -42,11 +42,13 @@ sys.stdin.read()
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """The address of a cluster of two CPUs, which ends with the process that it belongs to."""
+    """The address of a cluster with two CPUs, which ends with its head process."""
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("RAY_raylet_start_wait_time_s", str(PATIENCE))
-        environment.setenv("RAY_worker_niceness", "0")  # on a busy machine its 15 can mean minutes
-        environment.setenv("RAY_AUTH_MODE", "disabled")  # else it leaves a token in the home directory
+        environment.setenv("RAY_raylet_start_wait_time_s", str(TIMEOUT))
+        environment.setenv(
+            "RAY_worker_niceness", "0"
+        )  # the default of 15 can delay workers by minutes on a busy machine
+        environment.setenv("RAY_AUTH_MODE", "disabled")  # otherwise it leaves a token in the home directory
         environment.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
         with subprocess.Popen([sys.executable, "-c", HEAD], stdin=PIPE, stdout=PIPE, text=True) as head:
             assert head.stdout is not None
@@ -58,12 +60,12 @@ def cluster() -> Iterator[str]:
 
 @pytest.fixture
 def clips(tmp_path: Path) -> Path:
-    """A folder of recordings, one of which is none."""
+    """A folder of recordings, and one file that is not audio."""
     folder = tmp_path / "clips"
     folder.mkdir()
     for number in range(14):
         soundfile.write(folder / f"{number:02}.wav", make_sound(0.5 + number % 3, seed=number), 16000)
-    (folder / "03.wav").write_bytes(b"RIFF, or so it says")
+    (folder / "03.wav").write_bytes(b"RIFF but no audio")
     return folder
 
 
@@ -76,18 +78,18 @@ def sedkit(command: str, folder: Path, model: Path, *options: str | Path) -> Res
 
 
 def single_machine(command: str, folder: Path, model: Path, *options: str) -> tuple[list[dict], list[str]]:
-    """Rows as the archive should have them, and the lines on standard error."""
+    """The rows that the archive should have, and the lines on standard error."""
     result = sedkit(command, folder, model, "--format", "json", *options)
     rows = []
     for line in result.stdout.splitlines():
         record = json.loads(line)
-        whole = {"file": record["file"], "onset": 0.0, "offset": record["duration"]}
-        rows += [whole | found for found in record["tags" if command == "tag" else "events"]]
+        tag_fields = {"file": record["file"], "onset": 0.0, "offset": record["duration"]}
+        rows += [tag_fields | item for item in record["tags" if command == "tag" else "events"]]
     return rows, result.stderr.splitlines()
 
 
 def rows(archive: Path) -> list[dict]:
-    """What is in an archive, in its order."""
+    """All rows of an archive, in order."""
     return dataset.dataset(archive).to_table().to_pylist()
 
 
@@ -95,17 +97,17 @@ def manifest(archive: Path) -> dict:
     return json.loads((archive / "_sedkit" / "manifest.json").read_text())
 
 
-def wait_for(happened, what: str):
-    deadline = time.monotonic() + PATIENCE
+def wait_for(condition, message: str):
+    deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
-        if found := happened():
-            return found
+        if value := condition():
+            return value
         time.sleep(0.05)
-    raise TimeoutError(what)
+    raise TimeoutError(message)
 
 
 def replace_by_pipe(recording: Path) -> Path:
-    """A named pipe takes the place of a recording; who reads it waits. Returns where the recording is now."""
+    """Replace a recording by a named pipe, which blocks its reader. Returns the recording's new path."""
     aside = recording.parent.parent / recording.name
     recording.rename(aside)
     os.mkfifo(recording)
@@ -114,13 +116,13 @@ def replace_by_pipe(recording: Path) -> Path:
 
 @contextmanager
 def reader(pipe: Path) -> Iterator[int]:
-    """The process that waits at a named pipe, held there for as long as the block runs."""
+    """The process that reads a named pipe; it stays blocked while the ``with`` block runs."""
 
     def opened() -> int | None:
         try:
             return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
         except OSError:
-            return None  # nobody reads
+            return None  # no reader yet
 
     def found() -> int | None:
         for process in Path("/proc").glob("[0-9]*"):
@@ -130,28 +132,31 @@ def reader(pipe: Path) -> Iterator[int]:
                 ):
                     return int(process.name)
             except OSError:
-                continue  # it ended, or is another's
+                continue  # the process has ended, or belongs to another user
         return None
 
-    held = wait_for(opened, f"nobody reads {pipe}")
+    held = wait_for(opened, f"no process reads {pipe}")
     try:
-        yield wait_for(found, f"who reads {pipe}?")
+        yield wait_for(found, f"the reader of {pipe} was not found")
     finally:
         os.close(held)
 
 
-def wait_for_the_end_of(process: int) -> None:
+def wait_for_exit_of(process: int) -> None:
     state = Path(f"/proc/{process}/stat")
-    wait_for(lambda: not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z", "it lives on")
+    wait_for(
+        lambda: not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z",
+        "the process has not ended",
+    )
 
 
 def kill(process: int) -> None:
     os.kill(process, signal.SIGKILL)
-    wait_for_the_end_of(process)
+    wait_for_exit_of(process)
 
 
-def test_workers_that_die(cluster: str, clips: Path, model_path: Path, tmp_path: Path):
-    """One dies in the middle of its share, and two of one recording: the rest is what a single machine finds."""
+def test_killed_workers(cluster: str, clips: Path, model_path: Path, tmp_path: Path):
+    """One worker is killed once, two at the same recording: the other rows are those of a single machine."""
     (clips / "11.wav").unlink()
     expected, errors = single_machine("tag", clips, model_path, "--threshold", "0.1")
     accident, deadly = clips / "05.wav", clips / "11.wav"
@@ -175,7 +180,7 @@ def test_workers_that_die(cluster: str, clips: Path, model_path: Path, tmp_path:
     assert rows(tmp_path / "out") == expected
     broken, died, count = result.stderr.splitlines()
     assert [broken] == errors[:1]
-    assert died == f"sedkit: error: {deadly}: two worker processes died of it; analyse it by itself to see why"
+    assert died == f"sedkit: error: {deadly}: crashed two worker processes; analyse it by itself to see why"
     assert count == "sedkit: 2 of 14 failed"
     failures = [json.loads(line) for line in (tmp_path / "out" / "_sedkit" / "failures.jsonl").read_text().splitlines()]
     assert [failure["file"] for failure in failures] == [str(clips / "03.wav"), str(deadly)]
@@ -186,8 +191,8 @@ def test_workers_that_die(cluster: str, clips: Path, model_path: Path, tmp_path:
     assert sum(part["rows"] for part in described["partitions"]) == len(expected)
 
 
-def test_a_driver_that_dies(cluster: str, clips: Path, model_path: Path, tmp_path: Path):
-    """Its run goes on with --resume: what is whole stays, the rest is done, and all is as on a single machine."""
+def test_killed_driver(cluster: str, clips: Path, model_path: Path, tmp_path: Path):
+    """``--resume`` keeps finished partitions, analyses the rest, and ends with the rows of a single machine."""
     (clips / "03.wav").unlink()
     expected, _ = single_machine("timeline", clips, model_path, "--threshold", "0.2")
     aside, out = replace_by_pipe(clips / "08.wav"), tmp_path / "out"
@@ -197,16 +202,18 @@ def test_a_driver_that_dies(cluster: str, clips: Path, model_path: Path, tmp_pat
         with reader(clips / "08.wav") as worker:
             wait_for(lambda: list(out.glob("part-*")), "no partition")
             driver.kill()
-            wait_for_the_end_of(worker)  # Ray sees to it
+            wait_for_exit_of(worker)  # Ray ends it
         assert driver.communicate() == (b"", b"")
     os.replace(aside, clips / "08.wav")
     before = {part: part.stat().st_mtime_ns for part in out.glob("part-*")}
     assert 0 < len(before) < 8
 
     options = ["--engine", "ray", "--output", out]
-    assert "holds results already; --resume" in sedkit("timeline", clips, model_path, *options).stderr
+    assert (
+        "holds results already; continue them with --resume" in sedkit("timeline", clips, model_path, *options).stderr
+    )
     refused = sedkit("timeline", clips, model_path, "--threshold", "0.3", *options, "--resume")
-    assert "made with --threshold 0.2, and now it is --threshold 0.3" in refused.stderr
+    assert "the earlier run used --threshold 0.2, this one uses --threshold 0.3" in refused.stderr
     result = sedkit("timeline", clips, model_path, "--threshold", "0.2", *options, "--resume")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
     assert rows(out) == expected
