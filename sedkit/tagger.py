@@ -1,4 +1,4 @@
-"""The Python API: what is in a recording, and when."""
+"""The Python API: :class:`Tagger` finds the sounds in a recording, and when they occur."""
 
 from __future__ import annotations
 
@@ -26,19 +26,23 @@ Result = TypeVar("Result")
 
 
 class Tagger:
-    """Tags recordings with one model.
+    """Analyses recordings with one model.
 
     Parameters
     ----------
     model : path of a sedkit model, or name of an installed one; None is the default model.
     device : ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"tensorrt"``; see :class:`sedkit.inference.model.Model`.
     precision : ``"auto"``, ``"fp32"`` or ``"int8"``; see :func:`sedkit.inference.installed.find_model`.
-    threads : CPU threads of the model; None takes every CPU that this process may use.
+    threads : CPU threads of the model; None takes all CPUs that this process may use.
 
     Raises
     ------
-    ModelError, ContractError, DeviceError
-        If the model cannot be found, or loaded on the device.
+    ModelError, ContractError
+        If the model cannot be found, or the file is not a valid sedkit model.
+    DeviceError
+        If the device does not work.
+    ArgumentError
+        If an argument has an invalid value.
 
     Examples
     --------
@@ -58,7 +62,7 @@ class Tagger:
 
     @property
     def contract(self) -> Contract:
-        """What the model says of itself."""
+        """The model's metadata."""
         return self.model.contract
 
     @property
@@ -68,7 +72,7 @@ class Tagger:
 
     @property
     def device(self) -> str:
-        """``"cpu"``, ``"cuda"`` or ``"tensorrt"``: what the model runs on."""
+        """The device that the model runs on: ``"cpu"``, ``"cuda"`` or ``"tensorrt"``."""
         return self.model.device
 
     def tag(
@@ -80,32 +84,32 @@ class Tagger:
         threshold: float | Literal["model"] | None = None,
         classes: Iterable[str] | None = None,
     ) -> Tagging:
-        """What is in a recording.
+        """Find out which classes a recording contains.
 
-        A class's score is the mean of its segment scores (the model's layer P, which may have weights for them), those
-        of silent segments left out, and calibrated where the model says how. Of a recording longer than the clips
-        whose labels the model learnt (5 s for the models that come with sedkit) it is the highest mean of as many
-        segments, one after the other, as those clips had.
+        The score of a class is the (weighted) mean of its segment scores, the model's layer P, without silent segments.
+        For recordings longer than the training clips (5 s for the models that come with sedkit), the score is the
+        maximum over a sliding window of the clips' length. The score is then calibrated, if the model has a
+        calibration.
 
         Parameters
         ----------
         source : path, binary file object, or array [samples] or [samples, channels].
-        sample_rate : Hz, of an array.
-        top_k : how many tags at most; None for all.
-        threshold : lowest score of a tag, in [0, 1]; None for any; ``"model"`` takes the model's own threshold of
-            every class.
-        classes : names or MIDs of the classes to look for; None for all of the model's.
+        sample_rate : Hz; required for an array, not allowed otherwise.
+        top_k : maximum number of tags; None for all.
+        threshold : lowest score of a tag, in [0, 1]; None for no threshold; ``"model"`` for the model's threshold of
+            each class.
+        classes : names or MIDs of the classes to report; None for all classes of the model.
 
         Returns
         -------
-        Tags by score, the highest first; equal scores by label.
+        The tags, sorted by descending score, then by label.
 
         Raises
         ------
         AudioError
             If the recording cannot be read.
         ArgumentError
-            If an argument has a value that it cannot have, such as an unknown class.
+            If an argument has an invalid value, such as an unknown class.
         """
         view = self.tags_view(top_k=top_k, threshold=threshold, classes=classes)
         return self._analyse(view(), source, sample_rate)
@@ -119,25 +123,28 @@ class Tagger:
         resolution: Resolution = 1.0,
         classes: Iterable[str] | None = None,
     ) -> Timeline:
-        """What is in a recording, and when.
+        """Find out which classes a recording contains, and when.
 
         Parameters
         ----------
         source : path, binary file object, or array [samples] or [samples, channels].
-        sample_rate : Hz, of an array.
-        threshold : the segment score, in [0, 1], at which a class counts as present; None takes the model's
-            own threshold of every class. The score of an event reaches it, and the event is followed down to a
-            twentieth of it.
-        resolution : seconds a cell of the grid; ``"native"`` takes the segments themselves, one every
-            0.32 s. Events do not depend on it: they always come from the segments.
-        classes : names or MIDs of the classes to look for; None for all of the model's.
+        sample_rate : Hz; required for an array, not allowed otherwise.
+        threshold : segment score, in [0, 1], at which a class counts as present; None for the model's threshold of each
+            class. An event reaches the threshold and ends when the score drops below 0.05 x threshold (hysteresis).
+        resolution : seconds per cell of the grid; ``"native"`` for one cell per segment, every 0.32 s. Events do not
+            depend on it: they are computed from the segments.
+        classes : names or MIDs of the classes to report; None for all classes of the model.
+
+        Returns
+        -------
+        The timeline, with the scores of all cells and classes.
 
         Raises
         ------
         AudioError
             If the recording cannot be read.
         ArgumentError
-            If an argument has a value that it cannot have, such as an unknown class.
+            If an argument has an invalid value, such as an unknown class.
         """
         view = self.timeline_view(threshold=threshold, resolution=resolution, classes=classes, scores=True)
         return self._analyse(view(), source, sample_rate)
@@ -152,38 +159,38 @@ class Tagger:
         classes: Iterable[str] | None = None,
         name: str = "<stream>",
     ) -> Iterator[Second | Event]:
-        """The timeline of a recording that is still playing, while it plays.
+        """Yield the timeline of a recording while it plays.
 
-        Cells and events are those of :meth:`timeline` of the whole, but come as soon as all the sound that they depend
-        on has: a cell at most 1.12 s after it ends (with the default resolution, 2.12 s after it begins), an event
-        at most 1.92 s after it ends. Every block is worked on at once; the length of a block comes on top.
+        Cells and events are the same as those of :meth:`timeline` for the whole recording. They are yielded as soon as
+        the audio that they depend on has arrived: a cell at most 1.12 s after its end (2.12 s after its start, at the
+        default resolution), an event at most 1.92 s after its end. The length of a block adds to this latency.
 
         Parameters
         ----------
-        blocks : arrays, [samples] or [samples, channels], as of :meth:`timeline`, cut anywhere.
-        sample_rate : Hz. What is not 16 kHz is resampled, which takes some milliseconds longer.
-        threshold, resolution, classes : as of :meth:`timeline`.
-        name : what errors call the recording.
+        blocks : arrays, [samples] or [samples, channels], of any length.
+        sample_rate : Hz. Rates other than 16 kHz are resampled, which adds a few milliseconds of latency.
+        threshold, resolution, classes : as for :meth:`timeline`.
+        name : name of the recording in error messages.
 
         Yields
         ------
-        Cells in order; events, each once it has ended; those that come together by the time at which they end.
+        Cells in order, and each event after it has ended. Items that are ready at the same time are sorted by end.
 
         Raises
         ------
         AudioError
-            If there is not one sample in `blocks`, or one that is no number in [-1, 1].
+            If `blocks` contains no samples, or samples that are NaN or far outside [-1, 1].
         ArgumentError
-            If an argument has a value that it cannot have; at once, except for what is wrong with a block.
+            If an argument has an invalid value. Raised by the call itself, except for an invalid block.
 
         Examples
         --------
-        >>> for found in tagger.stream(microphone, 48_000):
-        ...     print(found)
+        >>> for item in tagger.stream(microphone, 48_000):
+        ...     print(item)
         """
         check_rate(sample_rate)
         live = LiveTimeline(*self._timeline_arguments(threshold, resolution, classes))
-        return self._follow(live, blocks, sample_rate, name)
+        return self._stream(live, blocks, sample_rate, name)
 
     def tags_view(
         self,
@@ -192,17 +199,17 @@ class Tagger:
         threshold: float | Literal["model"] | None = None,
         classes: Iterable[str] | None = None,
     ) -> Callable[[], TagsView]:
-        """A maker of views that give what :meth:`tag` returns, one for each recording; checks its arguments at once.
+        """Return a factory of views whose result is that of :meth:`tag`; parameters as there.
 
-        For whoever runs the model on many recordings (sedkit.inference.pipeline).
+        For :func:`sedkit.inference.pipeline.analyse`, which analyses many recordings in parallel.
 
         Raises
         ------
         ArgumentError
-            If an argument has a value that it cannot have, such as an unknown class.
+            If an argument has an invalid value, such as an unknown class.
         """
         if top_k is not None and (not isinstance(top_k, int | np.integer) or isinstance(top_k, bool) or top_k < 1):
-            raise ArgumentError(f"top_k is a whole number from 1 on, not {top_k!r}")
+            raise ArgumentError(f"top_k must be an integer of at least 1, not {top_k!r}")
         columns = self._columns(classes)
         thresholds: float | NDArray[np.float64] = 0.0
         if threshold == "model":
@@ -221,21 +228,22 @@ class Tagger:
         classes: Iterable[str] | None = None,
         scores: bool = False,
     ) -> Callable[[], TimelineView]:
-        """A maker of views that give what :meth:`timeline` returns; checks its arguments at once.
+        """Return a factory of views whose result is that of :meth:`timeline`; parameters as there.
+
+        For :func:`sedkit.inference.pipeline.analyse`, which analyses many recordings in parallel.
 
         Parameters
         ----------
-        scores : whether results hold the scores of every class in every cell, which of ten hours and 527 classes
-            are 76 MB.
+        scores : whether results keep the scores of all cells and classes: 76 MB for ten hours and 527 classes.
 
         Raises
         ------
         ArgumentError
-            If an argument has a value that it cannot have, such as an unknown class.
+            If an argument has an invalid value, such as an unknown class.
         """
         return partial(TimelineView, *self._timeline_arguments(threshold, resolution, classes), scores)
 
-    def _follow(
+    def _stream(
         self, live: LiveTimeline, blocks: Iterable[NDArray[Any]], sample_rate: float, name: str
     ) -> Iterator[Second | Event]:
         with open_blocks(blocks, sample_rate, name) as stream:
@@ -254,7 +262,7 @@ class Tagger:
     def _timeline_arguments(
         self, threshold: float | None, resolution: Resolution, classes: Iterable[str] | None
     ) -> tuple[list[Label], list[int], NDArray[np.float64], Resolution]:
-        """The arguments that views of a timeline are made with, checked."""
+        """Check the arguments of a timeline; return those of its view."""
         columns = self._columns(classes)
         if threshold is None:
             thresholds = np.array([self.contract.timeline_thresholds[column] for column in columns])
@@ -263,7 +271,7 @@ class Tagger:
         return [self.labels[column] for column in columns], columns, thresholds, check_resolution(resolution)
 
     def _columns(self, classes: Iterable[str] | None) -> list[int]:
-        """Columns of the wanted classes, in the model's order."""
+        """Columns of these classes in the scores, in the model's order."""
         if classes is None:
             return list(range(len(self.labels)))
         if isinstance(classes, str):
@@ -273,10 +281,12 @@ class Tagger:
         wanted = set()
         for name in classes:
             if name.strip().casefold() not in known:
-                raise ArgumentError(f"{name}: no such class in {self.contract.name}; {self._suggestion(name)}")
+                raise ArgumentError(
+                    f"{name}: the model {self.contract.name} has no such class; {self._suggestion(name)}"
+                )
             wanted.add(known[name.strip().casefold()])
         if not wanted:
-            raise ArgumentError("classes is empty; leave it out for all classes of the model")
+            raise ArgumentError("classes is empty; omit it to report all classes of the model")
         return sorted(wanted)
 
     def _suggestion(self, name: str) -> str:
@@ -292,5 +302,5 @@ class Tagger:
 
 def _checked_threshold(threshold: float) -> float:
     if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.number) or not 0 <= threshold <= 1:
-        raise ArgumentError(f"a threshold lies between 0 and 1, not {threshold!r}")
+        raise ArgumentError(f"threshold must be between 0 and 1, not {threshold!r}")
     return float(threshold)

@@ -136,7 +136,7 @@ def _session(
 
 
 def _gpu_session(path: Path, gpu: Gpu, threads: int) -> onnxruntime.InferenceSession:
-    """Open a session on a GPU. Nodes that TensorRT cannot run fall back to CUDA, and those that CUDA cannot, to the CPU.
+    """Open a session on a GPU. Nodes that TensorRT cannot run use CUDA; nodes that CUDA cannot run use the CPU.
 
     Written from the documentation of ONNX Runtime's providers; not yet tried on a GPU. Pieces are not padded to common
     lengths: padding the last piece would change its scores, and a new length costs little with the HEURISTIC search.

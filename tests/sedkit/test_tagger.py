@@ -1,4 +1,4 @@
-"""The Python API, on a model whose scores mean nothing but must add up."""
+"""The Python API, on an untrained model: results are compared with the graph's own outputs."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def outputs(model_path) -> dict[str, np.ndarray]:
     return dict(zip(names, (out[0] for out in session.run(names, {"waveform": SOUND[None]})), strict=True))
 
 
-def test_what_a_tagger_knows_of_itself(tagger):
+def test_attributes(tagger):
     assert tagger.labels == LABELS
     assert tagger.device == "cpu"
     assert tagger.contract.name == "test"
 
 
-def test_clip_scores_are_the_graphs_own(tagger, model_path):
-    sound = SOUND[: 16_000 * 10]  # as long as the clips that the model takes itself to have learnt from
+def test_clip_scores_equal_those_of_the_graph(tagger, model_path):
+    sound = SOUND[: 16_000 * 10]  # the default of tag_segments
     session = onnxruntime.InferenceSession(str(model_path), providers=["CPUExecutionProvider"])
     clip = session.run(["clip"], {"waveform": sound[None]})[0][0]
     tagging = tagger.tag(sound, 16_000, top_k=None)
@@ -42,7 +42,7 @@ def test_clip_scores_are_the_graphs_own(tagger, model_path):
     assert {tag.label: tag.mid for tag in tagging.tags} == {label.name: label.mid for label in LABELS}
 
 
-def test_clip_scores_of_a_long_recording_are_the_highest_means_over_ten_seconds(tagger):
+def test_clip_score_of_a_long_recording_is_the_maximum_over_a_sliding_window(tagger):
     sound = make_sound(70, seed=9)
     scores = np.concatenate(list(tagger.model.segments([sound])))
     assert len(scores) == segment_count(len(sound))
@@ -51,7 +51,7 @@ def test_clip_scores_of_a_long_recording_are_the_highest_means_over_ten_seconds(
     np.testing.assert_allclose([tags[label.name] for label in LABELS], np.max(means, axis=0), atol=1e-6)
 
 
-def test_top_k_threshold_and_classes_narrow_the_tags(tagger):
+def test_top_k_threshold_and_classes_of_tag(tagger):
     everything = tagger.tag(SOUND, 16_000, top_k=None).tags
     assert tagger.tag(SOUND, 16_000).tags == everything[:5]
     assert tagger.tag(SOUND, 16_000, top_k=2).tags == everything[:2]
@@ -62,13 +62,13 @@ def test_top_k_threshold_and_classes_narrow_the_tags(tagger):
     assert tagger.tag(SOUND, 16_000, classes="Dog").tags == tuple(tag for tag in everything if tag.label == "Dog")
 
 
-def test_timeline_uses_the_models_own_thresholds(tagger, outputs):
+def test_timeline_uses_the_thresholds_of_the_model(tagger, outputs):
     timeline = tagger.timeline(SOUND, 16_000, resolution="native")
     np.testing.assert_allclose(timeline.scores, outputs["segments"], atol=1e-6)
     active = outputs["segments"] >= np.array(THRESHOLDS)
     assert active.any()
-    found = [{tag.label for tag in second.tags} for second in timeline.seconds]
-    assert found == [{LABELS[i].name for i in np.flatnonzero(row)} for row in active]
+    tags_of_cells = [{tag.label for tag in second.tags} for second in timeline.seconds]
+    assert tags_of_cells == [{LABELS[i].name for i in np.flatnonzero(row)} for row in active]
     detector = EventDetector(THRESHOLDS)
     edges = tile_edges(SOUND)
     expected = detector.add(outputs["segments"], edges[:-1]) + detector.finish(timeline.duration, edges[-1, 1])
@@ -78,7 +78,7 @@ def test_timeline_uses_the_models_own_thresholds(tagger, outputs):
     }
 
 
-def test_timeline_in_seconds(tagger):
+def test_timeline_with_cells_of_one_second(tagger):
     timeline = tagger.timeline(SOUND, 16_000, threshold=0.4)
     assert len(timeline.seconds) == 13
     assert timeline.scores.shape == (13, 5)
@@ -96,7 +96,7 @@ def test_events_do_not_depend_on_the_grid(tagger):
     assert all(event.score >= 0.4 and 0 <= event.onset < event.offset <= 12.3 for event in coarse.events)
 
 
-def test_classes_narrow_the_timeline(tagger):
+def test_classes_of_timeline(tagger):
     everything = tagger.timeline(SOUND, 16_000, threshold=0.3)
     chosen = tagger.timeline(SOUND, 16_000, threshold=0.3, classes=["Siren", "speech"])
     assert [label.name for label in chosen.labels] == ["Speech", "Siren"]
@@ -115,13 +115,13 @@ def test_recordings_shorter_than_a_segment(tagger, samples):
     assert len(tagger.tag(SOUND[:samples], 16_000).tags) == 5
 
 
-def test_a_recording_of_no_sample_at_16_khz(tagger):
-    for find in (tagger.tag, tagger.timeline):
+def test_recording_of_less_than_one_sample_at_16_khz(tagger):
+    for analyse in (tagger.tag, tagger.timeline):
         with pytest.raises(AudioError, match="too short"):
-            find(np.zeros(1), 48_000)
+            analyse(np.zeros(1), 48_000)
 
 
-def test_results_turn_into_dictionaries_and_dataframes(tagger, tmp_path):
+def test_results_as_dictionaries_and_dataframes(tagger, tmp_path):
     path = tmp_path / "sound.flac"
     soundfile.write(path, SOUND, 16_000)
     tagging, timeline = tagger.tag(path), tagger.timeline(str(path), threshold=0.4)
@@ -143,25 +143,25 @@ def test_results_turn_into_dictionaries_and_dataframes(tagger, tmp_path):
         ({"threshold": 1.5}, "between 0 and 1, not 1.5"),
         ({"threshold": float("nan")}, "between 0 and 1"),
         ({"threshold": "high"}, "between 0 and 1"),
-        ({"classes": ["Dgo"]}, "Dgo: no such class in test; did you mean Dog?"),
+        ({"classes": ["Dgo"]}, "Dgo: the model test has no such class; did you mean Dog?"),
         ({"classes": ["bell"]}, "did you mean Church bell?"),
         ({"classes": ["/m/nonsense"]}, "test.onnx lists them"),
         ({"classes": []}, "classes is empty"),
     ],
 )
-def test_misuse_is_told_before_the_work(tagger, arguments, message):
+def test_invalid_arguments_are_raised_before_decoding(tagger, arguments, message):
     with pytest.raises(ArgumentError) as caught:
         tagger.tag("missing.wav", **arguments)
     assert message in str(caught.value)
     assert isinstance(caught.value, ValueError)
 
 
-def test_a_bad_resolution_is_told_before_the_work(tagger):
+def test_invalid_resolution_is_raised_before_decoding(tagger):
     with pytest.raises(ArgumentError, match="'native' or at least"):
         tagger.timeline("missing.wav", resolution="coarse")
 
 
-def test_missing_things(tagger):
+def test_missing_recording_and_missing_model(tagger):
     with pytest.raises(AudioError, match=r"missing\.wav: no such file"):
         tagger.tag("missing.wav")
     with pytest.raises(ModelError, match="nonesuch: no such model"):

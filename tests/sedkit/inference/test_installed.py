@@ -1,4 +1,4 @@
-"""Models by name, by path, and by precision."""
+"""sedkit.inference.installed: models by name, path and precision."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from sedkit.tagger import Tagger
 
 
 @pytest.mark.parametrize("name", ["missing.onnx", "."])
-def test_a_missing_model_is_refused(tmp_path, name):
+def test_missing_model(tmp_path, name):
     with pytest.raises(ModelError, match="no such model"):
         find_model(tmp_path / name)
 
 
-def test_installed_models_are_found_by_name(tmp_path, monkeypatch, model_path):
+def test_installed_models_by_name(tmp_path, monkeypatch, model_path):
     package = tmp_path / "sedkit"
     (package / "models").mkdir(parents=True)
     monkeypatch.setattr(module, "__file__", str(package / "inference" / "installed.py"))
-    with pytest.raises(ModelError, match="none is installed"):
+    with pytest.raises(ModelError, match="no models are installed"):
         find_model()
     for name in ("wels-secost", "wels-secost-small", "other-1.5"):
         (package / "models" / f"{name}.onnx").write_bytes(b"")
@@ -39,14 +39,14 @@ def test_installed_models_are_found_by_name(tmp_path, monkeypatch, model_path):
         find_model("nonesuch")
 
 
-def test_a_source_checkout_finds_the_models_beside_the_package(tmp_path, monkeypatch):
+def test_models_of_a_source_checkout(tmp_path, monkeypatch):
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "wels-secost.onnx").write_bytes(b"")
     monkeypatch.setattr(module, "__file__", str(tmp_path / "sedkit" / "inference" / "installed.py"))
     assert find_model() == tmp_path / "models" / "wels-secost.onnx"
 
 
-def test_models_named_after_the_default_have_short_names(tmp_path, monkeypatch):
+def test_short_names(tmp_path, monkeypatch):
     folder = tmp_path / "models"
     folder.mkdir()
     monkeypatch.setattr(module, "__file__", str(tmp_path / "sedkit" / "inference" / "installed.py"))
@@ -54,7 +54,7 @@ def test_models_named_after_the_default_have_short_names(tmp_path, monkeypatch):
         (folder / f"{name}.onnx").write_bytes(b"")
     small = folder / "wels-secost-small.onnx"
     assert find_model("small") == find_model("wels-secost-small") == named_model("small") == small
-    assert named_model("tiny") == folder / "tiny.onnx"  # its full name
+    assert named_model("tiny") == folder / "tiny.onnx"  # a full name takes precedence over a short one
     monkeypatch.chdir(folder)
     (folder / "small").write_bytes(b"")
     assert find_model("small") == small
@@ -65,7 +65,7 @@ def test_models_named_after_the_default_have_short_names(tmp_path, monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_path: Path, description: Contract) -> Path:
-    """Installed models: ``wels-secost`` and ``-small`` in both forms, ``lossy`` whose int8 form is bad, ``plain``."""
+    """Installed models: ``wels-secost`` and ``-small`` with int8, ``lossy`` with a poor int8, ``plain`` without."""
     folder = tmp_path / "sedkit" / "models"
     folder.mkdir(parents=True)
     monkeypatch.setattr(module, "__file__", str(folder.parent / "inference" / "installed.py"))
@@ -78,7 +78,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model_path: Path, de
 
 
 def quantised(description: Contract, lost: float) -> Contract:
-    """What an int8 form says of itself; the graph is not looked at here."""
+    """Metadata of an int8 model; the graph does not matter here."""
     return replace(description, lineage={"quantisation": {"loss": {"test": {"mAP": lost}, "validation": {"mAP": 1}}}})
 
 
@@ -89,7 +89,7 @@ def write(model_path: Path, path: Path, contract: Contract) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "precision", "device", "found"),
+    ("name", "precision", "device", "expected"),
     [
         (None, "auto", "cpu", "wels-secost-int8"),
         (None, "auto", "auto", "wels-secost-int8"),
@@ -111,11 +111,11 @@ def write(model_path: Path, path: Path, contract: Contract) -> None:
         ("plain", "fp32", "cpu", "plain"),
     ],
 )
-def test_the_form_of_an_installed_model(folder, name, precision, device, found):
-    assert find_model(name, precision, device) == folder / f"{found}.onnx"
+def test_choice_of_precision(folder, name, precision, device, expected):
+    assert find_model(name, precision, device) == folder / f"{expected}.onnx"
 
 
-def test_a_path_is_taken_as_it_is(folder):
+def test_path_is_used_as_given(folder):
     for name in ("wels-secost", "wels-secost-int8"):
         path = folder / f"{name}.onnx"
         assert find_model(path, "auto", "cpu") == find_model(str(path)) == path
@@ -123,20 +123,20 @@ def test_a_path_is_taken_as_it_is(folder):
             assert find_model(path, precision) == sibling(folder / "wels-secost.onnx", precision)
 
 
-def test_a_form_that_is_not_there_is_one_line_with_a_remedy(folder):
-    with pytest.raises(ModelError, match=r"no plain-int8\.onnx, its int8 form.* sedkit-train quantize"):
+def test_missing_precision(folder):
+    with pytest.raises(ModelError, match=r"its int8 file plain-int8\.onnx is missing; .* sedkit-train quantize"):
         find_model("plain", "int8")
     (folder / "wels-secost.onnx").unlink()
-    with pytest.raises(ModelError, match=r"no wels-secost\.onnx, its fp32 form, beside it; put it there"):
+    with pytest.raises(ModelError, match=r"its fp32 file wels-secost\.onnx is missing; copy it there"):
         find_model("wels-secost-int8", "fp32")
     (folder / "plain.onnx").rename(folder / "lossy-int8.onnx")
-    with pytest.raises(ModelError, match=r"lossy-int8\.onnx: it is not the int8 form that its name says"):
+    with pytest.raises(ModelError, match=r"lossy-int8\.onnx: is not an int8 model"):
         find_model("lossy", "int8")
     with pytest.raises(ArgumentError, match="auto, fp32 or int8, not 'half'"):
         find_model("lossy", "half")
 
 
-def test_an_int8_file_that_cannot_be_read_costs_nothing(folder):
+def test_unreadable_int8_file_is_ignored(folder):
     int8 = folder / "wels-secost-int8.onnx"
     for content in (int8.read_bytes()[:2000], b"", b"\xff" * 99):
         int8.write_bytes(content)
@@ -146,17 +146,17 @@ def test_an_int8_file_that_cannot_be_read_costs_nothing(folder):
     assert find_model(device="cpu") == folder / "wels-secost.onnx"
 
 
-def test_the_very_file_of_a_name(folder):
+def test_named_model(folder):
     assert named_model("wels-secost") == folder / "wels-secost.onnx"
     assert named_model("wels-secost-int8") == folder / "wels-secost-int8.onnx"
 
 
-def test_the_tagger_takes_a_precision(folder):
+def test_precision_of_the_tagger(folder):
     assert Tagger(device="cpu").model.path.stem == "wels-secost-int8"
     assert Tagger(device="cpu", precision="fp32").model.path.stem == "wels-secost"
 
 
-def test_metadata_without_loading_the_graph(model_path, description, tmp_path):
+def test_metadata_of(model_path, description, tmp_path):
     assert metadata_of(model_path) == description.to_metadata()
     model = onnx.load(model_path)
     model.ClearField("metadata_props")

@@ -1,4 +1,4 @@
-"""Memory does not grow with the length of a recording."""
+"""Peak memory does not grow with the length of a recording."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ code = main(sys.argv[1:], standalone_mode=False)
 print(peak, file=sys.stderr)
 sys.exit(code)
 """
-ALLOWED = 16.0  # MB more; the 15 minutes more are 58 MB of decoded sound
+TOLERANCE = 16.0  # MB; 15 minutes more of decoded audio are 58 MB
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc to see peak memory")
 
 
 def peak(minutes: int, *arguments: str | Path) -> float:
-    """Peak memory in MB of ``sedkit`` with so long a recording at the end of its pipe."""
+    """Peak memory in MB of ``sedkit`` while it reads a recording of this length from a pipe."""
     minute = (make_sound(60, seed=1) * 32767).astype("<i2").tobytes()
     header = io.BytesIO()
     soundfile.write(header, np.zeros(0, np.int16), 16_000, format="WAV")
@@ -38,7 +38,7 @@ def peak(minutes: int, *arguments: str | Path) -> float:
 
         def write() -> None:
             with suppress(BrokenPipeError), process.stdin as pipe:
-                pipe.write(header.getvalue()[:-4] + b"\xff\xff\xff\xff")  # a length that is not known
+                pipe.write(header.getvalue()[:-4] + b"\xff\xff\xff\xff")  # unknown length
                 for _ in range(minutes):
                     pipe.write(minute)
 
@@ -51,6 +51,6 @@ def peak(minutes: int, *arguments: str | Path) -> float:
 
 
 @pytest.mark.parametrize("command", ["tag", "timeline"])
-def test_twenty_minutes_take_no_more_than_five(model_path, command):
+def test_twenty_minutes_take_no_more_memory_than_five(model_path, command):
     arguments = [command, "-", "--model", model_path, "--device", "cpu", "--format", "json"]
-    assert peak(20, *arguments) < peak(5, *arguments) + ALLOWED
+    assert peak(20, *arguments) < peak(5, *arguments) + TOLERANCE

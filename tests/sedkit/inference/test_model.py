@@ -1,4 +1,4 @@
-"""Loading models and choosing the device."""
+"""sedkit.inference.model and session: loading models and choosing the device."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(model: Model, *blocks: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("content", [b"", b"hello\n" * 50, b"\x08\x09\x12\x00" * 100])
-def test_what_is_not_onnx_is_refused(tmp_path, content):
+def test_file_that_is_not_onnx(tmp_path, content):
     path = tmp_path / "broken.onnx"
     path.write_bytes(content)
     with pytest.raises(ModelError, match=r"broken\.onnx: not an ONNX file") as caught:
@@ -38,7 +38,7 @@ def test_what_is_not_onnx_is_refused(tmp_path, content):
     assert "\n" not in str(caught.value)
 
 
-def test_a_cut_off_model_is_refused(tmp_path, model_path):
+def test_truncated_model(tmp_path, model_path):
     path = tmp_path / "cut.onnx"
     path.write_bytes(model_path.read_bytes()[:-5000])
     with pytest.raises(ModelError, match="not an ONNX file"):
@@ -46,7 +46,7 @@ def test_a_cut_off_model_is_refused(tmp_path, model_path):
 
 
 @pytest.mark.parametrize("name", ["missing.onnx", "."])
-def test_a_missing_model_is_refused(tmp_path, name):
+def test_missing_model(tmp_path, name):
     with pytest.raises(ModelError, match="no such model"):
         Model(tmp_path / name)
 
@@ -67,7 +67,7 @@ def rename(graph, old, new):
         node.output[:] = [new if name == old else name for name in node.output]
 
 
-BREAKS = {
+CONTRACT_VIOLATIONS = {
     "sedkit.contract": lambda graph: graph.ClearField("metadata_props"),
     "sedkit.labels": lambda graph: onnx.helper.set_model_props(
         graph, {p.key: p.value for p in graph.metadata_props if p.key != "sedkit.labels"}
@@ -80,16 +80,16 @@ BREAKS = {
 }
 
 
-@pytest.mark.parametrize("field", BREAKS)
-def test_a_break_of_the_contract_names_file_and_field(model_path, tmp_path, field):
-    path = edited(model_path, tmp_path, BREAKS[field])
+@pytest.mark.parametrize("field", CONTRACT_VIOLATIONS)
+def test_contract_error_names_file_and_field(model_path, tmp_path, field):
+    path = edited(model_path, tmp_path, CONTRACT_VIOLATIONS[field])
     with pytest.raises(ContractError, match=r"edited\.onnx: not a sedkit model: " + field) as caught:
         Model(path)
     assert caught.value.field == field
     assert caught.value.file == str(path)
 
 
-def test_a_model_for_other_classes_than_it_names_is_refused(model_path, tmp_path, description):
+def test_number_of_classes_must_match_the_labels(model_path, tmp_path, description):
     fewer = Contract("fewer", description.labels[:4], description.thresholds[:4], {"kind": "none"}, {}, "CC0-1.0")
     path = edited(model_path, tmp_path, lambda graph: onnx.helper.set_model_props(graph, fewer.to_metadata()))
     with pytest.raises(ContractError) as caught:
@@ -97,17 +97,17 @@ def test_a_model_for_other_classes_than_it_names_is_refused(model_path, tmp_path
     assert caught.value.field == "segments"
 
 
-def test_the_contract_of_the_file_is_read(model, description):
+def test_contract_is_read_from_the_file(model, description):
     assert model.contract == description
 
 
-def test_unknown_devices_are_refused(model_path):
+def test_unknown_device(model_path):
     with pytest.raises(ArgumentError, match="auto, cpu, cuda or tensorrt, not 'gpu'"):
         Model(model_path, "gpu")
 
 
 @pytest.mark.skipif(session._driver_problem() is None, reason="there is an NVIDIA GPU")
-def test_without_a_gpu_cuda_says_what_is_missing_and_auto_is_silent(model_path, capfd):
+def test_without_gpu_cuda_fails_and_auto_is_silent(model_path, capfd):
     with pytest.raises(DeviceError, match=r"device cuda does not work: .*(driver|GPU).*use device cpu"):
         Model(model_path, "cuda")
     model = Model(model_path, "auto")
@@ -116,7 +116,7 @@ def test_without_a_gpu_cuda_says_what_is_missing_and_auto_is_silent(model_path, 
 
 
 @pytest.mark.skipif(session._driver_problem() is None, reason="there is an NVIDIA GPU")
-def test_with_a_gpu_but_no_cuda_libraries_auto_says_so_without_log_lines(model_path, monkeypatch, capfd):
+def test_with_gpu_but_without_cuda_auto_has_a_notice(model_path, monkeypatch, capfd):
     monkeypatch.setattr(session, "_driver_problem", lambda: None)
     model = Model(model_path, "auto")
     assert model.device == "cpu"
@@ -128,7 +128,7 @@ def test_with_a_gpu_but_no_cuda_libraries_auto_says_so_without_log_lines(model_p
 
 
 @pytest.mark.skipif(session._driver_problem() is None, reason="there is an NVIDIA GPU")
-def test_tensorrt_says_what_is_missing(model_path, monkeypatch, capfd):
+def test_tensorrt_error_says_what_is_missing(model_path, monkeypatch, capfd):
     with pytest.raises(DeviceError, match="device tensorrt does not work: no NVIDIA driver"):
         Model(model_path, "tensorrt")
     monkeypatch.setattr(session, "_driver_problem", lambda: None)
@@ -139,7 +139,7 @@ def test_tensorrt_says_what_is_missing(model_path, monkeypatch, capfd):
 
 
 @pytest.mark.skipif(session._driver_problem() is not None, reason="needs an NVIDIA GPU")
-def test_cuda_gives_the_scores_of_the_cpu(model, model_path, sound):
+def test_cuda_scores_equal_cpu_scores(model, model_path, sound):
     cuda = Model(model_path, "cuda")
     assert cuda.device == "cuda"
     np.testing.assert_allclose(run(cuda, sound), run(model, sound), rtol=0, atol=1e-3)

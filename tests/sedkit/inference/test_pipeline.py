@@ -1,4 +1,4 @@
-"""Many recordings through one model: the same results as one by one, in order, in bounded memory."""
+"""sedkit.inference.pipeline: results as one by one, in order, with bounded memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sedkit.cli import batch
 from sedkit.errors import AudioError, ModelError, SedkitError
 from sedkit.geometry import segment_count
 from sedkit.inference import pipeline
-from sedkit.inference.model import BLOCK, Model
+from sedkit.inference.model import PIECE, Model
 from sedkit.inference.pipeline import analyse
 from sedkit.tagger import Tagger
 from tests.conftest import make_sound
@@ -48,21 +48,21 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return sorted(str(path) for path in folder.iterdir())
 
 
-class Raw:
-    """The view that changes nothing."""
+class SegmentScores:
+    """A view whose result is the segment scores."""
 
     def __init__(self) -> None:
         self.chunks: list[NDArray[np.float32]] = []
-        self.listened = 0  # segments
+        self.segments = 0  # in the samples added
 
-    def listen(self, samples: NDArray[np.float32], kept: slice) -> None:
-        self.listened += len(range(segment_count(len(samples)))[kept])
+    def add_samples(self, samples: NDArray[np.float32], kept: slice) -> None:
+        self.segments += len(range(segment_count(len(samples)))[kept])
 
-    def add(self, scores: NDArray[np.float32]) -> None:
+    def add_scores(self, scores: NDArray[np.float32]) -> None:
         self.chunks.append(scores.copy())
 
     def finish(self, file: str, duration: float) -> NDArray[np.float32]:
-        assert self.listened == sum(map(len, self.chunks))
+        assert self.segments == sum(map(len, self.chunks))
         return np.concatenate(self.chunks)
 
 
@@ -71,8 +71,8 @@ def names(results: Iterator[tuple[str, Any]]) -> list[str]:
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 5])
-def test_scores_are_those_of_each_recording_alone_in_order(model: Model, clips: list[str], cpus: int):
-    results = list(analyse(model, Raw, clips, cpus))
+def test_results_equal_those_of_each_recording_alone_and_are_in_order(model: Model, clips: list[str], cpus: int):
+    results = list(analyse(model, SegmentScores, clips, cpus))
     assert [name for name, _ in results] == clips
     for name, scores in results:
         with open_audio(name) as stream:
@@ -81,7 +81,7 @@ def test_scores_are_those_of_each_recording_alone_in_order(model: Model, clips: 
         np.testing.assert_allclose(scores, alone, rtol=0, atol=1e-6)
 
 
-def test_views_give_what_the_tagger_gives(model_path: Path, clips: list[str]):
+def test_results_equal_those_of_the_tagger(model_path: Path, clips: list[str]):
     tagger = Tagger(model_path, "cpu", threads=1)
     tags = dict(analyse(tagger.model, tagger.tags_view(top_k=2), clips))
     timelines = dict(analyse(tagger.model, tagger.timeline_view(threshold=0.3), clips))
@@ -90,53 +90,51 @@ def test_views_give_what_the_tagger_gives(model_path: Path, clips: list[str]):
         assert timelines[clip] == tagger.timeline(clip, threshold=0.3)
 
 
-def test_recordings_of_one_length_share_batches_and_long_ones_are_cut(
-    model: Model, clips: list[str], monkeypatch: pytest.MonkeyPatch
-):
+def test_pieces_of_equal_length_share_batches(model: Model, clips: list[str], monkeypatch: pytest.MonkeyPatch):
     shapes = []
-    honest = model.batch
-    monkeypatch.setattr(model, "batch", lambda waveforms: shapes.append(waveforms.shape) or honest(waveforms))
-    assert len(list(analyse(model, Raw, [clips[1]] * 40 + clips))) == 40 + len(clips)
+    original = model.batch
+    monkeypatch.setattr(model, "batch", lambda waveforms: shapes.append(waveforms.shape) or original(waveforms))
+    assert len(list(analyse(model, SegmentScores, [clips[1]] * 40 + clips))) == 40 + len(clips)
     assert max(count for count, _ in shapes) > 2
-    assert max(samples for _, samples in shapes) < (BLOCK + 10) * 5120
+    assert max(samples for _, samples in shapes) < (PIECE + 10) * 5120
     assert all(count * samples <= max(samples, 64 * 5120) for count, samples in shapes)
     assert sum(count for count, _ in shapes) > 40 + len(clips)
 
 
-def test_a_failure_is_a_value_and_costs_nobody_else_anything(model: Model, clips: list[str], tmp_path: Path):
-    (tmp_path / "broken.wav").write_bytes(b"RIFF, or so it says")
+def test_error_of_one_recording_does_not_affect_others(model: Model, clips: list[str], tmp_path: Path):
+    (tmp_path / "broken.wav").write_bytes(b"RIFF without content")
     nan = np.r_[make_sound(30), np.nan, make_sound(30)]
     soundfile.write(tmp_path / "late.wav", nan, 16000, subtype="FLOAT")
     sources = [clips[0], str(tmp_path / "broken.wav"), "nowhere.wav", str(tmp_path / "late.wav"), *clips[1:]]
-    results = list(analyse(model, Raw, sources))
+    results = list(analyse(model, SegmentScores, sources))
     assert [name for name, _ in results] == sources
     failed = {name: result for name, result in results if isinstance(result, SedkitError)}
     assert list(failed) == sources[1:4]
     assert all(isinstance(error, AudioError) and name in str(error) for name, error in failed.items())
 
 
-def test_what_the_model_fails_on_does_not_take_its_batch_along(
+def test_error_of_the_model_affects_one_recording_of_a_batch(
     model: Model, clips: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     soundfile.write(tmp_path / "loud.wav", np.full(48000, 0.99), 16000, subtype="FLOAT")
-    honest = model.batch
+    original = model.batch
 
-    def picky(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
+    def failing(waveforms: NDArray[np.float32]) -> NDArray[np.float32]:
         if waveforms.mean(axis=1).max() > 0.9:
             raise ModelError("too loud")
         if waveforms.max() > 0.98 and len(waveforms) > 1:
             raise MemoryError
-        return honest(waveforms)
+        return original(waveforms)
 
-    monkeypatch.setattr(model, "batch", picky)
+    monkeypatch.setattr(model, "batch", failing)
     sources = [*[clips[1]] * 9, str(tmp_path / "loud.wav"), *[clips[1]] * 9]
-    results = list(analyse(model, Raw, sources))
+    results = list(analyse(model, SegmentScores, sources))
     assert names(iter(results)) == sources
     assert [str(result) for _, result in results if isinstance(result, SedkitError)] == ["too loud"]
 
 
-def test_a_fault_of_a_view_is_told_with_the_name_of_the_recording(model: Model, clips: list[str]):
-    class Faulty(Raw):
+def test_unexpected_error_names_the_recording(model: Model, clips: list[str]):
+    class Faulty(SegmentScores):
         def finish(self, file: str, duration: float) -> NDArray[np.float32]:
             if duration > 60:
                 raise ZeroDivisionError("what now")
@@ -148,41 +146,41 @@ def test_a_fault_of_a_view_is_told_with_the_name_of_the_recording(model: Model, 
 
 
 def test_no_sources(model: Model):
-    assert list(analyse(model, Raw, [])) == []
+    assert list(analyse(model, SegmentScores, [])) == []
 
 
-def test_a_recording_begun_while_the_model_loads_gives_the_same(model: Model, clips: list[str], tmp_path: Path):
-    begun = [PrefetchedRecording(name) for name in (clips[0], str(tmp_path / "nowhere.wav"))]
-    begin = threading.Thread(target=lambda: [recording.prefetch() for recording in begun])
-    begin.start()
-    (name, scores), (lost, error) = analyse(model, Raw, begun)
-    begin.join()
-    assert (name, lost) == (clips[0], begun[1].name)
-    np.testing.assert_array_equal(scores, dict(analyse(model, Raw, clips[:1]))[clips[0]])
+def test_prefetched_recordings(model: Model, clips: list[str], tmp_path: Path):
+    prefetched = [PrefetchedRecording(name) for name in (clips[0], str(tmp_path / "nowhere.wav"))]
+    thread = threading.Thread(target=lambda: [recording.prefetch() for recording in prefetched])
+    thread.start()
+    (name, scores), (missing, error) = analyse(model, SegmentScores, prefetched)
+    thread.join()
+    assert (name, missing) == (clips[0], prefetched[1].name)
+    np.testing.assert_array_equal(scores, dict(analyse(model, SegmentScores, clips[:1]))[clips[0]])
     assert isinstance(error, AudioError)
     assert "no such file" in str(error)
 
 
-def test_an_error_of_the_sources_is_raised(model: Model, clips: list[str]):
+def test_error_of_the_sources_is_raised(model: Model, clips: list[str]):
     def sources() -> Iterator[str]:
         yield clips[0]
         raise RuntimeError("no more")
 
     with pytest.raises(RuntimeError, match="no more"):
-        list(analyse(model, Raw, sources()))
+        list(analyse(model, SegmentScores, sources()))
 
 
 def threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("sedkit-")]
 
 
-def test_sources_without_end_are_taken_as_needed_and_threads_end(
+def test_endless_sources_are_consumed_lazily_and_threads_end(
     model: Model, clips: list[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(pipeline, "RECORDINGS", 20)
+    monkeypatch.setattr(pipeline, "MAX_OPEN", 20)
     taken = itertools.count()
     sources = (clips[next(taken) % 6] for _ in itertools.count())
-    with closing(analyse(model, Raw, sources)) as results:
+    with closing(analyse(model, SegmentScores, sources)) as results:
         assert [name for name, _ in itertools.islice(results, 100)] == [clips[n % 6] for n in range(100)]
         time.sleep(0.3)
         assert threads()
@@ -191,7 +189,7 @@ def test_sources_without_end_are_taken_as_needed_and_threads_end(
 
 
 class Slow(io.BytesIO):
-    """A stream that says nothing until it is told to."""
+    """A stream that blocks until `gate` is set."""
 
     name = None
 
@@ -207,33 +205,33 @@ class Slow(io.BytesIO):
         return False
 
 
-def test_a_slow_recording_holds_the_others_up_only_at_the_bound(
+def test_slow_recording_delays_others_only_at_the_limit(
     model: Model, clips: list[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(pipeline, "SECONDS", 60.0)
-    gate, begun = threading.Event(), []
+    monkeypatch.setattr(pipeline, "MAX_OPEN_SECONDS", 60.0)
+    gate, taken = threading.Event(), []
 
     def sources() -> Iterator[str | BinaryIO]:
         yield Slow(clips[1], gate)
         for _ in range(60):
-            begun.append(1)
+            taken.append(1)
             yield clips[1]
 
-    with closing(analyse(model, Raw, sources())) as results:
+    with closing(analyse(model, SegmentScores, sources())) as results:
         threading.Timer(1.0, gate.set).start()
         name, scores = next(results)
-        assert 20 <= len(begun) <= 26
+        assert 20 <= len(taken) <= 26
         assert name == "-"
         assert len(scores) == 8
         assert names(results) == [clips[1]] * 60
 
 
-def test_a_pipe_that_stays_silent_does_not_keep_the_run_from_ending(
+def test_blocked_pipe_does_not_keep_the_pipeline_from_ending(
     model: Model, clips: list[str], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(pipeline, "PATIENCE", 0.1)
+    monkeypatch.setattr(pipeline, "JOIN_TIMEOUT", 0.1)
     reader, writer = os.pipe()
-    with open(reader, "rb") as pipe, closing(analyse(model, Raw, [clips[1], pipe])) as results:
+    with open(reader, "rb") as pipe, closing(analyse(model, SegmentScores, [clips[1], pipe])) as results:
         assert next(results)[0] == clips[1]
         started = time.monotonic()
         results.close()
@@ -268,15 +266,15 @@ def test_memory_does_not_grow_with_the_number_of_recordings(model_path: Path, cl
     assert many < few + 12
 
 
-def test_what_goes_wrong_in_the_background_keeps_nobody_waiting(model: Model, clips: list[str], monkeypatch):
-    """Such as a library that is there and broken."""
-    monkeypatch.setattr(batch, "LATER", ("json", "tests.nonesuch"))
+def test_error_while_prefetching(model: Model, clips: list[str], monkeypatch):
+    """For example, an installed library that cannot be imported."""
+    monkeypatch.setattr(batch, "PRELOADED", ("json", "tests.nonesuch"))
     monkeypatch.setattr(batch, "import_module", lambda name: 1 / 0)
-    begun = PrefetchedRecording(clips[0])
-    batch.meanwhile(begun)
-    ((_, scores),) = analyse(model, Raw, [begun])
+    recording = PrefetchedRecording(clips[0])
+    batch.preload(recording)
+    ((_, scores),) = analyse(model, SegmentScores, [recording])
     assert len(scores)
     monkeypatch.setattr("sedkit.audio.reading.open_audio", lambda name: 1 / 0)
-    begun.prefetch()
-    ((_, error),) = analyse(model, Raw, [begun])
+    recording.prefetch()
+    ((_, error),) = analyse(model, SegmentScores, [recording])
     assert "ZeroDivisionError" in str(error)

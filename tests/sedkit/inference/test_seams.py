@@ -1,7 +1,7 @@
-"""Results do not depend on how long a recording is, how it was cut, how many threads ran it, or whether it was live.
+"""Results do not depend on the length of a recording, on how it is cut into blocks, on threads, or on live streaming.
 
-Where a recording is cut makes no difference to the last bit, since the pieces that are run are the same. With other
-pieces or threads ONNX Runtime may add in another order: what differs is rounding, less than 1e-6 in a trained model
+Cutting into blocks changes no bit, since the pieces that are run are the same. With other pieces or threads, ONNX
+Runtime may sum in another order: scores then differ by rounding, less than 1e-6 in a trained model
 (tests/real/test_streaming.py).
 """
 
@@ -20,11 +20,11 @@ from sedkit.audio.reading import open_audio, open_blocks
 from sedkit.errors import ArgumentError, AudioError
 from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP, segment_count
 from sedkit.inference import model as module
-from sedkit.inference.model import BLOCK, Model
+from sedkit.inference.model import PIECE, Model
 from sedkit.results import Event, Second
 from tests.conftest import make_sound
 
-ROUNDING = 3e-6  # 1e-6 and thrice as steep a last layer as a trained model has
+ROUNDING = 3e-6  # 1e-6 times 3: the last layer is three times as steep as in a trained model
 MINUTES = 20
 
 few = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -52,8 +52,8 @@ def split(sound: np.ndarray, cuts: list[float]) -> list[np.ndarray]:
     return [sound[start:stop] for start, stop in itertools.pairwise(edges)]
 
 
-def run(model: Model, *blocks: np.ndarray, prompt: bool = False) -> np.ndarray:
-    return np.concatenate(list(model.segments(iter(blocks), prompt)))
+def run(model: Model, *blocks: np.ndarray, low_latency: bool = False) -> np.ndarray:
+    return np.concatenate(list(model.segments(iter(blocks), low_latency)))
 
 
 def one_pass(model: Model, sound: np.ndarray) -> np.ndarray:
@@ -63,23 +63,23 @@ def one_pass(model: Model, sound: np.ndarray) -> np.ndarray:
 def test_scores_of_the_test_model_vary(model, sound):
     scores = run(model, sound)
     assert scores.dtype == np.float32
-    assert scores.std(axis=0).max() > 0.1  # or else what follows would prove nothing
+    assert scores.std(axis=0).max() > 0.1  # otherwise the other tests would prove nothing
 
 
 @few
-@given(length=seconds, cuts=cuts, block=st.integers(1, 130), threads=st.integers(1, 3), prompt=st.booleans())
-def test_scores_are_those_of_one_pass(models, sound, length, cuts, block, threads, prompt):
+@given(length=seconds, cuts=cuts, piece=st.integers(1, 130), threads=st.integers(1, 3), low_latency=st.booleans())
+def test_scores_equal_those_of_one_pass(models, sound, length, cuts, piece, threads, low_latency):
     sound = sound[: max(1, int(length * SAMPLE_RATE))]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BLOCK", block)
-        scores = run(models[threads], *split(sound, cuts), prompt=prompt)
+        patch.setattr(module, "PIECE", piece)
+        scores = run(models[threads], *split(sound, cuts), low_latency=low_latency)
     assert scores.shape == (segment_count(len(sound)), 5)
     np.testing.assert_allclose(scores, one_pass(models[1], sound), rtol=0, atol=ROUNDING)
 
 
 @pytest.mark.parametrize("extra", [-1, 0, 1])
-@pytest.mark.parametrize("hops", [1, 3, 4, BLOCK + 4, BLOCK + 5, BLOCK + 6, 2 * BLOCK + 6])
-def test_lengths_about_a_seam(model, sound, hops, extra):
+@pytest.mark.parametrize("hops", [1, 3, 4, PIECE + 4, PIECE + 5, PIECE + 6, 2 * PIECE + 6])
+def test_lengths_around_a_seam(model, sound, hops, extra):
     samples = hops * SEGMENT_HOP + extra
     scores = run(model, sound[:samples])
     assert len(scores) == segment_count(samples)
@@ -88,27 +88,27 @@ def test_lengths_about_a_seam(model, sound, hops, extra):
 
 @few
 @given(length=seconds, cuts=cuts)
-def test_where_a_recording_is_cut_makes_no_difference_to_the_last_bit(models, sound, length, cuts):
+def test_cutting_into_blocks_changes_no_bit(models, sound, length, cuts):
     sound = sound[: max(1, int(length * SAMPLE_RATE))]
     np.testing.assert_array_equal(run(models[2], *split(sound, cuts)), run(models[2], sound))
 
 
-def test_twenty_minutes(model):
+def test_long_recording(model):
     different = [make_sound(60, seed=seed) for seed in range(3)]
     minutes = [np.roll(different[minute % 3], 777 * minute) for minute in range(MINUTES)]
     scores = run(model, *minutes)
     np.testing.assert_allclose(scores, one_pass(model, np.concatenate(minutes)), rtol=0, atol=ROUNDING)
 
 
-def test_recordings_in_a_batch_are_as_alone(models, sound):
+def test_scores_in_a_batch_equal_those_alone(models, sound):
     batch = sound[: 12 * 30_001].reshape(12, 30_001)
     for model in models.values():
         alone = np.stack([one_pass(model, row) for row in batch])
         np.testing.assert_allclose(model.batch(batch), alone, rtol=0, atol=ROUNDING)
 
 
-def test_memory_is_bounded(model, sound):
-    """Scores come while the recording still runs: nothing waits for its end."""
+def test_scores_come_before_the_recording_ends(model, sound):
+    """Memory is bounded: a piece is run as soon as it is complete."""
     seen = 0
 
     def blocks():
@@ -118,23 +118,23 @@ def test_memory_is_bounded(model, sound):
             yield block
 
     next(model.segments(blocks()))
-    assert seen <= (BLOCK + 6) * SEGMENT_HOP + len(sound) / 40
+    assert seen <= (PIECE + 6) * SEGMENT_HOP + len(sound) / 40
 
 
-def test_a_segment_comes_as_soon_as_what_it_depends_on(model, sound):
-    heard = 0
+def test_low_latency_yields_a_segment_as_soon_as_its_receptive_field_is_known(model, sound):
+    received = 0
 
     def blocks():
-        nonlocal heard
+        nonlocal received
         for block in np.array_split(sound[: 10 * SAMPLE_RATE], 200):
-            heard += len(block)
+            received += len(block)
             yield block
 
-    came = 0
-    for scores in model.segments(blocks(), prompt=True):
-        came += len(scores)
-        if heard < 10 * SAMPLE_RATE:
-            assert came == heard // SEGMENT_HOP - 4  # 212 frames from the first that segment k sees: up to hop k + 4
+    segments = 0
+    for scores in model.segments(blocks(), low_latency=True):
+        segments += len(scores)
+        if received < 10 * SAMPLE_RATE:
+            assert segments == received // SEGMENT_HOP - 4  # the receptive field of segment k ends in hop k + 4
 
 
 def test_no_blocks_give_no_scores(model):
@@ -149,14 +149,14 @@ def test_no_blocks_give_no_scores(model):
     resolution=st.sampled_from([0.1, 1.0, 2.5, "native"]),
     threshold=st.floats(0.1, 0.9),
 )
-def test_a_stream_gives_the_timeline_of_the_whole(tagger, rate, length, cuts, resolution, threshold):
+def test_stream_gives_the_timeline_of_the_whole(tagger, rate, length, cuts, resolution, threshold):
     sound = make_sound(12, rate, seed=6)[: int(length * rate)]
     native = tagger.timeline(sound, rate, resolution="native").scores
     assume(np.abs(native - threshold).min() > ROUNDING)
     whole = tagger.timeline(sound, rate, threshold=threshold, resolution=resolution)
-    found = list(tagger.stream(split(sound, cuts), rate, threshold=threshold, resolution=resolution))
-    cells = [x for x in found if isinstance(x, Second)]
-    events = sorted((x for x in found if isinstance(x, Event)), key=lambda event: (event.onset, event.label))
+    items = list(tagger.stream(split(sound, cuts), rate, threshold=threshold, resolution=resolution))
+    cells = [x for x in items if isinstance(x, Second)]
+    events = sorted((x for x in items if isinstance(x, Event)), key=lambda event: (event.onset, event.label))
     assert [(x.start, x.end) for x in cells] == [(x.start, x.end) for x in whole.seconds]
     for cell, expected in zip(cells, whole.seconds, strict=True):
         near = {tag.label: pytest.approx(tag.score, abs=ROUNDING) for tag in expected.tags}
@@ -177,36 +177,36 @@ def test_resampling_has_no_seams(rate, cuts):
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100])
-def test_cells_and_events_keep_the_stated_latency(tagger, rate):
-    sound, heard, block = make_sound(20, rate, seed=4), 0.0, 0.02
+def test_latency_of_cells_and_events(tagger, rate):
+    sound, received, block = make_sound(20, rate, seed=4), 0.0, 0.02
 
     def blocks():
-        nonlocal heard
+        nonlocal received
         for part in np.split(sound, range(0, len(sound), int(block * rate))):
-            heard += len(part) / rate
+            received += len(part) / rate
             yield part
 
-    margin = block + 0.05  # and what the resampler holds back
-    for found in tagger.stream(blocks(), rate, threshold=0.4):
-        if isinstance(found, Second):
-            assert heard <= found.start + 2.12 + margin
+    margin = block + 0.05  # plus the delay of the resampler
+    for item in tagger.stream(blocks(), rate, threshold=0.4):
+        if isinstance(item, Second):
+            assert received <= item.start + 2.12 + margin
         else:
-            assert heard <= found.offset + 1.92 + margin
+            assert received <= item.offset + 1.92 + margin
 
 
-def test_misuse_of_a_stream_is_told_at_once(tagger):
+def test_invalid_arguments_of_stream(tagger):
     for arguments in ({"sample_rate": 10}, {"threshold": 2}, {"resolution": 0}, {"classes": ["Dgo"]}):
         with pytest.raises(ArgumentError):
             tagger.stream([np.zeros(10)], **arguments)
-    with pytest.raises(AudioError, match="no samples"):
+    with pytest.raises(AudioError, match="contains no samples"):
         list(tagger.stream([]))
     with pytest.raises(AudioError, match=r"sample nan at 1\.000 s"):
         list(tagger.stream([np.zeros(16_000), np.full(10, np.nan)]))
 
 
-def test_threads_can_be_chosen(model_path):
+def test_number_of_threads(model_path):
     assert Tagger(model_path, "cpu", threads=1).model.threads == 1
     assert Tagger(model_path, "cpu").model.threads >= 1
     for threads in (0, -1, 1.5, "two"):
-        with pytest.raises(ArgumentError, match="threads is a whole number from 1 on"):
+        with pytest.raises(ArgumentError, match="threads must be an integer of at least 1"):
             Tagger(model_path, "cpu", threads=threads)
