@@ -111,9 +111,9 @@ class ScrollingTimeline:
         from rich.console import Console
         from rich.live import Live
 
-        from sedkit.formats.live import Rolling
+        from sedkit.formats.scrolling import ScrollingLanes
 
-        self.view, self.last_drawn = Rolling(name), 0.0
+        self.view, self.last_drawn = ScrollingLanes(name), 0.0
         console = Console(file=standard_output("replace"), highlight=False)
         self.live = Live(self.view, console=console, auto_refresh=False)
 

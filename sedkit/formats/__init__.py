@@ -1,13 +1,15 @@
-"""Output formats: one small writer each, picked from :data:`FORMATS` by name."""
+"""Output formats. :data:`FORMATS` maps the name of a format to its writer.
+
+``writers``    JSON Lines, CSV, TSV and text
+``terminal``   drawing of tags and timelines as text, with rich
+``scrolling``  drawing of a timeline that is still growing, for ``sedkit listen``
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from sedkit.formats.jsonl import JsonWriter
-from sedkit.formats.table import CsvWriter, TsvWriter
-from sedkit.formats.text import TextWriter
-from sedkit.formats.writer import Kind, Writer
+from sedkit.formats.writers import CsvWriter, JsonWriter, Kind, TextWriter, TsvWriter, Writer
 
 __all__ = ["FORMATS", "Kind", "Writer", "format_of"]
 
@@ -20,6 +22,6 @@ FORMATS: dict[str, type[Writer]] = {
 
 
 def format_of(path: str | Path) -> str | None:
-    """The format that the ending of a file name asks for, or None."""
-    ending = Path(path).suffix.lower()
-    return next((name for name, writer in FORMATS.items() if ending in writer.suffixes), None)
+    """The format for a file name's suffix, or None."""
+    suffix = Path(path).suffix.lower()
+    return next((name for name, writer in FORMATS.items() if suffix in writer.suffixes), None)

@@ -1,7 +1,7 @@
-"""Results that know how to draw themselves in a terminal (rich renderables).
+"""Drawing of results in a terminal (rich renderables).
 
-A score is drawn as the height or length of a block and a class as a colour, so that nothing is lost
-without colour; where the output cannot hold block characters, ASCII takes their place.
+Scores are drawn as the height or length of a block. Colours only repeat what the labels say, so output without colour
+is complete. If the output's encoding lacks block characters, ASCII characters are used.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
 PALETTE = ("cyan", "yellow", "green", "magenta", "blue", "red", "bright_cyan", "bright_yellow", "bright_green")
 QUIET = "bright_black"
 
-SYSTEMS = 4  # a long timeline wraps onto at most so many systems of lanes; beyond that it is compressed
-LANE_WIDTHS = (10, 120)  # columns of a lane, at least and at most
-LABEL_WIDTH = 30  # columns of the label of a lane, at most
-BAR_WIDTH = 24  # columns of the bar of a tag, at most
-MOST_EVENTS = 40  # events listed under the lanes
+MAX_SYSTEMS = 4  # a long timeline wraps onto at most this many systems of lanes; longer ones are compressed
+LANE_WIDTHS = (10, 120)  # minimum and maximum number of columns of a lane
+LABEL_WIDTH = 30  # maximum number of columns of a lane's label
+BAR_WIDTH = 24  # maximum number of columns of a tag's bar
+MAX_EVENTS = 40  # listed below the lanes
 TICKS = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)  # seconds
 
 
 @dataclass(frozen=True)
 class Glyphs:
-    """The characters to draw with."""
+    """The characters used for drawing."""
 
-    heights: str  # of a score in [0, 1], eight steps
-    eighths: str  # of a column, for bars; empty where there are none
-    full: str
+    heights: str  # eight steps for a score in [0, 1]
+    eighths: str  # of a column, for the end of a bar; empty if there are no such characters
+    full: str  # a whole column of a bar
     rail: str  # a lane where its class is absent
     line: str
     tick: str
@@ -55,7 +55,7 @@ ASCII = Glyphs(".:-=+*#@", "", "#", " ", "-", "+", "#", ", ", "...")
 
 @dataclass(frozen=True)
 class TagBars:
-    """One recording: a row a tag, with a bar as long as its score."""
+    """The tags of one recording: one row per tag, with a bar for its score."""
 
     tagging: Tagging
 
@@ -78,12 +78,12 @@ class TagBars:
 
 @dataclass(frozen=True)
 class TagLine:
-    """One recording among several: its name, then its tags, best first, on a single line.
+    """The tags of one of several recordings on a single line: its name, then its tags by descending score.
 
     Parameters
     ----------
-    tagging : what to draw.
-    files : names of all recordings, for one width of the first column.
+    tagging : the result to draw.
+    files : names of all recordings; they determine the width of the first column.
     """
 
     tagging: Tagging
@@ -108,7 +108,7 @@ class TagLine:
 
 @dataclass(frozen=True)
 class Lanes:
-    """A timeline: a coloured lane a class that is present, a time axis under them, then the events."""
+    """A timeline: one coloured lane per class that is present, a time axis below them, then the events."""
 
     timeline: Timeline
 
@@ -122,7 +122,7 @@ class Lanes:
         label_width = min(LABEL_WIDTH, options.max_width // 3, max(cell_len(name) for name in colours))
         least, most = LANE_WIDTHS
         width = max(least, min(most, options.max_width - label_width - 4))
-        systems = max(1, min(SYSTEMS, -(-len(timeline.seconds) // width)))
+        systems = max(1, min(MAX_SYSTEMS, -(-len(timeline.seconds) // width)))
         span = timeline.duration / systems
         for system in range(systems):
             if system:
@@ -134,28 +134,28 @@ class Lanes:
         yield from self.events(colours, options.max_width, glyphs)
 
     def colours(self) -> dict[str, str]:
-        """The classes that are present, in the order in which they first appear, and their colours."""
+        """Colours of the classes that are present, in order of first appearance."""
         names = [tag.label for second in self.timeline.seconds for tag in second.tags]
         names += [event.label for event in self.timeline.events]
         return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(dict.fromkeys(names))}
 
     def events(self, colours: dict[str, str], max_width: int, glyphs: Glyphs) -> Iterator[Text]:
-        """A line an event, of the first MOST_EVENTS."""
+        """One line per event, for the first MAX_EVENTS."""
         events, reach = self.timeline.events, self.timeline.duration
-        yield from event_lines(events[:MOST_EVENTS], reach, colours, max_width, glyphs)
-        if len(events) > MOST_EVENTS:
-            yield Text(f"  and {len(events) - MOST_EVENTS} more events: --format tsv lists them all", QUIET)
+        yield from event_lines(events[:MAX_EVENTS], reach, colours, max_width, glyphs)
+        if len(events) > MAX_EVENTS:
+            yield Text(f"  and {len(events) - MAX_EVENTS} more events: --format tsv lists them all", QUIET)
 
 
 def lanes(
     columns: Sequence[Mapping[str, float]], colours: dict[str, str], label_width: int, glyphs: Glyphs
 ) -> Iterator[Text]:
-    """A line for each class that is present in one of ``columns``."""
+    """One line per class that is present in one of the columns."""
     for name, colour in colours.items():
         if not any(name in column for column in columns):
             continue
         line = Text.assemble((fit(name, label_width, glyphs), colour), "  ", no_wrap=True)
-        for (glyph, style), run in groupby(look(column.get(name), colour, glyphs) for column in columns):
+        for (glyph, style), run in groupby(cell_style(column.get(name), colour, glyphs) for column in columns):
             line.append(glyph * len(list(run)), style)
         yield line
 
@@ -163,7 +163,7 @@ def lanes(
 def event_lines(
     events: Collection[Event], reach: float, colours: Mapping[str, str], max_width: int, glyphs: Glyphs
 ) -> Iterator[Text]:
-    """A line an event, of a recording of ``reach`` seconds."""
+    """One line per event. ``reach``: length of the recording in seconds."""
     digits = len(clock(reach, reach, 2))
     widest = max((cell_len(event.label) for event in events), default=0)
     width = max(1, min(widest, max_width - 2 * digits - 15))
@@ -177,20 +177,20 @@ def event_lines(
         )
 
 
-def look(score: float | None, colour: str, glyphs: Glyphs) -> tuple[str, str]:
-    """The character and the style of one column of a lane; the score is None where the class is absent."""
+def cell_style(score: float | None, colour: str, glyphs: Glyphs) -> tuple[str, str]:
+    """Character and style of one column of a lane. ``score`` is None if the class is absent."""
     if score is None:
         return glyphs.rail, QUIET
     return glyphs.heights[min(7, int(score * 8))], f"bold {colour}" if score >= 0.5 else colour
 
 
 def columns(cells: Sequence[Second], start: float, span: float, width: int) -> list[dict[str, float]]:
-    """``span`` seconds from ``start`` on in ``width`` columns: the classes present in each, with their highest score.
+    """Map ``span`` seconds from ``start`` to ``width`` columns; return the highest score of each class per column.
 
-    A column shows the cell that is in its middle, and all cells whose middle is in it: nothing short gets lost.
+    A column shows the cell at its middle and all cells whose middle is in it, so every cell is shown.
     """
     step = span / width
-    found: list[dict[str, float]] = []
+    scores: list[dict[str, float]] = []
     first = 0
     for column in range(width):
         left, right = start + column * step, start + (column + 1) * step
@@ -204,12 +204,12 @@ def columns(cells: Sequence[Second], start: float, span: float, width: int) -> l
             if cell.start <= middle < cell.end or left <= (cell.start + cell.end) / 2 < right:
                 for tag in cell.tags:
                     present[tag.label] = max(tag.score, present.get(tag.label, 0.0))
-        found.append(present)
-    return found
+        scores.append(present)
+    return scores
 
 
 def axis(start: float, span: float, width: int, indent: int, reach: float, glyphs: Glyphs) -> Iterator[Text]:
-    """Two lines: a ruler with ticks, and the time at each tick."""
+    """Two lines: a ruler with ticks, and the times of the ticks."""
     room = len(clock(reach, reach)) + 3
     step = next((step for step in TICKS if step / span * width >= room), span)
     digits = 1 if step < 1 else 0
@@ -228,13 +228,13 @@ def axis(start: float, span: float, width: int, indent: int, reach: float, glyph
 
 
 def bar(score: float, width: int, glyphs: Glyphs) -> str:
-    """A bar of ``score`` times ``width`` columns, to an eighth of a column where the glyphs allow it."""
+    """A bar of ``score * width`` columns, to an eighth of a column if the glyphs have eighths."""
     whole, eighths = divmod(round(max(0.0, min(1.0, score)) * width * 8), 8)
     return glyphs.full * whole + (glyphs.eighths[eighths - 1] if eighths and glyphs.eighths else "")
 
 
 def heading(file: str, duration: float, options: ConsoleOptions) -> Text:
-    """The name of a recording and how long it is."""
+    """The name and the length of a recording."""
     name, glyphs = "standard input" if file == "-" else printable(file), Glyphs.of(options)
     text = Text(fit_end(name, min(cell_len(name), max(8, options.max_width - 12)), glyphs), "bold", no_wrap=True)
     long = f"{duration:.1f} s" if duration < 60 else clock(duration, duration)
@@ -242,7 +242,7 @@ def heading(file: str, duration: float, options: ConsoleOptions) -> Text:
 
 
 def clock(seconds: float, reach: float, digits: int = 0) -> str:
-    """A point in time as ``7``, ``1:07`` or ``1:01:07``: as many fields as a recording of ``reach`` seconds needs."""
+    """A time as ``7``, ``1:07`` or ``1:01:07``, with the fields that a recording of ``reach`` seconds needs."""
     total = round(seconds, digits)
     if reach < 60:
         return f"{total:.{digits}f}"
@@ -254,19 +254,19 @@ def clock(seconds: float, reach: float, digits: int = 0) -> str:
 
 
 def printable(name: str) -> str:
-    """A file name without what would upset a terminal: control characters and undecodable bytes."""
+    """A file name with control characters and undecodable bytes replaced by ``?``."""
     return "".join(char if char.isprintable() else "?" for char in name)
 
 
 def fit(text: str, width: int, glyphs: Glyphs) -> str:
-    """``text`` in exactly ``width`` columns, padded or cut."""
+    """``text`` padded or cut to exactly ``width`` columns."""
     if cell_len(text) > width > len(glyphs.ellipsis):
         text = set_cell_size(text, width - len(glyphs.ellipsis)) + glyphs.ellipsis
     return set_cell_size(text, width)
 
 
 def fit_end(name: str, width: int, glyphs: Glyphs) -> str:
-    """Like :func:`fit`, but the end is kept, which is where files differ."""
+    """Like :func:`fit`, but cuts the start of the text: paths differ at their end."""
     if cell_len(name) > width:
         while name and cell_len(name) > width - len(glyphs.ellipsis):
             name = name[1:]

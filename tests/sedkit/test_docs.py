@@ -14,7 +14,7 @@ import soundfile
 
 from sedkit.cli import COMMANDS
 from sedkit.formats import FORMATS
-from sedkit.formats.table import COLUMNS
+from sedkit.formats.writers import COLUMNS
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -1,4 +1,4 @@
-"""The writers: what they write reads back, whatever stands in it."""
+"""The writers of sedkit.formats: what they write can be read back."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def written(name: str, kind: Kind, *results: Tagging | Timeline) -> str:
     return stream.getvalue()
 
 
-def test_json_is_one_object_a_line():
+def test_json_of_tags():
     first, second = written("json", "tags", TAGGING, SILENT).splitlines()
     assert json.loads(first) == {
         "file": "a b.wav",
@@ -67,7 +67,7 @@ def test_json_of_a_timeline():
     }
 
 
-def test_csv_text():
+def test_csv():
     assert written("csv", "tags", TAGGING, SILENT) == (
         "file,label,mid,score\n"
         "a b.wav,Dog,/m/0bt9lr,0.9731\n"
@@ -79,7 +79,7 @@ def test_csv_text():
     )
 
 
-def test_tsv_text():
+def test_tsv():
     assert written("tsv", "events", TIMELINE) == (
         "file\tonset\toffset\tlabel\tmid\tscore\na b.wav\t0.0\t0.96\tBaby cry, infant cry\t/t/dd00002\t0.5432\n"
     )
@@ -87,7 +87,7 @@ def test_tsv_text():
 
 @pytest.mark.parametrize("file", ['odd "name".wav', "tab\there.wav", "line\nend.wav", "a,b.wav", "ünïcode 声.wav", ""])
 @pytest.mark.parametrize("name", ["csv", "tsv", "json"])
-def test_any_file_name_reads_back(name: str, file: str):
+def test_unusual_file_names_round_trip(name: str, file: str):
     text = written(name, "tags", Tagging(file, 1.0, (Tag("Dog", None, 0.5),)))
     if name == "json":
         assert json.loads(text)["file"] == file
@@ -97,7 +97,7 @@ def test_any_file_name_reads_back(name: str, file: str):
 
 
 @pytest.mark.parametrize("name", ["csv", "tsv", "json", "text"])
-def test_a_file_name_that_is_not_utf8_can_be_written(name: str):
+def test_file_name_that_is_not_utf8(name: str):
     file = os.fsdecode(b"caf\xe9.wav")
     text = written(name, "tags", Tagging(file, 1.0, (Tag("Dog", None, 0.5),)))
     data = text.encode("utf-8", errors=FORMATS[name].errors)
@@ -107,7 +107,7 @@ def test_a_file_name_that_is_not_utf8_can_be_written(name: str):
         assert {"text": b"caf?.wav"}.get(name, b"caf\xe9.wav") in data
 
 
-def test_an_ending_asks_for_a_format():
+def test_format_of():
     assert [format_of(x) for x in ("a.json", "b.JSONL", "c.csv", "d.tsv", "e.txt", "f")] == [
         "json",
         "json",
@@ -118,7 +118,7 @@ def test_an_ending_asks_for_a_format():
     ]
 
 
-def test_text_draws_one_recording_as_bars_and_several_as_lines():
+def test_text_has_bars_for_one_recording_and_lines_for_several():
     one, several = written("text", "tags", TAGGING), written("text", "tags", TAGGING, SILENT)
     assert [line.split()[-1] for line in one.splitlines()] == ["s", "0.97", "0.10", "0.00"]
     assert [line.split()[0] for line in several.splitlines()] == ["a", "silent.wav"]

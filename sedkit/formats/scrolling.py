@@ -1,4 +1,4 @@
-"""A timeline that rolls by while it is heard (a rich renderable, like those of sedkit.formats.terminal)."""
+"""A timeline that scrolls while the recording plays (a rich renderable, like those of sedkit.formats.terminal)."""
 
 from __future__ import annotations
 
@@ -21,42 +21,46 @@ from sedkit.formats.terminal import (
 )
 from sedkit.results import Event, Second
 
-MOST_EVENTS = 6  # the latest, under the lanes
-AROUND = 6  # lines that are neither lanes nor events
+MAX_EVENTS = 6  # the latest, listed below the lanes
+OTHER_LINES = 6  # lines that are neither lanes nor events
 
 
-class Rolling:
-    """The latest cells of a recording that is still playing, a lane a class, and its latest events.
+class ScrollingLanes:
+    """The latest cells of a recording, as one lane per class, and its latest events.
 
     Parameters
     ----------
-    name : of the source.
+    name : name of the source.
+
+    Attributes
+    ----------
+    notice : a line shown below the timeline, if not empty.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.reach = 0.0  # seconds, up to where anything is known
-        self.notice = ""  # for the person who watches
+        self.reach = 0.0  # seconds; end of the latest cell or event
+        self.notice = ""
         self.cells = deque[Second](maxlen=LANE_WIDTHS[1])
-        self.events = deque[Event](maxlen=MOST_EVENTS)
-        self.colours: dict[str, str] = {}  # in the order in which classes appeared
+        self.events = deque[Event](maxlen=MAX_EVENTS)
+        self.colours: dict[str, str] = {}  # by class, in order of first appearance
 
-    def add(self, found: Second | Event) -> None:
-        """The next cell, or an event that has ended."""
-        names = [found.label] if isinstance(found, Event) else [tag.label for tag in found.tags]
+    def add(self, item: Second | Event) -> None:
+        """Add the next cell, or an event."""
+        names = [item.label] if isinstance(item, Event) else [tag.label for tag in item.tags]
         for name in names:
             self.colours.setdefault(name, PALETTE[len(self.colours) % len(PALETTE)])
-        if isinstance(found, Event):
-            self.events.append(found)
-            self.reach = max(self.reach, found.offset)
+        if isinstance(item, Event):
+            self.events.append(item)
+            self.reach = max(self.reach, item.offset)
         else:
-            self.cells.append(found)
-            self.reach = max(self.reach, found.end)
+            self.cells.append(item)
+            self.reach = max(self.reach, item.end)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         glyphs = Glyphs.of(options)
         yield heading(self.name, self.reach, options)
-        colours = self._present(max(1, console.height - AROUND - len(self.events)))
+        colours = self._visible_classes(max(1, console.height - OTHER_LINES - len(self.events)))
         if self.cells:
             label_width = min(LABEL_WIDTH, options.max_width // 3, max(map(cell_len, colours), default=0))
             least, most = LANE_WIDTHS
@@ -73,8 +77,8 @@ class Rolling:
         if self.notice:
             yield Text("  " + self.notice, "yellow", no_wrap=True, overflow="ellipsis")
 
-    def _present(self, most: int) -> dict[str, str]:
-        """The classes in view and their colours: the `most` that were heard last, in the order of their appearance."""
+    def _visible_classes(self, limit: int) -> dict[str, str]:
+        """Colours of the classes in view: the `limit` most recent ones, in order of first appearance."""
         latest = dict.fromkeys(tag.label for cell in reversed(self.cells) for tag in cell.tags)
-        chosen = set(list(latest)[:most])
+        chosen = set(list(latest)[:limit])
         return {name: colour for name, colour in self.colours.items() if name in chosen}
