@@ -9,16 +9,18 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from training.data.readers import corpora
-from training.data.readers import datasets as readers
-from training.data.readers.datasets import FREE, Splitting
-from training.data.readers.tables import audioset_labels
+from training.data.manifest.splits import NO_FOLD, Splitting
+from training.data.readers import desed, urbansound8k
+from training.data.readers.audioset_classes import audioset_labels
+from training.data.readers.esc50 import esc50, esc50_labels
+from training.data.readers.shipped import FREE, MUSIC, SPEECH
+from training.data.readers.shipped import shipped as read_shipped
 from training.data.store.decoded import AudioStore
 
 
 @pytest.fixture(scope="module")
 def shipped(data):
-    return readers.shipped(data, Splitting("5"), look=False)
+    return read_shipped(data, Splitting("5"), look=False)
 
 
 def test_table_of_classes_agrees_with_audioset(data):
@@ -26,10 +28,10 @@ def test_table_of_classes_agrees_with_audioset(data):
         audioset = {row["mid"]: (int(row["index"]), row["display_name"]) for row in csv.DictReader(file)}
     with (data / "esc50" / "esc50.csv").open(newline="") as file:
         order = {row["category"]: int(row["target"]) for row in csv.DictReader(file)}
-    labels = readers.esc50_labels()
+    labels = esc50_labels()
     assert list(labels) == sorted(order, key=order.__getitem__)
-    others = [*audioset_labels(corpora.URBANSOUND8K).values(), *audioset_labels(corpora.DESED).values()]
-    for label in (*labels.values(), *others, readers.SPEECH, readers.MUSIC):
+    others = [*audioset_labels(urbansound8k.MAPPING).values(), *audioset_labels(desed.MAPPING).values()]
+    for label in (*labels.values(), *others, SPEECH, MUSIC):
         assert audioset[label.mid or ""] == (label.index, label.name)
 
 
@@ -54,7 +56,7 @@ def test_shipped_set_learns_from_free_clips_alone(shipped):
 
 def test_shipped_set_with_all_folds_learnt_from(data):
     """Every free clip is learnt from; what is tested on are the others of ESC-50."""
-    manifest = readers.shipped(data, Splitting(readers.NO_FOLD), look=False)
+    manifest = read_shipped(data, Splitting(NO_FOLD), look=False)
     sides = {(group, split) for group, split in zip(manifest.groups, manifest.splits, strict=True)}
     assert max(Counter(group for group, _ in sides).values()) == 1
     assert Counter(manifest.splits)["train"] + Counter(manifest.splits)["validation"] == 2386
@@ -80,7 +82,7 @@ def test_no_recording_speaker_or_track_is_on_two_sides(shipped):
 @pytest.mark.parametrize(("fold", "left_out"), [("1", 0), ("2", 2), ("3", 2), ("4", 3), ("5", 2)])
 def test_every_fold_can_be_held_out(data, fold, left_out):
     """What is left out of training are the takes of sources that span the test fold and another."""
-    manifest = readers.esc50(data / "esc50", Splitting(fold), look=False)
+    manifest = esc50(data / "esc50", Splitting(fold), look=False)
     tests = manifest.targets(manifest.indices("test")).sum(axis=0)
     np.testing.assert_array_equal(tests, np.full(50, 8))
     assert len(manifest) == 2000 - left_out
@@ -88,7 +90,7 @@ def test_every_fold_can_be_held_out(data, fold, left_out):
 
 def test_store_of_real_clips(shipped, tmp_path):
     chosen = shipped.take(shipped.indices("test")[::40])
-    store = AudioStore.open_or_build(chosen.checked(), tmp_path)
+    store = AudioStore.open_or_build(chosen.check_audio(), tmp_path)
     assert len(store) == len(chosen) == 18
     esc50 = [clip for clip, group in enumerate(chosen.groups) if "esc50:" in group]
     assert (store.lengths[esc50] == 80_000).all()

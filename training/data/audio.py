@@ -1,4 +1,4 @@
-"""Audio of a data set: is a file readable, and the samples of one clip."""
+"""Audio files and clips: check a file, decode a clip, crop its samples."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from sedkit.errors import AudioError
 from sedkit.geometry import SAMPLE_RATE
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".mp4", ".webm", ".aiff", ".aif", ".caf"}
-FULL_SCALE = 32768  # int16 of a sample of 1.0
+FULL_SCALE = 32768.0  # int16 value of a sample of 1.0
 
 
 def fault(path: str) -> str | None:
-    """What is wrong with an audio file, from its header: a kind of problem, or None."""
+    """The kind of fault of an audio file, judged by its header, or None if it is sound."""
     if not os.path.isfile(path):
         return "missing file"
     try:
         if not probe(path).duration:
-            open_audio(path).close()  # the header does not tell: is there any sound?
+            open_audio(path).close()  # the header has no length: is there any audio?
     except AudioError:
         return "unreadable audio"
     return None
 
 
 def length(path: str) -> float:
-    """Seconds of an audio file: from its header, or counted where that does not tell.
+    """Length of an audio file in seconds, from its header or else by decoding it.
 
     Raises
     ------
@@ -44,10 +44,15 @@ def length(path: str) -> float:
 
 
 def decode(path: str, start: float = 0.0, duration: float = math.nan) -> NDArray[np.int16]:
-    """Samples [samples] of a clip, 16 kHz mono int16; 32768 is full scale, beyond which it clips.
+    """Decode a clip to 16 kHz mono.
 
-    ``start`` and ``duration`` in seconds; a duration of NaN means to the end.
-    Empty where the file ends before ``start``.
+    Parameters
+    ----------
+    start, duration : seconds; a duration of NaN means to the end of the file.
+
+    Returns
+    -------
+    [samples] int16, where 32768 is full scale and louder samples are clipped. Empty if the file ends before ``start``.
 
     Raises
     ------
@@ -65,3 +70,25 @@ def decode(path: str, start: float = 0.0, duration: float = math.nan) -> NDArray
             if done >= last:
                 break
     return np.concatenate(blocks) if blocks else np.zeros(0, np.int16)
+
+
+def without_padding(clip: NDArray[np.int16]) -> NDArray[np.int16]:
+    """``clip`` [samples] without exact zeros at its start and end; a clip of zeros stays whole.
+
+    Data sets pad clips to equal lengths, and a crop of padding would not contain the labelled sound.
+    """
+    if len(clip) and clip[0] and clip[-1]:
+        return clip
+    nonzero = np.flatnonzero(clip)
+    return clip[nonzero[0] : nonzero[-1] + 1] if len(nonzero) else clip
+
+
+def crop(clip: NDArray[np.int16], samples: int, place: float) -> NDArray[np.int16]:
+    """``samples`` consecutive samples of ``clip``, starting at the relative position ``place`` in [0, 1).
+
+    A shorter clip is rolled to that position and repeated.
+    """
+    if len(clip) > samples:
+        start = int(place * (len(clip) - samples + 1))
+        return clip[start : start + samples]
+    return np.resize(np.roll(clip, int(place * len(clip))), samples)

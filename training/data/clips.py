@@ -1,4 +1,4 @@
-"""What a network is trained on and scored on: waveforms with weak labels, read when they are asked for."""
+"""Clips for training and evaluation: waveforms with weak labels, read lazily, and the crops of a batch."""
 
 from __future__ import annotations
 
@@ -11,46 +11,42 @@ from numpy.typing import NDArray
 
 from sedkit.contract import MOST_TAG_SEGMENTS, Label
 from sedkit.geometry import segment_count
-from training.data.augment.augmentation import Draws, crop, without_padding
+from training.data.audio import crop, without_padding
+from training.data.augment.augmentation import Draws
 from training.data.augment.channel import noisy, reverberant
-from training.data.augment.soundscapes import Placed, overlay, scattered
+from training.data.augment.soundscapes import Placed, Waveforms, overlay, scattered
 from training.data.manifest.table import Manifest
 from training.data.sampling import Rows, balanced, by_shard, shuffled
-from training.data.store.source import Audio
-
-FULL_SCALE = 32768.0  # int16 of a sample of 1.0
 
 
 class Labels(Protocol):
-    """Weak labels: ``labels[rows]`` is float32 [rows, classes], 0 or 1. An array is such a thing."""
+    """Weak labels: ``labels[rows]`` is float32 [rows, classes], 0 or 1, as in an array."""
 
     def __getitem__(self, rows: Rows, /) -> NDArray[np.float32]: ...
 
 
-class Some(Sequence[NDArray[np.int16]]):
-    """Those of ``waveforms`` at ``rows``; ``trimmed``: without padding at their ends."""
+class Subset(Sequence[NDArray[np.int16]]):
+    """The ``waveforms`` at ``rows``, in that order; with ``trimmed``, without the zeros at their ends."""
 
-    def __init__(
-        self, waveforms: Sequence[NDArray[np.int16]] | Audio, rows: Sequence[int] | Rows, trimmed: bool = False
-    ) -> None:
+    def __init__(self, waveforms: Waveforms, rows: Sequence[int] | Rows, trimmed: bool = False) -> None:
         self.waveforms, self.rows, self.trimmed = waveforms, rows, trimmed
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, clip: int) -> NDArray[np.int16]:
+    def __getitem__(self, clip: int) -> NDArray[np.int16]:  # type: ignore[override]
         waveform = self.waveforms[self.rows[clip]]
         return without_padding(waveform) if self.trimmed else waveform
 
 
-def usual_segments(clips: Sequence[NDArray[np.int16]]) -> int:
-    """K of the clip of median length, of 200 of ``clips`` or fewer: how long what is labelled is; at most 1000."""
-    lengths = [len(clips[place]) for place in range(0, len(clips), -(-len(clips) // 200))]
+def median_segments(clips: Sequence[NDArray[np.int16]]) -> int:
+    """Number of segments of a clip of median length, at most ``MOST_TAG_SEGMENTS``. Looks at up to 200 clips."""
+    lengths = [len(clips[clip]) for clip in range(0, len(clips), -(-len(clips) // 200))]
     return min(segment_count(int(np.median(lengths))), MOST_TAG_SEGMENTS)
 
 
 class WeakLabels:
-    """The labels of a manifest's clips at ``rows``."""
+    """The labels of a manifest's clips at ``rows``, made into arrays when they are read."""
 
     def __init__(self, manifest: Manifest, rows: Rows) -> None:
         self.manifest, self.rows = manifest, rows
@@ -61,10 +57,15 @@ class WeakLabels:
 
 @dataclass(frozen=True)
 class Clips:
-    """Waveforms (int16, 16 kHz mono, any lengths) with weak labels of ``classes``.
+    """Waveforms with weak labels.
 
-    ``weights`` [clips]: how often each is drawn for an epoch, in proportion; None: once. ``shards``: how many
-    of them lie in each file, one after the other, where files are to be read from beginning to end.
+    Attributes
+    ----------
+    waveforms : [samples] int16 each, 16 kHz mono, of any length.
+    labels : of each clip.
+    classes : the classes of the labels.
+    weights : [clips] relative frequency with which each clip is drawn in an epoch; None: each clip once.
+    shards : number of consecutive clips in each shard, if shards are to be read from start to end.
     """
 
     waveforms: Sequence[NDArray[np.int16]]
@@ -77,52 +78,65 @@ class Clips:
         return len(self.waveforms)
 
     def order(self, batch_size: int, random: np.random.Generator) -> Rows:
-        """The clips of an epoch [batches, batch_size]; of fewer clips than one batch, all."""
+        """Draw the clips of an epoch: [batches, batch_size], or one batch of all clips if there are fewer."""
         if self.weights is not None:
             return balanced(self.weights, len(self), batch_size, random)
         if self.shards is not None:
             return by_shard(self.shards, batch_size, random)
         return shuffled(len(self), batch_size, random)
 
-    def crops(self, rows: Rows, chance: Draws, out: NDArray[np.int16]) -> None:
-        """Fill ``out`` [clips, samples] with a crop of each clip, or those that are heard at once, through a channel.
+    def crops(self, rows: Rows, draws: Draws, out: NDArray[np.int16]) -> None:
+        """Fill ``out`` with augmented crops.
 
-        ``rows`` [clips] or [clips, n], -1: none.
+        A crop of one clip is taken at the drawn position; several clips are overlaid. Then reverberation and noise
+        are added.
+
+        Parameters
+        ----------
+        rows : [crops] or [crops, n] the clips of each crop; -1: none.
+        draws : the random values of each crop.
+        out : [crops, samples] int16.
         """
-        for into, heard, place, seed in zip(out, rows.reshape(len(rows), -1), chance.places, chance.seeds, strict=True):
-            waveforms = [self.waveforms[row] for row in heard if row >= 0]
+        for target, mixed, place, seed in zip(out, rows.reshape(len(rows), -1), draws.places, draws.seeds, strict=True):
+            waveforms = [self.waveforms[row] for row in mixed if row >= 0]
             if len(waveforms) == 1:
-                into[:] = crop(waveforms[0], len(into), place)
+                target[:] = crop(waveforms[0], len(target), place)
             else:
-                into[:] = overlay(waveforms, len(into), np.random.default_rng(seed))
-        _through_channels(chance, out)
+                target[:] = overlay(waveforms, len(target), np.random.default_rng(seed))
+        _add_channels(draws, out)
 
-    def scattered(self, rows: Rows, chance: Draws, samples: int, out: NDArray[np.int16]) -> list[dict[int, Placed]]:
-        """As :meth:`crops`, each clip anywhere; returns, for each line of ``out``, clip → where it is heard.
+    def scattered(self, rows: Rows, draws: Draws, samples: int, out: NDArray[np.int16]) -> list[dict[int, Placed]]:
+        """As :meth:`crops`, with clips at random positions that may reach beyond the crop.
 
-        ``samples``: that are heard of a line when it is played at its speed.
+        Parameters
+        ----------
+        samples : length of a crop after it is resampled to its speed.
+
+        Returns
+        -------
+        For each crop, clip → its placement.
         """
-        places = []
-        drawn = zip(chance.seeds, chance.speeds.tolist(), strict=True)
-        for into, heard, (seed, speed) in zip(out, rows.reshape(len(rows), -1), drawn, strict=True):
-            there = list(dict.fromkeys(int(row) for row in heard if row >= 0))
-            waveforms = [self.waveforms[row] for row in there]
-            played = min(len(into), round(samples * speed))
-            into[played:] = 0
-            into[:played], placed = scattered(waveforms, played, np.random.default_rng(seed))
-            places.append(dict(zip(there, placed, strict=True)))
-        _through_channels(chance, out)
-        return places
+        placements = []
+        drawn = zip(draws.seeds, draws.speeds.tolist(), strict=True)
+        for target, mixed, (seed, speed) in zip(out, rows.reshape(len(rows), -1), drawn, strict=True):
+            distinct = list(dict.fromkeys(int(row) for row in mixed if row >= 0))
+            waveforms = [self.waveforms[row] for row in distinct]
+            length = min(len(target), round(samples * speed))
+            target[length:] = 0
+            target[:length], placed = scattered(waveforms, length, np.random.default_rng(seed))
+            placements.append(dict(zip(distinct, placed, strict=True)))
+        _add_channels(draws, out)
+        return placements
 
     def multi_hot(self) -> NDArray[np.float32]:
-        """The labels of all clips [clips, classes]."""
+        """Labels of all clips, [clips, classes]."""
         return self.labels[np.arange(len(self))]
 
 
-def _through_channels(chance: Draws, out: NDArray[np.int16]) -> None:
-    """The crops in ``out`` as they are heard in rooms and noise."""
-    for into, seed, t60, snr in zip(out, chance.seeds, chance.t60s, chance.snrs, strict=True):
+def _add_channels(draws: Draws, out: NDArray[np.int16]) -> None:
+    """Add reverberation and noise to the crops in ``out``."""
+    for target, seed, t60, snr in zip(out, draws.seeds, draws.t60s, draws.snrs, strict=True):
         if t60:
-            into[:] = reverberant(into, t60, np.random.default_rng((seed, 2)))
+            target[:] = reverberant(target, t60, np.random.default_rng((seed, 2)))
         if np.isfinite(snr):
-            into[:] = noisy(into, snr, np.random.default_rng((seed, 1)))
+            target[:] = noisy(target, snr, np.random.default_rng((seed, 1)))

@@ -1,7 +1,7 @@
-"""In which order an epoch goes through the clips: functions of a generator alone, to rows [batches, batch_size].
+"""The order of the clips in an epoch, as rows [batches, batch_size] that depend only on a random generator.
 
-A last, smaller batch is left out; of fewer clips than one batch, all make one. Every rank draws the same
-order and takes its part of each batch: a row stands there once, whatever the number of ranks.
+A last batch that is not full is left out; if there are fewer clips than one batch, all of them are one batch. Every
+rank draws the same order and takes its part of each batch, so the order does not depend on the number of ranks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from training.data.manifest.columns import Labels
 
 Rows = NDArray[np.int64]
-LANES, WINDOW = 8, 512  # of by_shard
+LANES, WINDOW = 8, 512  # defaults of by_shard
 
 
 def shuffled(clips: int, batch_size: int, random: np.random.Generator) -> Rows:
@@ -23,39 +23,43 @@ def shuffled(clips: int, batch_size: int, random: np.random.Generator) -> Rows:
 
 
 def class_weights(labels: Labels, classes: int, offset: float = 100.0) -> NDArray[np.float64]:
-    """How much more often than others a clip is drawn [clips], where rare classes are to be heard more often.
+    """Sampling weights [clips] that draw clips of rare classes more often.
 
-    The sum over the clip's labels of 1000 / (clips that have the label + ``offset``), as PaSST and EfficientAT
-    draw AudioSet (Koutini et al. 2022; Schmid et al. 2023). Clips of no class count as a class. An unlabelled clip
-    is drawn as often as the mean of the others: an epoch hears about as many of them as there are.
+    The weight of a clip is the sum over its labels of 1000 / (clips with the label + ``offset``), as for PaSST and
+    EfficientAT on AudioSet (Koutini et al. 2022; Schmid et al. 2023). Clips of no class count as one class. Unlabelled
+    clips get the mean weight of the others, so that an epoch contains their share of the data.
     """
     rarity = 1000 / (labels.counts(classes) + offset)
-    weights = np.bincount(labels.clips(), rarity[labels.classes], len(labels))
-    bare = labels.known & (labels.lengths == 0)
-    weights[bare] = 1000 / (bare.sum() + offset)
+    weights: NDArray[np.float64] = np.bincount(labels.clips(), rarity[labels.classes], len(labels)).astype(np.float64)
+    negative = labels.known & (labels.lengths == 0)
+    weights[negative] = 1000 / (negative.sum() + offset)
     if not labels.known.all():
         weights[~labels.known] = weights[labels.known].mean()
     return weights
 
 
 def balanced(weights: NDArray[np.float64], draws: int, batch_size: int, random: np.random.Generator) -> Rows:
-    """``draws`` clips, each drawn with a probability in proportion to its weight, and put back."""
+    """``draws`` clips, drawn with replacement and with probabilities in proportion to ``weights`` [clips]."""
     bounds = np.cumsum(weights)
     size = min(batch_size, draws)
     batches = draws // size
     points = random.random(batches * size) * bounds[-1]
-    return np.searchsorted(bounds, points, side="right").reshape(batches, size)
+    rows: Rows = np.searchsorted(bounds, points, side="right").reshape(batches, size)
+    return rows
 
 
 def by_shard(
     shards: NDArray[np.int64], batch_size: int, random: np.random.Generator, lanes: int = LANES, window: int = WINDOW
 ) -> Rows:
-    """Every clip once, such that shards are read from beginning to end. ``shards``: clips in each, one after the other.
+    """Every clip once, in an order in which shards are read from start to end.
 
-    The shards are shuffled and cut into lanes of equal length. A lane passes through a window in which its
-    clips are shuffled, and every batch takes its share from each lane, lane after lane: a rank whose part of the
-    batch is some of the lanes reads those shards, and no others. The clips of a shard are assumed to be
-    strangers to each other, as ``pack`` makes them.
+    The shards are shuffled, joined, and cut into lanes of equal length. The clips of a lane are shuffled within a
+    window. Every batch takes the same number of clips from each lane, in the order of lanes; a rank whose part of the
+    batch covers some lanes reads only their shards. The clips of one shard should be unrelated, as ``pack`` makes them.
+
+    Parameters
+    ----------
+    shards : number of clips in each shard; clips are numbered consecutively.
     """
     ends = np.cumsum(shards)
     size = min(batch_size, int(ends[-1]))

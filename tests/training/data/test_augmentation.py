@@ -6,16 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from training.data.augment.augmentation import (
-    Augmentation,
-    Draws,
-    at_speed,
-    crop,
-    mix,
-    mix_style,
-    spec_augment,
-    without_padding,
-)
+from training.data.audio import crop, without_padding
+from training.data.augment.augmentation import Augmentation, Draws, at_speed, mix, mix_style, spec_augment
 from training.data.augment.channel import noisy, reverberant
 from training.networks.logmel import LogMel
 
@@ -99,13 +91,13 @@ def test_spec_augment_masks_stretches_of_frames_and_bands() -> None:
 
 def test_a_seed_fixes_the_draw_and_a_slice_is_of_every_column() -> None:
     one, other, part = draw(seed=5, overlay=0.5), draw(seed=5, overlay=0.5), draw(seed=5, overlay=0.5)[10:20]
-    for name in ("places", "levels", "shares", "frames", "bands", "heard", "seeds"):
+    for name in ("places", "levels", "shares", "frames", "bands", "sources", "seeds"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
         np.testing.assert_array_equal(getattr(one, name)[10:20], getattr(part, name))
 
 
 def test_a_share_of_the_clips_is_heard_with_others() -> None:
-    heard = draw(overlay=0.4).heard
+    heard = draw(overlay=0.4).sources
     assert heard.shape == (200, 4)
     np.testing.assert_array_equal(heard[:, 0], np.arange(200))
     others = (heard[:, 1:] >= 0).sum(1)
@@ -113,12 +105,12 @@ def test_a_share_of_the_clips_is_heard_with_others() -> None:
     assert set(others) == {0, 1, 2, 3}
     assert heard.max() < 200
     assert not (heard[:, 1:] == heard[:, :1]).any(), "none is laid over itself"
-    assert (draw(overlay=1.0).heard[:, 1] >= 0).all()
+    assert (draw(overlay=1.0).sources[:, 1] >= 0).all()
 
 
 def test_without_overlay_nothing_else_is_drawn() -> None:
     one, other = draw(seed=3), draw(seed=3, overlay=1.0)
-    np.testing.assert_array_equal(one.heard, np.arange(200))
+    np.testing.assert_array_equal(one.sources, np.arange(200))
     for name in ("places", "levels", "shares", "frames", "bands"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
@@ -164,7 +156,7 @@ def test_what_is_switched_off_draws_nothing() -> None:
     """So that runs of before have the batches that they had."""
     plain = draw(overlay=0.5)
     more = draw(overlay=0.5, response=3.0, narrow=0.1, speed=0.1, reverb=0.1, noise=0.1, style=0.5)
-    for name in ("places", "levels", "shares", "frames", "bands", "heard", "seeds"):
+    for name in ("places", "levels", "shares", "frames", "bands", "sources", "seeds"):
         np.testing.assert_array_equal(getattr(plain, name), getattr(more, name))
 
 

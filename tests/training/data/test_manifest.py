@@ -173,7 +173,7 @@ def test_groups_without_split_cross_nothing(tmp_path):
         (b"path,labels,colour\na.wav,Dog,red\n", "unknown column 'colour'"),
         (b"path,labels\n", "no clips in it"),
         (b"path,labels\na.wav,Dog,more\n", "line 2: more fields than columns"),
-        (b"path,labels\n\xff\xfe,Dog\n", "not a CSV in UTF-8"),
+        (b"path,labels\n\xff\xfe,Dog\n", "not a CSV file in UTF-8"),
     ],
 )
 def test_files_that_are_no_manifest(tmp_path, content, message):
@@ -221,8 +221,8 @@ def test_vocabulary_union_is_by_audioset_index():
         ("index,mid,display_name\n", "no classes"),
         ("index,mid,display_name\nx,/m/a,A\n", "cannot be read"),
         ("index,mid,display_name\n1,/m/a,\n", "without display_name"),
-        ("index,mid,display_name\n,,A\n,,A\n", "name stands there twice"),
-        ("index,mid,display_name\n1,/m/a,A\n2,/m/a,B\n", "mid stands there twice"),
+        ("index,mid,display_name\n,,A\n,,A\n", "the name of a class occurs twice"),
+        ("index,mid,display_name\n1,/m/a,A\n2,/m/a,B\n", "the mid of a class occurs twice"),
     ],
 )
 def test_vocabularies_that_are_none(tmp_path, text, message):
@@ -244,7 +244,7 @@ def test_hold_out_takes_whole_groups_of_every_class(tmp_path):
     counts = split.targets(split.indices("validation")).sum(axis=0)
     np.testing.assert_array_equal(counts, [12, 12, 0])
     assert set(split.splits) == {"train", "validation"}
-    assert len(split.parted()) == 120  # no group crosses
+    assert len(split.check_splits()) == 120  # no group crosses
     assert hold_out(manifest, "validation", 0.2, seed=1).splits == split.splits
     assert hold_out(manifest, "validation", 0.2, seed=2).splits != split.splits
 

@@ -10,8 +10,8 @@ import soundfile
 import torch
 from click.testing import CliRunner
 
-from training.data.augment.negatives import LEVELS, hum, low_passed, nothing
-from training.data.clips import Clips, Some, WeakLabels
+from training.data.augment.negatives import LEVELS, background_noise, hum, low_passed
+from training.data.clips import Clips, Subset, WeakLabels
 from training.data.commands import main
 from training.data.manifest.problems import ManifestError
 from training.data.manifest.rows import Row
@@ -53,10 +53,10 @@ def test_they_join_a_set_and_are_trained_towards_zero(manifest: Path, tmp_path: 
         audio = open_audio(place)
         rows = audio.manifest.indices("train")
         assert sorted(audio.manifest.labels.take(rows)) == [(), (), (), (0,), (1,)]
-        clips = Clips(Some(audio, rows), WeakLabels(audio.manifest, rows), audio.manifest.vocabulary.labels)
+        clips = Clips(Subset(audio, rows), WeakLabels(audio.manifest, rows), audio.manifest.vocabulary.labels)
         bare = np.flatnonzero(clips.multi_hot().sum(1) == 0)
         assert {len(clips.waveforms[row]) for row in bare} == {RATE // 2}
-        targets = torch.from_numpy(Targets({"labels": 1.0}, clips).read(bare))
+        targets = torch.from_numpy(Targets({"labels": 1.0}, clips).of_clips(bare))
         assert not targets.any()
         scores = torch.full((3, 2), 0.3, requires_grad=True)
         cross_entropy(scores, targets).backward()
@@ -76,7 +76,7 @@ def test_what_the_table_says_is_kept(manifest: Path, tmp_path: Path) -> None:
         (tmp_path / "x.csv").write_text(f"path,labels,split\n0.wav,{labels},train\n1.wav,Dog,train\n")
         with pytest.raises(ManifestError, match=message):
             Manifest.load(tmp_path / "x.csv", tmp_path / "set.labels.csv")
-    with pytest.raises(ManifestError, match="name it otherwise"):
+    with pytest.raises(ManifestError, match="rename it"):
         Vocabulary.of(["Cat"]).union([Vocabulary.load(_vocabulary(tmp_path, "-"))])
 
 
@@ -111,7 +111,7 @@ def test_the_seed_decides_and_an_interrupted_call_ends_the_same(manifest: Path, 
 
 def test_levels_spread_over_their_range() -> None:
     random = np.random.default_rng(0)
-    made = np.stack([nothing(RATE // 2, LEVELS, random) for _ in range(100)]).astype(float)
+    made = np.stack([background_noise(RATE // 2, LEVELS, random) for _ in range(100)]).astype(float)
     levels = 10 * np.log10(made.var(1) + 1e-9) - 20 * np.log10(32768)
     assert levels.min() < -65
     assert levels.max() == pytest.approx(-15, abs=4)

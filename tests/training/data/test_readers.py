@@ -12,10 +12,14 @@ from click.testing import CliRunner
 
 from training.data.commands import main
 from training.data.manifest.problems import ManifestError
+from training.data.manifest.splits import NO_FOLD, Splitting
 from training.data.manifest.table import Manifest
 from training.data.manifest.vocabulary import Vocabulary
-from training.data.readers import datasets as readers
-from training.data.readers.datasets import Splitting
+from training.data.readers.esc50 import MAPPING, esc50_labels
+from training.data.readers.esc50 import esc50 as read_esc50
+from training.data.readers.folders import folders
+from training.data.readers.plain_csv import plain_csv
+from training.data.readers.shipped import MUSIC, SPEECH, shipped
 
 FOLD_5 = Splitting("5", validation_share=0)
 
@@ -77,7 +81,7 @@ def class_names(manifest, row):
 
 
 def test_esc50(esc50):
-    manifest = readers.esc50(esc50, FOLD_5)
+    manifest = read_esc50(esc50, FOLD_5)
     assert clip_names(manifest, "train") == ["1-10-0.wav", "1-10-1.wav", "2-11-2.wav", "3-12-3.wav", "4-15-7.wav"]
     assert clip_names(manifest, "test") == ["5-13-5.wav", "5-14-6.wav"]
     assert manifest.dropped.lines() == ["1 x group that crosses splits (esc50:13 in train and test)"]
@@ -89,52 +93,52 @@ def test_esc50(esc50):
 
 
 def test_esc50_of_some_licences(esc50):
-    manifest = readers.esc50(esc50, FOLD_5, licenses=("CC0", "CC-BY"))
+    manifest = read_esc50(esc50, FOLD_5, licenses=("CC0", "CC-BY"))
     assert set(manifest.licenses) == {"CC0", "CC-BY"}
-    assert manifest.dropped.counts == {"clip under another license": 3, "group that crosses splits": 1}
+    assert manifest.dropped.counts == {"clip under another licence": 3, "group that crosses splits": 1}
 
 
 def test_esc50_category_that_is_none(esc50):
     text = (esc50 / "esc50.csv").read_text().replace("rooster", "gryphon")
     (esc50 / "esc50.csv").write_text(text)
     with pytest.raises(ManifestError, match=r"1 x unknown label .*gryphon"):
-        readers.esc50(esc50, FOLD_5)
+        read_esc50(esc50, FOLD_5)
 
 
 def test_missing_and_unreadable_audio(esc50):
     (esc50 / "audio" / "1-10-0.wav").unlink()
     (esc50 / "audio" / "2-11-2.wav").write_text("no audio")
     with pytest.raises(ManifestError, match=r"1 x missing file \(.*1-10-0.wav\); 1 x unreadable audio"):
-        readers.esc50(esc50, FOLD_5)
-    manifest = readers.esc50(esc50, FOLD_5, on_error="skip")
+        read_esc50(esc50, FOLD_5)
+    manifest = read_esc50(esc50, FOLD_5, on_error="skip")
     assert len(manifest) == 5
     assert manifest.dropped.counts["missing file"] == 1
 
 
 def test_fold_that_is_not_there(esc50):
     with pytest.raises(ManifestError, match="no clip in fold 9"):
-        readers.esc50(esc50, Splitting("9"))
+        read_esc50(esc50, Splitting("9"))
 
 
 def test_mapping_table():
-    labels = readers.esc50_labels()
+    labels = esc50_labels()
     assert len(labels) == 50
     assert list(labels)[:3] == ["dog", "rooster", "pig"]
     assert len({label.mid for label in labels.values()}) == len({label.index for label in labels.values()}) == 50
-    with readers.TABLE.open() as file:
+    with MAPPING.open() as file:
         for row in csv.DictReader(file):
             assert row["relation"] in ("exact", "broader", "narrower", "nearest")
             assert bool(row["note"]) == (row["relation"] != "exact"), row["category"]
 
 
 def test_shipped(everything):
-    manifest = readers.shipped(everything, FOLD_5)
+    manifest = shipped(everything, FOLD_5)
     assert clip_names(manifest, "train") == ["1-10-0.wav", "10.wav", "11.wav", "2-11-2.wav", "4-15-7.wav", "m2.wav"]
     # The test fold under any licence, and clips not free of recordings that are not in training (3-12-3).
     assert clip_names(manifest, "test") == ["3-12-3.wav", "5-13-5.wav", "5-14-6.wav", "50.wav", "51.wav", "m5.wav"]
     assert manifest.dropped.counts == {
         "group that crosses splits": 1,
-        "clip not free to learn from, of a recording in training": 1,
+        "clip whose licence excludes training, of a recording in training": 1,
     }
     indices = [label.index for label in manifest.vocabulary.labels]
     assert len(indices) == 52
@@ -147,18 +151,18 @@ def test_shipped(everything):
 
 
 def test_shipped_with_all_folds_learnt_from(everything):
-    manifest = readers.shipped(everything, Splitting(readers.NO_FOLD, validation_share=0))
+    manifest = shipped(everything, Splitting(NO_FOLD, validation_share=0))
     assert clip_names(manifest, "train") == [
         "1-10-0.wav", "10.wav", "11.wav", "2-11-2.wav", "4-13-4.wav", "4-15-7.wav", "5-13-5.wav", "50.wav", "51.wav",
         "m2.wav", "m5.wav",
     ]  # fmt: skip
     assert clip_names(manifest, "test") == ["3-12-3.wav", "5-14-6.wav"]  # not 1-10-1, of the recording of 1-10-0
-    assert manifest.dropped.counts == {"clip not free to learn from, of a recording in training": 1}
+    assert manifest.dropped.counts == {"clip whose licence excludes training, of a recording in training": 1}
 
 
 def test_shipped_validation_is_of_the_training_clips(everything):
-    manifest = readers.shipped(everything, Splitting("5", validation_share=0.5))
-    whole = readers.shipped(everything, FOLD_5)
+    manifest = shipped(everything, Splitting("5", validation_share=0.5))
+    whole = shipped(everything, FOLD_5)
     assert clip_names(manifest, "test") == clip_names(whole, "test")
     validation = manifest.select("validation")
     assert len(validation)
@@ -170,7 +174,7 @@ def test_plain_csv_under_other_names(tmp_path):
     for name in ("a.wav", "b.wav"):
         audio(tmp_path / "wav" / name)
     table(tmp_path / "t.csv", "file,category,fold,colour", [("a.wav", "x;y", 1, "red"), ("b.wav", "y", 2, "blue")])
-    manifest = readers.plain_csv(tmp_path / "t.csv", Splitting("2"), audio=tmp_path / "wav")
+    manifest = plain_csv(tmp_path / "t.csv", Splitting("2"), audio=tmp_path / "wav")
     assert [label.name for label in manifest.vocabulary.labels] == ["x", "y"]
     assert manifest.labels == [(0, 1), (1,)]
     assert manifest.splits == ["train", "test"]
@@ -180,7 +184,7 @@ def test_plain_csv_with_a_row_for_each_label(tmp_path):
     audio(tmp_path / "a.wav")
     rows = [("a.wav", "x", 0, 1), ("a.wav", "y", 0, 1), ("a.wav", "x", 1, 1)]
     table(tmp_path / "t.csv", "path,label,start,duration", rows)
-    manifest = readers.plain_csv(tmp_path / "t.csv", Splitting())
+    manifest = plain_csv(tmp_path / "t.csv", Splitting())
     assert manifest.labels == [(0, 1), (0,)]
     np.testing.assert_array_equal(manifest.starts, [0, 1])
 
@@ -191,7 +195,7 @@ def test_plain_csv_with_its_own_splits(tmp_path):
         audio(tmp_path / name)
     rows = [(name, "x", "validation" if name < "2" else "") for name in names]
     table(tmp_path / "t.csv", "path,labels,split", rows)
-    manifest = readers.plain_csv(tmp_path / "t.csv", Splitting(None, 0.25, 0.5))
+    manifest = plain_csv(tmp_path / "t.csv", Splitting(None, 0.25, 0.5))
     assert clip_names(manifest, "validation") == ["0.wav", "1.wav"]
     assert len(manifest.select("test")) in (1, 2)
 
@@ -199,11 +203,11 @@ def test_plain_csv_with_its_own_splits(tmp_path):
 def test_plain_csv_with_a_vocabulary(tmp_path):
     audio(tmp_path / "a.wav")
     table(tmp_path / "t.csv", "path,labels", [("a.wav", "Speech;Dog"), ("a.wav", "/m/04rlf")])
-    vocabulary = Vocabulary([readers.MUSIC, readers.SPEECH])
+    vocabulary = Vocabulary([MUSIC, SPEECH])
     with pytest.raises(ManifestError, match=r"1 x unknown label .*Dog"):
-        readers.plain_csv(tmp_path / "t.csv", Splitting(), vocabulary)
+        plain_csv(tmp_path / "t.csv", Splitting(), vocabulary)
     table(tmp_path / "t.csv", "path,labels", [("a.wav", "Speech"), ("a.wav", "/m/04rlf")])
-    assert readers.plain_csv(tmp_path / "t.csv", Splitting(), vocabulary).labels == [(0, 1)]
+    assert plain_csv(tmp_path / "t.csv", Splitting(), vocabulary).labels == [(0, 1)]
 
 
 @pytest.mark.parametrize(
@@ -213,13 +217,13 @@ def test_plain_csv_with_a_vocabulary(tmp_path):
         ("path\na.wav\n", Splitting(), "no column for labels"),
         ("path,labels\na.wav,x\n", Splitting("1"), "no column for fold"),
         ("path,labels\na.wav,Crowing, cock-a-doodle-doo\n", Splitting(), "line 2: more fields than columns"),
-        ("path,labels\n", Splitting(), "no rows in it"),
+        ("path,labels\n", Splitting(), "the table has no rows"),
     ],
 )
 def test_tables_that_do_not_do(tmp_path, text, splitting, message):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(ManifestError, match=message):
-        readers.plain_csv(tmp_path / "t.csv", splitting)
+        plain_csv(tmp_path / "t.csv", splitting)
 
 
 def test_folders(tmp_path):
@@ -228,13 +232,13 @@ def test_folders(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, np.zeros(160), 16_000)
     (tmp_path / "set" / "dog" / "notes.txt").write_text("")
-    manifest = readers.folders(tmp_path / "set", Splitting(validation_share=0))
+    manifest = folders(tmp_path / "set", Splitting(validation_share=0))
     assert [(os.path.basename(path), class_names(manifest, row)) for row, path in enumerate(manifest.paths)] == [
         ("c.ogg", ["cat"]),
         ("a.wav", ["dog"]),
         ("b.FLAC", ["dog"]),
     ]
-    assert manifest.dropped.counts == {"file in no class's folder": 1, "file that is not audio": 1}
+    assert manifest.dropped.counts == {"file outside the class folders": 1, "file that is not audio": 1}
 
 
 def test_folders_through_links(tmp_path):
@@ -242,25 +246,25 @@ def test_folders_through_links(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "dog").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "loop").symlink_to(tmp_path / "elsewhere")
-    assert len(readers.folders(tmp_path / "set", Splitting())) == 1
+    assert len(folders(tmp_path / "set", Splitting())) == 1
 
 
 def test_folders_without_audio(tmp_path):
     with pytest.raises(ManifestError, match="no audio in folders"):
-        readers.folders(tmp_path, Splitting())
+        folders(tmp_path, Splitting())
     with pytest.raises(ManifestError, match="no such folder"):
-        readers.folders(tmp_path / "none", Splitting())
+        folders(tmp_path / "none", Splitting())
 
 
 def test_merge(esc50, tmp_path):
     audio(tmp_path / "own" / "Kettle" / "k.wav")
-    own = readers.folders(tmp_path / "own", Splitting())
-    both = readers.merge([own, readers.esc50(esc50, FOLD_5)])
+    own = folders(tmp_path / "own", Splitting())
+    both = Manifest.merge([own, read_esc50(esc50, FOLD_5)])
     assert len(both.vocabulary) == 51
     assert both.vocabulary.labels[-1].name == "Kettle"  # no AudioSet index: last
     assert (len(both), class_names(both, 0), class_names(both, 1)) == (8, ["Kettle"], ["Dog"])
     with pytest.raises(ManifestError, match="1 x clip listed twice"):
-        readers.merge([own, own])
+        Manifest.merge([own, own])
 
 
 def run(*arguments):

@@ -14,11 +14,11 @@ from click.testing import CliRunner
 
 from training.data.augment.soundscapes import Recipe, Sources, coloured_noise, overlay, rms, sounding
 from training.data.commands import main
+from training.data.manifest.events import Event, read_events, write_events
 from training.data.manifest.problems import ManifestError
 from training.data.manifest.rows import Row
 from training.data.manifest.table import Manifest
 from training.data.manifest.vocabulary import Vocabulary
-from training.data.readers.events import Event, read_events, write_events
 
 RATE = 16_000
 TONES = {"low": 300.0, "mid": 1100.0, "high": 3700.0}  # Hz: a class is heard by its frequency
@@ -116,7 +116,7 @@ def test_weak_labels_are_those_of_the_events(made):
         for event in read_events(made / f"{split}.tsv")[0]:
             strong[event.clip].add(manifest.vocabulary.find(event.label))
         assert {Path(path).name: set(labels) for path, labels in zip(part.paths, part.labels, strict=True)} == strong
-    assert len(manifest.checked()) == 40
+    assert len(manifest.check_audio()) == 40
 
 
 def test_sources_keep_to_their_split_and_are_credited(made):
@@ -166,10 +166,10 @@ def test_one_split_alone(source, made, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--split", "validation"], "no clip of the split 'validation' has a single label"),
-        (["--background", "bell"], "background 'bell' is no class"),
+        (["--split", "validation"], "no clip in the split 'validation' has a single label"),
+        (["--background", "bell"], "background 'bell' is not a class"),
         (["--events", "3", "2"], "the lower bound comes first"),
-        ([word for name in (*TONES, "drone") for word in ("--background", name)], "all are backgrounds"),
+        ([word for name in (*TONES, "drone") for word in ("--background", name)], "all their classes are backgrounds"),
     ],
 )
 def test_what_cannot_be_made(source, tmp_path, arguments, message):
@@ -181,7 +181,7 @@ def test_what_cannot_be_made(source, tmp_path, arguments, message):
 def test_directory_with_something_else_in_it(source, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     result = run("soundscapes", source, "-o", tmp_path, "--count", "3")
-    assert "is not empty; name another directory" in result.stderr
+    assert "not empty; name another directory" in result.stderr
 
 
 def random(seed=0):

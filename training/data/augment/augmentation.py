@@ -1,7 +1,7 @@
-"""Augmentation: random crop and roll, or several clips at once; channel, level, mixup; response, style, SpecAugment.
+"""Augmentation of training batches: what is drawn for each clip, and its application to tensors.
 
-What chance decides of a batch is drawn at once, in numpy, as one entry a clip: it depends on the generator
-alone, neither on the device nor on how many processes share the batch. Applying it has no chance left.
+All random values of a batch are drawn at once in numpy, one entry per clip (:class:`Draws`). They depend only on the
+generator, not on the device or on the number of processes that share the batch. Applying them is deterministic.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-MASKS = 2  # SpecAugment masks of each kind, a clip
-MOST = 4  # clips heard at once
-NODES = 6  # of a response curve, at most
-NARROWEST = 24  # mel bands that are left of a band-limited clip, at least: those below 1.2 kHz
-CUT = -100.0  # dB, of what a band limit takes away
-SNR = (0.0, 30.0)  # dB, of added noise
-T60 = (0.1, 1.0)  # seconds in which the sound of a room falls by 60 dB
-STYLE = 0.6  # parameter of the Beta distribution that weights of styles are drawn from
+MASKS = 2  # SpecAugment masks on either axis
+MOST_CLIPS = 4  # in one crop, with overlay
+MOST_NODES = 6  # of a response curve
+LEAST_BANDS = 24  # mel bands that remain of a band-limited clip: those below 1.2 kHz
+CUT = -100.0  # dB, gain of the bands that a band limit removes
+SNR = (0.0, 30.0)  # dB, range of the signal-to-noise ratio of added noise
+T60 = (0.1, 1.0)  # s, range of the reverberation time
+STYLE = 0.6  # parameter of the Beta distribution of the weights of mix_style
 
 
 @dataclass(frozen=True)
 class Draws:
-    """What chance decided of the clips of a batch; a slice of it is that of a part of the clips.
+    """The random values of a batch. A slice holds the values of a part of the clips.
 
     Attributes
     ----------
-    places : [clips] float64 in [0, 1): from where the crop is taken.
+    places : [clips] float64 in [0, 1), relative position of the crop in the clip.
     levels : [clips] float32, factor on the waveform.
-    shares : [clips] float32 in [0.5, 1], weight of the clip in its mixture with its neighbour; 1: not mixed.
-    frames, bands : [clips, 2, 2] int64, first entry and end of the masks on either axis of the log-mel.
-    heard : [clips] int64, its place in the batch; with overlay [clips, n], and of those heard with it, -1: none.
-    seeds : [clips] int64, for where and how loud they are heard, and for rooms and noise.
-    responses : [clips, bands] float32, dB that a mel band is heard louder.
+    shares : [clips] float32 in [0.5, 1], mixup weight of the clip, the rest being its neighbour's; 1: not mixed.
+    frames, bands : [clips, 2, 2] int64, start and end of the SpecAugment masks on either axis of the log-mel.
+    sources : [clips] int64, the clip itself; with overlay [clips, n], the clips in each crop, -1 where there are fewer.
+    seeds : [clips] int64, seeds for the positions and levels of overlaid clips, for rooms and for noise.
+    responses : [clips, bands] float32, gain of each mel band in dB.
     speeds : [clips] float32, factor on speed and pitch.
-    t60s : [clips] float32, seconds of the reverberation of a room (training.data.augment.channel); 0: none.
-    snrs : [clips] float32, dB by which the crop is louder than the noise that is added to it; inf: none is.
-    styles : [clips] float32 in [0.5, 1], weight of the clip's own style beside its neighbour's (:func:`mix_style`).
+    t60s : [clips] float32, reverberation time in s (training.data.augment.channel); 0: no reverberation.
+    snrs : [clips] float32, signal-to-noise ratio of added noise in dB; inf: no noise.
+    styles : [clips] float32 in [0.5, 1], weight of the clip's own style in :func:`mix_style`; 1: unchanged.
     """
 
     places: NDArray[np.float64]
@@ -47,7 +47,7 @@ class Draws:
     shares: NDArray[np.float32]
     frames: NDArray[np.int64]
     bands: NDArray[np.int64]
-    heard: NDArray[np.int64]
+    sources: NDArray[np.int64]
     seeds: NDArray[np.int64]
     responses: NDArray[np.float32]
     speeds: NDArray[np.float32]
@@ -61,21 +61,21 @@ class Draws:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to a training clip; zeros switch a step off.
+    """Strengths of the augmentations; 0 turns one off.
 
     Attributes
     ----------
-    gain : the level changes by a uniform draw from [-gain, gain], in dB.
-    mixup : parameter of the Beta distribution that mixing weights are drawn from.
-    mixed : share of the batches that are mixed.
-    time_mask, band_mask : longest SpecAugment masks, in frames and in mel bands; two of each a clip.
-    overlay : share of the clips that are heard with one to three others of the batch (soundscapes.overlay).
-    response : microphone and room: each mel band is louder or softer by up to this, in dB, along a random curve.
-    narrow : share of the clips that are heard without what lies above some frequency, from 1.2 kHz on.
-    speed : clips are played up to 1 + this as fast, or as slow.
-    reverb : share of the clips that are heard in a room.
-    noise : share of the clips that noise is added to, of any colour from white to brown, at 0 to 30 dB.
-    style : share of the batches whose clips take on some of the style of another (:func:`mix_style`).
+    gain : level changes are uniform in [-gain, gain], in dB.
+    mixup : parameter of the Beta distribution of mixup weights.
+    mixed : share of the batches with mixup.
+    time_mask, band_mask : longest SpecAugment masks, in frames and in mel bands; two of each per clip.
+    overlay : share of the clips that are overlaid with one to three others of the batch (soundscapes.overlay).
+    response : frequency response of microphone and room: a random curve over mel bands within +-response, in dB.
+    narrow : share of the clips that are low-passed, at a frequency of 1.2 kHz or more.
+    speed : speed factors lie between 1 / (1 + speed) and 1 + speed.
+    reverb : share of the clips with the reverberation of a room.
+    noise : share of the clips with added noise, white to brown, at 0 to 30 dB.
+    style : share of the batches with :func:`mix_style`.
     """
 
     gain: float = 6.0
@@ -92,7 +92,7 @@ class Augmentation:
     style: float = 0.0
 
     def draw(self, clips: int, frames: int, bands: int, random: np.random.Generator) -> Draws:
-        """Draws for a batch of clips whose crops have log-mels of ``frames`` by ``bands``."""
+        """Draw the values of a batch of ``clips`` whose log-mels have ``frames`` by ``bands`` entries."""
         shares = np.ones(clips)
         if self.mixup and random.random() < self.mixed:
             shares = random.beta(self.mixup, self.mixup, clips)
@@ -102,33 +102,34 @@ class Augmentation:
             np.maximum(shares, 1 - shares).astype(np.float32),
             _masks(clips, frames, self.time_mask, random),
             _masks(clips, bands, self.band_mask, random),
-            *self._heard(clips, random),
+            *self._overlays(clips, random),
             self._responses(clips, bands, random),
             self._speeds(clips, random),
-            _some(clips, self.reverb, T60, 0.0, random),
-            _some(clips, self.noise, SNR, np.inf, random),
+            _drawn_for_share(clips, self.reverb, T60, 0.0, random),
+            _drawn_for_share(clips, self.noise, SNR, np.inf, random),
             self._styles(clips, random),
         )
 
-    def _heard(self, clips: int, random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        alone = np.arange(clips)
+    def _overlays(self, clips: int, random: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """``sources`` and ``seeds``."""
+        own = np.arange(clips)
         if not self.overlay:
             seeded = self.noise or self.reverb
-            return alone, random.integers(0, 1 << 62, clips) if seeded else np.zeros(clips, np.int64)
-        others = np.where(random.random(clips) < self.overlay, random.integers(1, MOST, clips), 0)
-        heard = (alone[:, None] + random.integers(1, max(2, clips), (clips, MOST - 1))) % clips
-        heard[np.arange(MOST - 1) >= others[:, None]] = -1
-        return np.column_stack([alone, heard]), random.integers(0, 1 << 62, clips)
+            return own, random.integers(0, 1 << 62, clips) if seeded else np.zeros(clips, np.int64)
+        count = np.where(random.random(clips) < self.overlay, random.integers(1, MOST_CLIPS, clips), 0)
+        others = (own[:, None] + random.integers(1, max(2, clips), (clips, MOST_CLIPS - 1))) % clips
+        others[np.arange(MOST_CLIPS - 1) >= count[:, None]] = -1
+        return np.column_stack([own, others]), random.integers(0, 1 << 62, clips)
 
     def _responses(self, clips: int, bands: int, random: np.random.Generator) -> NDArray[np.float32]:
         responses = np.zeros((clips, bands), np.float32)
         if self.response:
             for curve in responses:
-                nodes = np.sort(random.uniform(0, bands - 1, random.integers(2, NODES + 1)))
+                nodes = np.sort(random.uniform(0, bands - 1, random.integers(2, MOST_NODES + 1)))
                 curve[:] = np.interp(np.arange(bands), nodes, random.uniform(-self.response, self.response, len(nodes)))
         if self.narrow:
-            left = np.where(random.random(clips) < self.narrow, random.integers(NARROWEST, bands, clips), bands)
-            responses[np.arange(bands) >= left[:, None]] = CUT
+            remaining = np.where(random.random(clips) < self.narrow, random.integers(LEAST_BANDS, bands, clips), bands)
+            responses[np.arange(bands) >= remaining[:, None]] = CUT
         return responses
 
     def _speeds(self, clips: int, random: np.random.Generator) -> NDArray[np.float32]:
@@ -143,10 +144,10 @@ class Augmentation:
         return np.maximum(weights, 1 - weights).astype(np.float32)
 
 
-def _some(
+def _drawn_for_share(
     clips: int, share: float, bounds: tuple[float, float], none: float, random: np.random.Generator
 ) -> NDArray[np.float32]:
-    """A number between ``bounds`` for a share of the clips, ``none`` for the others."""
+    """[clips] uniform draws between ``bounds`` for a share of the clips, ``none`` for the others."""
     if not share:
         return np.full(clips, none, np.float32)
     values = random.uniform(*bounds, clips)
@@ -154,41 +155,34 @@ def _some(
 
 
 def _masks(clips: int, size: int, longest: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """[clips, masks, 2] start and end of masks of up to ``longest`` entries."""
     length = random.integers(0, min(longest, size) + 1, (clips, MASKS))
     start = random.integers(0, size - length + 1)
     return np.stack([start, start + length], -1)
 
 
-def without_padding(clip: NDArray[np.int16]) -> NDArray[np.int16]:
-    """``clip`` without the exact zeros before and after it: padding carries none of the sound it is labelled with."""
-    if len(clip) and clip[0] and clip[-1]:
-        return clip
-    sounding = np.flatnonzero(clip)
-    return clip[sounding[0] : sounding[-1] + 1] if len(sounding) else clip
-
-
-def crop(clip: NDArray[np.int16], samples: int, place: float) -> NDArray[np.int16]:
-    """``samples`` consecutive samples from ``place`` in [0, 1); a shorter clip is repeated from there (a roll)."""
-    if len(clip) > samples:
-        start = int(place * (len(clip) - samples + 1))
-        return clip[start : start + samples]
-    return np.resize(np.roll(clip, int(place * len(clip))), samples)
-
-
 def at_speed(waveforms: Tensor, speeds: Tensor, samples: int) -> Tensor:
-    """Waveforms [clips, more], each played at its speed, which changes its pitch alike: [clips, samples].
+    """Resample each waveform to its speed by linear interpolation, which changes its pitch by the same factor.
 
-    A clip begins where it did and is interpolated between its samples; it takes ``samples`` times its speed of them.
+    Parameters
+    ----------
+    waveforms : [clips, n], with n at least ``samples`` times the highest speed.
+    speeds : [clips].
+
+    Returns
+    -------
+    [clips, samples], from the first sample of each waveform on.
     """
-    place = torch.arange(samples, device=waveforms.device) * speeds[:, None]
-    before = place.long().clamp(max=waveforms.shape[1] - 2)
-    return torch.lerp(waveforms.gather(1, before), waveforms.gather(1, before + 1), place - before)
+    position = torch.arange(samples, device=waveforms.device) * speeds[:, None]
+    before = position.long().clamp(max=waveforms.shape[1] - 2)
+    return torch.lerp(waveforms.gather(1, before), waveforms.gather(1, before + 1), position - before)
 
 
 def mix(batch: Tensor, shares: Tensor) -> Tensor:
-    """Each entry of ``batch`` [clips, ...] mixed with its neighbour: 0 with 1, 2 with 3; an odd last one stays.
+    """Mixup of each entry of ``batch`` [clips, ...] with its neighbour: 0 with 1, 2 with 3; an odd last one stays.
 
-    Neighbours in a shuffled batch are strangers, and a batch cut between pairs mixes as the whole does.
+    ``shares`` [clips] are the weights of the entries themselves. Neighbours in a shuffled batch are unrelated, and a
+    batch that is cut between pairs gives the same result as the whole batch.
     """
     clip = torch.arange(len(batch), device=batch.device)
     neighbour = batch[(clip ^ 1).clamp(max=len(batch) - 1)]
@@ -197,9 +191,14 @@ def mix(batch: Tensor, shares: Tensor) -> Tensor:
 
 
 def mix_style(logmel: Tensor, shares: Tensor) -> Tensor:
-    """Log-mel [clips, 1, frames, bands] with each band's mean and deviation over time mixed with the neighbour's.
+    """Mix each mel band's mean and standard deviation over time with those of the neighbour (Freq-MixStyle).
 
-    Freq-MixStyle (Kim et al., 2022): the level and the dynamics of bands tell of the recording more than of the sound.
+    These statistics characterise the recording device more than the sound (Kim et al. 2022).
+
+    Parameters
+    ----------
+    logmel : [clips, 1, frames, bands].
+    shares : [clips] weight of the clip's own statistics.
     """
     deviation, mean = torch.std_mean(logmel, 2, correction=0, keepdim=True)
     factor = mix(deviation, shares) / deviation.clamp(min=1e-3)
@@ -207,12 +206,12 @@ def mix_style(logmel: Tensor, shares: Tensor) -> Tensor:
 
 
 def spec_augment(logmel: Tensor, frames: Tensor, bands: Tensor) -> Tensor:
-    """Normalised log-mel [clips, 1, frames, bands] with the masked stretches of either axis at the mean, 0."""
+    """Set the masked frames and bands of a normalised log-mel [clips, 1, frames, bands] to the mean, 0."""
     return logmel * (_kept(frames, logmel.shape[2])[:, None, :, None] & _kept(bands, logmel.shape[3])[:, None, None])
 
 
 def _kept(masks: Tensor, size: int) -> Tensor:
-    """[clips, size], False inside a mask."""
+    """[clips, size] False inside a mask."""
     position = torch.arange(size, device=masks.device)
     first, end = masks[..., :1], masks[..., 1:]
     return ~((position >= first) & (position < end)).any(1)

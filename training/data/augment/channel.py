@@ -1,4 +1,4 @@
-"""What lies between a sound and its recording, as augmentation: a room, noise."""
+"""Simulated recording conditions, as augmentation: reverberation and noise."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from training.data.audio import FULL_SCALE
 from training.data.augment.soundscapes import coloured_noise, quantised, rms
 
 Samples = NDArray[np.int16]
-COLOURS, TAPE = 17, 1 << 19  # colours of noise that there are, and samples of each
-DIRECT = (-3.0, 12.0)  # dB of the direct sound above the reverberation
+COLOURS = 17  # of noise, from white to brown
+TAPE = 1 << 19  # samples of noise of each colour
+DIRECT = (-3.0, 12.0)  # dB, range of the direct-to-reverberant ratio
 
 
 def reverberant(clip: Samples, t60: float, random: np.random.Generator) -> Samples:
-    """``clip`` in a room where sound falls by 60 dB in ``t60`` seconds, as loud as before.
+    """``clip`` [samples] with the reverberation of a room, at the same RMS level.
 
-    The room's response is the direct sound and exponentially decaying noise (Polack's model).
+    The room's impulse response is the direct sound and exponentially decaying noise (Polack's model).
+
+    Parameters
+    ----------
+    t60 : reverberation time in s, in which the reverberation decays by 60 dB.
     """
     time = np.arange(1, max(2, round(t60 * SAMPLE_RATE))) / SAMPLE_RATE
     tail = random.standard_normal(len(time)) * 10 ** (-3 * time / t60)
@@ -31,15 +36,15 @@ def reverberant(clip: Samples, t60: float, random: np.random.Generator) -> Sampl
 
 
 def noisy(clip: Samples, snr: float, random: np.random.Generator) -> Samples:
-    """``clip`` with noise of some colour from white to brown, ``snr`` dB below the clip's own level."""
+    """``clip`` [samples] with added noise of a random colour, ``snr`` dB below the clip's RMS level."""
     tape = noise_tape(int(random.integers(COLOURS)))
     noise = np.resize(np.roll(tape, -random.integers(len(tape)))[: len(clip)], len(clip))
-    loud = rms(clip / FULL_SCALE) / max(rms(noise), 1e-9) / 10 ** (snr / 20)
-    return quantised(clip / FULL_SCALE + noise * loud)
+    gain = rms(clip / FULL_SCALE) / max(rms(noise), 1e-9) / 10 ** (snr / 20)
+    return quantised(clip / FULL_SCALE + noise * gain)
 
 
 @cache
 def noise_tape(colour: int) -> NDArray[np.float32]:
-    """Half a minute of noise that joins on to itself: 0 is white, ``COLOURS`` - 1 brown."""
+    """[TAPE] noise that can be repeated without a seam, about 33 s. Colour 0 is white, ``COLOURS`` - 1 brown."""
     slope = 2 * colour / (COLOURS - 1)
     return coloured_noise(TAPE, slope, np.random.default_rng(colour)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Label noise, for experiments on learning from labels as people give them: some missing, some wrong."""
+"""Simulated label noise, for experiments: some labels missing, some wrong."""
 
 from __future__ import annotations
 
@@ -16,41 +16,52 @@ from training.data.manifest.table import Manifest
 def noisy(
     labels: Labels, classes: int, drop: float, flip: float, among: NDArray[np.bool_], random: np.random.Generator
 ) -> Labels:
-    """``labels`` of which each is missing with probability ``drop``, and another class with probability ``flip``.
+    """Remove each label with probability ``drop``, and replace it with probability ``flip``.
 
-    That is any other class, with equal chance. A clip keeps at least one label: where all would be missing,
-    one that is drawn by chance stays as it is. Clips that are not ``among`` [clips] keep their labels.
+    The replacement is drawn uniformly from the other classes. A clip keeps at least one label: if all would be
+    removed, one of them stays, unchanged.
+
+    Parameters
+    ----------
+    classes : number of classes.
+    among : [clips] bool, the clips to change.
     """
     clips, count = labels.clips(), len(labels.classes)
     chance, other = random.random(count), (labels.classes + random.integers(1, max(2, classes), count)) % classes
     chance[~among[clips]] = 1
     kept = chance >= drop
-    best = np.lexsort((chance, clips))[labels.offsets[1:][labels.lengths > 0] - 1]  # a clip's label of highest chance
-    bare = np.bincount(clips[kept], minlength=len(labels)) == 0
-    kept[best[bare[clips[best]]]] = True
+    last = np.lexsort((chance, clips))[labels.offsets[1:][labels.lengths > 0] - 1]  # each clip's highest chance
+    empty = np.bincount(clips[kept], minlength=len(labels)) == 0
+    kept[last[empty[clips[last]]]] = True
     flipped = (chance >= drop) & (chance < drop + flip)
-    spoilt = Labels.of_pairs(clips[kept], np.where(flipped, other, labels.classes)[kept], len(labels))
-    return Labels(spoilt.offsets, spoilt.classes, labels.known)
+    changed = Labels.of_pairs(clips[kept], np.where(flipped, other, labels.classes)[kept], len(labels))
+    return Labels(changed.offsets, changed.classes, labels.known)
 
 
 def with_noise(
     manifest: Manifest, drop: float, flip: float, splits: Sequence[str], seed: int
 ) -> tuple[Manifest, dict[str, Any]]:
-    """The manifest with noise in the labels of ``splits``, and a record of what was done.
+    """Add noise to the labels of ``splits``.
+
+    Returns
+    -------
+    manifest : with noisy labels.
+    record : settings, and the numbers of labels that are missing and wrong, for ``NAME.noise.json``.
 
     Raises
     ------
     ManifestError
-        If the rates are no probabilities that exclude each other, or there is but one class to flip to.
+        If ``drop`` and ``flip`` are not probabilities whose sum is at most 1, or if labels are to be flipped and
+        there is only one class.
     """
     classes = len(manifest.vocabulary)
     if not (drop >= 0 and flip >= 0 and drop + flip <= 1):
         raise ManifestError(f"drop {drop:g} and flip {flip:g} must be 0 or more and sum to at most 1")
     if flip and classes < 2:
-        raise ManifestError("one class alone cannot be mistaken for another; leave out --flip")
+        raise ManifestError("a manifest with one class has no other class to flip labels to; leave out --flip")
     among = np.logical_or.reduce([manifest.splits.equals(split) for split in splits])
     labels = noisy(manifest.labels, classes, drop, flip, among, np.random.default_rng(seed))
-    before, after = (held.clips() * classes + held.classes for held in (manifest.labels, labels))
+    before, after = (column.clips() * classes + column.classes for column in (manifest.labels, labels))
     record = {
         "manifest_sha256": manifest.sha256(),
         "drop": drop,

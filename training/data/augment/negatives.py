@@ -1,12 +1,14 @@
-"""Recordings of nothing: noise and mains hum at any level, to train towards no class::
+"""Negative recordings: noise and mains hum at any level, labelled as none of the classes.
+
+::
 
     audio/00000.flac ...                   16 kHz mono
-    manifest.csv, manifest.labels.csv      all with the label ``-``: none of the classes
+    manifest.csv, manifest.labels.csv      every clip has the label ``-``
 
-Weak labels cannot teach what the hiss of a microphone is: it lies in clips of every class. A network that never
-hears it alone gives it some class or other.
+Clips of every class contain microphone noise, so weak labels alone cannot teach a network that noise is no class. A
+network that was never trained on noise alone assigns it some class.
 
-Each recording is drawn from (seed, number) alone, so that an interrupted call goes on where it was.
+Each recording depends only on the seed and its number.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ from training.runtime.files import replacing
 from training.runtime.prefetch import prefetch
 
 MAINS = (50.0, 60.0)  # Hz
-LEVELS = (-75.0, -15.0)  # dBFS; below about -70 a model hears silence
-ATTRIBUTION = "python -m training.data"  # part of the manifest and of its hash: it does not follow the command's name
+LEVELS = (-75.0, -15.0)  # dBFS; below about -70 the log-mel is that of silence
+ATTRIBUTION = "python -m training.data"  # never change: it is part of the manifest's hash
 
 
 def build(
@@ -43,12 +45,19 @@ def build(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Manifest:
-    """Write ``count`` recordings and their manifest, of the classes of ``vocabulary``; returns it.
+    """Write ``count`` recordings and their manifest.
+
+    Parameters
+    ----------
+    vocabulary : the classes of the manifest, none of which the recordings contain.
+    seconds : length of each recording.
+    levels : minimum and maximum level in dBFS.
+    split : split of all recordings.
 
     Raises
     ------
     OutputError
-        If they cannot be written.
+        If a file cannot be written.
     """
     make = partial(_write, directory, round(seconds * SAMPLE_RATE), levels, seed)
     names = []
@@ -63,17 +72,20 @@ def build(
 
 
 def _write(directory: Path, samples: int, levels: tuple[float, float], seed: int, number: int) -> str:
+    """Write recording ``number`` and return its path, relative to ``directory``."""
     name = f"audio/{number:05}.flac"
     with replacing(directory / name) as temporary:
-        temporary.write_bytes(encoder("flac", 0)(nothing(samples, levels, np.random.default_rng((seed, number)))))
+        temporary.write_bytes(
+            encoder("flac", 0)(background_noise(samples, levels, np.random.default_rng((seed, number))))
+        )
     return name
 
 
-def nothing(samples: int, levels: tuple[float, float], random: np.random.Generator) -> Samples:
-    """One recording [samples]: noise of some colour, in half of them with hum, in half of them band-limited.
+def background_noise(samples: int, levels: tuple[float, float], random: np.random.Generator) -> Samples:
+    """One recording [samples]: noise of a random colour at a level drawn from ``levels``, in dBFS.
 
-    The level is drawn from ``levels``, in dBFS; hum lies within 20 dB of the noise. In a quarter of the recordings
-    there is a constant offset as well.
+    With probability 1/2 the noise is band-limited, with probability 1/2 it has mains hum within 20 dB of its own
+    level, and with probability 1/4 a constant offset.
     """
     sound = coloured_noise(samples, random.uniform(0, 2), random)
     if random.random() < 0.5:
@@ -88,18 +100,18 @@ def nothing(samples: int, levels: tuple[float, float], random: np.random.Generat
 
 
 def hum(samples: int, random: np.random.Generator) -> NDArray[np.float64]:
-    """Mains hum [samples] of RMS 1: harmonics whose amplitudes fall with some power of their number."""
+    """Mains hum [samples] with RMS 1: harmonics whose amplitudes fall with a random power of their number."""
     frequency = random.choice(MAINS) * random.uniform(0.995, 1.005)
     harmonics = np.arange(1, random.integers(2, 24))
     amplitudes = random.random(len(harmonics)) * harmonics ** -random.uniform(0.3, 2)
     phases = random.uniform(0, 2 * np.pi, len(harmonics))
     angles = 2 * np.pi * frequency * np.arange(samples) / SAMPLE_RATE
-    sound = amplitudes @ np.sin(harmonics[:, None] * angles + phases[:, None])
+    sound: NDArray[np.float64] = amplitudes @ np.sin(harmonics[:, None] * angles + phases[:, None])
     return sound / max(rms(sound), 1e-9)
 
 
 def low_passed(sound: NDArray[np.float64], corner: float) -> NDArray[np.float64]:
-    """``sound`` with what lies above ``corner`` (Hz) falling by 24 dB an octave."""
+    """``sound`` [samples] through a low-pass at ``corner`` Hz that falls by 24 dB per octave."""
     spectrum = np.fft.rfft(sound)
     frequencies = np.fft.rfftfreq(len(sound), 1 / SAMPLE_RATE)
     return np.fft.irfft(spectrum / np.sqrt(1 + (frequencies / corner) ** 8), len(sound))

@@ -1,13 +1,15 @@
-"""A data set of soundscapes on disk, with weak labels to train on and strong ones to evaluate with::
+"""A data set of soundscapes on disk, with weak labels for training and strong labels for evaluation.
+
+::
 
     audio/train/00000.flac ...             16 kHz mono
     manifest.csv, manifest.labels.csv      weak labels
-    train.tsv, validation.tsv, test.tsv    strong labels (training.data.readers.events)
-    sources.csv                            which clip is heard where and how loud in which recording
-    recipe.json                            how they were made
+    train.tsv, validation.tsv, test.tsv    strong labels (training.data.manifest.events)
+    sources.csv                            source clip, onset, offset and level of every event
+    recipe.json                            settings
 
-Sources never cross splits. Each recording is drawn from (seed, split, number) alone, so that an interrupted
-call goes on where it was.
+A soundscape mixes clips of its own split only. It depends only on the seed, its split and its number, so an
+interrupted call can be repeated and makes only what is missing.
 """
 
 from __future__ import annotations
@@ -26,10 +28,10 @@ from numpy.typing import NDArray
 
 from sedkit.geometry import SAMPLE_RATE
 from training.data.augment.soundscapes import Plan, Recipe, Sources
+from training.data.manifest.events import Event, write_events
 from training.data.manifest.problems import ManifestError, Tally
 from training.data.manifest.rows import Row
 from training.data.manifest.table import SPLITS, Manifest
-from training.data.readers.events import Event, write_events
 from training.data.store.codecs import encoder
 from training.data.store.decoded import Progress
 from training.data.store.source import Audio
@@ -38,7 +40,7 @@ from training.runtime.prefetch import prefetch
 
 
 class Soundscape(NamedTuple):
-    """One recording of the set: its file, what it is made of, and what is heard when (seconds, class)."""
+    """One soundscape: its file, its plan, and its events (onset and offset in seconds, class)."""
 
     path: str
     plan: Plan
@@ -55,32 +57,38 @@ def build(
     split: str | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
-    """Make ``count`` soundscapes of the clips of ``audio``, shared among splits as those are; returns their manifest.
+    """Write ``count`` soundscapes and return their manifest.
 
-    ``backgrounds`` names classes that are heard behind others. ``split``: the only one to use.
+    Parameters
+    ----------
+    audio : the source clips; those with exactly one label are used.
+    count : number of soundscapes, divided among the splits in proportion to their source clips.
+    backgrounds : MIDs or names of the classes whose clips are backgrounds.
+    split : use only this split; all if None.
+    progress : called with the number of soundscapes done and ``count``.
 
     Raises
     ------
     ManifestError
-        If ``directory`` holds other soundscapes, or there is nothing to make them of.
+        If ``directory`` holds other soundscapes, or if there are no suitable source clips.
     OutputError
-        If it cannot be written.
+        If a file cannot be written.
     """
     manifest = audio.manifest
-    behind = [_place(manifest, name) for name in backgrounds]
-    rows = {name: _usable(manifest, name) for name in SPLITS}
+    background_classes = [_class_of(manifest, name) for name in backgrounds]
+    rows = {name: _single_label_rows(manifest, name) for name in SPLITS}
     sizes = [len(rows[name]) if split in (None, name) else 0 for name in SPLITS]
     if not any(sizes):
-        where = f"of the split {split!r} has" if split else "has a split and"
-        raise ManifestError(f"no clip {where} a single label; soundscapes are made of such clips")
+        where = f"in the split {split!r}" if split else "in any split"
+        raise ManifestError(f"no clip {where} has a single label; soundscapes need such clips")
     counts = _shares(count, sizes)
     about = {**asdict(recipe), "count": count, "seed": seed, "backgrounds": list(backgrounds), "split": split}
     _claim(directory / "recipe.json", about | {"manifest_sha256": manifest.sha256()})
     made: dict[str, list[Soundscape]] = {}
     for number, (name, recordings) in enumerate(zip(SPLITS, counts, strict=True)):
-        sources = Sources(audio, rows[name], manifest.labels.take(rows[name]).classes, behind)
+        sources = Sources(audio, rows[name], manifest.labels.take(rows[name]).classes, background_classes)
         if recordings and not sources.by_class:
-            raise ManifestError(f"no clip of the split {name!r} is left to place: all are backgrounds")
+            raise ManifestError(f"no clips for events in the split {name!r}: all their classes are backgrounds")
         make = partial(_make, sources, recipe, directory, name, (seed, number))
         made[name] = []
         for soundscape in prefetch(make, range(recordings), os.cpu_count() or 1):
@@ -93,7 +101,7 @@ def build(
 def _make(
     sources: Sources, recipe: Recipe, directory: Path, split: str, seed: Sequence[int], number: int
 ) -> Soundscape:
-    """Draw a recording, and write it if it is not there."""
+    """Draw a soundscape, and write it if its file does not exist."""
     name = f"audio/{split}/{number:05}.flac"
     random = np.random.default_rng((*seed, number))
     plan = sources.plan(recipe, random)
@@ -105,57 +113,58 @@ def _make(
     return Soundscape(name, plan, sources.labels(plan, recipe))
 
 
-def _usable(manifest: Manifest, split: str) -> NDArray[np.int64]:
-    """Clips of a split with one label: what is heard in them is known to be that."""
+def _single_label_rows(manifest: Manifest, split: str) -> NDArray[np.int64]:
+    """Rows of a split with one label, whose every sound is taken to be of that class."""
     return np.flatnonzero(manifest.splits.equals(split) & (manifest.labels.lengths == 1))
 
 
 def _shares(count: int, sizes: Sequence[int]) -> list[int]:
-    """``count`` shared out in proportion to ``sizes``."""
+    """Divide ``count`` in proportion to ``sizes``."""
     bounds = np.rint(np.cumsum([0, *sizes]) / sum(sizes) * count).astype(int)
-    return np.diff(bounds).tolist()
+    shares: list[int] = np.diff(bounds).tolist()
+    return shares
 
 
-def _place(manifest: Manifest, name: str) -> int:
-    place = manifest.vocabulary.find(name)
-    if place is None:
-        raise ManifestError(f"background {name!r} is no class of the manifest")
-    return place
+def _class_of(manifest: Manifest, name: str) -> int:
+    index = manifest.vocabulary.find(name)
+    if index is None:
+        raise ManifestError(f"background {name!r} is not a class of the manifest; name one of its classes")
+    return index
 
 
 def _claim(path: Path, about: dict[str, object]) -> None:
-    """Write how the set is made, unless it is there and the same."""
+    """Write the settings, or check that those in ``path`` are the same."""
     about = json.loads(json.dumps(about))
     try:
-        found = json.loads(path.read_text("utf-8"))
+        existing = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         if path.parent.is_dir() and any(path.parent.iterdir()):
-            raise ManifestError(f"{path.parent}: is not empty; name another directory") from None
+            raise ManifestError(f"{path.parent}: not empty; name another directory") from None
         write_json(path, about)
         return
     except (OSError, ValueError) as error:
         raise ManifestError(f"{path}: cannot be read ({error}); name another directory") from None
-    if different := [name for name in about if found.get(name) != about[name]]:
+    if different := [name for name in about if existing.get(name) != about[name]]:
         raise ManifestError(
             f"{path.parent}: holds soundscapes made with another {' and '.join(different)}; name another directory"
         )
 
 
 def _write(manifest: Manifest, directory: Path, made: dict[str, list[Soundscape]]) -> Manifest:
-    """The tables of the set."""
-    keys = [manifest.vocabulary.key(place) for place in range(len(manifest.vocabulary))]
+    """Write the tables of the set and return its manifest."""
+    keys = [manifest.vocabulary.key(index) for index in range(len(manifest.vocabulary))]
     names, lines, clips = manifest.names(), [], []
     for split, soundscapes in made.items():
         events = []
         for path, plan, labels in soundscapes:
-            heard = sorted({sound.clip for sound in plan.sounds} | ({plan.background} - {-1}))
-            weak = ";".join(keys[place] for place in sorted({place for *_, place in labels}))
-            licenses = _once((manifest.licenses[clip] for clip in heard), "; ")
-            attributions = _once((manifest.attributions[clip] for clip in heard), " | ")
+            mixed = sorted({sound.clip for sound in plan.sounds} | ({plan.background} - {-1}))
+            weak = ";".join(keys[index] for index in sorted({index for *_, index in labels}))
+            licenses = _join_distinct((manifest.licenses[clip] for clip in mixed), "; ")
+            attributions = _join_distinct((manifest.attributions[clip] for clip in mixed), " | ")
             clips.append(Row(path, labels=weak, split=split, license=licenses, attribution=attributions))
-            events += [Event(Path(path).name, onset, offset, keys[place]) for onset, offset, place in labels]
+            events += [Event(Path(path).name, onset, offset, keys[index]) for onset, offset, index in labels]
             for sound in plan.sounds:
-                seconds = (f"{place / SAMPLE_RATE:.3f}" for place in (sound.onset, sound.offset, sound.start))
+                seconds = (f"{sample / SAMPLE_RATE:.3f}" for sample in (sound.onset, sound.offset, sound.start))
                 lines.append((path, names[sound.clip], *seconds, f"{sound.snr:.1f}"))
             if plan.background >= 0:
                 lines.append((path, names[plan.background], "", "", "", ""))
@@ -165,7 +174,7 @@ def _write(manifest: Manifest, directory: Path, made: dict[str, list[Soundscape]
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("path", "source", "onset", "offset", "from", "snr"))
         writer.writerows(lines)
-    found = Manifest.from_rows(clips, manifest.vocabulary, directory)
+    soundscape_manifest = Manifest.from_rows(clips, manifest.vocabulary, directory)
     left_out = Tally()
     for kind, mask in (
         ("clip with several labels", manifest.labels.lengths > 1),
@@ -173,10 +182,11 @@ def _write(manifest: Manifest, directory: Path, made: dict[str, list[Soundscape]
     ):
         if mask.any():
             left_out.add(kind, *(names[row] for row in np.flatnonzero(mask)[:3]), count=int(mask.sum()))
-    found.dropped.update(left_out)
-    found.save(directory / "manifest.csv")
-    return found
+    soundscape_manifest.dropped.update(left_out)
+    soundscape_manifest.save(directory / "manifest.csv")
+    return soundscape_manifest
 
 
-def _once(texts: Iterable[str], by: str) -> str:
+def _join_distinct(texts: Iterable[str], by: str) -> str:
+    """The distinct texts that are not empty, joined by ``by``."""
     return by.join(dict.fromkeys(text for text in texts if text))

@@ -1,47 +1,52 @@
-"""Soundscapes: labelled clips mixed into recordings of which is known what is heard in them, and when.
+"""Soundscapes: clips mixed into recordings with known onsets and offsets.
 
-:class:`Sources` makes recordings of clips with one label, for a data set on disk (training.data.augment.soundscape_set);
-:func:`overlay` and :func:`scattered` mix any clips, as augmentation in training.
+:class:`Sources` mixes clips with one label each, for a data set on disk (training.data.augment.soundscape_set).
+:func:`overlay` and :func:`scattered` mix any clips, as augmentation during training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP
-from training.data.audio import FULL_SCALE
-from training.data.augment.augmentation import without_padding
+from training.data.audio import FULL_SCALE, without_padding
 
-FRAME = SAMPLE_RATE // 50  # samples, of levels
-FADE = SAMPLE_RATE // 100  # samples, at both ends of an event
-GAP = 0.3  # seconds of quiet that do not part a sound in two
-SHORTEST = 0.1  # seconds of an event
-DYNAMICS = 12.0  # dB: a clip whose level varies by less sounds throughout
-BELOW_PEAK, ABOVE_FLOOR = 30.0, 6.0  # dB: in other clips what is louder than both sounds
-TRIES = 20  # places tried for an event where others are in its way
-OVERLAID = 10.0  # dB that a clip may be louder or softer than the one it is laid over
-HEARD = 2 * SEGMENT_HOP  # samples that are heard at least where the ends of a recording cut a clip, if it lasts so long
+FRAME = SAMPLE_RATE // 50  # samples over which levels are measured
+FADE = SAMPLE_RATE // 100  # samples of the fades at both ends of a sound
+GAP = 0.3  # s, shorter quiet does not divide a sound
+SHORTEST = 0.1  # s, of a sound
+DYNAMICS = 12.0  # dB: a clip whose level varies by less is sounding throughout
+BELOW_PEAK, ABOVE_FLOOR = 30.0, 6.0  # dB: other clips are sounding where they are louder than both limits
+TRIES = 20  # random positions tried for an event before it is given up
+OVERLAID = 10.0  # dB, largest level difference of a clip to the first one
+LEAST_AUDIBLE = 2 * SEGMENT_HOP  # samples that remain of a clip that the ends of a recording cut, if it is that long
 Samples = NDArray[np.int16]
+
+
+class Waveforms(Protocol):
+    """Samples of each clip, by its row."""
+
+    def __getitem__(self, row: int, /) -> Samples: ...
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a recording is made up.
+    """Settings of soundscapes.
 
     Attributes
     ----------
-    seconds : its length.
-    events : fewest and most sounds placed in it.
-    longest : seconds of the longest sound; of longer ones a part is heard.
-    overlap : most sounds at a time.
-    snr : lowest and highest level of a sound above the background, in dB.
-    background : lowest and highest level of the background, in dB below full scale.
-    recorded : share of recordings whose background is a recording, where there are any; else it is noise.
+    seconds : length of a soundscape.
+    events : minimum and maximum number of sounds.
+    longest : maximum length of a sound in s; longer ones are cut.
+    overlap : maximum number of simultaneous sounds.
+    snr : minimum and maximum level of a sound above the background, in dB.
+    background : minimum and maximum level of the background, in dBFS.
+    recorded : share of soundscapes with a clip as background, if there are background clips; the others have noise.
     """
 
     seconds: float = 10.0
@@ -54,7 +59,7 @@ class Recipe:
 
 
 class Sound(NamedTuple):
-    """A stretch of a clip, in samples, placed in a recording at ``onset`` samples, ``snr`` dB above its background."""
+    """Samples [start, stop) of a clip, placed at sample ``onset`` of a soundscape, ``snr`` dB above its background."""
 
     clip: int
     start: int
@@ -64,11 +69,12 @@ class Sound(NamedTuple):
 
     @property
     def offset(self) -> int:
+        """First sample after the sound."""
         return self.onset + self.stop - self.start
 
 
 class Placed(NamedTuple):
-    """Samples [start, stop) of a clip, heard from sample ``onset`` of a recording on."""
+    """Samples [start, stop) of a clip, placed at sample ``onset`` of a mixture."""
 
     start: int
     stop: int
@@ -76,7 +82,14 @@ class Placed(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a recording is made of. ``background``: a clip, or -1 for noise whose power falls with f^-``slope``."""
+    """The content of a soundscape.
+
+    Attributes
+    ----------
+    background : a clip, or -1 for noise.
+    level : level of the background in dBFS.
+    slope : the noise's power falls with frequency^-slope.
+    """
 
     sounds: tuple[Sound, ...]
     background: int
@@ -85,46 +98,46 @@ class Plan(NamedTuple):
 
 
 class Sources:
-    """Clips of one split with one label each, to make recordings of.
+    """Clips with one label each, from which soundscapes are made.
 
     Parameters
     ----------
-    clips : samples of each clip there is.
-    rows : those to use.
-    classes : [rows], class of each.
-    backgrounds : classes that are backgrounds and no events.
+    clips : samples of all clips.
+    rows : [rows] the clips to use.
+    classes : [rows] the class of each.
+    backgrounds : classes that are used as backgrounds and not as events.
     """
 
     def __init__(
         self,
-        clips: Sequence[Samples],
+        clips: Waveforms,
         rows: NDArray[np.int64],
         classes: NDArray[np.integer],
         backgrounds: Sequence[int] = (),
     ) -> None:
         self.clips = clips
         self.classes = dict(zip(rows.tolist(), classes.tolist(), strict=True))
-        behind = np.isin(classes, backgrounds)
-        self.backgrounds = rows[behind]
-        self.by_class = [rows[(classes == place) & ~behind] for place in np.unique(classes[~behind])]
+        is_background = np.isin(classes, backgrounds)
+        self.backgrounds = rows[is_background]
+        self.by_class = [rows[(classes == index) & ~is_background] for index in np.unique(classes[~is_background])]
         self._sounding: dict[int, list[tuple[int, int]]] = {}
 
     def sounding(self, clip: int) -> list[tuple[int, int]]:
-        """Where a clip sounds."""
+        """The parts of a clip in which it is sounding; see :func:`sounding`."""
         if clip not in self._sounding:
             self._sounding[clip] = sounding(self.clips[clip])
         return self._sounding[clip]
 
     def plan(self, recipe: Recipe, random: np.random.Generator) -> Plan:
-        """Draw a recording: classes with equal chance, then a clip of the class, then one of its sounds."""
+        """Draw a soundscape: for each sound a class with equal probability, a clip of it, and a part of the clip."""
         sounds: list[Sound] = []
         for _ in range(int(random.integers(recipe.events[0], recipe.events[1] + 1))):
             clips = self.by_class[random.integers(len(self.by_class))]
             clip = int(clips[random.integers(len(clips))])
-            stretches = self.sounding(clip)
-            if not stretches:
+            parts = self.sounding(clip)
+            if not parts:
                 continue
-            start, stop = stretches[random.integers(len(stretches))]
+            start, stop = parts[random.integers(len(parts))]
             length = min(stop - start, round(min(recipe.longest, recipe.seconds) * SAMPLE_RATE))
             start += int(random.integers(stop - start - length + 1))
             snr = float(random.uniform(*recipe.snr))
@@ -135,43 +148,45 @@ class Sources:
                     sounds.append(sound)
                     break
         recorded = len(self.backgrounds) > 0 and random.random() < recipe.recorded
-        behind = int(self.backgrounds[random.integers(len(self.backgrounds))]) if recorded else -1
-        return Plan(tuple(sounds), behind, float(random.uniform(*recipe.background)), float(random.uniform(0, 2)))
+        background = int(self.backgrounds[random.integers(len(self.backgrounds))]) if recorded else -1
+        return Plan(tuple(sounds), background, float(random.uniform(*recipe.background)), float(random.uniform(0, 2)))
 
     def labels(self, plan: Plan, recipe: Recipe) -> list[tuple[float, float, int]]:
-        """Onset and offset in seconds, and class, of what is heard; sounds of a class that meet are one."""
-        found = [(sound.onset, sound.offset, self.classes[sound.clip]) for sound in plan.sounds]
+        """Events of a soundscape: onset and offset in seconds, class. Touching sounds of one class are one event."""
+        sounds = [(sound.onset, sound.offset, self.classes[sound.clip]) for sound in plan.sounds]
         if plan.background >= 0:
-            found.append((0, round(recipe.seconds * SAMPLE_RATE), self.classes[plan.background]))
+            sounds.append((0, round(recipe.seconds * SAMPLE_RATE), self.classes[plan.background]))
         events: list[tuple[int, int, int]] = []
-        for onset, offset, place in sorted(found, key=lambda event: (event[2], event[0])):
-            if events and events[-1][2] == place and onset <= events[-1][1]:
+        for onset, offset, index in sorted(sounds, key=lambda sound: (sound[2], sound[0])):
+            if events and events[-1][2] == index and onset <= events[-1][1]:
                 onset, offset = events[-1][0], max(offset, events[-1][1])
                 events.pop()
-            events.append((onset, offset, place))
-        return [(onset / SAMPLE_RATE, offset / SAMPLE_RATE, place) for onset, offset, place in sorted(events)]
+            events.append((onset, offset, index))
+        return [(onset / SAMPLE_RATE, offset / SAMPLE_RATE, index) for onset, offset, index in sorted(events)]
 
     def render(self, plan: Plan, recipe: Recipe, random: np.random.Generator) -> Samples:
-        """The recording [samples]. Where it would clip, all of it is made quieter."""
+        """The samples [samples] of a soundscape, scaled down as a whole if it would clip."""
         length = round(recipe.seconds * SAMPLE_RATE)
         if plan.background >= 0:
             clip = without_padding(self.clips[plan.background]).astype(np.float64)
             mix = np.resize(np.roll(clip, int(random.integers(max(1, len(clip))))), length)
         else:
             mix = coloured_noise(length, plan.slope, random)
-        behind = 10 ** (plan.level / 20)
-        mix = mix * (behind / max(rms(mix), 1e-9))
+        level = 10 ** (plan.level / 20)
+        mix = mix * (level / max(rms(mix), 1e-9))
         for sound in plan.sounds:
-            heard = faded(self.clips[sound.clip][sound.start : sound.stop].astype(np.float64))
-            mix[sound.onset : sound.offset] += heard * (behind * 10 ** (sound.snr / 20) / max(rms(heard), 1e-9))
+            part = faded(self.clips[sound.clip][sound.start : sound.stop].astype(np.float64))
+            mix[sound.onset : sound.offset] += part * (level * 10 ** (sound.snr / 20) / max(rms(part), 1e-9))
         return quantised(mix)
 
 
 def sounding(samples: Samples) -> list[tuple[int, int]]:
-    """Stretches [first sample, end) in which a clip sounds; none of a silent clip.
+    """Parts [start, stop) of a clip, in samples, in which it is sounding; none if the clip is silent.
 
-    Levels are taken in frames of 20 ms. The floor is the level that a tenth of the clip, but for digital silence,
-    stays below. Stretches shorter than 0.1 s count only if there are no longer ones.
+    Levels are measured in frames of 20 ms. The noise floor is the 10th percentile of the levels without digital
+    silence. A frame is sounding if it is less than 30 dB below the peak and more than 6 dB above the floor; if peak
+    and floor differ by 12 dB or less, all frames are. Gaps shorter than 0.3 s are closed. Parts shorter than 0.1 s
+    count only if there are no longer ones.
     """
     frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME).astype(np.float64)
     levels = 10 * np.log10(np.square(frames).mean(1) + 1)
@@ -189,56 +204,59 @@ def sounding(samples: Samples) -> list[tuple[int, int]]:
 
 
 def overlay(clips: Sequence[Samples], samples: int, random: np.random.Generator) -> Samples:
-    """Clips heard over each other in a recording [samples], at random places and levels: augmentation for training.
+    """Mix clips [samples] at random positions and levels, each wholly inside the mixture.
 
-    The first clip keeps its level; the others are up to 10 dB louder or softer. Of a clip longer than the result a
-    part is heard.
+    The first clip keeps its level; the others are up to 10 dB louder or softer than it. Clips longer than the mixture
+    are cut at a random position.
     """
-    whole = [without_padding(clip) for clip in clips]
-    return _laid(whole, _inside, samples, random)[0]
+    trimmed = [without_padding(clip) for clip in clips]
+    return _mixed(trimmed, _inside, samples, random)[0]
 
 
 def scattered(clips: Sequence[Samples], samples: int, random: np.random.Generator) -> tuple[Samples, list[Placed]]:
-    """As :func:`overlay`, and where each clip is heard.
+    """As :func:`overlay`, but clips may be cut by the ends of the mixture; also returns where each clip is.
 
-    Half of the clips are heard whole, of the others one stretch in which they sound; where an end of the recording cuts
-    that, it is heard for 0.64 s at least, or all that it lasts.
+    With probability 1/2 the whole clip is used, else one of its sounding parts. At least 0.64 s of it, or all of a
+    shorter one, lie inside the mixture.
     """
-    return _laid(clips, _anywhere, samples, random)
+    return _mixed(clips, _anywhere, samples, random)
 
 
 def _inside(clip: Samples, samples: int, random: np.random.Generator) -> Placed:
+    """Place as much of a clip as fits, wholly inside ``samples``."""
     start = int(random.integers(max(1, len(clip) - samples + 1)))
-    heard = min(len(clip), samples)
-    return Placed(start, start + heard, int(random.integers(samples - heard + 1)))
+    length = min(len(clip), samples)
+    return Placed(start, start + length, int(random.integers(samples - length + 1)))
 
 
 def _anywhere(clip: Samples, samples: int, random: np.random.Generator) -> Placed:
-    stretches = sounding(clip) if random.random() < 0.5 else []
-    start, stop = stretches[random.integers(len(stretches))] if stretches else (0, len(clip))
-    least = min(stop - start, samples, HEARD)
+    """Place a clip or one of its sounding parts so that the ends of the mixture may cut it."""
+    parts = sounding(clip) if random.random() < 0.5 else []
+    start, stop = parts[random.integers(len(parts))] if parts else (0, len(clip))
+    least = min(stop - start, samples, LEAST_AUDIBLE)
     onset = int(random.integers(start - stop + least, samples - least + 1))
     return Placed(start + max(0, -onset), min(stop, start + samples - onset), max(0, onset))
 
 
-def _laid(
+def _mixed(
     clips: Sequence[Samples],
     place: Callable[[Samples, int, np.random.Generator], Placed],
     samples: int,
     random: np.random.Generator,
 ) -> tuple[Samples, list[Placed]]:
-    mix, places = np.zeros(samples), []
+    """Mix ``clips``, each where ``place`` puts it."""
+    mix, placements = np.zeros(samples), []
     level = 0.0
     for clip in clips:
-        start, stop, onset = placed = place(clip, samples, random)
-        heard = faded(clip[start:stop].astype(np.float64))
+        start, stop, onset = placement = place(clip, samples, random)
+        part = faded(clip[start:stop].astype(np.float64))
         if level:
-            heard *= level * 10 ** (random.uniform(-OVERLAID, OVERLAID) / 20) / max(rms(heard), 1e-9)
+            part *= level * 10 ** (random.uniform(-OVERLAID, OVERLAID) / 20) / max(rms(part), 1e-9)
         else:
-            level = rms(heard)
-        mix[onset : onset + len(heard)] += heard
-        places.append(placed)
-    return quantised(mix / FULL_SCALE), places
+            level = rms(part)
+        mix[onset : onset + len(part)] += part
+        placements.append(placement)
+    return quantised(mix / FULL_SCALE), placements
 
 
 def coloured_noise(samples: int, slope: float, random: np.random.Generator) -> NDArray[np.float64]:
@@ -248,7 +266,7 @@ def coloured_noise(samples: int, slope: float, random: np.random.Generator) -> N
 
 
 def faded(sound: NDArray[np.float64]) -> NDArray[np.float64]:
-    """``sound`` with its first and last 10 ms faded."""
+    """Fade the first and the last 10 ms of ``sound`` in place and return it."""
     length = min(FADE, len(sound) // 2)
     ramp = np.arange(1, length + 1) / (length + 1)
     sound[:length] *= ramp
@@ -256,18 +274,19 @@ def faded(sound: NDArray[np.float64]) -> NDArray[np.float64]:
     return sound
 
 
-def rms(sound: NDArray[np.float64]) -> float:
-    """Root of the mean square."""
+def rms(sound: NDArray[np.floating]) -> float:
+    """Root mean square."""
     return float(np.sqrt(np.square(sound).mean()))
 
 
 def quantised(mix: NDArray[np.float64]) -> Samples:
-    """Samples in [-1, 1] as int16, made quieter if some lie beyond."""
+    """Convert samples in [-1, 1] to int16, scaling all of them down if some lie outside."""
     peak = np.abs(mix).max(initial=0)
-    return np.rint(mix * ((FULL_SCALE - 1) / max(1.0, peak))).astype(np.int16)
+    samples: Samples = np.rint(mix * ((FULL_SCALE - 1) / max(1.0, peak))).astype(np.int16)
+    return samples
 
 
 def _at_once(sounds: Sequence[Sound]) -> int:
-    """Most sounds at a time."""
+    """Maximum number of simultaneous sounds."""
     edges = sorted([(sound.onset, 1) for sound in sounds] + [(sound.offset, -1) for sound in sounds])
     return int(np.cumsum([step for _, step in edges]).max())

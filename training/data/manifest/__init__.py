@@ -1,1 +1,1 @@
-"""The manifest: one row a clip, in columns."""
+"""Manifests: data sets as one row per clip, held in columns. See training.data.manifest.table."""

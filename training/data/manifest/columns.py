@@ -1,7 +1,7 @@
-"""Columns of a manifest: text and classes, a few bytes a clip, that behave like lists of them.
+"""Columns of a manifest: text and classes of all clips, in a few bytes a clip, that behave like lists.
 
-A manifest of AudioSet has two million rows. Text lies in Arrow's buffers, once where it repeats, and the
-classes of all clips in two arrays; objects are made of the rows that are asked for.
+AudioSet's manifest has two million rows. Arrow buffers hold the text, with repeated text stored once, and two arrays
+hold the classes of all clips. Python objects are made only for the rows that are read.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 TEXT = pa.large_string()
-CHUNK = 1 << 16  # rows made into objects at a time
+CHUNK = 1 << 16  # rows converted to Python objects at a time
 
 
 class Texts(Sequence[str]):
-    """Text of each clip. Equal to a list of the same strings.
+    """One text per clip. Compares equal to a list of the same strings.
 
     Attributes
     ----------
-    values : Arrow array, of strings or, where many are alike, of codes into a dictionary of strings.
-    prefix : what all of them begin with, beside ``values``.
+    values : Arrow array of strings, or dictionary-encoded where many strings repeat.
+    prefix : common prefix of all texts, which ``values`` does not repeat.
     """
 
     def __init__(self, values: pa.Array, prefix: str = "") -> None:
@@ -33,36 +33,38 @@ class Texts(Sequence[str]):
 
     @classmethod
     def of(cls, texts: Iterable[str] | pa.Array) -> Texts:
-        """A column of texts that repeat."""
+        """A dictionary-encoded column, for texts that repeat."""
         values = texts if isinstance(texts, pa.Array) else pa.array(texts, TEXT)
         return cls(values.dictionary_encode())
 
     @property
     def encoded(self) -> pa.DictionaryArray:
-        """The column as codes (``.indices``) into its different texts without prefix (``.dictionary``)."""
+        """The column as codes (``.indices``) into its distinct texts without the prefix (``.dictionary``)."""
         return self.values if pa.types.is_dictionary(self.values.type) else self.values.dictionary_encode()
 
     def plain(self) -> pa.Array:
-        """The whole texts as an Arrow array of strings."""
+        """The texts, prefix included, as an Arrow array of strings."""
         encoded = pa.types.is_dictionary(self.values.type)
         return joined(scalar(self.prefix), self.values.dictionary_decode() if encoded else self.values)
 
     def equals(self, text: str) -> NDArray[np.bool_]:
-        """[clips]: is it ``text``?"""
+        """[clips] True where the text is ``text``."""
         encoded = self.encoded
-        wanted = scalar(text.removeprefix(self.prefix)) if text.startswith(self.prefix) else None
-        code = pc.index(encoded.dictionary, wanted).as_py() if wanted else -1
-        return encoded.indices.to_numpy() == (code if code >= 0 else -1)
+        suffix = scalar(text.removeprefix(self.prefix)) if text.startswith(self.prefix) else None
+        code: int = pc.index(encoded.dictionary, suffix).as_py() if suffix else -1
+        matches: NDArray[np.bool_] = encoded.indices.to_numpy() == code
+        return matches
 
     def take(self, rows: NDArray[np.int64]) -> Texts:
-        """The texts of ``rows``."""
+        """The column at ``rows``, in that order."""
         return Texts(self.values.take(pa.array(rows)), self.prefix)
 
     def distinct(self) -> list[str]:
-        """Each text once, in order of appearance."""
+        """Each distinct text once, in order of first appearance."""
         return list(dict.fromkeys(self.prefix + text for text in self.values.unique().to_pylist()))
 
     def count(self, value: Any) -> int:
+        """Number of clips whose text is ``value``."""
         return int(self.equals(value).sum())
 
     def __contains__(self, value: object) -> bool:
@@ -83,7 +85,8 @@ class Texts(Sequence[str]):
     def __getitem__(self, row: int | slice) -> str | list[str]:
         if isinstance(row, slice):
             return [self.prefix + text for text in self.values[row].to_pylist()]
-        return self.prefix + self.values[int(row)].as_py()
+        text: str = self.prefix + self.values[int(row)].as_py()
+        return text
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
@@ -95,13 +98,13 @@ class Texts(Sequence[str]):
 
 
 class Labels(Sequence[tuple[int, ...]]):
-    """Classes of each clip: clip ``i`` has ``classes[offsets[i]:offsets[i + 1]]``. Equal to a list of tuples.
+    """Classes of each clip: clip ``i`` has ``classes[offsets[i]:offsets[i + 1]]``. Compares equal to a list of tuples.
 
     Attributes
     ----------
     offsets : [clips + 1] int64.
     classes : [labels] int32, positions in the vocabulary, ascending within a clip.
-    known : [clips]: are its classes known? An unlabelled clip has none, which does not say that none is heard.
+    known : [clips] bool, False for unlabelled clips. Both an unlabelled clip and a clip of no class have no classes.
     """
 
     def __init__(
@@ -113,51 +116,55 @@ class Labels(Sequence[tuple[int, ...]]):
 
     @classmethod
     def of(cls, clips: Iterable[Sequence[int]]) -> Labels:
-        """The column of some tuples of classes."""
+        """Make a column from one sequence of classes per clip."""
         rows = [sorted(set(classes)) for classes in clips]
         offsets = np.cumsum([0, *map(len, rows)], dtype=np.int64)
-        return cls(offsets, np.array([place for row in rows for place in row], np.int32))
+        return cls(offsets, np.array([index for row in rows for index in row], np.int32))
 
     @classmethod
     def of_pairs(cls, clips: NDArray[np.integer], classes: NDArray[np.integer], count: int) -> Labels:
-        """The column of ``count`` clips from pairs of clip and class, in any order and any number of times."""
+        """Make a column of ``count`` clips from pairs (clip, class), in any order; duplicates count once."""
         width = int(classes.max(initial=0)) + 1
         pairs = np.sort(clips.astype(np.int64) * width + classes)
         pairs = pairs[np.diff(pairs, prepend=-1) > 0]
-        held = np.bincount(pairs // width, minlength=count)
-        return cls(np.concatenate([[0], np.cumsum(held)]), (pairs % width).astype(np.int32))
+        lengths = np.bincount(pairs // width, minlength=count)
+        return cls(np.concatenate([[0], np.cumsum(lengths)]), (pairs % width).astype(np.int32))
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """[clips]: how many labels each has."""
+        """[clips] number of classes of each clip."""
         return np.diff(self.offsets)
 
     def clips(self) -> NDArray[np.int64]:
-        """[labels]: the clip that each of ``classes`` belongs to."""
+        """[labels] the clip that each entry of ``classes`` belongs to."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
     def take(self, rows: NDArray[np.int64]) -> Labels:
-        """The labels of ``rows``."""
+        """The column at ``rows``, in that order."""
         lengths = self.lengths[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        places = np.repeat(self.offsets[:-1][rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return Labels(offsets, self.classes[places], self.known[rows])
+        entries = np.repeat(self.offsets[:-1][rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Labels(offsets, self.classes[entries], self.known[rows])
 
     def counts(self, classes: int) -> NDArray[np.int64]:
-        """[classes]: how many clips have each."""
+        """[classes] number of clips that have each class."""
         return np.bincount(self.classes, minlength=classes)
 
     def multi_hot(self, classes: int) -> NDArray[np.float32]:
-        """[clips, classes], 0 or 1; NaN where it is not known."""
+        """Targets [clips, classes]: 1 for the classes of a clip, else 0; NaN for unlabelled clips."""
         targets = np.zeros((len(self), classes), np.float32)
         targets[self.clips(), self.classes] = 1
         targets[~self.known] = np.nan
         return targets
 
     def texts(self, keys: Sequence[str], none: str = "", unknown: str = "") -> pa.Array:
-        """Each clip's labels joined by ``;``, where ``keys`` are the classes' texts.
+        """Each clip's labels joined by ``;``, as an Arrow array of strings.
 
-        ``none`` where it has none, ``unknown`` where they are not known.
+        Parameters
+        ----------
+        keys : [classes] the text of each class.
+        none : text of a clip of no class.
+        unknown : text of an unlabelled clip.
         """
         texts = pa.array(keys, TEXT).take(pa.array(self.classes))
         lists = pa.ListArray.from_arrays(pa.array(self.offsets, pa.int32()), texts)
@@ -173,9 +180,9 @@ class Labels(Sequence[tuple[int, ...]]):
     def __getitem__(self, row: slice) -> list[tuple[int, ...]]: ...
     def __getitem__(self, row: int | slice) -> tuple[int, ...] | list[tuple[int, ...]]:
         if isinstance(row, slice):
-            return [self[place] for place in range(*row.indices(len(self)))]
-        place = range(len(self))[row]
-        return tuple(self.classes[self.offsets[place] : self.offsets[place + 1]].tolist())
+            return [self[clip] for clip in range(*row.indices(len(self)))]
+        clip = range(len(self))[row]
+        return tuple(self.classes[self.offsets[clip] : self.offsets[clip + 1]].tolist())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
@@ -187,10 +194,10 @@ class Labels(Sequence[tuple[int, ...]]):
 
 
 def scalar(text: str) -> pa.Scalar:
-    """A text for Arrow to work with."""
+    """An Arrow scalar of a column's type."""
     return pa.scalar(text, TEXT)
 
 
 def joined(*columns: pa.Array | pa.Scalar, by: str = "") -> pa.Array:
-    """The texts of each row, one after the other with ``by`` between them."""
+    """Concatenate the columns row by row, with ``by`` between them."""
     return pc.binary_join_element_wise(*columns, scalar(by))

@@ -1,4 +1,4 @@
-"""Columns of paths: made absolute and normal, and written from a folder, a whole column at a time."""
+"""Columns of paths: make them absolute and normalised, or relative to a folder, a whole column at a time."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ import pyarrow.compute as pc
 from training.data.manifest.columns import Texts, joined, scalar
 from training.data.manifest.problems import ManifestError
 
-ODD = r"(^|/)\.{0,2}(/|$)"  # a component that is empty, . or ..
+NOT_NORMAL = r"(^|/)\.{0,2}(/|$)"  # a component that is empty, . or ..
 
 
 def absolute(texts: pa.Array, folder: str) -> Texts:
-    """Absolute paths, normalised, of paths that count from ``folder``.
+    """Absolute, normalised paths from paths relative to ``folder``.
 
     Raises
     ------
     ManifestError
-        If the name of ``folder`` is not UTF-8, and some of the paths do not simply lie in it.
+        If the name of ``folder`` is not UTF-8 and some paths are absolute or contain ``.`` or ``..``.
     """
     prefix = os.path.join(folder, "")
     rooted = pc.starts_with(texts, "/")
-    odd = pc.match_substring_regex(pc.if_else(rooted, pc.utf8_slice_codeunits(texts, 1), texts), ODD)
+    irregular = pc.match_substring_regex(pc.if_else(rooted, pc.utf8_slice_codeunits(texts, 1), texts), NOT_NORMAL)
     if os.sep != "/":
-        odd = pa.array(np.ones(len(texts), bool))
-    if not pc.any(pc.or_(rooted, odd)).as_py():
+        irregular = pa.array(np.ones(len(texts), bool))
+    if not pc.any(pc.or_(rooted, irregular)).as_py():
         return Texts(texts, prefix)
     try:
         whole = pc.if_else(rooted, texts, joined(scalar(prefix), texts))
-        normal = [os.path.normpath(os.path.join(folder, text)) for text in texts.filter(odd).to_pylist()]
-        whole = pc.replace_with_mask(whole, odd, pa.array(normal, whole.type))
+        normal = [os.path.normpath(os.path.join(folder, text)) for text in texts.filter(irregular).to_pylist()]
+        whole = pc.replace_with_mask(whole, irregular, pa.array(normal, whole.type))
     except UnicodeEncodeError:
-        raise ManifestError(f"{folder!a}: the name of a folder is not UTF-8; rename it") from None
+        raise ManifestError(f"{folder!a}: the folder's name is not UTF-8; rename it") from None
     common = os.path.join(common_folder(Texts(whole)), "")
     return Texts(pc.utf8_slice_codeunits(whole, len(common)), common)
 
 
 def common_folder(paths: Texts) -> str:
-    """The deepest folder that holds all of ``paths`` (which share a drive); empty if there is none."""
+    """The deepest folder that contains all ``paths``; empty if there is none, as for paths on two drives."""
     ends = pc.min_max(paths.values).as_py()
     try:
         return os.path.commonpath({os.path.dirname(paths.prefix + (end or "")) for end in ends.values()})
@@ -49,14 +49,14 @@ def common_folder(paths: Texts) -> str:
 
 
 def relative(paths: Texts, folder: str) -> pa.Array:
-    """The paths, with ``/``: from ``folder`` where they lie below it, else absolute."""
+    """The paths with ``/``: relative to ``folder`` where they lie below it, else absolute."""
     below = os.path.join(folder, "") if folder else ""
     if paths.prefix.startswith(below):
-        found = joined(scalar(paths.prefix.removeprefix(below)), paths.values)
+        result = joined(scalar(paths.prefix.removeprefix(below)), paths.values)
     elif below.startswith(paths.prefix):
         rest = below.removeprefix(paths.prefix)
         inside = pc.starts_with(paths.values, rest)
-        found = pc.if_else(inside, pc.utf8_slice_codeunits(paths.values, len(rest)), paths.plain())
+        result = pc.if_else(inside, pc.utf8_slice_codeunits(paths.values, len(rest)), paths.plain())
     else:
-        found = paths.plain()
-    return found if os.sep == "/" else pc.replace_substring(found, os.sep, "/")
+        result = paths.plain()
+    return result if os.sep == "/" else pc.replace_substring(result, os.sep, "/")

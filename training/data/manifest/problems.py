@@ -1,4 +1,4 @@
-"""What is wrong with a data set: counted by kind, with a few examples, then stopped at or skipped."""
+"""Faults in data sets: counted by kind with a few examples, then raised as one error or skipped."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from sedkit.errors import SedkitError
 
 OnError = Literal["stop", "skip"]
-EXAMPLES = 3  # examples kept of each kind
+EXAMPLES = 3  # kept of each kind
 
 
 class ManifestError(SedkitError):
-    """A manifest, its vocabulary or its audio cannot be used as it is."""
+    """A manifest, its vocabulary or its audio cannot be used."""
 
 
 class Tally:
-    """Kinds of things, how often each was met, and the first few examples of each.
+    """Counts by kind, with the first examples of each kind.
 
-    ``str(tally)`` is one line: ``2 missing files (a.wav, b.wav); 1 unknown label (...)``.
+    ``str(tally)`` is one line: ``2 x missing file (a.wav, b.wav); 1 x unknown label (...)``.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Tally:
         self.examples: dict[str, list[str]] = {}
 
     def add(self, kind: str, *examples: str, count: int = 1) -> None:
-        """Count ``count`` more of ``kind``, of which these are examples."""
+        """Add ``count`` cases of ``kind`` and some examples of them."""
         self.counts[kind] = self.counts.get(kind, 0) + count
         self.examples[kind] = [*self.examples.get(kind, []), *examples][:EXAMPLES]
 
@@ -39,7 +39,7 @@ class Tally:
             self.add(kind, *other.examples[kind], count=count)
 
     def lines(self) -> list[str]:
-        """One line a kind, commonest first."""
+        """One line per kind, the most frequent first."""
         order = sorted(self.counts, key=lambda kind: (-self.counts[kind], kind))
         return [
             f"{self.counts[kind]} x {kind} ({', '.join(self.examples[kind])}"
@@ -48,15 +48,15 @@ class Tally:
         ]
 
     def settle(self, on_error: OnError, where: str) -> None:
-        """Raise if there is anything here and ``on_error`` is ``stop``.
+        """Raise if anything was counted and ``on_error`` is ``stop``.
 
         Raises
         ------
         ManifestError
-            One line: ``where``, then each kind with its count and examples, then the remedy.
+            In one line: ``where``, each kind with its count and examples, and the remedy.
         """
         if self and on_error == "stop":
-            raise ManifestError(f"{where}: {self}. Mend these, or leave the clips out with --on-error skip")
+            raise ManifestError(f"{where}: {self}. Correct these, or leave the clips out with --on-error skip")
 
     def __bool__(self) -> bool:
         return bool(self.counts)
@@ -66,12 +66,12 @@ class Tally:
 
 
 class Faults:
-    """Which rows of a manifest are at fault, each for the first reason given.
+    """The faulty rows of a manifest. A row counts once, under the first fault that was added.
 
     Attributes
     ----------
-    rows : [rows], is it at fault?
-    tally : the reasons.
+    rows : [rows] bool, True where a row is faulty.
+    tally : the kinds of faults.
     """
 
     def __init__(self, rows: int) -> None:
@@ -79,14 +79,14 @@ class Faults:
         self.tally = Tally()
 
     def mark(self, kind: str, wrong: NDArray[np.bool_], example: Callable[[int], str]) -> None:
-        """Add the rows that are ``wrong`` [rows]; ``example`` describes one of them."""
+        """Add the rows where ``wrong`` [rows] is True; ``example(row)`` describes one of them."""
         new = np.flatnonzero(wrong & ~self.rows)
         if len(new):
             self.tally.add(kind, *map(example, new[:EXAMPLES].tolist()), count=len(new))
             self.rows[new] = True
 
     def add(self, row: int, kind: str, example: str) -> None:
-        """Add one row."""
+        """Add one row, described by ``example``."""
         if not self.rows[row]:
             self.tally.add(kind, example)
             self.rows[row] = True

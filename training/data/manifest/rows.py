@@ -1,4 +1,4 @@
-"""Rows of a manifest as text, and the columns that they are read into."""
+"""Rows of a manifest as text, and reading them into columns of text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.data.manifest.problems import ManifestError
 
 
 class Row(NamedTuple):
-    """One row of a manifest, as text."""
+    """One row of a manifest as text; training.data.manifest.table explains the fields."""
 
     path: str = ""
     start: str = ""
@@ -33,11 +33,11 @@ class Row(NamedTuple):
 
 
 HEADER = Row._fields
-Columns = dict[str, pa.ChunkedArray]  # of text, all those of a manifest
+Columns = dict[str, pa.ChunkedArray]  # name → texts, for every name in HEADER
 
 
 def columns_of(rows: Iterable[Sequence[str]], names: Sequence[str] = HEADER) -> Columns:
-    """Rows of text as columns of these names; what a row lacks at its end is empty."""
+    """Turn rows of text into columns named ``names``; missing fields at the end of a row become empty."""
     schema = pa.schema([(name, TEXT) for name in names])
     table = pa.Table.from_batches(list(_batches(iter(rows), schema)), schema)
     return {name: table[name] for name in names}
@@ -51,12 +51,12 @@ def _batches(rows: Iterator[Sequence[str]], schema: pa.Schema) -> Iterator[pa.Re
 
 
 def read_columns(path: Path) -> Columns:
-    """The columns of a manifest file; those that it lacks are empty.
+    """Read the columns of a manifest file; missing columns are empty.
 
     Raises
     ------
     ManifestError
-        If it cannot be read or its columns are not those of a manifest.
+        If the file cannot be read or its columns are not those of a manifest.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -70,14 +70,14 @@ def read_columns(path: Path) -> Columns:
                 pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, TEXT)),
             )
             columns = {name: table[name] for name in names}
-            del table  # so that columns can go one by one: two million rows need no room twice
-        except pa.ArrowInvalid:  # rows of unequal length, or no CSV: Python's reader takes the former, and says why
+            del table  # frees each column below once it is converted, instead of holding all of them twice
+        except pa.ArrowInvalid:  # rows of unequal length, which Python's reader accepts, or not a CSV file
             with path.open(encoding="utf-8-sig", newline="") as file:
                 columns = columns_of(_regular_rows(csv.reader(file), len(names), path), names)
     except OSError as error:
         raise ManifestError(f"{path}: cannot be read: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{path}: not a CSV in UTF-8: {error}") from None
+        raise ManifestError(f"{path}: not a CSV file in UTF-8: {error}") from None
     empty = pa.chunked_array([pa.repeat(scalar(""), len(columns["path"]))])
     return {name: pc.utf8_trim_whitespace(columns.pop(name)) if name in names else empty for name in HEADER}
 
@@ -86,12 +86,12 @@ def _check_header(names: Sequence[str], path: Path) -> None:
     for name in names:
         if name not in HEADER or names.count(name) > 1:
             what = "unknown column" if name not in HEADER else "two columns"
-            raise ManifestError(f"{path}: {what} {name!r}; a manifest has {','.join(HEADER)}")
+            raise ManifestError(f"{path}: {what} {name!r}; the columns of a manifest are {','.join(HEADER)}")
     for name in ("path", "labels"):
         if name not in names:
             raise ManifestError(
-                f"{path}: no column {name!r}; a manifest has {','.join(HEADER)} "
-                "(sedkit-train data csv makes one of other tables)"
+                f"{path}: no column {name!r}; the columns of a manifest are {','.join(HEADER)} "
+                "(sedkit-train data csv converts other tables)"
             )
 
 
@@ -100,16 +100,17 @@ def _regular_rows(reader: Iterator[list[str]], columns: int, path: Path) -> Iter
     for fields in reader:
         if len(fields) > columns:
             line = reader.line_num  # type: ignore[attr-defined]
-            raise ManifestError(f"{path}: line {line}: more fields than columns; quote commas")
+            raise ManifestError(f"{path}: line {line}: more fields than columns; put text with commas in quotes")
         if fields:
             yield fields
 
 
 def read_seconds(texts: pa.Array, empty: float) -> NDArray[np.float64]:
-    """Seconds [rows] of a column of text: ``empty`` where there is none, -1 where it is no number."""
+    """Parse a column of seconds: [rows] float64, ``empty`` for empty texts, -1 for texts that are not numbers."""
     encoded = texts.dictionary_encode()
-    values = [_number(text) if text else empty for text in encoded.dictionary.to_pylist()]
-    return np.array(values, np.float64)[encoded.indices.to_numpy()]
+    values = np.array([_number(text) if text else empty for text in encoded.dictionary.to_pylist()], np.float64)
+    seconds: NDArray[np.float64] = values[encoded.indices.to_numpy()]
+    return seconds
 
 
 def _number(text: str) -> float:

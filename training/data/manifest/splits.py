@@ -1,8 +1,9 @@
-"""Splitting a data set into train, validation and test: by group, stratified by class, reproducible."""
+"""Split a data set into train, validation and test, or into k parts: by group, stratified by class, reproducible."""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -14,17 +15,59 @@ from training.data.manifest.paths import relative
 from training.data.manifest.problems import ManifestError
 from training.data.manifest.table import Manifest
 
+NO_FOLD = "none"  # in place of a test fold: all folds are for training
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """How to split a data set that does not define its own splits.
+
+    Attributes
+    ----------
+    test_fold : the fold that becomes the test split; ``NO_FOLD`` if none does; None if the data has no folds.
+    test_share : share (0 to 1) of the clips of every class for the test split, by group.
+    validation_share : share of the remaining clips of every class for the validation split, by group.
+    seed : seed of the draw of groups.
+    """
+
+    test_fold: str | None = None
+    test_share: float = 0.0
+    validation_share: float = 0.1
+    seed: int = 0
+
+    def split_of(self, fold: str) -> str:
+        """Split of a clip of ``fold``; empty if the data has no folds."""
+        if self.test_fold is None:
+            return ""
+        return "test" if fold == self.test_fold else "train"
+
+    def apply(self, manifest: Manifest) -> Manifest:
+        """Split the clips of ``train`` and those without a split.
+
+        If a group lies both in the test fold and in another, its clips outside the test fold are left out.
+
+        Raises
+        ------
+        ManifestError
+            If no clip lies in the test fold.
+        """
+        manifest = manifest.check_splits("skip")
+        if self.test_fold not in (None, NO_FOLD) and "test" not in manifest.splits:
+            raise ManifestError(f"no clip in fold {self.test_fold}; name a fold of the data with --test-fold")
+        manifest = hold_out(manifest, "test", self.test_share, self.seed)
+        return hold_out(manifest, "validation", self.validation_share, self.seed)
+
 
 def hold_out(manifest: Manifest, split: str, share: float, seed: int = 0) -> Manifest:
-    """Move whole groups, about ``share`` (0 to 1) of every class, from ``train`` to ``split``.
+    """Move whole groups, about ``share`` (0 to 1) of the clips of every class, from ``train`` to ``split``.
 
-    Clips without a split count as ``train`` and are so afterwards. A manifest that has clips in
-    ``split`` already, or a share of 0, is not split further.
+    Clips without a split count as ``train`` and are moved there. If ``split`` already has clips, or ``share`` is 0,
+    nothing else moves.
 
-    Classes are served from the rarest to the commonest. A class offers its groups in an order drawn by
-    ``seed`` (a hash: adding clips does not reshuffle the others), and a group moves where that brings
-    the class nearer to its share, and takes no class's last group from training. A group with an unlabelled clip
-    stays in ``train``.
+    Classes are processed from the rarest to the most frequent. The groups of a class come in the order of a hash of
+    ``seed`` and their name, so that added clips do not reshuffle the others. A group moves if that brings its class
+    closer to the share and leaves every class at least one group in ``train``. Groups with an unlabelled clip stay in
+    ``train``.
     """
     splits = pa.array(["train"], TEXT).take(pa.array(np.zeros(len(manifest), np.int64)))
     splits = pc.if_else(pc.equal(manifest.splits.plain(), ""), splits, manifest.splits.plain())
@@ -43,10 +86,15 @@ def hold_out(manifest: Manifest, split: str, share: float, seed: int = 0) -> Man
     return manifest.with_splits(pc.if_else(pa.array(mask), scalar(split), splits))
 
 
-def parts(manifest: Manifest, count: int, seed: int = 0) -> NDArray[np.int64]:
-    """[clips]: in which of ``count`` parts of the labelled training clips each lies; -1: it is none of them.
+def assign_parts(manifest: Manifest, count: int, seed: int = 0) -> NDArray[np.int64]:
+    """Cut the labelled training clips into ``count`` parts for k-fold cross-fitting.
 
-    No group lies in two parts. Each of them, the largest first, goes where its rarest class has the fewest clips.
+    A group stays whole. Groups are placed from the largest to the smallest, each in the part where its rarest class
+    has the fewest clips.
+
+    Returns
+    -------
+    [clips] the part of each clip, 0 to ``count`` - 1; -1 for clips that are not labelled training clips.
 
     Raises
     ------
@@ -54,33 +102,32 @@ def parts(manifest: Manifest, count: int, seed: int = 0) -> NDArray[np.int64]:
         If there are fewer groups than parts.
     """
     train = manifest.labelled("train")
-    learnt = manifest.take(train)
-    names = [group or path for group, path in zip(learnt.groups, learnt.paths, strict=True)]
+    training = manifest.take(train)
+    names = [group or path for group, path in zip(training.groups, training.paths, strict=True)]
     _, group, clips = np.unique(names, return_inverse=True, return_counts=True)
     if len(clips) < count:
-        raise ManifestError(f"{len(clips)} groups of clips to train on cannot be cut into {count} parts")
+        raise ManifestError(f"{len(clips)} groups of training clips cannot be cut into {count} parts")
     classes = len(manifest.vocabulary)
-    rarest = np.full(len(clips), classes)  # of no class: as if that were one
-    common, labelled = learnt.labels.counts(classes), group[learnt.labels.clips()]
-    order = np.lexsort((-common[learnt.labels.classes], labelled))
-    rarest[labelled[order]] = learnt.labels.classes[order]  # of several, the last
-    held, sizes, place = np.zeros((classes + 1, count)), np.zeros(count), np.zeros(len(clips), np.int64)
-    for one in np.lexsort((np.random.default_rng(seed).permutation(len(clips)), -clips)):
-        place[one] = np.lexsort((sizes, held[rarest[one]]))[0]
-        held[rarest[one], place[one]] += clips[one]
-        sizes[place[one]] += clips[one]
-    part = np.full(len(manifest), -1)
-    part[train] = place[group]
-    return part
+    rarest = np.full(len(clips), classes)  # groups without labels form a class of their own
+    frequency, labelled = training.labels.counts(classes), group[training.labels.clips()]
+    order = np.lexsort((-frequency[training.labels.classes], labelled))
+    rarest[labelled[order]] = training.labels.classes[order]  # the last assignment, the rarest class, wins
+    class_sizes, sizes, part = np.zeros((classes + 1, count)), np.zeros(count), np.zeros(len(clips), np.int64)
+    for this in np.lexsort((np.random.default_rng(seed).permutation(len(clips)), -clips)):
+        part[this] = np.lexsort((sizes, class_sizes[rarest[this]]))[0]
+        class_sizes[rarest[this], part[this]] += clips[this]
+        sizes[part[this]] += clips[this]
+    part_of_clip = np.full(len(manifest), -1)
+    part_of_clip[train] = part[group]
+    return part_of_clip
 
 
 def _choose(labels: Labels, groups: NDArray[np.int32], draws: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
-    """[groups]: does it move? ``groups`` [clips] is the group of each clip, ``draws`` [groups] their order."""
+    """[groups] True where a group moves. ``groups`` [clips] is each clip's group, ``draws`` [groups] their order."""
     classes = int(labels.classes.max(initial=0)) + 1
     pairs, clips = np.unique(groups[labels.clips()].astype(np.int64) * classes + labels.classes, return_counts=True)
-    group, label = np.divmod(
-        pairs, classes
-    )  # group g holds clips[first[g]:first[g + 1]] clips of the classes label[...]
+    # Group g has clips[first[g]:first[g + 1]] clips of the classes label[first[g]:first[g + 1]].
+    group, label = np.divmod(pairs, classes)
     first = np.searchsorted(group, np.arange(len(draws) + 1))
     total = np.bincount(label, clips, classes)
     staying, taken = np.bincount(label, minlength=classes), np.zeros(classes)
@@ -89,19 +136,19 @@ def _choose(labels: Labels, groups: NDArray[np.int32], draws: NDArray[np.int64],
     for this in sorted(np.flatnonzero(total), key=lambda this: (total[this], this)):
         for pair in by_label[this]:
             if taken[this] + 0.5 > share * total[this]:
-                break  # not even a group with one clip
-            held = slice(first[group[pair]], first[group[pair] + 1])
-            nearer = taken[this] + clips[pair] / 2 <= share * total[this]
-            if nearer and not moved[group[pair]] and staying[label[held]].min() >= 2:
+                break  # even a group with one clip would exceed the share
+            pairs_of_group = slice(first[group[pair]], first[group[pair] + 1])
+            closer = taken[this] + clips[pair] / 2 <= share * total[this]
+            if closer and not moved[group[pair]] and staying[label[pairs_of_group]].min() >= 2:
                 moved[group[pair]] = True
-                taken[label[held]] += clips[held]
-                staying[label[held]] -= 1
+                taken[label[pairs_of_group]] += clips[pairs_of_group]
+                staying[label[pairs_of_group]] -= 1
     return moved
 
 
 def _draws(seed: int, groups: pa.Array) -> NDArray[np.int64]:
-    """[groups]: the place of each in an order that depends on its name and the seed alone."""
+    """[groups] the rank of each group in an order that depends only on its name and the seed."""
     digests = [hashlib.sha256(f"{seed}\t{group.as_py()}".encode()).digest() for group in groups]
-    places = np.empty(len(digests), np.int64)
-    places[np.argsort(np.array(digests, "S32"), kind="stable")] = np.arange(len(digests))
-    return places
+    ranks = np.empty(len(digests), np.int64)
+    ranks[np.argsort(np.array(digests, "S32"), kind="stable")] = np.arange(len(digests))
+    return ranks

@@ -1,19 +1,19 @@
-"""The manifest: the one form in which training reads a data set, a CSV with one row a clip.
+"""The manifest: the format in which training reads data sets, a CSV file with one row per clip.
 
 ===============  =====================================================================================
 ``path``         audio file, absolute or relative to the manifest
 ``start``        seconds into the file; empty: 0
 ``duration``     seconds; empty: to the end of the file
-``labels``       the clip's classes, as MIDs or names, separated by ``;``; ``-``: none of the classes;
-                 ``?``: not known, of a clip in ``train`` that teachers alone tell of (an *unlabelled* clip)
-``split``        ``train``, ``validation`` or ``test``; empty: not assigned yet
-``group``        clips that must not be parted by a split (one recording, one speaker); empty: the file itself
+``labels``       MIDs or names of the clip's classes, separated by ``;``; ``-``: none of the classes;
+                 ``?``: unlabelled, allowed in ``train`` only, where teachers supply soft targets
+``split``        ``train``, ``validation`` or ``test``; empty: not assigned
+``group``        clips that must stay in one split (one recording, one speaker); empty: the file itself
 ``license``      free text
-``attribution``  free text: who made it and where it is from (this column may be missing)
+``attribution``  free text: author and origin
 ===============  =====================================================================================
 
-The classes stand in a vocabulary file (training.data.manifest.vocabulary) given by the user or lying beside
-the manifest: ``set.labels.csv`` beside ``set.csv``.
+Only ``path`` and ``labels`` are required. The classes come from a vocabulary file (training.data.manifest.vocabulary):
+``set.labels.csv`` beside ``set.csv``, or a file that the user names.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from training.data.audio import fault
 from training.data.manifest.columns import CHUNK, TEXT, Labels, Texts, joined, scalar
 from training.data.manifest.paths import absolute, common_folder, relative
 from training.data.manifest.problems import Faults, ManifestError, OnError, Tally
@@ -40,12 +41,12 @@ from training.data.manifest.vocabulary import NONE, UNKNOWN, Vocabulary
 from training.runtime.files import replacing
 
 SPLITS = ("train", "validation", "test")
-LOOKING = 16  # files looked at at a time: what takes long is the disk
+DISK_THREADS = 16  # threads that read headers: the disk is the bottleneck
 
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """A data set in memory, one entry a clip in every column; about a hundred bytes a clip.
+    """A data set in memory, one entry per clip in every column; about a hundred bytes a clip.
 
     Attributes
     ----------
@@ -56,7 +57,7 @@ class Manifest:
     labels : classes of each clip, ascending positions in the vocabulary.
     splits : ``train``, ``validation``, ``test`` or empty.
     groups, licenses, attributions : text, may be empty.
-    dropped : what was left out on the way here, by kind.
+    dropped : counts, by kind, of the clips that were left out.
     """
 
     vocabulary: Vocabulary
@@ -82,15 +83,20 @@ class Manifest:
         on_error: OnError = "stop",
         where: str = "manifest",
     ) -> Manifest:
-        """Check rows of text and put them into columns. ``base``: what relative paths are relative to.
+        """Check rows of text and make a manifest from them.
 
-        A clip (path, start and duration) may be listed once. Audio is not looked at (see ``checked``), nor
-        whether groups cross splits (see ``parted``).
+        A clip (path, start and duration) may be listed once. Neither audio files (``check_audio``) nor whether
+        groups cross splits (``check_splits``) is checked.
+
+        Parameters
+        ----------
+        base : folder that relative paths are relative to.
+        where : what errors name as their place.
 
         Raises
         ------
         ManifestError
-            If a row is wrong and ``on_error`` is ``stop``, or no row remains.
+            If a row is faulty and ``on_error`` is ``stop``, or if no row remains.
         """
         return cls.from_columns(columns_of(rows), vocabulary, base, on_error, where)
 
@@ -103,7 +109,7 @@ class Manifest:
         on_error: OnError = "stop",
         where: str = "manifest",
     ) -> Manifest:
-        """As ``from_rows``, of columns of text, which are used up."""
+        """As ``from_rows``, from columns of text. Empties ``columns`` to save memory."""
         text = {name: pa.concat_arrays(columns.pop(name).chunks or [pa.array([], TEXT)]) for name in HEADER}
         paths = absolute(text["path"], os.path.abspath(base))
         labels, unknown = vocabulary.parse(text["labels"])
@@ -119,7 +125,7 @@ class Manifest:
         faults.mark(
             "unknown label",
             unknown,
-            lambda row: "{!r} of {}".format(vocabulary.stranger(*at(row, "labels")), *at(row, "path")),
+            lambda row: "{!r} of {}".format(vocabulary.first_unknown(*at(row, "labels")), *at(row, "path")),
         )
         bare = (labels.lengths == 0) & labels.known & ~_equal(text["labels"], NONE)
         faults.mark("clip without a label", bare, lambda row: at(row, "path")[0])
@@ -141,48 +147,62 @@ class Manifest:
         faults.tally.settle(on_error, where)
         if faults.rows.all():
             raise ManifestError(f"{where}: no clips in it" + (f" but {faults.tally}" if faults else ""))
-        rest = (Texts.of(text[name]) for name in ("group", "license", "attribution"))
-        manifest = cls(vocabulary, paths, starts, durations, labels, splits, *rest)
+        groups, licenses, attributions = (Texts.of(text[name]) for name in ("group", "license", "attribution"))
+        manifest = cls(vocabulary, paths, starts, durations, labels, splits, groups, licenses, attributions)
         return manifest.without(faults)
 
     @classmethod
     def load(
         cls, path: str | Path, vocabulary: Vocabulary | str | Path | None = None, on_error: OnError = "stop"
     ) -> Manifest:
-        """Read a manifest file. Without ``vocabulary``, its classes are those of ``NAME.labels.csv`` beside it.
+        """Read a manifest file and check everything but the audio (see ``check_audio``).
 
-        Checks everything but the audio: see ``checked``.
+        Parameters
+        ----------
+        vocabulary : the classes, or their file; ``NAME.labels.csv`` beside ``NAME.csv`` if None.
 
         Raises
         ------
         ManifestError
-            If the file or its vocabulary cannot be read, or if there are faults in it (unknown labels,
-            bad numbers, a group or a file in two splits) and ``on_error`` is ``stop``.
+            If the file or its vocabulary cannot be read, or if it has faults (unknown labels, bad numbers, a group or
+            a file in two splits) and ``on_error`` is ``stop``.
         """
         path = Path(path)
         if not path.is_file():
-            raise ManifestError(f"{path}: no such manifest; sedkit-train data makes one")
+            raise ManifestError(f"{path}: no such manifest; make one with sedkit-train data")
         if not isinstance(vocabulary, Vocabulary):
-            beside = _labels_path(path)
-            if not vocabulary and not beside.exists():
-                raise ManifestError(
-                    f"{path}: its classes are missing: no {beside.name} beside it; name a file of classes"
-                )
-            vocabulary = Vocabulary.load(vocabulary or beside)
+            default = _labels_path(path)
+            if not vocabulary and not default.exists():
+                raise ManifestError(f"{path}: no {default.name} beside it; name the file of its classes")
+            vocabulary = Vocabulary.load(vocabulary or default)
         manifest = cls.from_columns(read_columns(path), vocabulary, path.parent, on_error, str(path))
-        manifest = manifest.parted(on_error, str(path))
-        pa.default_memory_pool().release_unused()  # reading takes several times the room of what was read
+        manifest = manifest.check_splits(on_error, str(path))
+        pa.default_memory_pool().release_unused()  # reading takes several times the memory of the result
         return manifest
 
-    def save(self, path: str | Path, folder: str | None = None) -> None:
-        """Write the manifest and, beside it, its vocabulary; each atomically.
+    @classmethod
+    def merge(cls, manifests: Sequence[Manifest], on_error: OnError = "stop") -> Manifest:
+        """Join manifests into one, whose classes are those of all of them in AudioSet's order.
 
-        Audio below ``folder``, or else the manifest's own, gets a relative path, so that it can be moved as one.
+        Raises
+        ------
+        ManifestError
+            If a clip is listed twice, or a file or a group lies in two splits, and ``on_error`` is ``stop``.
+        """
+        rows = [row for manifest in manifests for row in manifest.rows()]
+        vocabulary = Vocabulary.union([manifest.vocabulary for manifest in manifests])
+        return cls.from_rows(rows, vocabulary, Path(), on_error, "merge").check_splits(on_error, "merge")
+
+    def save(self, path: str | Path, folder: str | None = None) -> None:
+        """Write the manifest and, beside it, its vocabulary, each atomically.
+
+        Paths below ``folder`` are written relative to it; ``folder`` is the manifest's own if None. A manifest can
+        then be moved together with its audio.
 
         Raises
         ------
         OutputError
-            If it cannot be written there.
+            If a file cannot be written.
         """
         path = Path(path)
         self.vocabulary.save(_labels_path(path))
@@ -192,15 +212,14 @@ class Manifest:
             writer.writerows(self.rows(os.path.abspath(path.parent) if folder is None else folder))
 
     def rows(self, folder: str = "") -> Iterator[Row]:
-        """The clips as rows of text; paths below ``folder`` count from it."""
+        """The clips as rows of text, with paths relative to ``folder`` where they lie below it."""
         for table in self._tables(folder):
             yield from map(Row._make, zip(*(column.to_pylist() for column in table), strict=True))
 
     def sha256(self) -> str:
         """Hash of the classes and of every row, in order.
 
-        Paths count from the clips' common folder, so that it changes neither with the place of the
-        manifest nor with that of the data.
+        Paths are relative to the clips' common folder, so moving the manifest or the data does not change the hash.
         """
         digest = hashlib.sha256()
         for label in self.vocabulary.labels:
@@ -211,8 +230,8 @@ class Manifest:
         return digest.hexdigest()
 
     def _tables(self, folder: str) -> Iterator[list[pa.Array]]:
-        """The columns as text, some rows at a time."""
-        keys = [self.vocabulary.key(place) for place in range(len(self.vocabulary))]
+        """The columns as text, ``CHUNK`` rows at a time."""
+        keys = [self.vocabulary.key(index) for index in range(len(self.vocabulary))]
         for start in range(0, len(self), CHUNK):
             part = self.take(np.arange(start, min(start + CHUNK, len(self))))
             texts = (part.splits, part.groups, part.licenses, part.attributions)
@@ -225,27 +244,28 @@ class Manifest:
             ]
 
     def root(self) -> str:
-        """The deepest folder that holds every clip (of a manifest whose clips share a drive)."""
+        """The deepest folder that contains every clip; empty if there is none, as for clips on two drives."""
         return common_folder(self.paths)
 
     def names(self) -> list[str]:
-        """Paths of the clips from ``root()``, with ``/``."""
-        return relative(self.paths, self.root()).to_pylist()
+        """Paths of the clips relative to ``root()``, with ``/``."""
+        names: list[str] = relative(self.paths, self.root()).to_pylist()
+        return names
 
     def indices(self, split: str) -> NDArray[np.int64]:
         """Rows of ``split``, ascending."""
         return np.flatnonzero(self.splits.equals(split))
 
     def labelled(self, split: str) -> NDArray[np.int64]:
-        """Rows of ``split`` whose labels are known, ascending."""
+        """Rows of ``split`` that are not unlabelled, ascending."""
         return np.flatnonzero(self.splits.equals(split) & self.labels.known)
 
     def select(self, split: str) -> Manifest:
-        """The clips of ``split`` alone."""
+        """The clips of ``split``."""
         return self.take(self.indices(split))
 
     def take(self, rows: Sequence[int] | NDArray[np.int64], dropped: Tally | None = None) -> Manifest:
-        """The clips at ``rows``, in that order; ``dropped`` says why the others are left out."""
+        """The clips at ``rows``, in that order; ``dropped`` counts why others are left out."""
         chosen = np.asarray(rows, dtype=np.int64)
         tally = Tally()
         for other in (self.dropped, dropped):
@@ -265,7 +285,7 @@ class Manifest:
         )
 
     def without(self, faults: Faults, on_error: OnError = "skip", where: str = "manifest") -> Manifest:
-        """The clips but those at fault, which are counted in ``dropped``.
+        """The clips without the faulty ones, which are counted in ``dropped``.
 
         Raises
         ------
@@ -280,70 +300,70 @@ class Manifest:
         return self.take(np.flatnonzero(~faults.rows), faults.tally)
 
     def with_splits(self, splits: Iterable[str] | pa.Array) -> Manifest:
-        """The same clips with other splits, one a clip."""
+        """The same clips with other splits, one per clip."""
         return replace(self, splits=Texts.of(splits))
 
     def with_labels(self, labels: Labels) -> Manifest:
         """The same clips with other labels."""
         return replace(self, labels=labels)
 
-    def parted(self, on_error: OnError = "stop", where: str = "manifest") -> Manifest:
-        """The manifest, checked so that no group and no file lies in two splits.
+    def check_splits(self, on_error: OnError = "stop", where: str = "manifest") -> Manifest:
+        """Check that no group and no file lies in two splits.
 
-        With ``skip`` the clips stay that lie in the one that matters most: test, then validation, then train.
+        With ``skip``, such a group or file keeps its clips in ``test``, or else those in ``validation``; its other
+        clips are left out.
 
         Raises
         ------
         ManifestError
-            If one does and ``on_error`` is ``stop``.
+            If a group or a file lies in two splits and ``on_error`` is ``stop``.
         """
         faults = Faults(len(self))
-        places = np.full(len(self), -1)
-        for place, split in enumerate(SPLITS):
-            places[self.splits.equals(split)] = place
+        ranks = np.full(len(self), -1)
+        for rank, split in enumerate(SPLITS):
+            ranks[self.splits.equals(split)] = rank
         for kind, column in (("group that crosses splits", self.groups), ("file in two splits", self.paths)):
-            best = _highest(column, places)
-            faults.mark(
-                kind,
-                (places >= 0) & (places < best),
-                lambda row, column=column, best=best: f"{column[row]} in {SPLITS[places[row]]} and {SPLITS[best[row]]}",
-            )
+            highest = _highest(column, ranks)
+
+            def example(row: int, column: Texts = column, highest: NDArray[np.int64] = highest) -> str:
+                return f"{column[row]} in {SPLITS[ranks[row]]} and {SPLITS[highest[row]]}"
+
+            faults.mark(kind, (ranks >= 0) & (ranks < highest), example)
         return self.without(faults, on_error, where)
 
-    def checked(self, on_error: OnError = "stop", where: str = "manifest") -> Manifest:
-        """The manifest, after looking whether each file exists and its header can be read.
+    def check_audio(self, on_error: OnError = "stop", where: str = "manifest") -> Manifest:
+        """Check that each file exists and that its header can be read.
 
         Raises
         ------
         ManifestError
-            If one cannot and ``on_error`` is ``stop``.
+            If a file fails and ``on_error`` is ``stop``.
         """
-        from training.data.audio import fault
-
         files, codes = Texts(self.paths.encoded.dictionary, self.paths.prefix), self.paths.encoded.indices.to_numpy()
-        with ThreadPoolExecutor(LOOKING) as pool:
-            found = [
+        with ThreadPoolExecutor(DISK_THREADS) as pool:
+            kinds = [
                 kind for start in range(0, len(files), CHUNK) for kind in pool.map(fault, files[start : start + CHUNK])
             ]
         faults = Faults(len(self))
-        for kind in sorted({kind for kind in found if kind}):
-            faults.mark(kind, np.array([kind == this for this in found])[codes], self.paths.__getitem__)
+        for kind in sorted({kind for kind in kinds if kind}):
+            faults.mark(kind, np.array([kind == this for this in kinds])[codes], self.paths.__getitem__)
         return self.without(faults, on_error, where)
 
     def targets(self, rows: Sequence[int] | NDArray[np.int64] | None = None) -> NDArray[np.float32]:
-        """Multi-hot labels [clips, classes] of all clips or of those at ``rows``: 0 or 1, NaN of unlabelled ones."""
+        """Multi-hot labels [clips, classes] of all clips, or of those at ``rows``; NaN for unlabelled clips."""
         labels = self.labels if rows is None else self.labels.take(np.asarray(rows, dtype=np.int64))
         return labels.multi_hot(len(self.vocabulary))
 
 
 def _equal(column: pa.Array, text: str) -> NDArray[np.bool_]:
-    return pc.equal(column, scalar(text)).to_numpy(zero_copy_only=False)
+    equal: NDArray[np.bool_] = pc.equal(column, scalar(text)).to_numpy(zero_copy_only=False)
+    return equal
 
 
 def _repeated(
     paths: Texts, starts: NDArray[np.float64], durations: NDArray[np.float64], among: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """[clips]: is it, ``among`` some of them, the same clip as an earlier one?"""
+    """[clips] True where a clip equals an earlier one; only the clips ``among`` [clips] are compared."""
     rows = np.flatnonzero(among)
     encoded = paths.encoded
     repeated = np.zeros(len(paths), bool)
@@ -355,14 +375,15 @@ def _repeated(
     return repeated
 
 
-def _highest(column: Texts, places: NDArray[np.int64]) -> NDArray[np.int64]:
-    """[clips]: the highest of ``places`` [clips] among those of the same text in ``column``; -1 where that is empty."""
+def _highest(column: Texts, ranks: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[clips] the highest of ``ranks`` [clips] among clips with the same text in ``column``; -1 for empty texts."""
     encoded = column.encoded
-    codes = encoded.indices.to_numpy()
-    best = np.full(len(encoded.dictionary), -1)
-    np.maximum.at(best, codes, places)
-    best[_equal(encoded.dictionary, "")] = -1
-    return best[codes]
+    codes: NDArray[np.integer] = encoded.indices.to_numpy()
+    highest = np.full(len(encoded.dictionary), -1)
+    np.maximum.at(highest, codes, ranks)
+    highest[_equal(encoded.dictionary, "")] = -1
+    best: NDArray[np.int64] = highest[codes]
+    return best
 
 
 def _text(seconds: float) -> str:

@@ -1,11 +1,11 @@
-"""The classes a model tells apart, in order, under their AudioSet numbers, MIDs and names.
+"""Vocabularies: the ordered classes of a model, with AudioSet index, MID and name.
 
-A vocabulary file is a CSV ``index,mid,display_name``, the form in which AudioSet publishes its 527
-classes (``class_labels_indices.csv``). A class of one's own leaves ``index`` and ``mid`` empty.
-The order of the rows is the order of the classes.
+A vocabulary file is a CSV file ``index,mid,display_name``, the format in which AudioSet publishes its 527 classes
+(``class_labels_indices.csv``). The order of the rows is the order of the classes. ``index`` and ``mid`` are empty for
+classes that are not AudioSet's.
 
-In place of labels, ``-`` says that none of the classes is heard in a clip, and ``?`` that it is not known which are.
-No class can have such a name.
+In a manifest, ``-`` in place of labels means that a clip contains none of the classes, and ``?`` that its labels are
+unknown. No class can have these names.
 """
 
 from __future__ import annotations
@@ -26,37 +26,35 @@ from training.data.manifest.problems import ManifestError
 from training.runtime.files import replacing
 
 HEADER = ("index", "mid", "display_name")
-NONE = "-"  # in place of labels: none of the classes is heard
-UNKNOWN = "?"  # in place of labels: nobody has said which are heard
-MARKS = {NONE: "no class", UNKNOWN: "labels that are not known"}
+NONE = "-"  # in place of labels: the clip contains none of the classes
+UNKNOWN = "?"  # in place of labels: the clip is unlabelled
+MARKS = {NONE: "no class", UNKNOWN: "unknown labels"}
 MID = re.compile(r"/[mtg]/\w+")
 
 
 class Vocabulary:
-    """An ordered list of classes in which MIDs and names can be looked up.
+    """An ordered list of classes that can be looked up by MID or name.
 
     Raises
     ------
     ManifestError
-        If it is empty, or a MID, name or index stands in it twice.
+        If it is empty, or if an index, a MID or a name occurs twice.
     """
 
     def __init__(self, labels: Iterable[Label], where: str = "vocabulary") -> None:
         self.labels: tuple[Label, ...] = tuple(labels)
         if not self.labels:
-            raise ManifestError(f"{where}: no classes in it; it needs one row a class")
+            raise ManifestError(f"{where}: no classes in it; it needs one row per class")
         self._class: dict[str, int] = {}
         for kind in ("name", "mid", "index"):
-            values = [(getattr(label, kind), place) for place, label in enumerate(self.labels)]
-            held = [(value, place) for value, place in values if value is not None]
-            for mark in MARKS.keys() & dict(held).keys():
-                raise ManifestError(
-                    f"{where}: a class is called {mark!r}, which stands for {MARKS[mark]}; name it otherwise"
-                )
-            if len({value for value, _ in held}) != len(held):
-                raise ManifestError(f"{where}: a class's {kind} stands there twice; each must be unique")
+            values = [(getattr(label, kind), position) for position, label in enumerate(self.labels)]
+            given = [(value, position) for value, position in values if value is not None]
+            for mark in MARKS.keys() & dict(given).keys():
+                raise ManifestError(f"{where}: a class is named {mark!r}, which means {MARKS[mark]}; rename it")
+            if len({value for value, _ in given}) != len(given):
+                raise ManifestError(f"{where}: the {kind} of a class occurs twice; each must be unique")
             if kind != "index":
-                self._class.update(held)
+                self._class.update(given)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -68,57 +66,68 @@ class Vocabulary:
         return hash(self.labels)
 
     def find(self, text: str) -> int | None:
-        """The class (0 to len - 1) whose MID or name is ``text``, or None."""
+        """Position (0 to len - 1) of the class whose MID or name is ``text``, or None."""
         return self._class.get(text)
 
     def parse(self, texts: pa.Array) -> tuple[Labels, NDArray[np.bool_]]:
-        """A column of labels (MIDs or names by ``;``, or a mark): their classes, and where one is none of these."""
+        """Parse a column of labels: MIDs or names separated by ``;``, or ``-`` or ``?``.
+
+        Returns
+        -------
+        labels : the classes of each clip.
+        unknown : [clips] bool, True where a label is not in the vocabulary.
+        """
         encoded = texts.dictionary_encode()
         count, codes = len(encoded.dictionary), encoded.indices.to_numpy()
         pieces = pc.split_pattern(encoded.dictionary, ";")
         labels = pc.utf8_trim_whitespace(pieces.flatten())
         rows = np.repeat(np.arange(count), pc.list_value_length(pieces).to_numpy(zero_copy_only=False))
         known = pc.index_in(labels, pa.array(list(self._class), TEXT)).fill_null(-1).to_numpy()
-        strange = (known < 0) & pc.not_equal(labels, "").to_numpy(zero_copy_only=False)
-        strange &= ~pc.is_in(encoded.dictionary, pa.array(list(MARKS), TEXT)).to_numpy(zero_copy_only=False)[rows]
+        outside = (known < 0) & pc.not_equal(labels, "").to_numpy(zero_copy_only=False)
+        outside &= ~pc.is_in(encoded.dictionary, pa.array(list(MARKS), TEXT)).to_numpy(zero_copy_only=False)[rows]
         classes = np.array(list(self._class.values()))[known[known >= 0]]
-        unknown = np.bincount(rows[strange], minlength=count) > 0
+        unknown = np.bincount(rows[outside], minlength=count) > 0
         labelled = pc.not_equal(encoded.dictionary, UNKNOWN).to_numpy(zero_copy_only=False)
-        found = Labels.of_pairs(rows[known >= 0], classes, count)
-        return Labels(found.offsets, found.classes, labelled).take(codes), unknown[codes]
+        distinct = Labels.of_pairs(rows[known >= 0], classes, count)
+        return Labels(distinct.offsets, distinct.classes, labelled).take(codes), unknown[codes]
 
-    def stranger(self, text: str) -> str:
-        """The first of the labels in ``text`` that is no class."""
+    def first_unknown(self, text: str) -> str:
+        """The first label in ``text``, separated by ``;``, that is not in the vocabulary; empty if all are."""
         labels = (label.strip() for label in text.split(";"))
         return next((label for label in labels if label and label not in self._class), "")
 
     def key(self, position: int) -> str:
-        """What stands for a class in a manifest: its MID, or its name where it has none."""
+        """The text of a class in manifests: its MID, or its name if it has no MID."""
         label = self.labels[position]
         return label.mid or label.name
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Vocabulary:
-        """The vocabulary of the labels that occur in a data set: in alphabetical order, without AudioSet's numbers."""
+        """The vocabulary of the labels that occur in a data set, in alphabetical order, without AudioSet indices."""
         return cls(Label(text, text if MID.fullmatch(text) else None) for text in sorted({*texts} - {*MARKS}))
 
     @classmethod
     def union(cls, vocabularies: Sequence[Vocabulary]) -> Vocabulary:
-        """Every class of ``vocabularies`` once: by AudioSet index, then those without one as they come."""
+        """All classes of ``vocabularies``: by AudioSet index, then those without one in order of appearance.
+
+        Classes are the same if their MIDs are, or their names where they have no MID.
+        """
         labels: dict[str, Label] = {}
         for label in (label for vocabulary in vocabularies for label in vocabulary.labels):
             if labels.setdefault(label.mid or label.name, label).index is None:
-                labels[label.mid or label.name] = label  # with AudioSet's number and name, if one has them
+                labels[label.mid or label.name] = label  # prefer AudioSet's index and name
         return cls(sorted(labels.values(), key=lambda label: 1 << 30 if label.index is None else label.index))
 
     @classmethod
     def load(cls, path: str | Path) -> Vocabulary:
-        """Read a vocabulary file, or one of MIDs and names (``mid_to_display_name.tsv`` of AudioSet's strong labels).
+        """Read a vocabulary file, or a ``.tsv`` file of MIDs and names.
+
+        AudioSet's strong labels come with the latter, ``mid_to_display_name.tsv``.
 
         Raises
         ------
         ManifestError
-            If it cannot be read, is not such a file, or names a class twice.
+            If the file cannot be read, has another format, or contains a class twice.
         """
         try:
             with open(path, encoding="utf-8-sig", newline="") as file:
@@ -127,10 +136,12 @@ class Vocabulary:
                 reader = csv.DictReader(file, skipinitialspace=True)
                 missing = set(HEADER) - set(reader.fieldnames or ())
                 if missing:
-                    raise ManifestError(f"{path}: no column {sorted(missing)[0]!r}; it must have {', '.join(HEADER)}")
+                    raise ManifestError(
+                        f"{path}: no column {sorted(missing)[0]!r}; the columns must include {', '.join(HEADER)}"
+                    )
                 labels = [_label(row) for row in reader]
         except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
-            raise ManifestError(f"{path}: cannot be read as a CSV of classes: {error}") from None
+            raise ManifestError(f"{path}: cannot be read as a CSV file of classes: {error}") from None
         return cls(labels, str(path))
 
     def save(self, path: str | Path) -> None:

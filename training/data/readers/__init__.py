@@ -1,1 +1,1 @@
-"""Readers: one module a data set."""
+"""Readers that turn data sets on disk into manifests: one module for each data set."""

@@ -1,4 +1,4 @@
-"""The commands that make a manifest of a data set."""
+"""Commands that read a data set and write its manifest: ``sedkit-train data esc50`` and others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from training.data.manifest.problems import ManifestError
+from training.data.manifest.problems import ManifestError, OnError
+from training.data.manifest.splits import NO_FOLD, Splitting
 from training.data.manifest.table import SPLITS
 from training.data.manifest.vocabulary import Vocabulary
 from training.data.options import (
@@ -16,27 +17,61 @@ from training.data.options import (
     FOLDER,
     SHARE,
     labels_option,
+    load_vocabulary,
     on_error_option,
     output_option,
     seed_option,
-    vocabulary,
-    write,
+    write_manifest,
 )
-from training.data.readers import corpora
-from training.data.readers import datasets as readers
+from training.data.readers import audioset as audioset_reader
+from training.data.readers import desed as desed_reader
+from training.data.readers import esc50 as esc50_reader
+from training.data.readers import folders as folders_reader
+from training.data.readers import fsd50k as fsd50k_reader
+from training.data.readers import plain_csv as plain_csv_reader
+from training.data.readers import shipped as shipped_reader
+from training.data.readers import unlabelled as unlabelled_reader
+from training.data.readers import urbansound8k as urbansound8k_reader
 
-validation_option = click.option(
-    "--validation-share", type=SHARE, default=0.1, show_default=True, help="Share of the training clips, by group."
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+
+audio_option = click.option("--audio", type=FOLDER, required=True, help="Folder of the recordings.")
+test_share_option = click.option(
+    "--test-share", type=SHARE, default=0.0, show_default=True, help="Share of the clips for the test split, by group."
 )
 
 
-def splitting_options(default_test_fold: str | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Options that share out the clips; the command gets them as one ``splitting``."""
+def validation_option(share: float) -> Decorator:
+    """``--validation-share`` with a default."""
+    return click.option(
+        "--validation-share",
+        type=SHARE,
+        default=share,
+        show_default=True,
+        help="Share of the training clips for the validation split, by group.",
+    )
+
+
+def look_option(look: bool) -> Decorator:
+    """``--look/--no-look`` with a default."""
+    return click.option(
+        "--look/--no-look",
+        default=look,
+        show_default=True,
+        help="Open every file to find unreadable ones now, rather than when the clips are decoded or packed.",
+    )
+
+
+def splitting_options(default_test_fold: str | None = None) -> Decorator:
+    """``--test-fold``, ``--validation-share`` and ``--seed``, passed to the command as one ``splitting``.
+
+    A command that also has ``--test-share`` gets it within ``splitting``.
+    """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def with_splitting(test_fold: str | None, validation_share: float, seed: int, **rest: Any) -> None:
             share = rest.pop("test_share", 0.0)
-            command(splitting=readers.Splitting(test_fold, share, validation_share, seed), **rest)
+            command(splitting=Splitting(test_fold, share, validation_share, seed), **rest)
 
         with_splitting.__doc__ = command.__doc__
         with_splitting.__name__ = command.__name__
@@ -44,59 +79,81 @@ def splitting_options(default_test_fold: str | None = None) -> Callable[[Callabl
             "--test-fold",
             default=default_test_fold,
             show_default=True,
-            help=f"Fold that becomes the test split; {readers.NO_FOLD}: all folds are learnt from.",
+            help=f"Fold for the test split; {NO_FOLD}: train on all folds.",
         )
-        return test_fold(validation_option(seed_option(with_splitting)))
+        return test_fold(validation_option(0.1)(seed_option(with_splitting)))
 
     return decorate
 
 
-test_share_option = click.option(
-    "--test-share", type=SHARE, default=0.0, show_default=True, help="Share of all clips, by group, for the test split."
-)
+def vocabulary_or_default(labels: Path | None, table: Path, default: str) -> Vocabulary:
+    """The classes that ``--labels`` names, or those of the file ``default`` beside ``table``."""
+    path = labels or table.with_name(default)
+    if not path.exists():
+        raise ManifestError(f"{table}: no {default} beside it; name the file of the classes with --labels")
+    return Vocabulary.load(path)
 
 
 @click.command()
 @click.argument("folder", type=FOLDER)
 @output_option
-@click.option("--licenses", help="Keep the clips under these alone, e.g. CC0,CC-BY.")
+@click.option("--licenses", help="Keep only clips under these licences, e.g. CC0,CC-BY.")
 @on_error_option
 @splitting_options("5")
-def esc50(folder: Path, output: Path, licenses: str | None, on_error: Any, splitting: readers.Splitting) -> None:
-    """ESC-50: FOLDER holds esc50.csv and audio/."""
-    kept = tuple(name.strip() for name in licenses.split(",")) if licenses else ()
-    write(readers.esc50(folder, splitting, kept, on_error), output)
+def esc50(folder: Path, output: Path, licenses: str | None, on_error: OnError, splitting: Splitting) -> None:
+    """Read ESC-50. FOLDER holds esc50.csv and audio/.
 
+    The 50 categories get AudioSet's class names.
 
-@click.command()
-@click.argument("folder", type=FOLDER)
-@output_option
-@on_error_option
-@splitting_options("5")
-def shipped(folder: Path, output: Path, on_error: Any, splitting: readers.Splitting) -> None:
-    """The shipped model's set: FOLDER holds esc50/, speech/ and music/.
-
-    The test split is the test fold, and ESC-50's clips that are not free to learn from.
+    \b
+    Examples:
+      sedkit-train data esc50 ESC-50 --output esc50.csv
+      sedkit-train data esc50 ESC-50 --test-fold 1 --licenses CC0,CC-BY --output free.csv
     """
-    write(readers.shipped(folder, splitting, on_error), output)
+    kept = tuple(name.strip() for name in licenses.split(",")) if licenses else ()
+    write_manifest(esc50_reader.esc50(folder, splitting, kept, on_error), output)
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@output_option
+@on_error_option
+@splitting_options("5")
+def shipped(folder: Path, output: Path, on_error: OnError, splitting: Splitting) -> None:
+    """Read the shipped model's data set. FOLDER holds esc50/, speech/ and music/.
+
+    The test split is the test fold and the ESC-50 clips whose licence excludes training.
+
+    \b
+    Examples:
+      sedkit-train data shipped DATA --output set.csv
+      sedkit-train data shipped DATA --test-fold none --output set.csv
+    """
+    write_manifest(shipped_reader.shipped(folder, splitting, on_error), output)
 
 
 @click.command("csv")
 @click.argument("table", type=FILE)
 @output_option
 @labels_option
-@click.option("--audio", type=FOLDER, help="Folder that the paths count from.  [default: that of the table]")
+@click.option("--audio", type=FOLDER, help="Folder that paths are relative to.  [default: the table's folder]")
 @on_error_option
 @test_share_option
 @splitting_options()
 def plain_csv(
-    table: Path, output: Path, labels: Path | None, audio: Path | None, on_error: Any, splitting: readers.Splitting
+    table: Path, output: Path, labels: Path | None, audio: Path | None, on_error: OnError, splitting: Splitting
 ) -> None:
-    """A CSV of paths and labels (several separated by ;).
+    """Read a CSV file of paths and labels.
 
-    Columns: path, labels and, if present, start, duration, split, fold, group, license, attribution.
+    TABLE needs the columns path and labels (several labels are separated by ;). It may have start, duration, split,
+    fold, group, license and attribution.
+
+    \b
+    Examples:
+      sedkit-train data csv clips.csv --output set.csv
+      sedkit-train data csv clips.csv --audio recordings --labels classes.csv --test-share 0.2 --output set.csv
     """
-    write(readers.plain_csv(table, splitting, vocabulary(labels), audio, on_error), output)
+    write_manifest(plain_csv_reader.plain_csv(table, splitting, load_vocabulary(labels), audio, on_error), output)
 
 
 @click.command()
@@ -105,23 +162,28 @@ def plain_csv(
 @labels_option
 @on_error_option
 @test_share_option
-@validation_option
+@validation_option(0.1)
 @seed_option
 def folders(
     folder: Path,
     output: Path,
     labels: Path | None,
-    on_error: Any,
+    on_error: OnError,
     test_share: float,
     validation_share: float,
     seed: int,
 ) -> None:
-    """A folder of folders, one a class.
+    """Read a folder of folders, one for each class.
 
-    The name of each folder directly in FOLDER is the class of all audio in it, at any depth.
+    The name of each folder directly in FOLDER is the class of all audio below it, at any depth.
+
+    \b
+    Examples:
+      sedkit-train data folders recordings --output set.csv
+      sedkit-train data folders recordings --test-share 0.2 --output set.csv
     """
-    splitting = readers.Splitting(None, test_share, validation_share, seed)
-    write(readers.folders(folder, splitting, vocabulary(labels), on_error), output)
+    splitting = Splitting(None, test_share, validation_share, seed)
+    write_manifest(folders_reader.folders(folder, splitting, load_vocabulary(labels), on_error), output)
 
 
 @click.command()
@@ -129,53 +191,37 @@ def folders(
 @output_option
 @click.option("--labels", type=FILE, required=True, help="Classes: NAME.labels.csv of the labelled set NAME.csv.")
 @click.option(
-    "--seconds", type=click.FloatRange(0.96), default=10.0, show_default=True, help="Longer recordings are cut."
+    "--seconds",
+    type=click.FloatRange(0.96),
+    default=10.0,
+    show_default=True,
+    help="Longer recordings are cut into clips of this length.",
 )
 @on_error_option
-def unlabelled(folder: Path, output: Path, labels: Path, seconds: float, on_error: Any) -> None:
-    """A folder of recordings of which nobody has said what is heard.
+def unlabelled(folder: Path, output: Path, labels: Path, seconds: float, on_error: OnError) -> None:
+    """Read a folder of recordings without labels.
 
-    All of them, at any depth, become training clips without labels (?). To be merged with a labelled set: students
-    learn from them what their teachers hear in them; a network without a teacher passes over them.
+    All recordings below FOLDER become training clips with the label ? (unlabelled). Merge them with a labelled set:
+    students train on them with soft targets from their teachers; a network without teachers skips them.
 
     \b
-    sedkit-train data unlabelled recordings --labels set.labels.csv --output more.csv
-    sedkit-train data merge set.csv more.csv --output all.csv
+    Examples:
+      sedkit-train data unlabelled recordings --labels set.labels.csv --output more.csv
+      sedkit-train data merge set.csv more.csv --output all.csv
     """
-    write(readers.unlabelled(folder, Vocabulary.load(labels), seconds, on_error), output)
-
-
-audio_option = click.option("--audio", type=FOLDER, required=True, help="Folder of the recordings.")
-look_option = click.option(
-    "--look/--no-look", default=True, show_default=True, help="Open every file, to find those that cannot be read."
-)
-small_look_option = click.option(
-    "--look/--no-look",
-    default=False,
-    show_default=True,
-    help="Open every file, to find those that cannot be read; packing finds them too.",
-)
-small_validation_option = click.option(
-    "--validation-share", type=SHARE, default=0.01, show_default=True, help="Share of the training clips, by video."
-)
-
-
-def found_beside(labels: Path | None, table: Path, name: str) -> Vocabulary:
-    """The classes that ``--labels`` names, or else those published beside a table."""
-    path = labels or table.with_name(name)
-    if not path.exists():
-        raise ManifestError(f"{table}: no {name} beside it; name the classes with --labels")
-    return Vocabulary.load(path)
+    write_manifest(unlabelled_reader.unlabelled(folder, Vocabulary.load(labels), seconds, on_error), output)
 
 
 @click.command()
 @click.argument("segments", type=FILE, nargs=-1, required=True)
 @audio_option
 @output_option
-@click.option("--labels", type=FILE, help="Classes.  [default: class_labels_indices.csv beside the first table]")
-@small_look_option
+@click.option(
+    "--labels", type=FILE, help="CSV file of the classes.  [default: class_labels_indices.csv beside the first table]"
+)
+@look_option(False)
 @on_error_option
-@small_validation_option
+@validation_option(0.01)
 @seed_option
 def audioset(
     segments: tuple[Path, ...],
@@ -183,31 +229,34 @@ def audioset(
     output: Path,
     labels: Path | None,
     look: bool,
-    on_error: Any,
+    on_error: OnError,
     validation_share: float,
     seed: int,
 ) -> None:
-    """AudioSet, of its tables SEGMENTS (..._segments.csv); those with "eval" in their name are the test split.
+    """Read AudioSet's weak labels from its tables SEGMENTS.
 
-    A segment is a file of any depth below --audio called YTID, YYTID, YTID_START or YTID_START_END. Videos
-    that are not there are counted.
+    Tables with "eval" in their name are the test split. The audio of a segment is a file at any depth below --audio
+    named YTID, YYTID, YTID_START or YTID_START_END. Segments without a file are counted and left out.
 
     \b
-    sedkit-train data audioset tables/*_segments.csv --audio clips --output audioset.csv
+    Examples:
+      sedkit-train data audioset tables/*_segments.csv --audio clips --output audioset.csv
     """
-    vocabulary = found_beside(labels, segments[0], "class_labels_indices.csv")
-    splitting = readers.Splitting(None, 0.0, validation_share, seed)
-    write(corpora.audioset(audio, segments, vocabulary, splitting, on_error, look), output)
+    vocabulary = vocabulary_or_default(labels, segments[0], "class_labels_indices.csv")
+    splitting = Splitting(None, 0.0, validation_share, seed)
+    write_manifest(audioset_reader.audioset(audio, segments, vocabulary, splitting, on_error, look), output)
 
 
 @click.command("audioset-strong")
 @click.argument("tables", type=FILE, nargs=-1, required=True)
 @audio_option
 @output_option
-@click.option("--labels", type=FILE, help="Classes.  [default: mid_to_display_name.tsv beside the first table]")
-@small_look_option
+@click.option(
+    "--labels", type=FILE, help="CSV file of the classes.  [default: mid_to_display_name.tsv beside the first table]"
+)
+@look_option(False)
 @on_error_option
-@small_validation_option
+@validation_option(0.01)
 @seed_option
 def audioset_strong(
     tables: tuple[Path, ...],
@@ -215,62 +264,81 @@ def audioset_strong(
     output: Path,
     labels: Path | None,
     look: bool,
-    on_error: Any,
+    on_error: OnError,
     validation_share: float,
     seed: int,
 ) -> None:
-    """AudioSet's strong labels, TABLES audioset_train_strong.tsv and audioset_eval_strong.tsv, as weak ones.
+    """Read AudioSet's strong labels as weak labels.
 
-    With --labels class_labels_indices.csv the classes are AudioSet's 527, and labels beyond them are dropped.
+    TABLES are audioset_train_strong.tsv and audioset_eval_strong.tsv. A clip gets the labels of its events. Labels
+    that are not in --labels are dropped, e.g. those beyond AudioSet's 527 with class_labels_indices.csv.
+
+    \b
+    Examples:
+      sedkit-train data audioset-strong tables/audioset_*_strong.tsv --audio clips --output strong.csv
     """
-    vocabulary = found_beside(labels, tables[0], "mid_to_display_name.tsv")
-    splitting = readers.Splitting(None, 0.0, validation_share, seed)
-    write(corpora.audioset_strong(audio, tables, vocabulary, splitting, on_error, look), output)
+    vocabulary = vocabulary_or_default(labels, tables[0], "mid_to_display_name.tsv")
+    splitting = Splitting(None, 0.0, validation_share, seed)
+    write_manifest(audioset_reader.audioset_strong(audio, tables, vocabulary, splitting, on_error, look), output)
 
 
 @click.command()
 @click.argument("folder", type=FOLDER)
 @output_option
-@labels_option
-@look_option
+@click.option("--labels", type=FILE, help="CSV file of the classes.  [default: FSD50K's 200]")
+@look_option(True)
 @on_error_option
-def fsd50k(folder: Path, output: Path, labels: Path | None, look: bool, on_error: Any) -> None:
-    """FSD50K: FOLDER holds FSD50K.ground_truth, FSD50K.dev_audio and FSD50K.eval_audio.
+def fsd50k(folder: Path, output: Path, labels: Path | None, look: bool, on_error: OnError) -> None:
+    """Read FSD50K. FOLDER holds FSD50K.ground_truth, FSD50K.dev_audio and FSD50K.eval_audio.
 
-    With --labels class_labels_indices.csv the classes are AudioSet's, and labels beyond them are dropped.
+    Labels that are not in --labels are dropped, e.g. with AudioSet's class_labels_indices.csv.
+
+    \b
+    Examples:
+      sedkit-train data fsd50k FSD50K --output fsd50k.csv
     """
-    write(corpora.fsd50k(folder, vocabulary(labels), on_error, look), output)
+    write_manifest(fsd50k_reader.fsd50k(folder, load_vocabulary(labels), on_error, look), output)
 
 
 @click.command()
 @click.argument("folder", type=FOLDER)
 @output_option
-@look_option
+@look_option(True)
 @on_error_option
 @splitting_options("10")
-def urbansound8k(folder: Path, output: Path, look: bool, on_error: Any, splitting: readers.Splitting) -> None:
-    """UrbanSound8K: FOLDER holds metadata/ and audio/."""
-    write(corpora.urbansound8k(folder, splitting, on_error, look), output)
+def urbansound8k(folder: Path, output: Path, look: bool, on_error: OnError, splitting: Splitting) -> None:
+    """Read UrbanSound8K. FOLDER holds metadata/ and audio/.
+
+    The 10 categories get AudioSet's class names.
+
+    \b
+    Examples:
+      sedkit-train data urbansound8k UrbanSound8K --output urbansound8k.csv
+    """
+    write_manifest(urbansound8k_reader.urbansound8k(folder, splitting, on_error, look), output)
 
 
 @click.command()
 @click.argument("table", type=FILE)
 @audio_option
 @output_option
-@click.option("--split", type=click.Choice(SPLITS), default="train", show_default=True, help="Of all its clips.")
-@click.option("--labels", type=FILE, help="Classes.  [default: DESED's, named as in AudioSet]")
-@look_option
+@click.option("--split", type=click.Choice(SPLITS), default="train", show_default=True, help="Split of all clips.")
+@click.option("--labels", type=FILE, help="CSV file of the classes.  [default: DESED's 10, under AudioSet's names]")
+@look_option(True)
 @on_error_option
-def desed(table: Path, audio: Path, output: Path, split: str, labels: Path | None, look: bool, on_error: Any) -> None:
-    """DESED or DCASE task 4: a TABLE of weak or strong labels.
+def desed(
+    table: Path, audio: Path, output: Path, split: str, labels: Path | None, look: bool, on_error: OnError
+) -> None:
+    """Read a TABLE of weak or strong labels of DESED or DCASE task 4.
 
     \b
-    sedkit-train data desed metadata/train/weak.tsv --audio audio/train/weak --output weak.csv
-    sedkit-train data desed metadata/validation/validation.tsv --audio audio/validation \\
+    Examples:
+      sedkit-train data desed metadata/train/weak.tsv --audio audio/train/weak --output weak.csv
+      sedkit-train data desed metadata/validation/validation.tsv --audio audio/validation \\
         --split test --output test.csv
-    sedkit-train data merge weak.csv test.csv --output desed.csv
+      sedkit-train data merge weak.csv test.csv --output desed.csv
     """
-    write(corpora.desed(table, audio, split, vocabulary(labels), on_error, look), output)
+    write_manifest(desed_reader.desed(table, audio, split, load_vocabulary(labels), on_error, look), output)
 
 
 COMMANDS = (esc50, shipped, plain_csv, folders, unlabelled, audioset, audioset_strong, fsd50k, urbansound8k, desed)

@@ -1,1 +1,1 @@
-"""Audio on disk: decoded once, or packed into shards."""
+"""Audio for training: decoded once into a store, or packed into shards."""

@@ -1,7 +1,6 @@
-"""Compressed clips: 16 kHz mono int16 ↔ the bytes of a file, always the same bytes of the same samples.
+"""Compressed clips: 16 kHz mono int16 ↔ the bytes of a file. Equal samples give equal bytes.
 
-FLAC keeps every sample and is quick to decode. Opus takes a third of the room and ten times as long to
-decode: for places where room is what lacks.
+FLAC is lossless. Opus takes a third of the space and ten times as long to decode.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ Codec = Literal["flac", "opus"]
 
 
 def encoder(codec: Codec, bitrate: int) -> Callable[[NDArray[np.int16]], bytes]:
-    """What makes samples [samples] into a file. ``bitrate``: of Opus, in kbit/s."""
+    """A function from samples [samples] to the bytes of a file. ``bitrate`` is Opus's, in kbit/s; FLAC ignores it."""
     return _flac if codec == "flac" else lambda samples: _opus(samples, bitrate)
 
 
@@ -30,7 +29,7 @@ def decode(content: bytes) -> NDArray[np.int16]:
     Raises
     ------
     AudioError
-        If it is none.
+        If ``content`` cannot be decoded or is not 16 kHz mono.
     """
     import soundfile
 
@@ -40,8 +39,8 @@ def decode(content: bytes) -> NDArray[np.int16]:
         raise AudioError(f"compressed clip cannot be decoded: {error}") from None
     if rate != SAMPLE_RATE or samples.ndim != 1:
         raise AudioError(f"compressed clip has {rate} Hz and shape {samples.shape}, not {SAMPLE_RATE} Hz mono")
-    found: NDArray[np.int16] = samples
-    return found
+    decoded: NDArray[np.int16] = samples
+    return decoded
 
 
 def _flac(samples: NDArray[np.int16]) -> bytes:

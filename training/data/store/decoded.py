@@ -1,15 +1,15 @@
-"""Decoded audio: every clip of a manifest once, 16 kHz mono int16, in one file that is mapped into memory.
+"""Store of decoded audio: the clips of a manifest as 16 kHz mono int16, in one memory-mapped file.
 
-On disk, below the directory given::
+On disk, below a directory::
 
     KEY/audio.int16    samples of all clips, one after the other
     KEY/offsets.npy    int64 [clips + 1]: clip i is audio[offsets[i]:offsets[i + 1]]
     KEY/bytes.npy      int64 [clips]: size of each clip's file when it was decoded
     KEY/store.json     format, counts, and the clips that could not be decoded
 
-KEY depends on which clips there are (name, start, duration, order), not on their labels or splits, nor
-on where they lie: the folder can be copied to a machine without the audio files. A store whose files
-do not agree with each other, or with the size of an audio file that is there, is built anew.
+KEY is a hash of the clips (name, start, duration, order). It depends neither on labels and splits nor on the folder of
+the audio, so a store can be copied to a machine without the audio files. A store is rebuilt if its files contradict
+each other or the size of an audio file that exists.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class AudioStore:
 
     Attributes
     ----------
-    folder : where it lies.
-    manifest : the manifest it was opened for, without the clips that could not be decoded.
+    folder : the store's folder.
+    manifest : the manifest of the call, without the clips that could not be decoded.
     lengths : [clips] int64, samples of each clip.
     """
 
@@ -58,7 +58,7 @@ class AudioStore:
         return len(self.lengths)
 
     def __getitem__(self, clip: int) -> NDArray[np.int16]:
-        """Samples [samples] int16 of a clip, 16 kHz, full scale 32768: a read-only view of the file."""
+        """Samples [samples] int16 of a clip, 16 kHz, full scale 32768, as a read-only view of the file."""
         start = self._starts[clip]
         return self._audio[start : start + self.lengths[clip]]
 
@@ -70,9 +70,11 @@ class AudioStore:
         on_error: OnError = "stop",
         progress: Progress | None = None,
     ) -> AudioStore:
-        """Open the store of ``manifest`` below ``directory``, decoding its clips first where that was not done.
+        """Open the store of ``manifest`` below ``directory``; build it first if it does not exist.
 
-        ``progress`` is called with the clips done and their total while decoding.
+        Parameters
+        ----------
+        progress : called with the number of clips done and their total while decoding.
 
         Raises
         ------
@@ -88,11 +90,12 @@ class AudioStore:
                 _build(folder, manifest, on_error, progress)
             except OSError as error:
                 raise OutputError(
-                    f"{folder}: decoded audio cannot be written ({error.strerror}); make room or choose another place"
+                    f"{folder}: decoded audio cannot be written ({error.strerror}); "
+                    "free disk space or name another directory"
                 ) from None
             faults = _faults(folder, manifest)
         if faults is None:
-            raise OutputError(f"{folder}: decoded audio does not read back as written; choose another place")
+            raise OutputError(f"{folder}: decoded audio does not read back as written; name another directory")
         kept = manifest.without(faults, on_error, "decoding")
         rows = np.flatnonzero(~faults.rows)
         offsets = np.load(folder / "offsets.npy")
@@ -101,7 +104,7 @@ class AudioStore:
 
 
 def key(manifest: Manifest) -> str:
-    """Name of the folder of a manifest's decoded clips: 16 hexadecimal digits."""
+    """Name of the folder of a manifest's store: 16 hexadecimal digits."""
     digest = hashlib.sha256(b"%d" % FORMAT)
     digest.update("\n".join(manifest.names()).encode())
     digest.update(manifest.starts.tobytes())
@@ -110,27 +113,28 @@ def key(manifest: Manifest) -> str:
 
 
 def _faults(folder: Path, manifest: Manifest) -> Faults | None:
-    """Clips that could not be decoded as the store says, or None if there is no sound store."""
+    """The clips that the store lists as faulty; None if the store is missing or damaged."""
     try:
         about = json.loads((folder / "store.json").read_text("utf-8"))
         offsets, sizes = np.load(folder / "offsets.npy"), np.load(folder / "bytes.npy")
         length = (folder / "audio.int16").stat().st_size
-        stated = {int(row): kind for row, kind in about["faults"].items()}
-        sound = about["format"] == FORMAT and len(sizes) == len(offsets) - 1 == len(manifest)
+        kinds = {int(row): kind for row, kind in about["faults"].items()}
+        consistent = about["format"] == FORMAT and len(sizes) == len(offsets) - 1 == len(manifest)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    if not sound or length != 2 * offsets[-1] or offsets[0] != 0 or (np.diff(offsets) < 0).any():
+    if not consistent or length != 2 * offsets[-1] or offsets[0] != 0 or (np.diff(offsets) < 0).any():
         return None
     for path, size in zip(manifest.paths, sizes.tolist(), strict=True):
-        if (now := _size(path)) is not None and now != size:
+        if (current := _size(path)) is not None and current != size:
             return None
     faults = Faults(len(manifest))
-    for row, kind in stated.items():
+    for row, kind in kinds.items():
         faults.add(row, kind, manifest.paths[row])
     return faults
 
 
 def _build(folder: Path, manifest: Manifest, on_error: OnError, progress: Progress | None) -> None:
+    """Decode all clips into a temporary folder, then rename it to ``folder``."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -138,11 +142,11 @@ def _build(folder: Path, manifest: Manifest, on_error: OnError, progress: Progre
     try:
         offsets = np.zeros(len(manifest) + 1, np.int64)
         faults = Faults(len(manifest))
-        stated: dict[str, str] = {}
+        kinds: dict[str, str] = {}
         with (temporary / "audio.int16").open("wb") as file:
             for row, clip in enumerate(prefetch(partial(decoded, manifest), range(len(manifest)), os.cpu_count() or 1)):
                 if isinstance(clip, str):
-                    stated[str(row)] = clip
+                    kinds[str(row)] = clip
                     faults.add(row, clip, manifest.paths[row])
                 else:
                     file.write(clip.tobytes())
@@ -152,17 +156,17 @@ def _build(folder: Path, manifest: Manifest, on_error: OnError, progress: Progre
         manifest.without(faults, on_error, "decoding")
         np.save(temporary / "offsets.npy", offsets.cumsum())
         np.save(temporary / "bytes.npy", np.array([_size(path) or 0 for path in manifest.paths], np.int64))
-        about = {"format": FORMAT, "sample_rate": 16_000, "clips": len(manifest), "faults": stated}
+        about = {"format": FORMAT, "sample_rate": 16_000, "clips": len(manifest), "faults": kinds}
         (temporary / "store.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
         shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another process has built the same store meanwhile
+        with contextlib.suppress(OSError):  # another process may have built the same store
             temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def decoded(manifest: Manifest, row: int) -> NDArray[np.int16] | str:
-    """Samples [samples] of a clip, or the kind of what is wrong with it."""
+    """Samples [samples] of a clip, or the kind of its fault."""
     path = manifest.paths[row]
     try:
         samples = decode(path, float(manifest.starts[row]), float(manifest.durations[row]))

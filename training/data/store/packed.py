@@ -1,7 +1,7 @@
-"""Packed sets (training.data.store.pack) as a source of clips: from disk, from NFS, or from an object store.
+"""Reading packed sets (training.data.store.pack) from a disk, a network file system or an object store.
 
-Clips may be asked for in any order. Of shards, whole blocks are read and kept for a while: in the order that
-``sampling.by_shard`` makes, every block is read once an epoch.
+Clips can be read in any order. Shards are read in blocks that stay in a cache. In the order of ``sampling.by_shard``,
+every block is read once per epoch.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import tempfile
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
@@ -31,8 +31,8 @@ from training.data.manifest.vocabulary import Vocabulary
 from training.data.store.codecs import decode
 from training.data.store.pack import CLIP, FORMAT
 
-BLOCK = 4 << 20  # bytes read at once
-KEPT = 1 << 30  # bytes of blocks kept: two windows of by_shard, of FLAC
+BLOCK = 4 << 20  # bytes read at a time
+KEPT = 1 << 30  # bytes of cached blocks: two windows of by_shard in FLAC
 FILES = 64  # shards open at a time
 INDEX = ("index.json", "clips.npy", "manifest.csv", "manifest.labels.csv")
 
@@ -44,7 +44,7 @@ class PackedAudio:
     ----------
     place : directory or URI.
     index : ``index.json``.
-    manifest : the clips, in the order in which they lie in the shards.
+    manifest : the clips, in the order of the shards.
     lengths : [clips] int32, samples of each clip.
     """
 
@@ -61,7 +61,7 @@ class PackedAudio:
         with self._tables() as tables:
             self.index: dict[str, Any] = json.loads((tables / "index.json").read_text("utf-8"))
             if self.index.get("format") != FORMAT:
-                raise ManifestError(f"{place}: packed by another version; pack it anew")
+                raise ManifestError(f"{place}: packed by another version; pack it again")
             self._clips = np.load(tables / "clips.npy", mmap_mode="r")
             vocabulary = vocabulary or Vocabulary.load(tables / "manifest.labels.csv")
             columns = read_columns(tables / "manifest.csv")
@@ -70,7 +70,7 @@ class PackedAudio:
         for kind, left_out in self.index["dropped"].items():
             self.manifest.dropped.add(kind, *left_out["examples"], count=left_out["clips"])
         if self._clips.dtype != CLIP or not len(self._clips) == len(self.manifest) == self.index["clips"]:
-            raise ManifestError(f"{place}: its index does not belong to its manifest; pack it anew")
+            raise ManifestError(f"{place}: index.json does not match manifest.csv; pack it again")
         self.lengths: NDArray[np.int32] = self._clips["samples"]
         self._file = lru_cache(FILES)(self._open)
         self._blocks = Blocks(self._read, kept // BLOCK) if kept else None
@@ -81,14 +81,14 @@ class PackedAudio:
 
         Parameters
         ----------
-        place : directory, or URI that Arrow knows, e.g. ``s3://bucket/set``.
-        vocabulary : other classes than those it was packed with.
-        kept : bytes of blocks kept in memory; 0: read clip by clip, for orders that jump about.
+        place : directory, or URI that Arrow supports, e.g. ``s3://bucket/set``.
+        vocabulary : the classes, if not those that the set was packed with.
+        kept : bytes of cached blocks; 0: read clip by clip, for random orders.
 
         Raises
         ------
         ManifestError
-            If it is not there, or not whole.
+            If there is no packed set at ``place``, or if a shard is missing or has another size.
         """
         place = str(place)
         try:
@@ -98,15 +98,15 @@ class PackedAudio:
                 filesystem, folder = pyarrow.fs.LocalFileSystem(), str(Path(place).absolute())
             packed = cls(place, filesystem, folder, vocabulary, kept)
         except (OSError, ValueError, KeyError) as error:
-            what = str(error).partition("\n")[0]
+            cause = str(error).partition("\n")[0]
             raise ManifestError(
-                f"{place}: no packed set ({what}); sedkit-train data pack makes one, or goes on with one"
+                f"{place}: no complete packed set ({cause}); make or complete it with sedkit-train data pack"
             ) from None
-        packed._look()
+        packed._check_sizes()
         return packed
 
     def shards(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many of ``rows``, ascending, lie in each shard that has one: what ``sampling.by_shard`` asks for."""
+        """Number of ``rows`` (ascending) in each shard that has any, as ``sampling.by_shard`` takes them."""
         return np.unique(self._clips["shard"][rows], return_counts=True)[1]
 
     def __len__(self) -> int:
@@ -118,7 +118,7 @@ class PackedAudio:
         Raises
         ------
         ManifestError
-            If its shard is damaged or gone.
+            If its shard is damaged or missing.
         """
         clip = self._clips[row]
         shard = self.index["shards"][clip["shard"]]
@@ -126,16 +126,16 @@ class PackedAudio:
         try:
             content = (self._blocks.read if self._blocks else self._read)(shard["name"], offset, size)
             if zlib.crc32(content) != clip["crc32"]:
-                raise AudioError(f"clip {clip['row']:08} is not what was packed")
+                raise AudioError(f"clip {clip['row']:08} has another CRC-32")
             samples = decode(content)
         except (OSError, AudioError) as error:
             raise self._damaged(shard["name"], str(error)) from None
         return samples
 
     def verify(self, workers: int = 8) -> Iterator[tuple[str, str]]:
-        """Read every shard whole; each as (name, what is wrong with it or empty)."""
+        """Read every shard and compare its checksum; yields its name and its fault, which is empty if it is sound."""
 
-        def look(shard: dict[str, Any]) -> tuple[str, str]:
+        def check(shard: dict[str, Any]) -> tuple[str, str]:
             digest = hashlib.sha256()
             try:
                 with self._filesystem.open_input_stream(f"{self._folder}/{shard['name']}") as file:
@@ -143,13 +143,13 @@ class PackedAudio:
                         digest.update(block)
             except OSError as error:
                 return shard["name"], str(error)
-            return shard["name"], "" if digest.hexdigest() == shard["sha256"] else "its SHA-256 is another"
+            return shard["name"], "" if digest.hexdigest() == shard["sha256"] else "another SHA-256"
 
         with ThreadPoolExecutor(workers) as pool:
-            yield from pool.map(look, self.index["shards"])
+            yield from pool.map(check, self.index["shards"])
 
-    def _look(self) -> None:
-        """Are all shards there, as long as they were?"""
+    def _check_sizes(self) -> None:
+        """Raise if a shard is missing or has another size than in the index."""
         selector = pyarrow.fs.FileSelector(self._folder)
         sizes = {file.base_name: file.size for file in self._filesystem.get_file_info(selector)}
         for shard in self.index["shards"]:
@@ -157,15 +157,15 @@ class PackedAudio:
                 size = sizes.get(shard["name"])
                 raise self._damaged(shard["name"], "missing" if size is None else f"{size} bytes, not {shard['bytes']}")
 
-    def _damaged(self, name: str, why: str) -> ManifestError:
+    def _damaged(self, name: str, cause: str) -> ManifestError:
         return ManifestError(
-            f"{self.place}: shard {name} is damaged ({why}); copy it again, "
-            "or remove it and pack again: only what is missing is made"
+            f"{self.place}: shard {name} is damaged ({cause}); copy it again, "
+            "or remove it and pack again: only missing shards are made"
         )
 
     @contextmanager
     def _tables(self) -> Iterator[Path]:
-        """Folder with all that is not a shard; of a set elsewhere, a copy."""
+        """A folder with the files that are not shards; for a remote set, a temporary copy."""
         if isinstance(self._filesystem, pyarrow.fs.LocalFileSystem):
             yield Path(self._folder)
             return
@@ -184,32 +184,38 @@ class PackedAudio:
 
 
 class Blocks:
-    """Blocks of files, read once by whichever thread is first and kept until ``most`` others were wanted later."""
+    """A thread-safe LRU cache of blocks of files.
 
-    def __init__(self, read: Any, most: int) -> None:
+    Parameters
+    ----------
+    read : ``read(name, offset, size)`` returns bytes of a file.
+    most : number of blocks that are kept.
+    """
+
+    def __init__(self, read: Callable[[str, int, int], bytes], most: int) -> None:
         self._source, self._most = read, most
-        self._held: dict[tuple[str, int], Future[bytes]] = {}
+        self._cached: dict[tuple[str, int], Future[bytes]] = {}
         self._lock = threading.Lock()
 
     def read(self, name: str, offset: int, size: int) -> bytes:
         """``size`` bytes of the file ``name`` from ``offset`` on."""
         first, last = offset // BLOCK, (offset + size - 1) // BLOCK
-        found = b"".join(self._block(name, block) for block in range(first, last + 1))
-        return found[offset - first * BLOCK :][:size]
+        content = b"".join(self._block(name, block) for block in range(first, last + 1))
+        return content[offset - first * BLOCK :][:size]
 
     def _block(self, name: str, block: int) -> bytes:
         with self._lock:
-            future = self._held.pop((name, block), None)
-            mine = future is None
+            future = self._cached.pop((name, block), None)
+            missing = future is None
             future = future or Future()
-            self._held[name, block] = future  # the latest last
-            if len(self._held) > self._most:
-                del self._held[next(iter(self._held))]
-        if mine:
+            self._cached[name, block] = future  # the most recent is last
+            if len(self._cached) > self._most:
+                del self._cached[next(iter(self._cached))]
+        if missing:
             try:
                 future.set_result(self._source(name, block * BLOCK, BLOCK))
             except BaseException as error:
                 with self._lock:
-                    self._held.pop((name, block), None)
+                    self._cached.pop((name, block), None)
                 future.set_exception(error)
         return future.result()

@@ -1,4 +1,4 @@
-"""Where a training's clips come from: a packed set, or a manifest whose clips are decoded once into a store."""
+"""Open the audio of a training set: a packed set, or a manifest with its store of decoded clips."""
 
 from __future__ import annotations
 
@@ -20,15 +20,22 @@ def open_audio(
     progress: Progress | None = None,
     in_order: bool = True,
 ) -> Audio:
-    """The clips of a packed set (a directory or URI), or of a manifest; those are decoded first where they are not.
+    """Open the clips of a packed set or of a manifest. A manifest's clips are decoded first if necessary.
 
-    ``in_order``: clips will be asked for about as they lie in the shards (``sampling.by_shard``); if not
-    (``sampling.balanced``), a packed set is read clip by clip.
+    Parameters
+    ----------
+    place : directory or URI of a packed set, or file of a manifest.
+    vocabulary : file of the classes, if not those of the set.
+    progress : called with the number of clips done and their total while decoding.
+    in_order : clips will be read roughly in the order of the shards (``sampling.by_shard``). Otherwise
+        (``sampling.balanced``), a packed set is read clip by clip.
 
     Raises
     ------
-    ManifestError, OutputError
-        If there are none, or if they cannot be used as they are.
+    ManifestError
+        If there is no such set, or if it has faults and ``on_error`` is ``stop``.
+    OutputError
+        If decoded audio cannot be written.
     """
     if "://" in str(place) or Path(place).is_dir():
         classes = Vocabulary.load(vocabulary) if vocabulary else None

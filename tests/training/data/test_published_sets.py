@@ -13,12 +13,18 @@ from click.testing import CliRunner
 
 from sedkit.contract import Label
 from training.data.commands import main
+from training.data.manifest.delimited import read_table
 from training.data.manifest.problems import ManifestError
+from training.data.manifest.splits import Splitting
 from training.data.manifest.table import Manifest
 from training.data.manifest.vocabulary import Vocabulary
-from training.data.readers import corpora
-from training.data.readers import datasets as readers
-from training.data.readers.datasets import Splitting
+from training.data.readers import desed as desed_reader
+from training.data.readers import urbansound8k as urbansound8k_reader
+from training.data.readers.audioset import audioset as read_audioset
+from training.data.readers.audioset import audioset_strong
+from training.data.readers.desed import desed
+from training.data.readers.fsd50k import fsd50k as read_fsd50k
+from training.data.readers.urbansound8k import urbansound8k
 
 WHOLE = Splitting(validation_share=0)
 AUDIOSET_LABELS = """index,mid,display_name
@@ -76,7 +82,7 @@ def audioset(tables, *files, **keywords):
     audio(*(tables / "clips" / file for file in files))
     segments = [tables / "balanced_train_segments.csv", tables / "eval_segments.csv"]
     vocabulary = Vocabulary.load(tables / "class_labels_indices.csv")
-    return corpora.audioset(tables / "clips", segments, vocabulary, WHOLE, **keywords)
+    return read_audioset(tables / "clips", segments, vocabulary, WHOLE, **keywords)
 
 
 def test_audioset(tables):
@@ -109,7 +115,7 @@ def test_identifiers_that_begin_with_y_and_other_parts_of_a_video(tables):
 
 
 def test_audioset_faults(tables):
-    with pytest.raises(ManifestError, match="no audio named as AudioSet's segments"):
+    with pytest.raises(ManifestError, match="no audio named like AudioSet's segments"):
         audioset(tables, "clips.wav")
     with pytest.raises(ManifestError, match="no clip is left: 5 x missing video"):
         audioset(tables, "abcdefghijk.wav")
@@ -144,15 +150,15 @@ def test_audioset_strong(tmp_path):
     vocabulary = Vocabulary.load(write(tmp_path / "mid_to_display_name.tsv", DISPLAY_NAMES))
     assert vocabulary.labels[1] == Label("Wind", "/m/03m9d0z")
     audio(*(tmp_path / "clips" / f"{name}.wav" for name in ("Yb0RFKhbpFJA", "-8f7cs92z7Y_130.000_140.000")))
-    manifest = corpora.audioset_strong(tmp_path / "clips", [table, held], vocabulary, WHOLE)
+    manifest = audioset_strong(tmp_path / "clips", [table, held], vocabulary, WHOLE)
     assert names(manifest) == ["Yb0RFKhbpFJA.wav", "-8f7cs92z7Y_130.000_140.000.wav"]
     assert mids(manifest) == [["/m/05zppz", "/m/03m9d0z"], ["/m/04rlf"]]
     assert manifest.dropped.lines() == ["1 x missing video (s9d-2nhuJCQ_30000)"]
 
     audioset_alone = Vocabulary([Label("Music", "/m/04rlf", 137), Label("Wind", "/m/03m9d0z", 277)])
-    manifest = corpora.audioset_strong(tmp_path / "clips", [table], audioset_alone, WHOLE)
+    manifest = audioset_strong(tmp_path / "clips", [table], audioset_alone, WHOLE)
     assert mids(manifest) == [["/m/03m9d0z"], ["/m/04rlf"]]
-    assert manifest.dropped.lines() == ["1 x label that is none of the classes (/m/05zppz)"]
+    assert manifest.dropped.lines() == ["1 x label outside the vocabulary (/m/05zppz)"]
 
 
 DEV = """fname,labels,mids,split
@@ -190,7 +196,7 @@ def fsd50k(tmp_path):
 
 
 def test_fsd50k(fsd50k):
-    manifest = corpora.fsd50k(fsd50k)
+    manifest = read_fsd50k(fsd50k)
     assert manifest.splits == ["train", "validation", "test"]
     assert names(manifest) == ["64760.wav", "16399.wav", "37199.wav"]
     assert mids(manifest)[1:] == [["/m/09l8g", "/m/09x0r"], ["/m/04rlf"]]
@@ -202,23 +208,23 @@ def test_fsd50k(fsd50k):
 
 def test_fsd50k_in_other_classes(fsd50k):
     vocabulary = Vocabulary([Label("Music", "/m/04rlf", 137), Label("Guitar", "/m/0342h", 140)])
-    manifest = corpora.fsd50k(fsd50k, vocabulary)
+    manifest = read_fsd50k(fsd50k, vocabulary)
     assert mids(manifest) == [["/m/04rlf", "/m/0342h"], ["/m/04rlf"]]
-    assert manifest.dropped.counts == {"label that is none of the classes": 5, "clip with no label of the classes": 1}
+    assert manifest.dropped.counts == {"label outside the vocabulary": 5, "clip without a label in the vocabulary": 1}
 
 
 def test_fsd50k_faults(fsd50k):
     (fsd50k / "FSD50K.eval_audio" / "37199.wav").unlink()
     with pytest.raises(ManifestError, match=r"1 x missing file .*37199.wav"):
-        corpora.fsd50k(fsd50k)
-    assert len(corpora.fsd50k(fsd50k, on_error="skip")) == 2
+        read_fsd50k(fsd50k)
+    assert len(read_fsd50k(fsd50k, on_error="skip")) == 2
     write(fsd50k / "FSD50K.ground_truth" / "vocabulary.csv", "0,Music\n")
     with pytest.raises(ManifestError, match="not FSD50K's vocabulary"):
-        corpora.fsd50k(fsd50k)
+        read_fsd50k(fsd50k)
     (fsd50k / "FSD50K.ground_truth" / "eval.csv").unlink()
     write(fsd50k / "FSD50K.ground_truth" / "vocabulary.csv", FSD50K_VOCABULARY)
     with pytest.raises(ManifestError, match=r"eval.csv: cannot be read"):
-        corpora.fsd50k(fsd50k)
+        read_fsd50k(fsd50k)
 
 
 URBAN = """slice_file_name,fsID,start,end,salience,fold,classID,class
@@ -236,16 +242,16 @@ def test_urbansound8k(tmp_path):
             for name in ("fold5/100032-3-0-0.wav", "fold5/100263-2-0-117.wav", "fold10/7061-6-0-0.wav")
         )
     )
-    manifest = corpora.urbansound8k(tmp_path, Splitting("10", validation_share=0))
+    manifest = urbansound8k(tmp_path, Splitting("10", validation_share=0))
     assert manifest.splits == ["train", "train", "test"]
     assert mids(manifest) == [["/m/05tny_"], ["/t/dd00013"], ["/m/032s66"]]
     assert manifest.groups[0] == "freesound:100032"
     assert len(manifest.vocabulary) == 10
     write(tmp_path / "metadata" / "UrbanSound8K.csv", URBAN.replace("gun_shot", "cannon"))
     with pytest.raises(ManifestError, match=r"1 x unknown label .*'cannon' of audio/fold10"):
-        corpora.urbansound8k(tmp_path, Splitting("5"))
+        urbansound8k(tmp_path, Splitting("5"))
     with pytest.raises(ManifestError, match=r"UrbanSound8K.csv: cannot be read"):
-        corpora.urbansound8k(tmp_path / "none", Splitting("5"))
+        urbansound8k(tmp_path / "none", Splitting("5"))
 
 
 WEAK = """filename\tevent_labels
@@ -263,35 +269,35 @@ Y-hkS8gvM8aY_30.000_40.000.wav\t\t\t
 
 def test_desed(tmp_path):
     audio(*(tmp_path / "audio" / line.split("\t")[0] for line in WEAK.splitlines()[1:3]))
-    weak = corpora.desed(write(tmp_path / "weak.tsv", WEAK), tmp_path / "audio", "train")
+    weak = desed(write(tmp_path / "weak.tsv", WEAK), tmp_path / "audio", "train")
     assert mids(weak) == [["/m/09x0r", "/m/07pp_mv"], ["/m/01yrx"]]
     assert weak.splits == ["train", "train"]
     assert weak.groups == ["09RRavdW3C0", "-hkS8gvM8aY"]  # videos, as in AudioSet
     assert weak.dropped.lines() == ["1 x missing recording (Ygone0000000_0.000_10.000.wav)"]
     assert len(weak.vocabulary) == 10
 
-    strong = corpora.desed(write(tmp_path / "validation.tsv", EVENTS), tmp_path / "audio", "validation")
+    strong = desed(write(tmp_path / "validation.tsv", EVENTS), tmp_path / "audio", "validation")
     assert mids(strong) == [["/m/09x0r", "/m/02g901"]]
-    assert strong.dropped.counts == {"clip in which nothing is heard": 1}
+    assert strong.dropped.counts == {"clip without events": 1}
     with pytest.raises(ManifestError, match=r"clip listed twice"):
-        readers.merge([weak, strong])
+        Manifest.merge([weak, strong])
 
 
 def test_desed_faults(tmp_path):
     audio(tmp_path / "audio" / "Y09RRavdW3C0_30.000_40.000.wav")
     table = write(tmp_path / "weak.tsv", WEAK.replace("Speech", "Speach"))
     with pytest.raises(ManifestError, match=r"1 x unknown label .'Speach'"):
-        corpora.desed(table, tmp_path / "audio", "train")
+        desed(table, tmp_path / "audio", "train")
     with pytest.raises(ManifestError, match="no column 'event_labels'"):
-        corpora.desed(write(tmp_path / "none.tsv", "filename\na.wav\n"), tmp_path / "audio", "train")
+        desed(write(tmp_path / "none.tsv", "filename\na.wav\n"), tmp_path / "audio", "train")
     broken = write(tmp_path / "events.tsv", EVENTS.replace("1.2\t10.000", "10.000\t1.2"))
     with pytest.raises(ManifestError, match="1 x event without name, times or label"):
-        corpora.desed(broken, tmp_path / "audio", "train")
-    found = corpora.desed(broken, tmp_path / "audio", "train", on_error="skip")
+        desed(broken, tmp_path / "audio", "train")
+    found = desed(broken, tmp_path / "audio", "train", on_error="skip")
     assert mids(found) == [["/m/09x0r", "/m/02g901"]]
     own = Vocabulary([Label("Speech", "/m/09x0r", 0), Label("Kettle")])
     kettle = write(tmp_path / "own.tsv", "filename\tevent_labels\nY09RRavdW3C0_30.000_40.000.wav\tKettle, Speech\n")
-    assert corpora.desed(kettle, tmp_path / "audio", "test", own).labels == [(0, 1)]
+    assert desed(kettle, tmp_path / "audio", "test", own).labels == [(0, 1)]
 
 
 def test_classes_of_data_sets_join_on_mids():
@@ -331,12 +337,14 @@ def test_commands(tables, fsd50k, tmp_path):
     (tables / "class_labels_indices.csv").unlink()
     result = run(*commands["audioset"], "-o", tmp_path / "x.csv")
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
-    assert "no class_labels_indices.csv beside it; name the classes with --labels" in result.stderr
+    assert "no class_labels_indices.csv beside it; name the file of the classes with --labels" in result.stderr
 
 
-@pytest.mark.parametrize("table", [corpora.URBANSOUND8K, corpora.DESED], ids=lambda table: Path(table).stem)
+@pytest.mark.parametrize(
+    "table", [urbansound8k_reader.MAPPING, desed_reader.MAPPING], ids=lambda table: Path(table).stem
+)
 def test_tables_of_classes_explain_themselves(table):
-    lines = readers.read_table(table, ("category", "mid", "name", "index", "relation", "note"))
+    lines = read_table(table, ("category", "mid", "name", "index", "relation", "note"))
     assert len({line["mid"] for line in lines}) == len(lines) == 10
     for line in lines:
         assert line["relation"] in ("exact", "broader", "narrower", "nearest")

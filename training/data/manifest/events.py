@@ -1,8 +1,11 @@
-"""Strong labels: what is heard from when to when, in the tables of DESED and DCASE and of AudioSet.
+"""Strong labels: tables of events with onset and offset, in the formats of DESED/DCASE and of AudioSet.
 
-DESED, DCASE and sed_eval: ``filename, onset, offset, event_label``; AudioSet: ``segment_id,
-start_time_seconds, end_time_seconds, label`` (a MID). Both are separated by tabs. A clip in which nothing
-is heard has a row with its name alone.
+Both formats are separated by tabs:
+
+- DESED, DCASE and sed_eval: ``filename, onset, offset, event_label``;
+- AudioSet: ``segment_id, start_time_seconds, end_time_seconds, label``, where a label is a MID.
+
+A clip without events has one row that holds only its name.
 """
 
 from __future__ import annotations
@@ -13,8 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from training.data.manifest.delimited import read_table, require_columns
 from training.data.manifest.problems import OnError, Tally
-from training.data.readers.tables import check_columns, read_table
 from training.runtime.files import replacing
 
 DESED = ("filename", "onset", "offset", "event_label")
@@ -22,7 +25,7 @@ AUDIOSET = ("segment_id", "start_time_seconds", "end_time_seconds", "label")
 
 
 class Event(NamedTuple):
-    """A label heard in a clip from ``onset`` to ``offset``, in seconds; an empty one: nothing is heard."""
+    """One event of a clip, ``onset`` and ``offset`` in seconds. An empty label means that the clip has no events."""
 
     clip: str
     onset: float = math.nan
@@ -31,20 +34,25 @@ class Event(NamedTuple):
 
 
 def read_events(path: Path, on_error: OnError = "stop") -> tuple[list[Event], Tally]:
-    """Events of a table, and what was left out.
+    """Read a table of events in either format.
+
+    Returns
+    -------
+    events : in the order of the table.
+    skipped : the faulty rows that ``on_error="skip"`` left out.
 
     Raises
     ------
     ManifestError
-        If the table cannot be read or is neither of the two forms, or if times in it are no times and
-        ``on_error`` is ``stop``.
+        If the table cannot be read or has neither format. With ``on_error="stop"`` also if an event lacks its clip,
+        its label, or an onset before its offset.
     """
     rows = read_table(path, ())
-    form = AUDIOSET if AUDIOSET[0] in rows[0] else DESED
-    check_columns(path, rows[0], form)
+    columns = AUDIOSET if AUDIOSET[0] in rows[0] else DESED
+    require_columns(path, rows[0], columns)
     events, problems = [], Tally()
     for row in rows:
-        clip, onset, offset, label = (row[name] for name in form)
+        clip, onset, offset, label = (row[name] for name in columns)
         if not (onset or offset or label):
             events.append(Event(clip))
             continue
@@ -61,7 +69,13 @@ def read_events(path: Path, on_error: OnError = "stop") -> tuple[list[Event], Ta
 
 
 def write_events(path: Path, events: Iterable[Event]) -> None:
-    """Write a table of DESED's form, atomically; times in seconds with three digits after the point."""
+    """Write a table in DESED's format, atomically. Times are in seconds with three decimals.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(DESED)
