@@ -14,7 +14,7 @@ from sedkit.geometry import SAMPLE_RATE
 from sedkit.inference.installed import installed_models
 from sedkit.inference.model import Model
 from sedkit.tagger import Tagger
-from training.data.clips import FULL_SCALE
+from training.data.audio import FULL_SCALE
 from training.networks.float16 import fold_for_export
 from training.networks.onnx_import import read_onnx, refit_batch_norm
 from training.networks.wels import Network

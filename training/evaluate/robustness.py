@@ -21,11 +21,10 @@ from sedkit.geometry import SAMPLE_RATE
 from sedkit.inference.pipeline import analyse
 from sedkit.metrics import summary
 from sedkit.tagger import Tagger
-from training.data.augment.augmentation import without_padding
+from training.data.audio import FULL_SCALE
 from training.data.augment.channel import reverberant
 from training.data.augment.negatives import hum
 from training.data.augment.soundscapes import coloured_noise, rms
-from training.data.clips import FULL_SCALE
 from training.data.store.source import Audio, open_audio
 from training.runtime.files import sha256, write_json
 from training.runtime.progress import decoding
@@ -51,7 +50,7 @@ def noisy(sound: Sound, random: np.random.Generator, slope: float, snr: float) -
     The clip's level leaves out the digital silence that pads it.
     """
     noise = coloured_noise(len(sound), slope, random)
-    level = rms(without_padding(sound)) * 10 ** (-snr / 20)
+    level = rms(np.trim_zeros(sound) if sound.any() else sound) * 10 ** (-snr / 20)
     mixed = sound + noise * (level / rms(noise))
     return wav_file(mixed / max(1.0, np.abs(mixed).max()))
 

@@ -65,8 +65,8 @@ class Epoch:
 
     Parameters
     ----------
-    seed : (seed, generation, epoch). If this epoch repeats the crops and mixtures of an earlier one (``--set views``), only
-        the augmentation of the log-mel is drawn from it.
+    seed : (seed, generation, epoch). If this epoch repeats the crops and mixtures of an earlier one (``--set views``),
+        only the augmentation of the log-mel is drawn from it.
 
     Raises
     ------
@@ -106,7 +106,7 @@ class Epoch:
         parts = []
         for number in range(distributed.rank(), len(self.slices), distributed.world_size()):
             part_draws = draws[self.slices[number]]
-            rows = np.where(part_draws.heard < 0, -1, self.order[index][part_draws.heard])
+            rows = np.where(part_draws.sources < 0, -1, self.order[index][part_draws.sources])
             seed = np.random.SeedSequence((*key, number + 1)).generate_state(1)[0]
             parts.append(Part(rows, self._batch(rows, part_draws), len(rows) / self.size, int(seed)))
         return parts
@@ -139,8 +139,8 @@ def _cut(size: int, parts: int) -> list[slice]:
     if pairs < parts:
         raise distributed.reported_once(
             SedkitError(
-                f"a batch of {size} clips cannot be cut into {parts} parts (processes times --set accumulate) of at least "
-                "two clips; start with a larger --batch-size"
+                f"a batch of {size} clips cannot be cut into {parts} parts (processes times --set accumulate) of at "
+                "least two clips; start with a larger --batch-size"
             )
         )
     edges = [min(size, 2 * (pairs * part // parts)) for part in range(parts)] + [size]

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from training.data.audio import FULL_SCALE
 from training.data.augment.augmentation import at_speed, mix, mix_style, spec_augment
-from training.data.clips import FULL_SCALE
 from training.loop.settings import Precision
 from training.networks.wels import Network
 from training.supervision.online import OnlineTargets

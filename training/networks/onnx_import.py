@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sedkit.contract import Contract
 from sedkit.errors import ContractError, SedkitError
 from sedkit.install import install_remedy
-from training.data.clips import FULL_SCALE
+from training.data.audio import FULL_SCALE
 from training.networks.wels import Network, Pooling, Width, resolve_filters
 
 LAYERS = ("B1.0", "B2.0", "B3.0", "B4.0", "L1", "L2")  # their filter counts are the width of the network

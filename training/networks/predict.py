@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sedkit.errors import SedkitError
 from sedkit.geometry import SAMPLE_RATE, padded_samples
-from training.data.clips import FULL_SCALE
+from training.data.audio import FULL_SCALE
 from training.networks.wels import Network
 from training.runtime import distributed
 from training.runtime.prefetch import prefetch
@@ -41,7 +41,7 @@ def predict(
     if not np.isfinite(scores).all():
         raise distributed.reported_once(
             ScoreError(
-                "the network's scores are not finite; start a new run with a lower --learning-rate or with --clip 1"
+                "the network's scores are not finite; start a new run with a lower --learning-rate or with --set clip=1"
             )
         )
     return scores
