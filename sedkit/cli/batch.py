@@ -153,12 +153,12 @@ def result_settings(tagger: Tagger, kind: Kind, format_name: str, options: Mappi
     """Everything that determines the results, apart from the recordings."""
     import hashlib
 
-    from sedkit import __version__
+    from sedkit.install import version
 
     path = tagger.model.path
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     return {
-        "sedkit": __version__,
+        "sedkit": version(),
         "results": kind,
         "--format": format_name,
         "--model": f"{path.name} (SHA-256 {digest})",

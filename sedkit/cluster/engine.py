@@ -16,13 +16,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
-import sedkit
 from sedkit.cluster.archive import Archive, Failure, Partition, Report, parse_report
 from sedkit.cluster.recordings import Recording
 from sedkit.cluster.storage import Store, is_uri
 from sedkit.cluster.worker import Ledger, Task, Worker
 from sedkit.errors import DeviceError, SedkitError
-from sedkit.install import install_command, install_remedy
+from sedkit.install import install_command, install_remedy, version
 
 if TYPE_CHECKING:
     from sedkit.formats import Kind
@@ -82,7 +81,7 @@ def analyse(
     """
     content = model.read_bytes()
     settings = {
-        "sedkit": sedkit.__version__,
+        "sedkit": version(),
         "results": kind,
         "--model": f"{model.name} (SHA-256 {hashlib.sha256(content).hexdigest()[:16]})",
         **options,
