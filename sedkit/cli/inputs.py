@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -56,13 +55,15 @@ def recordings(argument: str, recursive: bool) -> Sequence[str]:
             hint = "" if recursive else "; --recursive searches subfolders too"
             raise AudioError(f"{argument}: no audio files in this folder{hint}")
         return names
-    if not os.path.exists(argument) and glob.has_magic(argument):
+    if not os.path.exists(argument):
+        import glob  # here, because most runs do not need it
+
+        if not glob.has_magic(argument):
+            raise AudioError(f"{argument}: no such file or folder; check the path")
         names = sorted(name for name in glob.iglob(argument, recursive=True) if not os.path.isdir(name))
         if not names:
             raise AudioError(f"{argument}: no file matches; check the pattern")
         return names
-    if not os.path.exists(argument):
-        raise AudioError(f"{argument}: no such file or folder; check the path")
     return [argument]
 
 
