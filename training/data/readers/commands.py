@@ -199,7 +199,7 @@ def folders(
 )
 @on_error_option
 def unlabelled(folder: Path, output: Path, labels: Path, seconds: float, on_error: OnError) -> None:
-    """Read a folder of recordings without labels.
+    """Read recordings without labels.
 
     All recordings below FOLDER become training clips with the label ? (unlabelled). Merge them with a labelled set:
     students train on them with soft targets from their teachers; a network without teachers skips them.
@@ -233,10 +233,11 @@ def audioset(
     validation_share: float,
     seed: int,
 ) -> None:
-    """Read AudioSet's weak labels from its tables SEGMENTS.
+    """Read AudioSet's weak labels.
 
-    Tables with "eval" in their name are the test split. The audio of a segment is a file at any depth below --audio
-    named YTID, YYTID, YTID_START or YTID_START_END. Segments without a file are counted and left out.
+    SEGMENTS are its tables, e.g. balanced_train_segments.csv and eval_segments.csv. Tables with "eval" in their
+    name are the test split. The audio of a segment is a file at any depth below --audio named YTID, YYTID,
+    YTID_START or YTID_START_END. Segments without a file are counted and left out.
 
     \b
     Examples:
@@ -329,7 +330,9 @@ def urbansound8k(folder: Path, output: Path, look: bool, on_error: OnError, spli
 def desed(
     table: Path, audio: Path, output: Path, split: str, labels: Path | None, look: bool, on_error: OnError
 ) -> None:
-    """Read a TABLE of weak or strong labels of DESED or DCASE task 4.
+    """Read a table of DESED or DCASE task 4.
+
+    TABLE holds weak labels (filename, event_labels) or strong labels (filename, onset, offset, event_label).
 
     \b
     Examples:
