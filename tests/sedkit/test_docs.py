@@ -1,4 +1,4 @@
-"""The pages on the command line and the formats say what the code does."""
+"""docs/cli.md and docs/formats.md match the code; so does the demonstration recording."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sedkit.formats.writers import COLUMNS
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_cli_page_is_not_stale():
+def test_cli_page_is_up_to_date():
     spec = importlib.util.spec_from_file_location("docs_cli", DOCS / "cli.py")
     assert spec is not None
     assert spec.loader is not None
@@ -35,7 +35,7 @@ def test_every_command_is_documented(command: str):
     assert f"Usage: sedkit {command} " in page
 
 
-def test_every_module_of_a_command_is_a_command():
+def test_every_command_module_is_registered():
     modules = {
         path.stem for path in (DOCS.parent / "sedkit" / "cli").glob("*.py") if "@click.command(" in path.read_text()
     }
@@ -53,7 +53,7 @@ def test_every_format_and_column_is_documented():
         assert all(re.search(rf"^\| .*`{column}`.* \|", page, re.MULTILINE) for column in columns)
 
 
-def test_the_demonstration_recording_is_what_its_labels_say(tmp_path: Path):
+def test_demonstration_recording_matches_its_labels(tmp_path: Path):
     script = DOCS.parent / "examples" / "demo.py"
     texts = [
         subprocess.check_output([sys.executable, script, tmp_path / name], text=True) for name in ("a.wav", "b.wav")
@@ -63,11 +63,11 @@ def test_the_demonstration_recording_is_what_its_labels_say(tmp_path: Path):
     sound, rate = soundfile.read(tmp_path / "a.wav")
     assert rate == 16000
     assert 12 < len(sound) / rate < 25
-    heard = np.zeros(len(sound), bool)
+    labelled = np.zeros(len(sound), bool)
     for line in texts[0].splitlines():
         onset, offset, label = line.split("\t")
         part = slice(round(float(onset) * rate), round(float(offset) * rate))
-        heard[part] = True
+        labelled[part] = True
         assert label
         assert np.abs(sound[part]).max() == pytest.approx(0.5, abs=0.01)
-    assert np.abs(sound[~heard]).max() < 0.01
+    assert np.abs(sound[~labelled]).max() < 0.01
