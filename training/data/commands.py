@@ -40,7 +40,8 @@ class DataCommands(Commands):
         others = [command for command in self.commands.values() if command not in (*READERS, *MIXERS)]
         for title, commands in (("Read a data set", READERS), ("Manifests", others), ("Mix and modify", MIXERS)):
             with formatter.section(title):
-    formatter.write_dl([(f"{command.name:{width}}", command.get_short_help_str(60)) for command in commands])
+                rows = [(f"{command.name:{width}}", command.get_short_help_str(60)) for command in commands]
+                formatter.write_dl(rows)
 
 
 @click.group(cls=DataCommands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
