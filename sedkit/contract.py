@@ -162,9 +162,9 @@ class Contract:
                 PREFIX + "contract", f"version {version!r} is not supported; this sedkit reads version {VERSION}"
             )
         for key, expected in NUMBERS.items():
-            found = _text(metadata, key)
-            if found != str(expected):
-                raise ContractError(PREFIX + key, f"must be {expected}, not {found!r}")
+            value = _text(metadata, key)
+            if value != str(expected):
+                raise ContractError(PREFIX + key, f"must be {expected}, not {value!r}")
         labels = _labels(_parsed(metadata, "labels", list))
         timeline = "timeline_thresholds" if PREFIX + "timeline_thresholds" in metadata else "thresholds"
         return cls(
@@ -190,12 +190,12 @@ def metadata_of(path: Path) -> dict[str, str]:
     OSError
         If the file cannot be opened.
     """
-    found = {}
+    metadata = {}
     with path.open("rb") as file:
         for _, entry in _messages(file, {14}):
             parts = dict(_messages(io.BytesIO(entry), {1, 2}))
-            found[parts.get(1, b"").decode(errors="replace")] = parts.get(2, b"").decode(errors="replace")
-    return found
+            metadata[parts.get(1, b"").decode(errors="replace")] = parts.get(2, b"").decode(errors="replace")
+    return metadata
 
 
 def _messages(file: BinaryIO, wanted: set[int]) -> Iterator[tuple[int, bytes]]:
@@ -238,27 +238,27 @@ def check_tensors(inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Seq
     ContractError
         If the input or an output is missing, has the wrong rank, or has a fixed axis that must be dynamic.
     """
-    wanted: dict[str, tuple[int | None, ...]] = {
+    required: dict[str, tuple[int | None, ...]] = {
         INPUT: (None, None),
         "segments": (None, None, classes),
         "clip": (None, classes),
         "embedding": (None, None, EMBEDDING),
     }
     if WEIGHTS in outputs:
-        wanted[WEIGHTS] = (None, None, classes)
+        required[WEIGHTS] = (None, None, classes)
     if list(inputs) != [INPUT]:
         raise ContractError(INPUT, f"must be the only input; the file has {', '.join(inputs) or 'none'}")
-    for name, shape in wanted.items():
-        found = inputs.get(name, outputs.get(name))
-        if found is None:
+    for name, shape in required.items():
+        actual = inputs.get(name, outputs.get(name))
+        if actual is None:
             raise ContractError(name, "output is missing")
-        matches = len(found) == len(shape) and all(
+        matches = len(actual) == len(shape) and all(
             (isinstance(axis, int) and axis == size) if size is not None else not isinstance(axis, int)
-            for axis, size in zip(found, shape, strict=True)
+            for axis, size in zip(actual, shape, strict=True)
         )
         if not matches:
             text = ", ".join("dynamic" if size is None else str(size) for size in shape)
-            raise ContractError(name, f"shape must be [{text}], not {list(found)}")
+            raise ContractError(name, f"shape must be [{text}], not {list(actual)}")
 
 
 def _json(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ def column(*scores: float) -> np.ndarray:
     return np.array(scores, np.float32)[:, None]
 
 
-def chunked(scores: np.ndarray, cuts: list[int]) -> list[np.ndarray]:
+def chunked(scores: np.ndarray, cuts: Sequence[int]) -> list[np.ndarray]:
     edges = [0, *sorted(cut % (len(scores) + 1) for cut in cuts), len(scores)]
     return [scores[start:stop] for start, stop in itertools.pairwise(edges)]
 
@@ -29,7 +30,7 @@ def no_level_changes(scores: np.ndarray) -> np.ndarray:
 
 
 def find_events(
-    scores: np.ndarray, threshold, duration: float, cuts: list[int] = [], edges=None  # noqa: B006
+    scores: np.ndarray, threshold, duration: float, cuts: Sequence[int] = (), edges=None
 ) -> list[DetectedEvent]:
     detector = EventDetector(np.broadcast_to(threshold, scores.shape[1:]))
     edges = no_level_changes(scores) if edges is None else edges
