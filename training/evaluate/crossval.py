@@ -22,7 +22,7 @@ from training.evaluate.tables.crossval import document
 from training.evaluate.tables.crossval_scores import CrossvalScores, Fold, System, read_crossval_scores
 from training.networks.yamnet_tflite import parse_peer
 from training.runs.config import read_config
-from training.runs.options import torch_device
+from training.runtime.device import torch_device
 from training.runtime.files import replacing
 
 FILE = click.Path(dir_okay=False, path_type=Path)

@@ -197,6 +197,7 @@ def sedkit_detector(tagger: Tagger, labels: Sequence[Label]) -> Callable[[Path],
         timeline = timing.finish(str(path), stream.duration)
         by_key = {tag.mid or tag.label: tag.score for tag in tagging.finish(str(path), stream.duration).tags}
         tags = np.array([by_key[key] for key in keys], np.float32)
+        assert timeline.scores is not None
         events = [(event.onset, event.offset, event.mid or event.label) for event in timeline.events]
         return Detections(
             *event_scores(timeline.scores[:, columns], np.concatenate(edges), timeline.duration),

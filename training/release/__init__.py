@@ -1,1 +1,1 @@
-"""From a trained network to a published model: export, int8, calibration, model cards."""
+"""From a trained network to a published model: ONNX export, calibration, int8 quantization, model card."""

@@ -1,20 +1,21 @@
 """Calibrate a model's tags and choose its thresholds: ``sedkit-train calibrate MODEL --manifest MANIFEST``.
 
-On the validation split, which the weights were not fitted to (what they gain is measured on the test split):
+Both use the validation split. The gain is measured on the test split.
 
-- tags: Platt scaling of clip scores (training.release.platt_scaling), then the thresholds of calibrated scores; these hold for
-  recordings as long as the clips, and so tags of longer ones are those of so long a part;
-- timelines: the thresholds of segment scores, on soundscapes mixed from clips of the split, of which is known what is
-  heard when (training.data.augment.soundscapes).
+- Tags: Platt scaling of clip scores (``training.release.platt_scaling``), then one threshold for all calibrated scores.
+  Calibration holds for recordings as long as the clips. ``tag_segments`` stores that length, and sedkit slides a window
+  of it over longer recordings.
+- Timelines: thresholds of segment scores, chosen on soundscapes. These are mixed from validation clips, so their strong
+  labels are known (``training.data.augment.soundscapes``).
 
-What is found goes into the metadata of the model's file, and of its int8 form beside it; nothing else in them changes.
+The results are written into the metadata of the model's file and of its int8 version. Weights do not change.
 """
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -34,7 +35,7 @@ from sedkit.inference.pipeline import analyse
 from sedkit.timeline.calibration import Calibration
 from sedkit.timeline.views import TagsView
 from training.data.augment.soundscapes import Recipe, Samples, Sources
-from training.data.clips import Some, usual_segments
+from training.data.clips import Subset, median_segments
 from training.data.store.codecs import encoder
 from training.data.store.source import Audio, open_audio
 from training.evaluate.metrics import reliability
@@ -55,15 +56,16 @@ class CalibrateError(SedkitError):
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--manifest", required=True, help="The clips that the model was trained on, and others held out.")
-@click.option("--vocabulary", type=click.Path(path_type=Path), help="Classes [default: beside the manifest].")
-@click.option("--clips", type=click.IntRange(1), default=5000, help="At most so many clips of the validation split.")
-@click.option("--soundscapes", type=click.IntRange(1), default=300, help="Recordings to mix of them, of 10 s each.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Draws clips and soundscapes.")
+@click.option("--manifest", required=True, help="Manifest of the model's clips, with a validation split.")
+@click.option("--vocabulary", type=click.Path(path_type=Path), help="Class list [default: beside the manifest].")
+@click.option("--clips", type=click.IntRange(1), default=5000, help="Use at most this many clips of a split.")
+@click.option("--soundscapes", type=click.IntRange(1), default=300, help="Number of 10 s soundscapes to mix.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Seed for drawing clips and soundscapes.")
 def main(model: Path, manifest: str, vocabulary: Path | None, clips: int, soundscapes: int, seed: int) -> None:
-    """Write into a MODEL what its scores mean: calibrated tags, and thresholds for tags and for timelines.
+    """Calibrate the tag scores of a MODEL, and choose thresholds for its tags and timelines.
 
-    MODEL and its int8 form, MODEL-int8.onnx where there is one, are rewritten; weights stay as they are.
+    The results go into the metadata of MODEL and, if it exists, of its int8 version MODEL-int8.onnx. Weights do not
+    change.
 
     \b
     Examples:
@@ -72,83 +74,90 @@ def main(model: Path, manifest: str, vocabulary: Path | None, clips: int, sounds
     try:
         with decoding() as progress:
             audio = open_audio(manifest, vocabulary, progress=progress)
-        done = calibrate(model, audio, clips, soundscapes, seed)
+        result = calibrate(model, audio, clips, soundscapes, seed)
     except SedkitError as error:
         raise click.ClickException(str(error)) from None
-    click.echo(", ".join(map(str, done.files)))
-    for name, value in done.about.get("test", {}).items():
+    click.echo(", ".join(map(str, result.files)))
+    for name, value in result.about.get("test", {}).items():
         if name not in ("clips", "reliability"):
             click.echo(f"test {name.replace('_', ' ')}: {value[0]:.3f} before, {value[1]:.3f} after")
 
 
 class Calibrated(NamedTuple):
-    """The files that were rewritten, and what they say of it (``calibrated_on`` in their lineage)."""
+    """The rewritten files, and the entry ``calibrated_on`` in their lineage."""
 
     files: tuple[Path, ...]
     about: dict[str, Any]
 
 
 def calibrate(path: Path, audio: Audio, clips: int, soundscapes: int, seed: int) -> Calibrated:
-    """Calibrate the model at ``path`` and its int8 form.
+    """Calibrate the model at ``path`` and its int8 version, in place.
+
+    Parameters
+    ----------
+    clips : at most this many clips per split.
+    soundscapes : number of soundscapes per split.
 
     Raises
     ------
     CalibrateError
-        If model and clips do not belong together, or there is nothing to calibrate on. No file has changed.
+        If the classes of model and clips differ, or there are no clips to calibrate on. No file changes then.
     """
     about = _contract(path)
     if "quantisation" in about.lineage:
-        raise CalibrateError(f"{path}: the int8 form of a model; calibrate the fp32 one, and this one follows")
+        raise CalibrateError(f"{path}: an int8 model: calibrate the fp32 one, which updates this file, too")
     if about.labels != audio.manifest.vocabulary.labels:
-        raise CalibrateError(f"{path}: its {len(about.labels)} classes are not the manifest's")
+        raise CalibrateError(
+            f"{path}: its {len(about.labels)} classes differ from the manifest's: give the model's own manifest"
+        )
     int8 = sibling(path, "int8")
     if int8.exists() and _contract(int8).lineage["quantisation"]["of_sha256"] != sha256(path):
         raise CalibrateError(
-            f"{int8}: made of another model; remove it, or make it anew with training.release.quantize"
+            f"{int8}: the int8 version of another model: remove it, or rebuild it with sedkit-train quantize"
         )
     model = Model(path, threads=1)
-    held_out = {split: drawn(audio, split, clips, seed) for split in ("validation", "test")}
+    held_out = {split: draw_clips(audio, split, clips, seed) for split in ("validation", "test")}
     if not len(held_out["validation"]):
-        raise CalibrateError("the manifest has no clips of the split 'validation'")
-    span = usual_segments(Some(audio, held_out["validation"]))
-    tags = {split: clips_heard(model, audio, rows, span) for split, rows in held_out.items() if len(rows)}
+        raise CalibrateError("the manifest has no clips in the split 'validation': calibration needs some")
+    span = median_segments(Subset(audio, held_out["validation"]))
+    tags = {split: score_clips(model, audio, rows, span) for split, rows in held_out.items() if len(rows)}
     timelines = {
-        split: soundscapes_heard(model, audio, rows, soundscapes, seed) for split, rows in held_out.items() if len(rows)
+        split: score_soundscapes(model, audio, rows, soundscapes, seed) for split, rows in held_out.items() if len(rows)
     }
-    found = fit(tags["validation"], timelines["validation"])
-    done = {
+    fitted = fit(tags["validation"], timelines["validation"])
+    record = {
         "clips": len(held_out["validation"]),
         "soundscapes": soundscapes,
         "seed": seed,
         "git_revision": git_revision(),
-        "deviations": found.deviations,
+        "deviations": fitted.deviations,
     }
     if "test" in tags:
-        done["test"] = measured(found, tags, timelines)
-    changes = {
+        record["test"] = measure_gain(fitted, tags, timelines)
+    changes: dict[str, Any] = {
         "calibration": {
             "kind": "platt",
-            "slope": found.calibration.slope.tolist(),
-            "offset": found.calibration.offset.tolist(),
+            "slope": fitted.calibration.slope.tolist(),
+            "offset": fitted.calibration.offset.tolist(),
         },
-        "thresholds": tuple(found.thresholds.tolist()),
-        "timeline_thresholds": tuple(found.timeline_thresholds.tolist()),
+        "thresholds": tuple(fitted.thresholds.tolist()),
+        "timeline_thresholds": tuple(fitted.timeline_thresholds.tolist()),
         "tag_segments": span,
     }
-    rewrite(path, replace(about, lineage={**about.lineage, "calibrated_on": done}, **changes))
+    rewrite_metadata(path, replace(about, lineage={**about.lineage, "calibrated_on": record}, **changes))
     if not int8.exists():
-        return Calibrated((path,), done)
+        return Calibrated((path,), record)
     about = _contract(int8)
     quantisation = {**about.lineage["quantisation"], "of_sha256": sha256(path)}
-    lineage = {**about.lineage, "quantisation": quantisation, "calibrated_on": done}
-    rewrite(int8, replace(about, lineage=lineage, **changes))
-    return Calibrated((path, int8), done)
+    lineage = {**about.lineage, "quantisation": quantisation, "calibrated_on": record}
+    rewrite_metadata(int8, replace(about, lineage=lineage, **changes))
+    return Calibrated((path, int8), record)
 
 
-class Heard(NamedTuple):
-    """What a model scored, and what was there: [clips, classes] each, or [recordings, segments, classes].
+class ScoredClips(NamedTuple):
+    """Raw scores and targets, [clips, classes] each, or [recordings, segments, classes].
 
-    ``weight``: of each clip or segment, for segments are not independent.
+    ``weight``: weight of each clip or segment in the fit; below 1 for segments, which are not independent.
     """
 
     scores: NDArray[np.float64]
@@ -157,7 +166,10 @@ class Heard(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """Calibration and thresholds, [classes] each; ``deviations``: of classes, of tags and timelines."""
+    """Calibration and thresholds, [classes] each.
+
+    ``deviations``: standard deviations of the classes' priors, for tags and for timelines.
+    """
 
     calibration: Calibration
     thresholds: NDArray[np.float64]
@@ -165,12 +177,13 @@ class Fitted(NamedTuple):
     deviations: list[float]
 
 
-def fit(tags: Heard, timelines: Heard) -> Fitted:
-    """Calibration of clip scores, and thresholds: one for all calibrated scores, and what one is in segment scores.
+def fit(tags: ScoredClips, timelines: ScoredClips) -> Fitted:
+    """Fit the calibration of tags, and choose the thresholds of tags and timelines.
 
-    Segment scores are calibrated on soundscapes to know how classes differ, and for that alone: how often a class is
-    heard in a soundscape says nothing of other recordings. Their threshold is the one whose events hold the right
-    tiles (training.evaluate.metrics.event_decoding).
+    Tags have one threshold on the calibrated scores. For timelines, segment scores are calibrated on soundscapes to
+    learn how classes differ. This calibration is not stored, because class frequencies in soundscapes are artificial.
+    A candidate is one calibrated threshold, mapped back to raw scores per class. The best candidate has the highest F1
+    of decoded events (``training.evaluate.metrics.event_decoding``).
     """
     classes = tags.scores.shape[1]
     tag = platt_scaling.fit(*tags)
@@ -186,77 +199,82 @@ def fit(tags: Heard, timelines: Heard) -> Fitted:
     )
 
 
-def measured(found: Fitted, tags: Mapping[str, Heard], timelines: Mapping[str, Heard]) -> dict[str, Any]:
-    """What was gained on the test split: every figure is ``[before, after]``.
+def measure_gain(
+    fitted: Fitted, tags: Mapping[str, ScoredClips], timelines: Mapping[str, ScoredClips]
+) -> dict[str, Any]:
+    """Metrics on the test split, every one as ``[before, after]``.
 
-    Before: raw scores, and the one threshold for all classes with the highest micro-averaged F1 on validation clips.
+    Before: raw scores, and the threshold for all classes with the highest micro-averaged F1 on validation clips.
     """
     raw, truth, _ = tags["test"]
     segments, present, _ = timelines["test"]
     one = best_threshold(tags["validation"].targets, tags["validation"].scores.astype(np.float32))
     uniform = [np.full(raw.shape[1], threshold) for threshold in platt_scaling.GRID]
     one_segment = best_thresholds(uniform, timelines["validation"].scores, timelines["validation"].targets)
-    made = found.calibration(raw)
-    figures = {
-        "calibration_error": [reliability.calibration_error(scores, truth) for scores in (raw, made)],
+    calibrated = fitted.calibration(raw)
+    metrics: dict[str, Sequence[float]] = {
+        "calibration_error": [reliability.calibration_error(scores, truth) for scores in (raw, calibrated)],
         "calibration_error_of_highest": [
-            reliability.highest_calibration_error(scores, truth) for scores in (raw, made)
+            reliability.highest_calibration_error(scores, truth) for scores in (raw, calibrated)
         ],
     }
-    called = {
-        "tags": ([raw >= one, made >= found.thresholds], truth),
-        "timelines": ([in_events(segments, chosen) for chosen in (one_segment, found.timeline_thresholds)], present),
+    predicted = {
+        "tags": ([raw >= one, calibrated >= fitted.thresholds], truth),
+        "timelines": (
+            [in_events(segments, thresholds) for thresholds in (one_segment, fitted.timeline_thresholds)],
+            present,
+        ),
     }
-    for name, (pair, targets) in called.items():
-        micro, macro = zip(*(f1_scores(each, targets) for each in pair), strict=True)
-        figures |= {f"micro_f1_of_{name}": micro, f"macro_f1_of_{name}": macro}
+    for name, (before_and_after, targets) in predicted.items():
+        micro, macro = zip(*(f1_scores(each, targets) for each in before_and_after), strict=True)
+        metrics |= {f"micro_f1_of_{name}": micro, f"macro_f1_of_{name}": macro}
     return {
         "clips": len(raw),
-        **{name: [round(value, 4) for value in values] for name, values in figures.items()},
-        "reliability": [[round(value, 4) for value in row] for row in reliability.reliability(made, truth)],
+        **{name: [round(value, 4) for value in values] for name, values in metrics.items()},
+        "reliability": [[round(value, 4) for value in row] for row in reliability.reliability(calibrated, truth)],
     }
 
 
-def drawn(audio: Audio, split: str, clips: int, seed: int) -> NDArray[np.int64]:
-    """At most so many clips of a split."""
+def draw_clips(audio: Audio, split: str, clips: int, seed: int) -> NDArray[np.int64]:
+    """Rows of at most ``clips`` random clips of a split, ascending."""
     return np.sort(np.random.default_rng(seed).permutation(audio.manifest.indices(split))[:clips])
 
 
-def clips_heard(model: Model, audio: Audio, rows: NDArray[np.int64], span: int) -> Heard:
-    """Clip scores, not calibrated; ``span``: segments of which they are means."""
+def score_clips(model: Model, audio: Audio, rows: NDArray[np.int64], span: int) -> ScoredClips:
+    """Uncalibrated clip scores. ``span``: length of the sliding window, in segments."""
     labels, columns = model.contract.labels, range(len(model.contract.labels))
     view = partial(ClipScores, labels, columns, model.weights(columns), span, None, 0.0)
-    made = analysed(model, view, (audio[row] for row in rows), len(rows), "clips")
-    return Heard(np.stack(made), audio.manifest.targets(rows), 1.0)
+    scores = run_model(model, view, (audio[row] for row in rows), len(rows), "clips")
+    return ScoredClips(np.stack(scores), audio.manifest.targets(rows), 1.0)
 
 
-def soundscapes_heard(model: Model, audio: Audio, rows: NDArray[np.int64], count: int, seed: int) -> Heard:
-    """Segment scores of ``count`` soundscapes, mixed from those of ``rows`` that have one label.
+def score_soundscapes(model: Model, audio: Audio, rows: NDArray[np.int64], count: int, seed: int) -> ScoredClips:
+    """Segment scores of ``count`` soundscapes, mixed from the clips in ``rows`` with exactly one label.
 
-    Together they weigh as much as there are clips: each is heard in many segments.
+    The segments together weigh at most as much as there are source clips, because a clip occurs in many segments.
 
     Raises
     ------
     CalibrateError
-        If there is no such clip.
+        If no clip has exactly one label and is not silent.
     """
     single = rows[audio.manifest.labels.take(rows).lengths == 1]
     sources, recipe = Sources(audio, single, audio.manifest.labels.take(single).classes), Recipe()
     if not any(sources.sounding(row) for row in single.tolist()):
-        raise CalibrateError("no clip with a single label, and a sound, to mix soundscapes of")
+        raise CalibrateError("soundscapes need validation and test clips with exactly one label, and there are none")
     mixed = (soundscape(sources, recipe, np.random.default_rng((seed, number))) for number in range(count))
     sounds, events = zip(*mixed, strict=True)
-    made = analysed(model, partial(SegmentScores, len(model.contract.labels)), sounds, count, "soundscapes")
+    segments = run_model(model, partial(SegmentScores, len(model.contract.labels)), sounds, count, "soundscapes")
     targets = [
         tile_targets(*pair, recipe.seconds, len(model.contract.labels))
-        for pair in zip(events, map(len, made), strict=True)
+        for pair in zip(events, map(len, segments), strict=True)
     ]
-    scores = np.stack(made).astype(np.float64)
-    return Heard(scores, np.stack(targets), min(1.0, len(single) / (count * scores.shape[1])))
+    scores = np.stack(segments).astype(np.float64)
+    return ScoredClips(scores, np.stack(targets), min(1.0, len(single) / (count * scores.shape[1])))
 
 
 def soundscape(sources: Sources, recipe: Recipe, random: np.random.Generator) -> tuple[Samples, Events]:
-    """One with at least one sound, and what is heard when."""
+    """A random soundscape with at least one event, and its events."""
     plan = sources.plan(recipe, random)
     while not plan.sounds:
         plan = sources.plan(recipe, random)
@@ -264,21 +282,21 @@ def soundscape(sources: Sources, recipe: Recipe, random: np.random.Generator) ->
 
 
 class ClipScores(TagsView):
-    """A view that gives the scores of a recording's classes, [classes], not calibrated."""
+    """A view of sedkit's pipeline that returns the uncalibrated clip scores of a recording, [classes]."""
 
     def finish(self, file: str, duration: float) -> NDArray[np.float64]:  # type: ignore[override]
         return self.means()
 
 
 class SegmentScores:
-    """A view that gives a recording's segment scores, [K, classes]."""
+    """A view of sedkit's pipeline that returns the segment scores of a recording, [K, classes]."""
 
     def __init__(self, classes: int) -> None:
         self.classes = classes
         self.parts: list[Scores] = []
 
     def add_samples(self, samples: Scores, kept: slice) -> None:
-        """The scores are enough."""
+        """Ignored: only scores are needed."""
 
     def add_scores(self, scores: Scores) -> None:
         self.parts.append(scores[:, : self.classes])
@@ -287,24 +305,24 @@ class SegmentScores:
         return np.concatenate(self.parts)
 
 
-def analysed(model: Model, view: Callable[[], Any], sounds: Iterable[Samples], count: int, label: str) -> list[Scores]:
-    """What a view gives of each of ``count`` sounds (int16, 16 kHz), read and run as sedkit does."""
+def run_model(model: Model, view: Callable[[], Any], sounds: Iterable[Samples], count: int, label: str) -> list[Scores]:
+    """The view's result for each of ``count`` sounds (int16, 16 kHz), read and scored as sedkit does."""
     flac = encoder("flac", 0)
-    made = analyse(model, view, (io.BytesIO(flac(samples)) for samples in sounds))
-    with click.progressbar(made, count, label, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
-        found = [result for _, result in bar]
-    for result in found:
+    pipeline = analyse(model, view, (io.BytesIO(flac(samples)) for samples in sounds))
+    with click.progressbar(pipeline, count, label, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        results: list[Any] = [result for _, result in bar]
+    for result in results:
         if isinstance(result, SedkitError):
             raise result
-    return found
+    return results
 
 
-def rewrite(path: Path, about: Contract) -> None:
+def rewrite_metadata(path: Path, about: Contract) -> None:
     """Replace the metadata of a model's file."""
     try:
         model = onnx.load(path)
     except DecodeError:
-        raise CalibrateError(f"{path}: not an ONNX file that can be read; export or copy it again") from None
+        raise CalibrateError(f"{path}: not a readable ONNX file: export or copy it again") from None
     onnx.helper.set_model_props(model, about.to_metadata())
     with replacing(path) as temporary:
         temporary.write_bytes(model.SerializeToString(deterministic=True))

@@ -1,11 +1,12 @@
-"""Checkpoint -> ONNX file that keeps sedkit's contract.
+"""ONNX export: network -> file that fulfils sedkit's contract.
 
-The file is written only if ``onnx.checker`` passes, the contract reads back, and ONNX Runtime gives
-torch's scores on real clips at several lengths and batch sizes. The same weights and contract give
-the same bytes.
+Weights are stored as float16 (``training.networks.float16``). The file is written only if it passes these checks:
 
-Weights are rounded to float16 for the file (training.networks.float16), whatever the width: ONNX Runtime must give the
-scores that torch gives with the rounded weights, and those of the network itself within a wider bound.
+- ``onnx.checker`` accepts it and its metadata reads back as a contract;
+- ONNX Runtime and torch agree within 1e-4 on real clips, at several lengths and batch sizes, with the rounded weights;
+- rounding the weights to float16 changes no score by more than 0.1.
+
+The same weights and contract give the same bytes.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ from training.networks.wels import Network
 from training.runtime.files import replacing
 
 OPSET = 18  # ONNX Runtime >= 1.14
-TOLERANCE = 1e-4  # largest difference between torch's probabilities and ONNX Runtime's
-ROUNDING = 0.1  # largest difference that rounding the weights to float16 may make to any of them
+TOLERANCE = 1e-4  # largest difference between the scores of torch and of ONNX Runtime
+ROUNDING = 0.1  # largest change of a score by rounding the weights to float16
 LENGTHS = (0.2, 0.96, 2.5, 5.0, 10.0)  # seconds, for the parity check
-BATCHES = (1, 3)
+BATCHES = (1, 3)  # batch sizes, for the parity check
 
 
 class ExportError(SedkitError):
-    """A network cannot be exported, or its graph does not compute what the network does."""
+    """A network cannot be exported, or its ONNX graph gives other scores."""
 
 
 def export(network: Network, description: Contract, path: Path, clips: Sequence[NDArray[np.float32]]) -> float:
@@ -44,17 +45,18 @@ def export(network: Network, description: Contract, path: Path, clips: Sequence[
 
     Parameters
     ----------
-    clips : real recordings, 16 kHz in [-1, 1], on which the graph is compared with torch.
+    description : metadata of the file.
+    clips : real recordings, [samples] float32 each, 16 kHz, in [-1, 1], for the parity check.
 
     Returns
     -------
-    The largest difference found between torch and ONNX Runtime with the weights of the file, at most 1e-4.
+    The largest difference between torch and ONNX Runtime with the rounded weights, at most 1e-4.
 
     Raises
     ------
     ExportError
-        If the graph's scores differ from torch's by more than that, or float16 cannot hold the weights: one is too
-        large, or rounding them changes a score by more than 0.1. Nothing is written.
+        If the difference is larger, a weight is too large for float16, or rounding changes a score by more than 0.1.
+        Nothing is written.
     """
     try:
         rounded = fold_for_export(network)
@@ -70,7 +72,7 @@ def export(network: Network, description: Contract, path: Path, clips: Sequence[
     if not change <= ROUNDING:
         raise ExportError(
             f"{path}: not written: rounding the weights to float16 changes a score by {change:.2g} (> {ROUNDING:g}): "
-            "train anew at a lower --learning-rate, or with another --seed"
+            "train again at a lower --learning-rate, or with another --seed"
         )
     with replacing(path) as temporary:
         temporary.write_bytes(serialized)
@@ -78,11 +80,11 @@ def export(network: Network, description: Contract, path: Path, clips: Sequence[
 
 
 def to_onnx(network: Network, description: Contract) -> onnx.ModelProto:
-    """The graph, front end included, with the contract's names, dynamic axes and metadata."""
+    """The ONNX graph with front end, and with the contract's tensor names, dynamic axes and metadata."""
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples")}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own, about torch's internals
+        warnings.simplefilter("ignore")  # the exporter warns about torch's internals
         program = torch.onnx.export(
             network,
             (torch.zeros(2, 10 * SAMPLE_RATE),),
@@ -93,9 +95,10 @@ def to_onnx(network: Network, description: Contract) -> onnx.ModelProto:
             dynamic_shapes={contract.INPUT: axes},
             verbose=False,
         )
+    assert program is not None
     model = program.model_proto
-    _forget_origins(model)
-    if network.wels.weights is None:  # then the weights are 1, or 0 in silence
+    _strip_source_locations(model)
+    if network.wels.weights is None:  # mean pooling: the weights are 1, or 0 in silence
         del model.graph.output[-1]
     for output in model.graph.output:
         if output.name != "clip":
@@ -104,8 +107,8 @@ def to_onnx(network: Network, description: Contract) -> onnx.ModelProto:
     return model
 
 
-def _forget_origins(model: onnx.ModelProto) -> None:
-    """Drop what the exporter notes of the source code: stack traces hold local paths."""
+def _strip_source_locations(model: onnx.ModelProto) -> None:
+    """Drop the exporter's stack traces, which hold local paths."""
     graph = model.graph
     model.doc_string = graph.doc_string = ""
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
@@ -115,14 +118,14 @@ def _forget_origins(model: onnx.ModelProto) -> None:
 
 
 def parity(network: Network, serialized: bytes, clips: Sequence[NDArray[np.float32]]) -> float:
-    """Largest difference of any output between torch and ONNX Runtime; NaN if either gives that.
+    """Largest difference of any output between torch and ONNX Runtime; NaN if one of them gives NaN.
 
-    Embeddings and weights have no bound: their difference counts relative to their largest value where that is above 1.
+    Outputs with values above 1, such as embeddings, are compared relative to their largest value.
 
     Raises
     ------
     ExportError
-        If there is no clip, or ONNX Runtime gives other shapes.
+        If there is no clip, or the shapes differ.
     """
     import onnxruntime
 
@@ -143,9 +146,9 @@ def parity(network: Network, serialized: bytes, clips: Sequence[NDArray[np.float
             batch = np.stack([cut[i % len(cut)] for i in range(size)])
             with torch.no_grad():
                 expected = network(torch.from_numpy(batch))
-            for name, found in zip(names, session.run(names, {contract.INPUT: batch}), strict=True):
-                wanted = getattr(expected, name).numpy()
-                if found.shape != wanted.shape:
-                    raise ExportError(f"{name} {found.shape}, in torch {wanted.shape}")
-                differences.append(np.abs(found - wanted).max() / max(1.0, np.abs(wanted).max()))
+            for name, output in zip(names, session.run(names, {contract.INPUT: batch}), strict=True):
+                reference = getattr(expected, name).numpy()
+                if output.shape != reference.shape:
+                    raise ExportError(f"{name}: shape {output.shape} in ONNX Runtime, {reference.shape} in torch")
+                differences.append(np.abs(output - reference).max() / max(1.0, np.abs(reference).max()))
     return float(np.max(differences))

@@ -1,14 +1,14 @@
-"""A chain of convolutions on 8-bit integers that stays close to itself in float32.
+"""Post-training int8 quantization of a chain of convolutions: calibration of ranges, and rounding of weights (GPTQ).
 
-The integers are those that the x86 instructions without VNNI multiply without saturating: activations from 0 to 255,
-weights from -64 to 64. Three things keep what they compute close to the original:
+Activations are integers from 0 to 255, weights from -64 to 64. x86 instructions without VNNI multiply these without
+saturating. Three methods keep the result close to float32:
 
-- **Equal channels.** ReLU lets a factor through, so a channel may be scaled if the next layer's weights undo it
-  (Nagel et al., Data-Free Quantization, 2019, section 4.1). Channels then fill the range that they share.
-- **Rounding layer by layer**, so that the error of a weight is made up for by the weights that are not rounded yet, on
-  what the layer really gets from the rounded layers before it (Frantar et al., GPTQ, 2023, algorithm 1).
-- **A finer first layer.** It sees one channel, through 9 weights a filter, and what it loses is lost for all others.
-  Its input is handed over twice, rounded and the rest enlarged, and its weights as the sum of four.
+- **Cross-layer equalisation.** ReLU commutes with positive factors, so a channel can be scaled if the next layer's
+  weights undo it (Nagel et al., Data-Free Quantization, 2019, section 4.1). Channels then fill the range they share.
+- **GPTQ.** Weights are rounded one at a time, layer by layer. The weights that are not rounded yet compensate the error
+  on the layer's actual input, which comes from the rounded layers before it (Frantar et al., 2023, algorithm 1).
+- **A finer first layer.** It has one input channel and 9 weights per filter, and all later layers depend on it. Its
+  input is passed as rounded value and amplified remainder, its weights as a sum of four 7-bit tensors.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-LEVELS = 255  # of an activation, zero not counted
+LEVELS = 255  # largest activation
 LIMIT = 64  # largest weight
-COPIES = 4  # the first layer's weights are sums of so many
-FINENESS = 16  # and its input's rest is enlarged so many times
-HELD = 0.999  # share of the clips whose values a range holds
+COPIES = 4  # number of 7-bit tensors that add up to the first layer's weights
+FINENESS = 16  # amplification of the remainder of the first layer's input
+QUANTILE = 0.999  # share of the clips whose activations a range covers
 DAMPING = 0.01  # GPTQ, section 3.3
-COLUMNS = 24_000  # places of a layer's input that its weights are fitted to, at least
-CHUNK = 8  # clips computed at once
+COLUMNS = 24_000  # least number of input patches to which a layer's weights are fitted
+CHUNK = 8  # clips per batch
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution and the ReLU after it; where ``pool`` > 1, a maximum over squares of that side follows."""
+    """Convolution, ReLU and, if ``pool`` > 1, max pooling over ``pool`` x ``pool``."""
 
     weight: Tensor  # [filters, channels, height, width]
     bias: Tensor  # [filters]
@@ -47,33 +47,35 @@ class Layer:
 
 @dataclass(frozen=True)
 class Grid:
-    """8-bit numbers: ``q`` stands for ``scale * (q - zero)``."""
+    """A grid of 8-bit numbers: integer ``q`` represents ``scale * (q - zero)``."""
 
     scale: float
     zero: int
 
     @classmethod
     def spanning(cls, least: float, most: float) -> Self:
+        """The grid over a range, widened to contain 0."""
         least, most = min(least, 0.0), max(most, 1e-6)
         scale = (most - least) / LEVELS
         return cls(scale, round(-least / scale))
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The nearest numbers that the grid has."""
+        """Round to the nearest numbers on the grid."""
         return (torch.clamp(torch.round(x / self.scale) + self.zero, 0, LEVELS) - self.zero) * self.scale
 
 
 class FineGrid(Grid):
-    """Two numbers of a grid for one: itself, and ``FINENESS`` times what it lacks."""
+    """A grid with two numbers per value: the rounded value, and its remainder times ``FINENESS``, rounded too."""
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Round to the nearest sums of the two."""
         rough = super().__call__(x)
         return rough + super().__call__((x - rough) * FINENESS) / FINENESS
 
 
 @dataclass(frozen=True)
-class Rounded:
-    """A layer in integers: its weights are ``steps * scales``, its input lies on ``grid``."""
+class QuantizedLayer:
+    """A layer in integers: its weights are ``steps * scales``, its input is rounded to ``grid``."""
 
     layer: Layer
     steps: Tensor  # [filters, channels, height, width], whole numbers
@@ -86,60 +88,75 @@ class Rounded:
         return replace(self.layer, weight=weight, bias=self.bias)(self.grid(x))
 
 
-Pairs = Iterator[tuple[Tensor, Tensor]]  # what a layer takes or gives, exactly and after rounded layers
+Pairs = Iterator[tuple[Tensor, Tensor]]  # the same activations in float32 and after quantized layers
 
 
 @torch.no_grad()
-def rounded(
+def quantize_layers(
     layers: Sequence[Layer], clips: Tensor, progress: Callable[[int, int], None] = lambda done, total: None
-) -> tuple[list[Rounded], Grid]:
-    """The layers in integers, fitted to ``clips`` [clips, 1, frames, bands] of what the first takes; the last's output.
+) -> tuple[list[QuantizedLayer], Grid]:
+    """Quantize a chain of layers.
 
-    Activations are kept after pools alone and computed again in between: they would take much memory.
+    Parameters
+    ----------
+    clips : [clips, 1, frames, bands], inputs of the first layer, for calibration.
+    progress : called with the number of layers done and their total.
+
+    Returns
+    -------
+    The layers in integers, and the grid of the last one's output.
+
+    Notes
+    -----
+    Activations are stored only after pooling and recomputed in between, to save memory.
     """
-    layers, ranges = equalised(layers, measured(layers, clips))
+    layers, ranges = equalise(layers, activation_ranges(layers, clips))
     grids: list[Grid] = [FineGrid.spanning(float(clips.min()), float(clips.max()))]
     grids += [Grid.spanning(0.0, float(channels.max())) for channels in ranges[1:]]
-    made: list[Rounded] = []
+    quantized: list[QuantizedLayer] = []
     exact = coarse = clips
-    begin = 0  # the first layer after the last pool
+    begin = 0  # the first layer after the last pooling
     for number, layer in enumerate(layers):
         progress(number, len(layers))
-        inputs = through(layers[begin:], made[begin:], exact, coarse)
-        made.append(fit(layer, grids[number], inputs, len(clips), LIMIT * COPIES if number == 0 else LIMIT))
+        inputs = forward_both(layers[begin:], quantized[begin:], exact, coarse)
+        quantized.append(
+            quantize_layer(layer, grids[number], inputs, len(clips), LIMIT * COPIES if number == 0 else LIMIT)
+        )
         if layer.pool > 1:
-            outputs = list(through(layers[begin:], made[begin:], exact, coarse))
+            outputs = list(forward_both(layers[begin:], quantized[begin:], exact, coarse))
             exact, coarse = (torch.cat(part) for part in zip(*outputs, strict=True))
             begin = number + 1
     progress(len(layers), len(layers))
-    return made, grids[-1]
+    return quantized, grids[-1]
 
 
-def through(layers: Sequence[Layer], made: Sequence[Rounded], exact: Tensor, coarse: Tensor) -> Pairs:
-    """Both through as many layers as there are rounded ones, a few clips at a time."""
-    for x, y in zip(exact.split(CHUNK), coarse.split(CHUNK), strict=True):
-        for layer, other in zip(layers, made, strict=False):
-            x, y = layer(x), other(y)
+def forward_both(layers: Sequence[Layer], quantized: Sequence[QuantizedLayer], exact: Tensor, coarse: Tensor) -> Pairs:
+    """Pass ``exact`` through ``layers`` and ``coarse`` through ``quantized``, as far as that goes, in small batches."""
+    for x, y in zip(torch.split(exact, CHUNK), torch.split(coarse, CHUNK), strict=True):
+        for layer, quantized_layer in zip(layers, quantized, strict=False):
+            x, y = layer(x), quantized_layer(y)
         yield x, y
 
 
-def measured(layers: Sequence[Layer], clips: Tensor) -> list[Tensor]:
-    """The range of every channel of every layer's input, and of the last one's output: from 0 to this.
+def activation_ranges(layers: Sequence[Layer], clips: Tensor) -> list[Tensor]:
+    """The upper end of every channel's range, [channels] per layer input and for the last layer's output.
 
-    It holds all values of all but a few clips. What one clip alone has is cut, so that the others get finer steps.
+    It is a quantile over clips of their largest activation: outliers in single clips are clipped, which leaves finer
+    steps for the others.
     """
-    largest: list[list[Tensor]] = [[] for _ in range(len(layers) + 1)]  # [clips, channels] each, in pieces
-    for x in clips.split(CHUNK):
-        for held, layer in zip(largest, [*layers, None], strict=True):
-            held.append(x.amax((2, 3)))
+    largest: list[list[Tensor]] = [[] for _ in range(len(layers) + 1)]  # batches of [clips, channels]
+    for x in torch.split(clips, CHUNK):
+        for batches, layer in zip(largest, [*layers, None], strict=True):
+            batches.append(x.amax((2, 3)))
             x = layer(x) if layer else x
-    return [torch.cat(held).quantile(HELD, 0) for held in largest]
+    return [torch.cat(batches).quantile(QUANTILE, 0) for batches in largest]
 
 
-def equalised(layers: Sequence[Layer], ranges: Sequence[Tensor]) -> tuple[list[Layer], list[Tensor]]:
-    """The same function with channels of more equal range between its layers, and those ranges.
+def equalise(layers: Sequence[Layer], ranges: Sequence[Tensor]) -> tuple[list[Layer], list[Tensor]]:
+    """Cross-layer equalisation: the same function with more equal channels, and the new ranges.
 
-    A channel is scaled by the root of what it lacks: weights have to be rounded, too. The last layer's output stays.
+    A channel is scaled by the square root of the factor that it lacks, a compromise with the range of the weights. The
+    last layer's output is not scaled.
     """
     layers, ranges = list(layers), list(ranges)
     for number in range(1, len(layers)):
@@ -152,40 +169,43 @@ def equalised(layers: Sequence[Layer], ranges: Sequence[Tensor]) -> tuple[list[L
     return layers, ranges
 
 
-def fit(layer: Layer, grid: Grid, inputs: Pairs, clips: int, limit: int) -> Rounded:
-    """One layer's weights, rounded for the inputs that it has been left with."""
+def quantize_layer(layer: Layer, grid: Grid, inputs: Pairs, clips: int, limit: int) -> QuantizedLayer:
+    """Round one layer's weights for its actual inputs, which come from quantized layers.
+
+    The mean difference of the inputs from float32 goes into the bias.
+    """
     taps = layer.weight[0].numel()
-    share = -(-max(COLUMNS, 8 * taps) // -(-clips // CHUNK))  # of the places, for each of the inputs
-    products = torch.zeros(taps + 1, taps + 1, dtype=torch.float64)  # of what the weights, and the bias, multiply
+    count = -(-max(COLUMNS, 8 * taps) // -(-clips // CHUNK))  # patches per batch
+    products = torch.zeros(taps + 1, taps + 1, dtype=torch.float64)  # of patches with a 1 for the bias
     shift = torch.zeros(taps, dtype=torch.float64)
-    seed = count = 0
+    seed = total = 0
     for exact, coarse in inputs:
-        wanted, given = (columns(layer, x, share, seed) for x in (exact, grid(coarse)))
-        given = F.pad(given, (0, 1), value=1.0)
-        products += (given.T @ given).double()
-        shift += (wanted - given[:, :-1]).sum(0).double()
-        seed, count = seed + 1, count + share
-    products /= count
+        reference, actual = (patches(layer, x, count, seed) for x in (exact, grid(coarse)))
+        actual = F.pad(actual, (0, 1), value=1.0)
+        products += (actual.T @ actual).double()
+        shift += (reference - actual[:, :-1]).sum(0).double()
+        seed, total = seed + 1, total + count
+    products /= total
     weight = layer.weight.flatten(1).double()
-    scales = scales_of(weight, products.diagonal()[:-1], limit)
-    bias = layer.bias.double() + weight @ (shift / count)
+    scales = best_scales(weight, products.diagonal()[:-1], limit)
+    bias = layer.bias.double() + weight @ (shift / total)
     steps, bias = gptq(weight, bias, scales, products, limit)
-    return Rounded(layer, steps.view_as(layer.weight).float(), scales.float(), bias.float(), grid)
+    return QuantizedLayer(layer, steps.view_as(layer.weight).float(), scales.float(), bias.float(), grid)
 
 
-def columns(layer: Layer, x: Tensor, count: int, seed: int) -> Tensor:
-    """[count, channels * height * width]: what the weights are multiplied with, at places drawn at random."""
+def patches(layer: Layer, x: Tensor, count: int, seed: int) -> Tensor:
+    """Input patches of a convolution at random positions, [count, channels * height * width]."""
     height, width = layer.weight.shape[2:]
     x = F.pad(x, [layer.padding] * 4)
     rows, bands = x.shape[2] - height + 1, x.shape[3] - width + 1
-    places = torch.randint(len(x) * rows * bands, (count,), generator=torch.Generator().manual_seed(seed))
-    clip, row, band = places // (rows * bands), places // bands % rows, places % bands
+    positions = torch.randint(len(x) * rows * bands, (count,), generator=torch.Generator().manual_seed(seed))
+    clip, row, band = positions // (rows * bands), positions // bands % rows, positions % bands
     taps = [x[clip, :, row + down, band + right] for down in range(height) for right in range(width)]
     return torch.stack(taps, 2).flatten(1)
 
 
-def scales_of(weight: Tensor, power: Tensor, limit: int) -> Tensor:
-    """Scale of each filter at which rounding its weights costs least, weighted with the power of what they multiply."""
+def best_scales(weight: Tensor, power: Tensor, limit: int) -> Tensor:
+    """Scale of each filter with the least rounding error of its weights, weighted by ``power`` of their inputs."""
     widest = weight.abs().amax(1).clamp_min(1e-12)
     scales = torch.stack([widest * factor / limit for factor in torch.linspace(1, 0.6, 21).tolist()])
     errors = [((weight - nearest(weight, scale, limit) * scale[:, None]).square() * power).sum(1) for scale in scales]
@@ -193,13 +213,23 @@ def scales_of(weight: Tensor, power: Tensor, limit: int) -> Tensor:
 
 
 def nearest(weight: Tensor, scale: Tensor, limit: int) -> Tensor:
+    """Weights in steps of ``scale``, rounded to the nearest integer within ``limit``."""
     return torch.clamp(torch.round(weight / scale[:, None]), -limit, limit)
 
 
 def gptq(weight: Tensor, bias: Tensor, scale: Tensor, products: Tensor, limit: int) -> tuple[Tensor, Tensor]:
-    """Round weights [filters, taps] one tap after the other; those to come, and the bias, make up for the error.
+    """GPTQ: round weights one tap at a time; the remaining taps and the bias compensate the error.
 
-    ``products`` [taps + 1, taps + 1] are mean products of the inputs, the last of which is the bias's 1.
+    Parameters
+    ----------
+    weight : [filters, taps].
+    bias, scale : [filters].
+    products : [taps + 1, taps + 1], mean products of the inputs; the last input is the 1 of the bias.
+    limit : largest integer.
+
+    Returns
+    -------
+    Integers [filters, taps], and the new bias [filters].
     """
     taps = weight.shape[1]
     power = products.diagonal()[:-1]
@@ -218,5 +248,5 @@ def gptq(weight: Tensor, bias: Tensor, scale: Tensor, products: Tensor, limit: i
 
 
 def parts(steps: Tensor) -> tuple[list[Tensor], Tensor]:
-    """The first layer's weights as ``COPIES`` of 7 bits that add up to them, and the weights of the input's rest."""
+    """The first layer's weights as ``COPIES`` 7-bit tensors that add up to them, and the weights of the remainder."""
     return [torch.floor((steps + copy) / COPIES) for copy in range(COPIES)], torch.round(steps / FINENESS)

@@ -1,9 +1,11 @@
-"""Platt scaling where positives are few: one slope and one offset for all classes, and what each class adds.
+"""Platt scaling with few positives per class, as a hierarchical logistic regression.
 
-A class of which a handful of clips is held out has little to say of how sure its scores are. So a class's offset is
-the common one plus a deviation with a Gaussian prior (a random intercept). The width of the prior is the one that
-makes the labels likeliest, all deviations allowed for (empirical Bayes, by Laplace's approximation). Cross-validation
-would choose too narrow a one: in a small split that holds each class in its share, a class loses what is left out.
+    probability = sigmoid(slope * logit(score) + offset + deviation[class])
+
+Slope and offset are shared by all classes. A class adds a deviation with a Gaussian prior (a random intercept), so that
+classes with a handful of held-out clips stay close to the others. Empirical Bayes chooses the prior's standard
+deviation: the value with the highest marginal likelihood of the labels, by Laplace's approximation. Cross-validation
+would choose too small a value, because small stratified splits lose a class's clips to the part that is left out.
 """
 
 from __future__ import annotations
@@ -15,16 +17,16 @@ from numpy.typing import NDArray
 
 from sedkit.timeline.calibration import Calibration
 
-DEVIATIONS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 1.7, 2.5)  # widths of the prior that are tried
-LOG_SLOPE, OFFSET = 0.5, 5.0  # widths of the priors of the common ones, which matter for a handful of clips alone
-LEAST = 1e-6  # scores below count as this
-STEPS, CLOSE = 100, 1e-9
-GRID = np.arange(1, 100) / 100  # thresholds
-RAW = 0.1, 0.95  # lowest and highest threshold of raw scores: beyond, a handful of clips is not to be believed
+DEVIATIONS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 1.7, 2.5)  # candidates for the prior's standard deviation
+LOG_SLOPE, OFFSET = 0.5, 5.0  # prior standard deviations of log(slope) and offset; they matter for very few clips only
+LEAST = 1e-6  # scores are clipped to [LEAST, 1 - LEAST]
+STEPS, CONVERGED = 100, 1e-9  # of Newton's method
+GRID = np.arange(1, 100) / 100  # candidate thresholds
+RAW = 0.1, 0.95  # range of thresholds of raw scores; a few clips cannot support more extreme ones
 
 
 class Fit(NamedTuple):
-    """A calibration; ``evidence``: logarithm of how likely the labels are with its width of the prior."""
+    """A calibration, the standard deviation of its prior, and the logarithm of the marginal likelihood."""
 
     calibration: Calibration
     deviation: float
@@ -32,28 +34,28 @@ class Fit(NamedTuple):
 
 
 def fit(scores: NDArray[np.floating], targets: NDArray[np.floating], weight: float = 1.0) -> Fit:
-    """The calibration with the likeliest width of the prior.
+    """The calibration whose prior has the highest marginal likelihood.
 
     Parameters
     ----------
-    scores, targets : [n, classes], in [0, 1]; 0 or 1. Scores of exactly 0, silence, count for nothing.
-    weight : of each of the n, below 1 where they are not independent.
+    scores, targets : [n, classes], in [0, 1]; 0 or 1. Scores of exactly 0 are silence and are ignored.
+    weight : weight of each row; below 1 if rows are not independent.
     """
     return max((fit_with(deviation, scores, targets, weight) for deviation in DEVIATIONS), key=lambda fit: fit.evidence)
 
 
 def fit_with(deviation: float, scores: NDArray[np.floating], targets: NDArray[np.floating], weight: float = 1.0) -> Fit:
-    """The calibration of highest posterior probability with a prior of this width, by Newton's method."""
-    odds, heard = log_odds(scores), weight * (scores > 0)
+    """The maximum a posteriori calibration for a prior of standard deviation ``deviation``, by Newton's method."""
+    odds, weights = log_odds(scores), weight * (scores > 0)
     classes = odds.shape[1]
     prior = np.r_[LOG_SLOPE**-2, OFFSET**-2, np.full(classes, deviation**-2)]
-    found = np.zeros(2 + classes)  # logarithm of the slope, offset, deviations
+    parameters = np.zeros(2 + classes)  # logarithm of the slope, offset, deviations
     for _ in range(STEPS):
-        slope = np.exp(found[0])
-        logits = slope * odds + found[1] + found[2:]
+        slope = np.exp(parameters[0])
+        logits = slope * odds + parameters[1] + parameters[2:]
         p = np.exp(-np.logaddexp(0, -logits))
-        error, curvature = heard * (targets - p), heard * p * (1 - p)
-        gradient = np.r_[slope * (error * odds).sum(), error.sum(), error.sum(0)] - prior * found
+        error, curvature = weights * (targets - p), weights * p * (1 - p)
+        gradient = np.r_[slope * (error * odds).sum(), error.sum(), error.sum(0)] - prior * parameters
         hessian = np.diag(prior + np.r_[0, 0, curvature.sum(0)])
         hessian[0, 0] += slope**2 * (curvature * odds**2).sum()
         hessian[1, 1] += curvature.sum()
@@ -61,33 +63,34 @@ def fit_with(deviation: float, scores: NDArray[np.floating], targets: NDArray[np
         hessian[1, 2:] = curvature.sum(0)
         hessian = np.triu(hessian) + np.triu(hessian, 1).T
         step = np.linalg.solve(hessian, gradient)
-        found += step / max(1.0, np.abs(step).max())
-        if np.abs(step).max() < CLOSE:
+        parameters += step / max(1.0, np.abs(step).max())
+        if np.abs(step).max() < CONVERGED:
             break
-    likelihood = (heard * (targets * logits - np.logaddexp(0, logits))).sum()
-    evidence = likelihood - (prior * found**2).sum() / 2 + (np.log(prior).sum() - np.linalg.slogdet(hessian)[1]) / 2
-    slopes = np.full(classes, np.exp(found[0]))
-    return Fit(Calibration(np.round(slopes, 6), np.round(found[1] + found[2:], 6)), deviation, float(evidence))
+    likelihood = (weights * (targets * logits - np.logaddexp(0, logits))).sum()
+    penalty = (prior * parameters**2).sum() / 2
+    evidence = likelihood - penalty + (np.log(prior).sum() - np.linalg.slogdet(hessian)[1]) / 2
+    slopes, offsets = np.full(classes, np.exp(parameters[0])), parameters[1] + parameters[2:]
+    return Fit(Calibration(np.round(slopes, 6), np.round(offsets, 6)), deviation, float(evidence))
 
 
 def best_threshold(probabilities: NDArray[np.floating]) -> float:
-    """The threshold of highest expected F1, all classes together, of calibrated scores.
+    """The threshold with the highest expected micro-averaged F1 of calibrated scores.
 
-    That is, of what would be right if they were right as often as they say: labels, of which there are few, are not
-    asked again.
+    The expectation takes calibrated scores as probabilities. It needs no labels, so a small split is not fitted twice.
     """
     ranked = np.sort(probabilities, axis=None)[::-1]
-    calls = np.searchsorted(-ranked, -GRID, side="right")  # at or above each threshold
-    hits = np.concatenate([[0.0], np.cumsum(ranked)])[calls]
-    return float(GRID[np.argmax(2 * hits / (calls + ranked.sum()))])
+    predicted = np.searchsorted(-ranked, -GRID, side="right")  # number of scores at or above each threshold
+    hits = np.concatenate([[0.0], np.cumsum(ranked)])[predicted]
+    return float(GRID[np.argmax(2 * hits / (predicted + ranked.sum()))])
 
 
 def raw_thresholds(calibration: Calibration, threshold: float) -> NDArray[np.float64]:
-    """The scores [classes] that ``calibration`` turns into ``threshold``; in [0.1, 0.95]."""
+    """The raw scores [classes] that ``calibration`` maps to ``threshold``, clipped to [0.1, 0.95]."""
     odds = (np.log(threshold / (1 - threshold)) - calibration.offset) / calibration.slope
-    return np.clip(1 / (1 + np.exp(-odds)), *RAW)
+    return np.asarray(np.clip(1 / (1 + np.exp(-odds)), *RAW))
 
 
 def log_odds(scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Logit of the scores."""
     p = np.clip(scores.astype(np.float64), LEAST, 1 - LEAST)
     return np.log(p / (1 - p))

@@ -1,10 +1,15 @@
-"""Put a finished run's model into ``models/`` with its card: ``sedkit-train publish RUN``.
+"""Publish a finished run's model with its card: ``sedkit-train publish RUN``.
 
-Writes ``NAME.onnx``, ``NAME-int8.onnx`` where training.release.quantize has made one, ``README.md`` (the model card),
-``reliability.svg`` where training.release.calibrate has calibrated it, and ``attribution.csv`` (every clip that the weights
-were fitted to or chosen on); of a model that is not the default, ``NAME.md``, ``NAME-reliability.svg`` and
-``NAME-attribution.csv``. Every number comes from the run directory, what it holds of ``training.evaluate robustness``
-and ``timelines`` included, from a cross-validation, or is computed here from them.
+Files written to ``models/``::
+
+    NAME.onnx         the model
+    NAME-int8.onnx    its int8 version, if ``sedkit-train quantize`` made one
+    README.md         the model card; NAME.md if the model is not sedkit's default
+    reliability.svg   its reliability diagram, if the model is calibrated; likewise NAME-reliability.svg
+    attribution.csv   licence and author of every training and validation clip; likewise NAME-attribution.csv
+
+All numbers on the card come from the run directory, including ``robustness.json`` and ``timelines.json``, and from a
+cross-validation if one is given.
 """
 
 from __future__ import annotations
@@ -21,18 +26,18 @@ from sedkit.contract import Contract, metadata_of
 from sedkit.errors import SedkitError
 from sedkit.inference.installed import DEFAULT, sibling
 from training.evaluate.metrics.reliability import Bin
-from training.evaluate.metrics.reliability import diagram as drawn
+from training.evaluate.metrics.reliability import diagram as reliability_diagram
 from training.networks.yamnet_tflite import parse_peer
-from training.release.calibrate import rewrite
+from training.release.calibrate import rewrite_metadata
 from training.release.card import crossval_sections, sections
-from training.release.card.crossval_sections import CrossValidated, crossvalidated
+from training.release.card.crossval_sections import CrossValidation, read_crossval
 from training.release.card.lineage import earlier_runs
 from training.release.card.timelines_section import read_timelines, timelines_section, timelines_table
 from training.runs.config import fine_tuned, read_config
 from training.runs.generations import trained_network
-from training.runs.options import torch_device
 from training.runs.reports import read_generation
 from training.runs.run import Run
+from training.runtime.device import torch_device
 from training.runtime.files import replacing, sha256
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -40,20 +45,29 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.argument("run", type=FOLDER)
-@click.option("--output", type=click.Path(path_type=Path), default="models", help="Folder of the models.")
-@click.option("--readme", type=click.Path(exists=True, path_type=Path), help="File to put the results into as well.")
-@click.option("--crossval", metavar="CV", type=FOLDER, help="Cross-validation of the recipe, to lead the card.")
-@click.option("--peer", metavar="yamnet=FILE", callback=parse_peer, help="YAMNet (TFLite), beside it.")
+@click.option("--output", type=click.Path(path_type=Path), default="models", help="Folder for the model.")
+@click.option(
+    "--readme", type=click.Path(exists=True, path_type=Path), help="Also put the results into this Markdown file."
+)
+@click.option("--crossval", metavar="CV", type=FOLDER, help="Lead the card with this cross-validation of the recipe.")
+@click.option("--peer", metavar="yamnet=FILE", callback=parse_peer, help="Compare with YAMNet (TFLite file).")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
 def main(run: Path, output: Path, readme: Path | None, crossval: Path | None, peer: Path | None, device: str) -> None:
     """Copy the model of a finished RUN and write its card.
 
-    With --crossval (training.runs.experiments.crossval), the card leads with what networks of the same recipe do on clips that they
-    never heard, and the model's metadata has the means; the run's own test split is what the file itself is measured
-    on. YAMNet is beside it with --peer, or if CV/yamnet.npz holds all its scores.
+    With --crossval, a directory of `sedkit-train crossval`, the card leads with the results of that cross-validation,
+    and the model's metadata gets their means. The file itself is measured on the run's own test split. The comparison
+    includes YAMNet with --peer, or if CV/yamnet.npz holds its scores.
+
+    --readme puts a summary between the lines <!-- results --> and <!-- /results --> of a file.
+
+    \b
+    Examples:
+      sedkit-train publish runs/20260101-120000
+      sedkit-train publish runs/final --crossval runs/cv --readme README.md
     """
     if peer and not crossval:
-        raise click.UsageError("--peer is compared with a cross-validation; name that with --crossval")
+        raise click.UsageError("--peer needs a cross-validation to compare with: add --crossval")
     try:
         files = publish(run, output, readme, crossval, peer, torch_device(device))
     except SedkitError as error:
@@ -64,151 +78,160 @@ def main(run: Path, output: Path, readme: Path | None, crossval: Path | None, pe
 def publish(
     run: Path, output: Path, readme: Path | None, crossval: Path | None, peer: Path | None, device: torch.device
 ) -> tuple[Path, ...]:
-    """What the command does; returns the model, its card and its attribution.
+    """Publish a run. Returns the paths of the model, its card and its attribution.
 
     Raises
     ------
     SedkitError
-        If the run is not finished, what was measured is of another model, or the cross-validation cannot be used; no
-        file has changed then.
+        If the run is unfinished, its measurements are of another model, or the cross-validation cannot be used. No file
+        changes then.
     """
-    opened, model = publishable(run), run / "model.onnx"
+    opened, model = open_publishable(run), run / "model.onnx"
     about = Contract.from_metadata(metadata_of(model))
     prefix, name = ("", "README.md") if about.name == DEFAULT else (f"{about.name}-", f"{about.name}.md")
-    clips, diagram = f"{prefix}attribution.csv", f"{prefix}reliability.svg"
-    found = crossvalidated(crossval, opened, device, peer) if crossval else None
-    page, summary = composed(opened, model, found, device, clips, diagram)
-    place = output / f"{about.name}.onnx"
-    put(model, place, crossval_sections.metrics(found) if found else None)
-    attribution(opened, output / clips)
+    attribution, diagram = f"{prefix}attribution.csv", f"{prefix}reliability.svg"
+    cross_validation = read_crossval(crossval, opened, device, peer) if crossval else None
+    card, summary = compose_card(opened, model, cross_validation, device, attribution, diagram)
+    published = output / f"{about.name}.onnx"
+    publish_model(model, published, crossval_sections.metrics(cross_validation) if cross_validation else None)
+    write_attribution(opened, output / attribution)
     draw_reliability(about, output / diagram)
     with replacing(output / name) as temporary:
-        temporary.write_text("\n".join(page) + "\n", "utf-8")
+        temporary.write_text("\n".join(card) + "\n", "utf-8")
     if readme:
-        insert(readme, summary)
-    return place, output / name, output / clips
+        insert_results(readme, summary)
+    return published, output / name, output / attribution
 
 
-def publishable(run: Path) -> Run:
-    """The run, if a card can be made of it.
+def open_publishable(run: Path) -> Run:
+    """Open a run that a card can be written for.
 
     Raises
     ------
     SedkitError
-        If it is not finished, not of a WELS-Net, or nothing can be said of its clips.
+        If it is unfinished, not of a WELS-Net, or lacks test clips, or an earlier run used another manifest.
     """
     if fine_tuned(run):
         raise SedkitError(f"{run}: fine-tuned networks are not exported; train a WELS-Net with --teacher NAME={run}")
     if not (run / "model.onnx").exists():
-        raise SedkitError(f"{run}: the run is not finished; go on with python -m training.secost --resume {run}")
+        raise SedkitError(f"{run}: the run is not finished: continue with sedkit-train secost --resume {run}")
     opened = Run.open(run)
     for earlier in earlier_runs(read_config(run)):
         if earlier["manifest_sha256"] != opened.data:
             raise SedkitError(
-                f"{run}: goes on from {earlier['run']}, which learnt from another manifest: card and attribution would "
-                "say nothing of those clips"
+                f"{run}: fine-tuned from {earlier['run']}, which used another manifest: card and attribution would "
+                "lack its clips; train both runs on one manifest"
             )
     if not len(opened.manifest.indices("test")):
-        raise SedkitError(f"{run}: no clips of the split 'test', and a card needs its figures")
+        raise SedkitError(f"{run}: no clips in the split 'test': a card needs test results")
     return opened
 
 
-def composed(
-    run: Run, model: Path, found: CrossValidated | None, device: torch.device, clips: str, diagram: str
+def compose_card(
+    run: Run,
+    model: Path,
+    crossval: CrossValidation | None,
+    device: torch.device,
+    attribution: str,
+    diagram: str,
 ) -> tuple[list[str], list[str]]:
-    """The card, and the results in short, in lines.
+    """Lines of the card, and lines of the results in short for a README.
 
     Parameters
     ----------
-    found : the cross-validation that is to lead the card.
-    clips, diagram : names of the files beside it, of the clips' authors and of the reliability.
+    crossval : the cross-validation that leads the card.
+    attribution, diagram : file names of the attribution and of the reliability diagram beside the card.
 
     Raises
     ------
     SedkitError
-        If what was measured is of another model.
+        If a measurement is of another model.
     """
     about, count = Contract.from_metadata(metadata_of(model)), len(run.supervision)
-    heard_when = read_timelines(run, model, about.name)
-    network = trained_network(run, count - 1, device)
+    timelines = read_timelines(run, model, about.name)
+    network = trained_network(run.generation(count - 1), run.settings, len(run.labels), device)
     rows = [read_generation(run.generation(number)) for number in range(count)]
-    test, int8 = sections.heard(run, network), sibling(model, "int8")
-    of_itself = [
-        *(sections.int8_section(model, int8) if int8.exists() else []),
-        *([] if found else [*sections.class_section(rows[-1]), *sections.confusion_section(run, test)]),
-        *sections.calibration_section(about, diagram),
-        *(timelines_section(heard_when) if heard_when else []),
-        *sections.nothing_section(model),
+    test, int8 = sections.predict_test_clips(run, network), sibling(model, "int8")
+    conditions = [
+        *sections.false_alarm_section(model),
         *sections.robustness_section(run.directory, model),
+        *(sections.int8_section(model, int8) if int8.exists() else []),
     ]
-    beside = ["", *timelines_table(heard_when)] if heard_when else []
-    if not found:
-        page = [
-            *sections.opening(run, about, model, network, clips, sections.SAME),
-            *sections.data_section(run),
+    timelines_summary = ["", *timelines_table(timelines)] if timelines else []
+    if not crossval:
+        card = [
+            *sections.opening(about, model, network, sections.results_sentence(rows), attribution),
             *sections.results_section(run, rows),
-            *of_itself,
-            *sections.rebuild_section(run.directory, about, heard_when),
+            *(timelines_section(timelines) if timelines else []),
+            *sections.confusion_section(run, test),
+            *sections.class_section(rows[-1]),
+            *sections.calibration_section(about, diagram),
+            *conditions,
+            *sections.data_section(run, sections.SAME_CLIPS),
+            *sections.rebuild_section(run.directory, about, timelines),
         ]
-        return page, [*sections.summary_section(run, rows, test), *beside]
-    commands, options = crossval_sections.commands(found), crossval_sections.options(found)
-    page = [
-        *sections.opening(run, about, model, network, clips, sections.OWN),
-        *crossval_sections.lead_section(found, run),
-        *crossval_sections.class_sections(found),
-        *sections.data_section(run),
+        return card, [*sections.summary_section(run, rows, test), *timelines_summary]
+    commands, options = crossval_sections.commands(crossval), crossval_sections.options(crossval)
+    card = [
+        *sections.opening(about, model, network, crossval_sections.results_sentence(crossval), attribution),
+        *crossval_sections.lead_section(crossval, run),
+        *crossval_sections.class_sections(crossval),
         *sections.own_section(run, rows, test),
-        *of_itself,
-        *sections.rebuild_section(run.directory, about, heard_when, commands, options),
+        *(timelines_section(timelines) if timelines else []),
+        *sections.calibration_section(about, diagram),
+        *conditions,
+        *sections.data_section(run, sections.OWN_CLIPS),
+        *sections.rebuild_section(run.directory, about, timelines, commands, options),
     ]
-    return page, [*crossval_sections.summary_section(found, run, rows), *beside]
+    return card, [*crossval_sections.summary_section(crossval, run, rows), *timelines_summary]
 
 
-def put(model: Path, place: Path, crossval: dict[str, float] | None) -> None:
-    """Copy a model and its int8 form, where it has one, to ``place`` and beside it.
+def publish_model(model: Path, published: Path, crossval: dict[str, float] | None) -> None:
+    """Copy a model, and its int8 version if it has one, to ``published`` and beside it.
 
-    ``crossval``: figures of a cross-validation, which become ``metrics.crossval`` in the lineage of both copies.
+    ``crossval``: metrics of a cross-validation, written as ``metrics.crossval`` into the lineage of both copies.
     """
-    int8, beside = sibling(model, "int8"), sibling(place, "int8")
-    beside.unlink(missing_ok=True)  # of an earlier model
-    copy(model, place, crossval)
+    int8, published_int8 = sibling(model, "int8"), sibling(published, "int8")
+    published_int8.unlink(missing_ok=True)  # of an earlier model
+    copy_model(model, published, crossval)
     if int8.exists():
-        copy(int8, beside, crossval, of=place)
+        copy_model(int8, published_int8, crossval, fp32=published)
 
 
-def copy(source: Path, place: Path, crossval: dict[str, float] | None, of: Path | None = None) -> None:
-    """Copy a model, with figures of a cross-validation in its lineage; ``of``: the model whose int8 form it then is."""
-    with replacing(place) as temporary:
+def copy_model(source: Path, target: Path, crossval: dict[str, float] | None, fp32: Path | None = None) -> None:
+    """Copy a model and add metrics of a cross-validation to its lineage.
+
+    ``fp32``: the published model whose int8 version ``source`` is; its new hash goes into the lineage.
+    """
+    with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
         if crossval is None:
             return
         about = Contract.from_metadata(metadata_of(source))
         lineage = {**about.lineage, "metrics": {**about.lineage.get("metrics", {}), "crossval": crossval}}
-        if of:
-            lineage["quantisation"] = {**lineage["quantisation"], "of_sha256": sha256(of)}
-        rewrite(temporary, replace(about, lineage=lineage))
+        if fp32:
+            lineage["quantisation"] = {**lineage["quantisation"], "of_sha256": sha256(fp32)}
+        rewrite_metadata(temporary, replace(about, lineage=lineage))
 
 
-def insert(readme: Path, lines: list[str]) -> None:
-    """Put lines between the two marks of a Markdown file.
+def insert_results(readme: Path, lines: list[str]) -> None:
+    """Replace the lines between ``<!-- results -->`` and ``<!-- /results -->`` in a Markdown file.
 
     Raises
     ------
     SedkitError
-        If the marks are not there.
+        If the file lacks these lines.
     """
     before, begin, rest = readme.read_text("utf-8").partition("<!-- results -->\n")
     _, end, after = rest.partition("<!-- /results -->")
     if not (begin and end):
-        raise SedkitError(
-            f"{readme}: no place for results; it needs <!-- results --> and <!-- /results -->, a line each"
-        )
+        raise SedkitError(f"{readme}: no place for results: add the lines <!-- results --> and <!-- /results -->")
     with replacing(readme) as temporary:
         temporary.write_text(before + begin + "\n".join(lines) + "\n" + end + after, "utf-8")
 
 
-def attribution(run: Run, path: Path) -> None:
-    """Who made the clips of the training and the validation split, and under which licence."""
+def write_attribution(run: Run, path: Path) -> None:
+    """Write licence and author of every training and validation clip as CSV."""
     manifest = run.manifest
     names = manifest.names()
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
@@ -220,10 +243,10 @@ def attribution(run: Run, path: Path) -> None:
 
 
 def draw_reliability(about: Contract, path: Path) -> None:
-    """The diagram that the card shows of a calibrated model; of another, none is left."""
+    """Write the reliability diagram of a calibrated model; remove an old one if the model is not calibrated."""
     measured = about.lineage.get("calibrated_on", {}).get("test")
     if not measured:
         path.unlink(missing_ok=True)
         return
     with replacing(path) as temporary:
-        temporary.write_text(drawn([Bin(*row) for row in measured["reliability"]]), "utf-8")
+        temporary.write_text(reliability_diagram([Bin(*row) for row in measured["reliability"]]), "utf-8")

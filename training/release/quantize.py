@@ -1,12 +1,13 @@
 """fp32 model -> int8 model: ``sedkit-train quantize MODEL.onnx --manifest MANIFEST``.
 
-The convolutions of WELS-Net up to layer L3 become integers (training.release.int8_calibration): activations of 8 bits, one scale each;
-weights of 7 bits, one scale a filter, in QuantizeLinear / DequantizeLinear form. The front end, the last layer and
-its sigmoid, and the gate for silence stay float32: they take a few percent of the time, and a step of an 8-bit logit
-is up to 0.03 in a score.
+The convolutions of WELS-Net up to layer L3 become integer convolutions in QuantizeLinear / DequantizeLinear form:
+8-bit activations with one scale per tensor, 7-bit weights with one scale per filter. ``int8_calibration`` computes
+them. The front end, the last layer with its sigmoid, and the silence gate stay float32: they take a few percent of the
+time, and one step of an 8-bit logit would change a score by up to 0.03.
 
-The first convolution sees one channel, which ONNX Runtime's integer kernels are slow at. Here it sees 16: the log-mel
-at frames t - 1, t and t + 1, four times each, what rounding took from these three, and one that counts for nothing.
+The first convolution has one input channel, which is slow in ONNX Runtime's integer kernels. It is rewritten to 16
+channels: the log-mel at frames t - 1, t and t + 1, four copies each, the rounding remainders of these three, and one
+channel of padding with zero weights.
 """
 
 from __future__ import annotations
@@ -33,31 +34,35 @@ from sedkit.errors import SedkitError
 from sedkit.geometry import SAMPLE_RATE
 from sedkit.inference.installed import sibling
 from sedkit.metrics import summary
-from training.data.augment.augmentation import crop, without_padding
-from training.data.clips import FULL_SCALE
+from training.data.audio import FULL_SCALE, crop, without_padding
 from training.data.store.source import Audio, open_audio
 from training.networks.float16 import with_float32_weights
-from training.release.int8_calibration import COPIES, FINENESS, Grid, Layer, Rounded, parts, rounded
+from training.release.int8_calibration import COPIES, FINENESS, Grid, Layer, QuantizedLayer, parts, quantize_layers
 from training.runs.config import git_revision
 from training.runtime.files import replacing
 from training.runtime.progress import decoding
 
-SECONDS = 5.12  # of a clip, to fit the integers to
+SECONDS = 5.12  # length of the calibration crops
 
 
 class QuantizeError(SedkitError):
-    """A model cannot be quantised."""
+    """A model cannot be quantized."""
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--manifest", required=True, help="The clips that the model was trained and is tested on.")
-@click.option("--vocabulary", type=click.Path(path_type=Path), help="Classes [default: beside the manifest].")
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="[default: MODEL-int8.onnx, where sedkit looks]")
-@click.option("--clips", type=click.IntRange(1), default=1024, help="Training clips to fit the integers to.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Draws those clips.")
+@click.option("--manifest", required=True, help="Manifest of the model's training and test clips.")
+@click.option("--vocabulary", type=click.Path(path_type=Path), help="Class list [default: beside the manifest].")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    help="Output file [default: MODEL-int8.onnx, where sedkit looks].",
+)
+@click.option("--clips", type=click.IntRange(1), default=1024, help="Number of training clips for calibration.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Seed for drawing these clips.")
 def main(model: Path, manifest: str, vocabulary: Path | None, output: Path | None, clips: int, seed: int) -> None:
-    """Make the int8 form of an fp32 MODEL, and measure on held-out clips what that costs.
+    """Make the int8 version of an fp32 MODEL, and measure its loss of accuracy on held-out clips.
 
     \b
     Examples:
@@ -71,43 +76,51 @@ def main(model: Path, manifest: str, vocabulary: Path | None, output: Path | Non
         loss = quantize(model, audio, output, clips, seed)
     except SedkitError as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"{output}  ({output.stat().st_size / model.stat().st_size:.2f} of the size)")
+    click.echo(f"{output}  ({output.stat().st_size / model.stat().st_size:.2f} of the fp32 size)")
     for split, lost in loss.items():
         click.echo(f"{split}: " + ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in lost.items()))
 
 
 def quantize(path: Path, audio: Audio, output: Path, clips: int, seed: int) -> dict[str, dict[str, float]]:
-    """Write the int8 form of the model at ``path`` to ``output``; returns what it lost on each held-out split.
+    """Write the int8 version of the model at ``path`` to ``output``.
+
+    Returns
+    -------
+    The loss of accuracy on each held-out split, as :func:`measure_loss` has it.
 
     Raises
     ------
     QuantizeError
-        If the model or the clips do not fit, or the quantised graph does not compute what it should.
+        If the model is not an fp32 WELS-Net, or its classes differ from the manifest's.
     """
     content = path.read_bytes()
-    about = description(path)
+    about = read_contract(path)
     try:
         model = with_float32_weights(onnx.load_from_string(content))
     except DecodeError:
-        raise QuantizeError(f"{path}: not an ONNX file that can be read; export or copy it again") from None
+        raise QuantizeError(f"{path}: not a readable ONNX file: export or copy it again") from None
     labels = audio.manifest.vocabulary.labels
     if "quantisation" in about.lineage:
-        raise QuantizeError(f"{path}: it is quantised already; give the fp32 model")
+        raise QuantizeError(f"{path}: already quantized: give the fp32 model")
     if about.labels != labels:
-        raise QuantizeError(f"{path}: its {len(about.labels)} classes are not the manifest's {len(labels)}")
-    layers, convolutions = body(model, path)
-    drawn = np.random.default_rng(seed).permutation(audio.manifest.indices("train"))[:clips]
-    if not len(drawn):
-        raise QuantizeError("the manifest has no clips of the split 'train' to fit the integers to")
+        raise QuantizeError(
+            f"{path}: its {len(about.labels)} classes differ from the manifest's {len(labels)}: give the model's own "
+            "manifest"
+        )
+    layers, convolutions = read_layers(model, path)
+    rows = np.random.default_rng(seed).permutation(audio.manifest.indices("train"))[:clips]
+    if not len(rows):
+        raise QuantizeError("the manifest has no clips in the split 'train': calibration needs some")
     with click.progressbar(length=len(layers), label="layers", file=sys.stderr) as bar:
-        logmel = inputs(model, convolutions[0].input[0], [without_padding(audio[row]) for row in drawn], seed)
-        made, last = rounded(layers, logmel, lambda done, total: bar.update(min(done, 1)))
-    integers = rewritten(model, convolutions, made, last)
-    metrics, loss = measured(content, integers.SerializeToString(), audio)
+        trimmed = [without_padding(audio[row]) for row in rows]
+        logmel = calibration_inputs(model, convolutions[0].input[0], trimmed, seed)
+        quantized, output_grid = quantize_layers(layers, logmel, lambda done, total: bar.update(min(done, 1)))
+    integers = quantized_graph(model, convolutions, quantized, output_grid)
+    metrics, loss = measure_loss(content, integers.SerializeToString(), audio)
     quantisation = {
         "precision": "int8",
         "of_sha256": hashlib.sha256(content).hexdigest(),
-        "clips": len(drawn),
+        "clips": len(rows),
         "seed": seed,
         "git_revision": git_revision(),
         "loss": loss,
@@ -121,55 +134,75 @@ def quantize(path: Path, audio: Audio, output: Path, clips: int, seed: int) -> d
     return loss
 
 
-def description(path: Path) -> Contract:
+def read_contract(path: Path) -> Contract:
+    """The contract in a model's metadata.
+
+    Raises
+    ------
+    QuantizeError
+        If the file is not a sedkit model.
+    """
     try:
         return Contract.from_metadata(metadata_of(path))
     except SedkitError as error:
         raise QuantizeError(f"{path}: {error}") from None
 
 
-def body(model: onnx.ModelProto, path: Path) -> tuple[list[Layer], list[onnx.NodeProto]]:
-    """The convolutions with a ReLU, one after the other, from the first on; and as nodes with the one that follows."""
+def read_layers(model: onnx.ModelProto, path: Path) -> tuple[list[Layer], list[onnx.NodeProto]]:
+    """The chain of convolutions with ReLU in a graph.
+
+    Returns
+    -------
+    The layers, and their Conv nodes plus the Conv node of L4, which follows them.
+
+    Raises
+    ------
+    QuantizeError
+        If the graph is not that of a WELS-Net.
+    """
     weights = {tensor.name: torch.tensor(numpy_helper.to_array(tensor)) for tensor in model.graph.initializer}
     after: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
         for name in node.input:
             after.setdefault(name, []).append(node)
 
-    def next_one(node: onnx.NodeProto, kind: str) -> onnx.NodeProto | None:
+    def consumer(node: onnx.NodeProto, kind: str) -> onnx.NodeProto | None:
         return next((other for other in after.get(node.output[0], []) if other.op_type == kind), None)
 
     layers: list[Layer] = []
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"][:1]
-    while convolutions and (relu := next_one(convolutions[-1], "Relu")):
+    while convolutions and (relu := consumer(convolutions[-1], "Relu")):
         node = convolutions[-1]
-        pool = next_one(relu, "MaxPool")
+        pool = consumer(relu, "MaxPool")
         sides = attributes(pool)["kernel_shape"] if pool else [1, 1]
         paddings = set(attributes(node).get("pads", [0]))
         strides = attributes(pool)["strides"] if pool else sides
-        following = next_one(pool or relu, "Conv")
+        following = consumer(pool or relu, "Conv")
         operands = [weights[name] for name in node.input[1:] if name in weights]
         if len(operands) < 2 or len(paddings) > 1 or len({*sides, *strides}) > 1 or following is None:
             break
-        layers.append(Layer(*operands, paddings.pop(), sides[0]))
+        layers.append(Layer(operands[0], operands[1], paddings.pop(), sides[0]))
         convolutions.append(following)
-    last = after[convolutions[-1].input[0]] if layers else []  # L4, and the weights beside it
-    if not layers or len(layers) + convolutions_in(last) != convolutions_in(model.graph.node):
-        raise QuantizeError(f"{path}: not the graph of a WELS-Net; name the model.onnx of a run")
+    last = after[convolutions[-1].input[0]] if layers else []  # L4, and the attention weights beside it
+    if not layers or len(layers) + count_convolutions(last) != count_convolutions(model.graph.node):
+        raise QuantizeError(f"{path}: not the graph of a WELS-Net: give the model.onnx of a run")
     return layers, convolutions
 
 
-def convolutions_in(nodes: Iterable[onnx.NodeProto]) -> int:
-    """How many convolutions."""
+def count_convolutions(nodes: Iterable[onnx.NodeProto]) -> int:
+    """Number of Conv nodes."""
     return sum(node.op_type == "Conv" for node in nodes)
 
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """Attributes of a node by name."""
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
-def inputs(model: onnx.ModelProto, name: str, clips: Iterable[NDArray[np.int16]], seed: int) -> torch.Tensor:
-    """What the graph computes under ``name`` from a crop of each clip, [clips, 1, frames, 64]."""
+def calibration_inputs(
+    model: onnx.ModelProto, name: str, clips: Iterable[NDArray[np.int16]], seed: int
+) -> torch.Tensor:
+    """The tensor ``name`` of the graph for a random crop of each clip, [clips, 1, frames, 64]."""
     front = onnx.ModelProto()
     front.CopyFrom(model)
     del front.graph.output[:]
@@ -181,46 +214,50 @@ def inputs(model: onnx.ModelProto, name: str, clips: Iterable[NDArray[np.int16]]
 
 
 def waveform(clip: NDArray[np.int16]) -> dict[str, NDArray[np.float32]]:
-    return {contract.INPUT: (clip / np.float32(FULL_SCALE))[None]}
+    """One clip as the graph's input."""
+    return {contract.INPUT: (clip / np.float32(FULL_SCALE)).astype(np.float32)[None]}
 
 
-def rewritten(
-    model: onnx.ModelProto, convolutions: Sequence[onnx.NodeProto], made: Sequence[Rounded], last: Grid
+def quantized_graph(
+    model: onnx.ModelProto,
+    convolutions: Sequence[onnx.NodeProto],
+    quantized: Sequence[QuantizedLayer],
+    output_grid: Grid,
 ) -> onnx.ModelProto:
-    """The graph with integers in place of the float32 convolutions but the last."""
+    """The graph with integer convolutions in place of all float32 ones but the last (L4)."""
     integers = onnx.ModelProto()
     integers.CopyFrom(model)
     graph = Builder(integers.graph)
     source, target = convolutions[0].input[0], convolutions[-1].input[0]
-    x = widened(graph, source, made[0].grid)
-    for number, (node, layer) in enumerate(zip(convolutions, made, strict=False)):
+    x = sixteen_channels(graph, source, quantized[0].grid)
+    for number, (node, layer) in enumerate(zip(convolutions, quantized, strict=False)):
         steps = layer.steps
-        chosen = {"pads": attributes(node).get("pads", [0] * 4)}
+        options = {"pads": attributes(node).get("pads", [0] * 4)}
         if number == 0:
             whole, rest = parts(steps)
             steps = torch.cat([part.transpose(1, 2) for part in (*whole, rest)], 1)  # frames become channels
             steps = torch.nn.functional.pad(steps, (0, 0, 0, 0, 0, -steps.shape[1] % 4))
-            chosen["pads"] = [0, 1, 0, 1]
+            options["pads"] = [0, 1, 0, 1]
         name = f"int8.{number}"
         scale = layer.scales.numpy() * np.float32(layer.grid.scale)
-        weight = graph.dequantised(f"{name}.weight", steps.numpy().astype(np.int8), layer.scales.numpy())
-        bias = graph.dequantised(f"{name}.bias", np.round(layer.bias.numpy() / scale).astype(np.int32), scale)
-        x = graph.add("Conv", [graph.floats(x, layer.grid), weight, bias], f"{name}.conv", **chosen)
-        grid = made[number + 1].grid if number + 1 < len(made) else last
-        x = graph.integers(x, grid)  # which holds nothing below 0: it is the ReLU
+        weight = graph.constant_weights(f"{name}.weight", steps.numpy().astype(np.int8), layer.scales.numpy())
+        bias = graph.constant_weights(f"{name}.bias", np.round(layer.bias.numpy() / scale).astype(np.int32), scale)
+        x = graph.add("Conv", [graph.dequantize(x, layer.grid), weight, bias], f"{name}.conv", **options)
+        grid = quantized[number + 1].grid if number + 1 < len(quantized) else output_grid
+        x = graph.quantize(x, grid)  # the grid starts at 0, so this is the ReLU, too
         if (side := layer.layer.pool) > 1:
             x = graph.add("MaxPool", [x], f"{name}.pool", kernel_shape=[side] * 2, strides=[side] * 2)
-    graph.floats(x, last, target)
-    graph.put_before(convolutions[0], target)
+    graph.dequantize(x, output_grid, target)
+    graph.insert(convolutions[0], target)
     return integers
 
 
-def widened(graph: Builder, x: str, grid: Grid) -> str:
-    """The first convolution's 16 channels of uint8: see the module."""
-    rough = graph.integers(x, grid)
-    lost = graph.add("Sub", [x, graph.floats(rough, grid)], "int8.lost")
+def sixteen_channels(graph: Builder, x: str, grid: Grid) -> str:
+    """The first convolution's 16 input channels of uint8, described in the module docstring."""
+    rough = graph.quantize(x, grid)
+    lost = graph.add("Sub", [x, graph.dequantize(rough, grid)], "int8.lost")
     enlarged = graph.add("Mul", [lost, graph.constant("int8.fineness", np.float32(FINENESS))], "int8.enlarged")
-    rest = graph.integers(enlarged, grid)
+    rest = graph.quantize(enlarged, grid)
     frames = []
     for name, part in (("rough", rough), ("rest", rest)):
         ends = graph.constant("int8.ends", np.array([0, 0, 1, 0, 0, 0, 1, 0]))
@@ -233,7 +270,7 @@ def widened(graph: Builder, x: str, grid: Grid) -> str:
 
 
 class Builder:
-    """Nodes and constants to be put into a graph."""
+    """New nodes and constants for a graph. Methods return the name of the tensor that they add."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.graph = graph
@@ -251,42 +288,45 @@ class Builder:
     def zero(self, grid: Grid) -> str:
         return self.constant(f"int8.zero.{grid.zero}", np.uint8(grid.zero))
 
-    def integers(self, x: str, grid: Grid) -> str:
+    def quantize(self, x: str, grid: Grid) -> str:
         scale = self.constant(f"{x}.scale", np.float32(grid.scale))
         return self.add("QuantizeLinear", [x, scale, self.zero(grid)], f"{x}.uint8")
 
-    def floats(self, x: str, grid: Grid, name: str | None = None) -> str:
+    def dequantize(self, x: str, grid: Grid, name: str | None = None) -> str:
         scale = self.constant(f"{x}.scale", np.float32(grid.scale))
         return self.add("DequantizeLinear", [x, scale, self.zero(grid)], name or f"{x}.float")
 
-    def dequantised(self, name: str, values: NDArray[Any], scale: NDArray[np.float32]) -> str:
-        """Constants, a scale for each of the first axis."""
+    def constant_weights(self, name: str, values: NDArray[Any], scale: NDArray[np.float32]) -> str:
+        """Integer constants with a scale per entry of the first axis, dequantized."""
         zero = self.constant(f"{name}.zero", np.zeros(len(scale), values.dtype))
         operands = [self.constant(f"{name}.steps", values), self.constant(f"{name}.scale", scale), zero]
         return self.add("DequantizeLinear", operands, name, axis=0)
 
-    def put_before(self, first: onnx.NodeProto, target: str) -> None:
-        """Put the nodes where ``first`` stands; what computed ``target``, and all that nobody needs now, goes."""
+    def insert(self, first: onnx.NodeProto, target: str) -> None:
+        """Insert the new nodes before ``first``.
+
+        The old node that computed ``target`` is removed, and then every node and constant that no output needs.
+        """
         old = list(self.graph.node)
-        place = [node.name for node in old].index(first.name)
+        position = [node.name for node in old].index(first.name)
         del self.graph.node[:]
-        rest = [node for node in old[place:] if target not in node.output]
-        self.graph.node.extend([*old[:place], *self.nodes, *rest])
+        rest = [node for node in old[position:] if target not in node.output]
+        self.graph.node.extend([*old[:position], *self.nodes, *rest])
         self.graph.initializer.extend(self.constants.values())
-        wanted = {output.name for output in self.graph.output}
+        needed = {output.name for output in self.graph.output}
         for node in reversed(list(self.graph.node)):
-            if wanted & set(node.output):
-                wanted |= set(node.input)
+            if needed & set(node.output):
+                needed |= set(node.input)
             else:
                 self.graph.node.remove(node)
-        for tensor in [tensor for tensor in self.graph.initializer if tensor.name not in wanted]:
+        for tensor in [tensor for tensor in self.graph.initializer if tensor.name not in needed]:
             self.graph.initializer.remove(tensor)
 
 
-def measured(exact: bytes, integers: bytes, audio: Audio) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
-    """Metrics of the integers on the held-out splits, and what they lost there.
+def measure_loss(exact: bytes, integers: bytes, audio: Audio) -> tuple[dict[str, Any], dict[str, dict[str, float]]]:
+    """Metrics of the int8 model on the held-out splits, and its losses against the fp32 model.
 
-    ``largest_difference`` and ``mean_difference`` are those of all segment scores.
+    Losses are fp32 minus int8. ``largest_difference`` and ``mean_difference`` are those between all segment scores.
     """
     sessions = [onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]) for model in (exact, integers)]
     metrics: dict[str, Any] = {}
@@ -298,11 +338,11 @@ def measured(exact: bytes, integers: bytes, audio: Audio) -> tuple[dict[str, Any
         clip_scores: list[list[NDArray[np.float32]]] = [[], []]
         largest = total = count = 0.0
         for row in rows:
-            made = [session.run(["segments", "clip"], waveform(audio[row])) for session in sessions]
-            difference = np.abs(made[0][0] - made[1][0])
+            outputs = [session.run(["segments", "clip"], waveform(audio[row])) for session in sessions]
+            difference = np.abs(outputs[0][0] - outputs[1][0])
             largest = max(largest, float(difference.max()))
             total, count = total + float(difference.sum()), count + difference.size
-            for scores, (_, clip) in zip(clip_scores, made, strict=True):
+            for scores, (_, clip) in zip(clip_scores, outputs, strict=True):
                 scores.append(clip[0])
         targets, labels = audio.manifest.targets(rows), audio.manifest.vocabulary.labels
         before, after = (summary(targets, np.stack(scores), labels).to_dict() for scores in clip_scores)

@@ -123,7 +123,7 @@ def test_stages_change_seed_by_seed(runs: list[Path]) -> None:
 
 def test_the_sweep_is_by_the_teachers_share(runs: list[Path], tmp_path: Path) -> None:
     one = study(runs)
-    assert [share for share, _ in one.points()] == pytest.approx([0.7, 1])
+    assert [share for share, _ in one.first_students()] == pytest.approx([0.7, 1])
     found = rows(sweep(one))
     assert found["1"] == ["0", "0.350 ± 0.071", "+0.0% ± 0.0%", "0.366"]
     (alone,), _ = studies([made(tmp_path, "alone", 0, [(LABELS, [0.1, 0.2, 0.3])])])

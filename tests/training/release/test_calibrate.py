@@ -170,7 +170,7 @@ def test_the_int8_form_follows(model: Path, small_manifest: Path) -> None:
     other.doc_string = "another"
     onnx.save(other, model)
     int8.write_bytes(integers_of_another)
-    assert "made of another model" in fails(model, small_manifest)
+    assert "the int8 version of another model" in fails(model, small_manifest)
 
 
 def fails(model: Path, manifest: Path) -> str:
@@ -184,10 +184,10 @@ def fails(model: Path, manifest: Path) -> str:
 
 def test_what_cannot_be_calibrated_is_one_line(model: Path, model_path: Path, small_manifest: Path) -> None:
     folder = model.parent
-    assert "classes are not the manifest's" in fails(model_path, small_manifest)
+    assert "classes differ from the manifest's" in fails(model_path, small_manifest)
     (folder / "broken.onnx").write_bytes(b"nothing")
     assert "broken.onnx: " in fails(folder / "broken.onnx", small_manifest)
     Manifest.load(small_manifest).select("train").save(folder / "train.csv")
-    assert "no clips of the split 'validation'" in fails(model, folder / "train.csv")
+    assert "no clips in the split 'validation'" in fails(model, folder / "train.csv")
     quantize(model, open_audio(small_manifest), folder / "model-int8.onnx", clips=8, seed=0)
     assert "calibrate the fp32 one" in fails(folder / "model-int8.onnx", small_manifest)

@@ -98,7 +98,7 @@ def test_parity_sees_nan_and_embeddings(
 def test_weights_that_float16_does_not_hold_are_refused(clips: list[np.ndarray], tmp_path: Path) -> None:
     """Below 6e-5 they lose digits. Where the next layer makes up for their size, that changes what it gets."""
     for factor, says in (
-        (1e-5, "to float16 changes a score by .* train anew"),
+        (1e-5, "to float16 changes a score by .* train again"),
         (1e-7, r"wels\.B\S* has a weight of \d"),
     ):
         with pytest.raises(ExportError, match=f"tiny.onnx: not written: .*{says}") as refused:

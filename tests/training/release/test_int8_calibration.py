@@ -11,11 +11,11 @@ from training.release.int8_calibration import (
     FineGrid,
     Grid,
     Layer,
-    equalised,
-    measured,
+    activation_ranges,
+    equalise,
     nearest,
     parts,
-    rounded,
+    quantize_layers,
 )
 
 
@@ -60,8 +60,8 @@ def test_the_fine_grid_is_sixteen_times_finer():
 
 
 def test_equal_channels_compute_the_same(layers, clips):
-    ranges = measured(layers, clips)
-    made, scaled = equalised(layers, ranges)
+    ranges = activation_ranges(layers, clips)
+    made, scaled = equalise(layers, ranges)
     expected = chain(layers, clips)
     torch.testing.assert_close(chain(made, clips), expected, rtol=1e-4, atol=1e-4 * expected.abs().max())
     for before, after in zip(ranges[1:-1], scaled[1:-1], strict=True):
@@ -77,7 +77,7 @@ def test_parts_of_seven_bits_add_up():
 
 
 def test_rounding_layer_by_layer_beats_rounding_to_the_nearest(layers, clips):
-    made, _ = rounded(layers, clips)
+    made, _ = quantize_layers(layers, clips)
     expected = chain(layers, clips)
     assert all(torch.equal(layer.steps, layer.steps.round()) for layer in made)
     assert made[0].steps.abs().max() <= LIMIT * COPIES
@@ -94,7 +94,7 @@ def test_rounding_layer_by_layer_beats_rounding_to_the_nearest(layers, clips):
 
 
 def test_the_same_clips_give_the_same_integers(layers, clips):
-    first, second = (rounded(layers, clips)[0] for _ in range(2))
+    first, second = (quantize_layers(layers, clips)[0] for _ in range(2))
     for one, other in zip(first, second, strict=True):
         assert torch.equal(one.steps, other.steps)
         assert torch.equal(one.bias, other.bias)

@@ -93,14 +93,14 @@ def test_the_int8_form_is_published_with_its_model_or_not_at_all(
     quantize(copy / "model.onnx", open_audio(small_manifest), copy / "model-int8.onnx", clips=8, seed=0)
     assert published()[0] == 0
     assert (models / "wels-secost-int8.onnx").read_bytes() == (copy / "model-int8.onnx").read_bytes()
-    assert "| test | 6 | " in (models / "README.md").read_text("utf-8").partition("## In 8-bit integers")[2]
+    assert "| test | 6 | " in (models / "README.md").read_text("utf-8").partition("## 8-bit integers")[2]
     before = (models / "wels-secost.onnx").read_bytes()
     other = onnx.load(copy / "model.onnx")
     other.doc_string = "another"
     onnx.save(other, copy / "model.onnx")
     code, said = published()
     assert (code, (models / "wels-secost.onnx").read_bytes()) == (1, before)
-    assert "made of another model" in said
+    assert "the int8 version of another model" in said
     (copy / "model-int8.onnx").unlink()
     assert published()[0] == 0
     assert not (models / "wels-secost-int8.onnx").exists()
@@ -123,17 +123,17 @@ def test_the_card_says_what_was_measured_of_this_model_and_no_other(
     code, said = published()
     assert code == 0, said
     card = (tmp_path / "models" / "README.md").read_text("utf-8")
-    assert "calibrated on 6 clips" in card
+    assert "calibrated on 6 validation clips" in card
     assert "not calibrated" not in card
     diagram = ElementTree.parse(tmp_path / "models" / "reliability.svg")
     assert len(diagram.findall("{http://www.w3.org/2000/svg}circle")) == len(done["reliability"])
     before, after = done["macro_f1_of_timelines"]
-    assert f"| timelines, mean F1 of the classes | {before:.3f} | {after:.3f} |" in card
+    assert f"| timelines, macro-averaged F1 | {before:.3f} | {after:.3f} |" in card
     assert f"| mp3, 32 kbit/s | {report['conditions'][8]['mAP']:.3f} |" in card
     assert "sedkit-train calibrate RUN/model.onnx --manifest MANIFEST\n" in card
     write_json(copy / "robustness.json", report | {"model_sha256": ""})
     code, said = published()
-    assert (code, "of another model" in said) == (1, True)
+    assert (code, "measured on another model" in said) == (1, True)
 
 
 def test_what_is_heard_when_is_on_the_card(run: Path, tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_what_is_heard_when_is_on_the_card(run: Path, tmp_path: Path) -> None:
     assert code == 0, said
     card = (tmp_path / "models" / "README.md").read_text("utf-8")
     rows = [f"| {name} | 0.700 | 0.400 | 0.600 | 0.200 | 0.100 | 0.500 |" for name in ("wels-secost", systems[2][0])]
-    told = "In 9 recordings of 10 s, each mixed from 1 to 5 test clips, in which 20 sounds of 3 classes begin"
+    told = "Measured on 9 recordings of 10 s, each mixed from 1 to 5 test clips, with 20 events of 3 classes."
     for text in (card, front.read_text("utf-8")):
         assert "\n".join(rows) in text
         assert told in text
@@ -176,7 +176,7 @@ def test_what_is_heard_when_is_on_the_card(run: Path, tmp_path: Path) -> None:
     heard = "RUN/model.onnx mixtures --peer yamnet=yamnet.tflite --json RUN/timelines.json"
     assert f"sedkit-train evaluate timelines {heard}\n" in card
     for changed, message in (
-        ({"systems": report["systems"][1:]}, "not of this model"),
+        ({"systems": report["systems"][1:]}, "measured on another model"),
         ({"recipe": recipe | {"manifest_sha256": ""}}, "not mixed from the run's own test clips"),
         ({"recipe": None}, "not mixed from the run's own test clips"),
         ({"split": "train"}, "not mixed from the run's own test clips"),
@@ -242,9 +242,10 @@ def test_a_card_leads_with_the_cross_validation(run: Path, cv: Path, small_manif
     own = json.loads((run / "generation-2" / "report.json").read_text("utf-8"))["test"]
     for text in (card, front):
         for says in (
-            "36 clips of 36 sources in all. The recipe is the same. Over folds, Student 2, the generation that ships, "
-            "has accuracy 1.000 (deviation 0.000, 95 % 1.000 to 1.000)",
-            "of these 36 clips, 20 are of recordings that it learnt from or was chosen on",  # ``cv`` renames the others
+            "36 clips of 36 recordings in all.",
+            "The recipe is the same as the file's. The published generation, Student 2, has accuracy 1.000 "
+            "(deviation 0.000, 95 % 1.000 to 1.000)",
+            "cannot be tested on these 36 clips: 20 are from recordings in its training or validation split",
             "One seed, 2 folds.",
             "| accuracy | deviation | 95 % | mAP | deviation | 95 % | accuracy on the 12 clips of ESC-50 |",
             "| Teacher-0 | 0.500 | 0.707 |",
@@ -253,14 +254,14 @@ def test_a_card_leads_with_the_cross_validation(run: Path, cv: Path, small_manif
         ):
             assert says in text, says
         assert "YAMNet" not in text
-    assert f"On its own test split, 6 clips that it never heard: accuracy {own['accuracy']:.3f}" in front
+    assert f"On the 6 held-out clips of its own test split: accuracy {own['accuracy']:.3f}" in front
     sections = [line for line in card.splitlines() if line.startswith("## ")]
     assert sections == [
-        "## Cross-validation", "## Classes", "## What it gets wrong", "## Data", "## The network in the file",
-        "## In 8-bit integers", "## What scores mean", "## What it hears where there is nothing", "## Rebuild it",
+        "## Cross-validation", "## What it gets wrong", "## Classes", "## The network in the file",
+        "## What the scores mean", "## False alarms", "## 8-bit integers", "## Data and training", "## Rebuild it",
     ]  # fmt: skip
-    assert "| tone | 12 | " in card.partition("## Classes")[2].partition("## Data")[0]
-    assert "the 6 clips of its own test split, which the network in it never heard (6 under CC0): 3 of its 3" in card
+    assert "| tone | 12 | " in card.partition("## Classes")[2].partition("## The network")[0]
+    assert "6 held-out clips (6 under CC0) of 3 of its 3 classes" in card
     assert f"sedkit-train publish RUN --crossval {cv}\n" in card
     assert f"\nsedkit-train evaluate crossval {cv}\n" in card
     for name, installed in zip(("model.onnx", "model-int8.onnx"), INSTALLED, strict=True):
@@ -286,7 +287,9 @@ def test_yamnet_and_other_settings_are_on_the_card(run: Path, cv: Path, tmp_path
     result = CliRunner().invoke(publish.main, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
     card = (tmp_path / "README.md").read_text("utf-8")
-    assert re.search(r"The recipe differs in: epochs 7, in the file 3; gain 1.0, in the file [\d.]+\. ", card)
+    assert re.search(
+        r"The recipe differs from the file's in: epochs 7 instead of 3; gain 1.0 instead of [\d.]+\. ", card
+    )
     assert "Seeds 5 and 0, 2 folds." in card
     assert "| YAMNet, logistic regression on its features | 1.000 | 0.000 |" in card
 
@@ -300,11 +303,11 @@ def test_a_cross_validation_that_is_not_of_the_run_is_refused(run: Path, cv: Pat
         return result.output.splitlines()[-1]
 
     copy = shutil.copytree(cv, tmp_path / "cv")
-    assert "name that with --crossval" in refused("--peer", f"yamnet={cv / 'crossval.json'}")
+    assert "add --crossval" in refused("--peer", f"yamnet={cv / 'crossval.json'}")
     assert "crossval.json: No such file or directory" in refused("--crossval", run)
     (copy / "fold-2" / "generation-2" / "scores.npz").unlink()
     unfinished = refused("--crossval", copy)
-    assert unfinished == f"Error: {copy}: fold 2 is not finished; go on with sedkit-train crossval"
+    assert unfinished == f"Error: {copy}: fold 2 is not finished: continue with sedkit-train crossval"
     other = Vocabulary.of(["clicks", "noise", "whistle"])
     for fold in (1, 2):
         manifest = Manifest.load(cv / f"fold-{fold}.csv")
@@ -314,13 +317,13 @@ def test_a_cross_validation_that_is_not_of_the_run_is_refused(run: Path, cv: Pat
         config = json.loads((cv / f"fold-{fold}" / "config.json").read_text("utf-8"))
         config |= {"manifest_sha256": renamed.sha256(), "supervision": config["supervision"][:2]}
         write_json(copy / f"fold-{fold}" / "config.json", config)
-    assert f"{copy}: its 3 classes are not those of {run}" in refused("--crossval", copy)
+    assert f"{copy}: its 3 classes differ from those of {run}" in refused("--crossval", copy)
     for fold in (1, 2):
         shutil.copyfile(cv / f"fold-{fold}.csv", copy / f"fold-{fold}.csv")
         shutil.copyfile(cv / f"fold-{fold}.labels.csv", copy / f"fold-{fold}.labels.csv")
         config = json.loads((cv / f"fold-{fold}" / "config.json").read_text("utf-8"))
         write_json(copy / f"fold-{fold}" / "config.json", config | {"supervision": config["supervision"][:2]})
-    assert f"{copy}: 2 generations, and {run} has 3" in refused("--crossval", copy)
+    assert f"{copy}: it has 2 generations, {run} has 3" in refused("--crossval", copy)
 
 
 def test_an_unfinished_run_is_not_published(run: Path, tmp_path: Path) -> None:

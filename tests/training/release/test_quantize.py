@@ -115,12 +115,12 @@ def test_integers_are_in_the_body_alone_and_cannot_saturate(models):
 def test_onnx_runtime_computes_what_was_fitted(models, manifest):
     """A step of rounding more or less in an early layer changes many later ones: errors are compared, not values."""
     original = with_float32_weights(onnx.load(models[0]))
-    layers, convolutions = quantize.body(original, models[0])
+    layers, convolutions = quantize.read_layers(original, models[0])
     audio = open_audio(manifest)
     clips = [audio[row] for row in audio.manifest.indices("test")]
-    logmel = quantize.inputs(original, convolutions[0].input[0], clips, 0)
-    made, last = quantize.rounded(layers, logmel)
-    integers = quantize.rewritten(original, convolutions, made, last)
+    logmel = quantize.calibration_inputs(original, convolutions[0].input[0], clips, 0)
+    made, last = quantize.quantize_layers(layers, logmel)
+    integers = quantize.quantized_graph(original, convolutions, made, last)
     source, target = convolutions[0].input[0], convolutions[-1].input[0]
     integers.graph.value_info.append(onnx.helper.make_tensor_value_info(source, 1, ["clips", 1, "frames", 64]))
     integers.graph.value_info.append(onnx.helper.make_tensor_value_info(target, 1, ["clips", 1024, "K", 1]))
@@ -157,13 +157,13 @@ def test_what_cannot_be_quantised_is_one_line(models, manifest, tmp_path):
         assert len(result.output.strip().splitlines()) == 1
         return result.output
 
-    assert "quantised already" in fails(models[1], "--manifest", manifest)
+    assert "already quantized" in fails(models[1], "--manifest", manifest)
     other = onnx.load(models[0])
     contract = Contract.from_metadata(metadata_of(models[0]))
     renamed = replace(contract, labels=(Label("Our cat"), *contract.labels[1:]))
     onnx.helper.set_model_props(other, renamed.to_metadata())
     onnx.save(other, tmp_path / "other.onnx")
-    assert "classes are not the manifest's" in fails(tmp_path / "other.onnx", "--manifest", manifest)
+    assert "classes differ from the manifest's" in fails(tmp_path / "other.onnx", "--manifest", manifest)
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
     assert "broken.onnx: " in fails(tmp_path / "broken.onnx", "--manifest", manifest)
     for node in other.graph.node:

@@ -118,11 +118,11 @@ def _tile_edges(segments: int, seconds: float) -> NDArray[np.float64]:
 
 
 def best_thresholds(
-    candidates: Iterable[NDArray[np.floating]], scores: NDArray[np.floating], targets: NDArray[np.floating]
-) -> NDArray[np.floating]:
+    candidates: Iterable[NDArray[np.float64]], scores: NDArray[np.floating], targets: NDArray[np.floating]
+) -> NDArray[np.float64]:
     """The candidate [classes] whose events give the highest micro-averaged F1 over tiles."""
 
-    def f1(thresholds: NDArray[np.floating]) -> float:
+    def f1(thresholds: NDArray[np.float64]) -> float:
         return f1_scores(in_events(scores, thresholds), targets)[0]
 
     return max(candidates, key=f1)

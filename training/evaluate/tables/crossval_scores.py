@@ -20,7 +20,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from sedkit.contract import Label
-from training.data.clips import FULL_SCALE, Some
+from training.data.audio import FULL_SCALE
+from training.data.clips import Subset
 from training.data.manifest.table import Manifest
 from training.networks.predict import predict
 from training.networks.yamnet_tflite import class_names, clip_scores, is_cached, match_classes
@@ -30,7 +31,7 @@ from training.runs.generations import trained_network
 from training.runs.run import Run
 from training.runs.split_scores import NAME as SCORES
 from training.runs.split_scores import read_split_scores
-from training.supervision.regression import regression
+from training.supervision.regression import fit_regression
 
 Scores = NDArray[np.float32]
 UNTRAINED = "YAMNet, as it is"
@@ -69,7 +70,7 @@ class Fold:
 
     def waveform(self, row: int) -> NDArray[np.float32]:
         """Samples of one clip of the manifest, [samples] float32 in [-1, 1]."""
-        return self.run.audio[row] / np.float32(FULL_SCALE)
+        return (self.run.audio[row] / np.float32(FULL_SCALE)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -243,8 +244,8 @@ def yamnet(model: Path | None, folds: list[Fold], cache: Path) -> list[System]:
         if names:
             systems[0].scores.append(match_classes(output.scores[fold.rows], names, labels))
         rows = np.concatenate([manifest.labelled("train"), manifest.indices("validation")])
-        predict_clips = regression(output.features[rows].astype(np.float64), manifest.targets(rows), REGULARISATION)
-        fitted.scores.append(predict_clips(output.features[fold.rows]).astype(np.float32))
+        predict_clips = fit_regression(output.features[rows].astype(np.float64), manifest.targets(rows), REGULARISATION)
+        fitted.scores.append(predict_clips(output.features[fold.rows].astype(np.float64)).astype(np.float32))
     return systems
 
 
@@ -268,8 +269,9 @@ def _test_scores(fold: Fold, generation: int, device: torch.device) -> Scores:
     stored = read_split_scores(fold.directory / f"generation-{generation}", "test", fold.targets.shape)
     if stored is not None:
         return stored
-    network = trained_network(fold.run, generation, device)
-    return predict(network, Some(fold.run.audio, fold.rows), fold.run.settings.batch_size, workers=2)
+    run = fold.run
+    network = trained_network(run.generation(generation), run.settings, len(run.labels), device)
+    return predict(network, Subset(fold.run.audio, fold.rows), fold.run.settings.batch_size, workers=2)
 
 
 def _finished(run: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The card of a published model, section by section: lines of Markdown. No number in it is typed by hand."""
+"""Sections of a model card, as lines of Markdown. All numbers come from the run directory and the model's metadata."""
 
 from __future__ import annotations
 
@@ -17,120 +17,149 @@ from sedkit.errors import SedkitError
 from sedkit.inference.installed import DEFAULT
 from sedkit.tagger import Tagger
 from training.data.manifest.summary import sources
-from training.evaluate.robustness import conditions_table, nothing_table, of_nothing
+from training.evaluate.robustness import conditions_table, false_alarms, false_alarms_table
 from training.networks.predict import predict
 from training.networks.wels import Network, Width, multiply_adds
 from training.release.card import timelines_section
-from training.release.card.lineage import chosen, commands, external_teachers, place
+from training.release.card.lineage import commands, epoch_was_chosen, origin, supervision_lines
 from training.runs.config import read_config
 from training.runs.run import Run
 from training.runtime.files import sha256
 
-SAME, OWN = "the same test clips", "the file's own test clips"  # what a card without, or with, a cross-validation says
+SAME_CLIPS = "the same test clips"  # what a card calls the run's test clips,
+OWN_CLIPS = "the file's own test clips"  # and beside a cross-validation
 
 
-def summary_section(run: Run, rows: list[dict[str, Any]], test: Heard) -> list[str]:
-    """The results in short: the network, its data, and the last student on the test split."""
+def summary_section(run: Run, rows: list[dict[str, Any]], test: Predictions) -> list[str]:
+    """The results in short, for a README: the network, its data, and the last student on the test split.
+
+    ``rows``: reports of all generations.
+    """
     clips, last = read_config(run.directory)["clips"], rows[-1]["test"]
-    beside = f" (Teacher-0: {rows[0]['test']['accuracy']:.3f}, {rows[0]['test']['mAP']:.3f})" if len(rows) > 1 else ""
+    first = f" (Teacher-0: {rows[0]['test']['accuracy']:.3f}, {rows[0]['test']['mAP']:.3f})" if len(rows) > 1 else ""
     return [
-        f"{learnt(run, rows)} "
-        f"On {clips['test']} clips that it never saw: accuracy {last['accuracy']:.3f}, mAP {last['mAP']:.3f}{beside}. "
-        f"One seed, one test split, with clips of {classes_tested(rows)} of the classes.",
+        f"{network_sentences(run, rows)} "
+        f"On {clips['test']} held-out clips: accuracy {last['accuracy']:.3f}, mAP {last['mAP']:.3f}{first}. "
+        f"One seed, one test split with clips of {tested_classes(rows)} of the classes.",
         "",
-        *external_teachers(run, SAME),
+        *supervision_lines(run, SAME_CLIPS),
         *source_accuracy(test),
     ]
 
 
-def learnt(run: Run, rows: list[dict[str, Any]]) -> str:
-    """A sentence: the network, and on how many clips it was trained."""
+def network_sentences(run: Run, rows: list[dict[str, Any]]) -> str:
+    """What the network is, and how many clips it was trained on."""
     clips = read_config(run.directory)["clips"]
+    purpose = "choose the epoch and to calibrate it" if epoch_was_chosen(run) else "calibrate it"
     return (
-        f"WELS-Net at {of_width(run.settings.width)}, {len(run.labels)} classes, trained on {clips['train']} "
-        f"clips with {clips['validation']} more to {'choose the epoch' if chosen(run) else 'calibrate it'}; "
-        f"{place(run, rows)}."
+        f"WELS-Net at {width_in_words(run.settings.width)} with {len(run.labels)} classes, trained on {clips['train']} "
+        f"clips; {clips['validation']} more were used to {purpose}. It is {origin(run, rows)}."
     )
 
 
-def classes_tested(rows: list[dict[str, Any]]) -> int:
-    """How many classes have clips in the test split."""
+def tested_classes(rows: list[dict[str, Any]]) -> int:
+    """Number of classes with clips in the test split."""
     return sum(entry["positives"] > 0 for entry in rows[-1]["test"]["classes"])
 
 
-def of_width(width: Width) -> str:
+def width_in_words(width: Width) -> str:
     """A network's width in words."""
     if isinstance(width, int | float):
         return "full width" if width == 1 else f"{width:g} of its filters"
     return f"{', '.join(map(str, width[:-1]))} and {width[-1]} filters in B1 to L2"
 
 
-def opening(run: Run, about: Contract, model: Path, network: Network, attribution: str, tested: str) -> list[str]:
-    """What the network is.
+def opening(about: Contract, model: Path, network: Network, results: str, attribution: str) -> list[str]:
+    """What the model is, what it is for, how good it is, and its licence.
 
-    ``attribution``: name of the file that names the authors of the clips. ``tested``: as ``external_teachers`` has it.
+    Parameters
+    ----------
+    results : a sentence with the most important results.
+    attribution : name of the file that lists the authors of the clips.
     """
     parameters = sum(parameter.numel() for parameter in network.wels.parameters())
-    width = about.lineage["width"]
-    operations, whole = about.lineage["multiply_adds"], multiply_adds(len(about.labels), 1.0)
-    size = model.stat().st_size / 1e6
+    operations, full_width = about.lineage["multiply_adds"], multiply_adds(len(about.labels), 1.0)
+    share = f" ({operations / full_width:.1%} of full width)" if operations < full_width else ""
     return [
         f"# {about.name}",
         "",
-        f"WELS-Net (Kumar & Ithapu, SeCoST, Table 1) at {of_width(width)}: {parameters:,} parameters, {size:.1f} MB, "
-        f"{len(about.labels)} classes, {operations / 1e6:.0f} million multiply-adds for 10 s of sound"
-        + (f", {operations / whole:.1%} of those at full width." if operations < whole else "."),
+        f"A sound event detection model for `sedkit`: it tags recordings with {len(about.labels)} classes of sound and "
+        f"finds when they occur. {results}",
         "",
-        *external_teachers(run, tested),
-        f"Licence of the weights: {about.license}. `{attribution}` names the author of every clip used.",
+        f"- **Network:** WELS-Net (Kumar & Ithapu, SeCoST, Table 1) at {width_in_words(about.lineage['width'])}: "
+        f"{parameters:,} parameters, {model.stat().st_size / 1e6:.1f} MB, {operations / 1e6:.0f} million multiply-adds "
+        f"for 10 s of sound{share}.",
+        "- **Use it for** tagging and searching recordings that contain its classes. It also scores sounds outside its "
+        "classes, and its clips come from the few sources listed under Data: test it on your own recordings before you "
+        "rely on it.",
+        f"- **Licence of the weights:** {about.license}. `{attribution}` lists the author of every training and "
+        "validation clip.",
         "",
-        "This card is written by `sedkit-train publish`; no number in it is typed by hand.",
+        "`sedkit-train publish` writes this card; no number in it is typed by hand.",
         "",
     ]
 
 
-def data_section(run: Run) -> list[str]:
+def results_sentence(rows: list[dict[str, Any]]) -> str:
+    """The last student's results on the test split."""
+    last = rows[-1]["test"]
+    accuracy = f"accuracy {last['accuracy']:.3f}, " if last["accuracy"] is not None else ""
+    return f"On {last['clips']} held-out clips: {accuracy}mAP {last['mAP']:.3f}."
+
+
+def data_section(run: Run, tested: str) -> list[str]:
+    """The clips by source and licence, what each split was used for, and the network's targets.
+
+    ``tested``: what to call the run's test clips.
+    """
     manifest = run.manifest
     counts = Counter(zip(sources(manifest), manifest.licenses, manifest.splits, strict=True))
-    held_out = [
-        *(["its epoch"] if chosen(run) else []),
-        *(["how far it went on"] if run.settings.between < 1 else []),
-        "its thresholds",
-    ]
-    lines = ["## Data", "", "| source | licence | train | validation | test |", "|---|---|---|---|---|"]
+    lines = ["## Data and training", "", "| source | licence | train | validation | test |", "|---|---|---|---|---|"]
     for name, license in sorted({key[:2] for key in counts}):
         cells = [str(counts[name, license, split]) for split in ("train", "validation", "test")]
         lines.append("| " + " | ".join([name, license, *cells]) + " |")
+    choices = [
+        *(["the epoch"] if epoch_was_chosen(run) else []),
+        *(["the interpolation between initial and trained weights"] if run.settings.between < 1 else []),
+        "the thresholds",
+    ]
     return [
         *lines,
         "",
-        f"The network is fitted to the training split, {' and '.join(held_out)} are chosen on the validation split, "
-        "and the test split is used for nothing but the figures below. Clips of one recording, speaker or track never "
-        "lie in two splits. "
-        "Training clips lose the digital silence that pads them; test clips are scored whole.",
+        f"The weights are fitted on the training split. The validation split chooses {enumeration(choices)}. The test "
+        "split is used only for the results on this card. All clips of one recording, speaker or track are in the same "
+        "split. Training clips are used without the digital silence that pads them, test clips in full length.",
         "",
+        *supervision_lines(run, tested),
     ]
 
 
+def enumeration(items: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
+
+
 def results_section(run: Run, rows: list[dict[str, Any]]) -> list[str]:
-    tested = classes_tested(rows)
-    some = [f"The test split has clips of {tested} of the {len(run.labels)} classes; the others are in no mean.", ""]
-    return ["## Results of every generation", "", *generations(run, rows), *(some if tested < len(run.labels) else [])]
+    """Metrics of every generation on the test split."""
+    tested = tested_classes(rows)
+    note = [
+        f"The test split has clips of {tested} of the {len(run.labels)} classes. Means leave out the other classes.",
+        "",
+    ]
+    return ["## Results", "", *generations(run, rows), *(note if tested < len(run.labels) else [])]
 
 
-def own_section(run: Run, rows: list[dict[str, Any]], test: Heard) -> list[str]:
-    """The same beside a cross-validation: what the network in the file does on the few clips left to test it on."""
+def own_section(run: Run, rows: list[dict[str, Any]], test: Predictions) -> list[str]:
+    """Results of the published file on its own test split, for a card that leads with a cross-validation."""
     licenses = Counter(run.manifest.select("test").licenses).most_common()
-    under = ", ".join(f"{count} under {license or 'no licence that is known'}" for license, count in licenses)
+    counts = ", ".join(f"{count} under {license or 'an unknown licence'}" for license, count in licenses)
     last = rows[-1]["test"]
-    classes = classes_tested(rows)
     return [
         "## The network in the file",
         "",
-        f"What this card says of a test split, here and below, is of the file itself, on the {last['clips']} clips of "
-        f"its own test split, which the network in it never heard ({under}): {classes} of its {len(run.labels)} "
-        "classes, and the others are in no mean. The cross-validation above tested other networks, on a set of clips "
-        "of its own: figures of the two are not to be compared.",
+        f"Here and below, the test split is that of the published network: {last['clips']} held-out clips ({counts}) "
+        f"of {tested_classes(rows)} of its {len(run.labels)} classes. Means leave out the other classes. The "
+        "cross-validation above tested other networks on other clips; do not compare its results with these.",
         "",
         *generations(run, rows),
         *source_accuracy(test),
@@ -139,55 +168,57 @@ def own_section(run: Run, rows: list[dict[str, Any]], test: Heard) -> list[str]:
 
 
 def generations(run: Run, rows: list[dict[str, Any]]) -> list[str]:
-    """The run's table of its generations, and a sentence on the last."""
+    """The run's table of generations, and sentences on the published one."""
     table = (run.directory / "report.md").read_text("utf-8").strip()
     first, last = rows[0]["test"], rows[-1]["test"]
     accuracy = ""
     if last["accuracy"] is not None:  # there are clips with one label
-        accuracy = f", the accuracy from {first['accuracy']:.3f} to {last['accuracy']:.3f}"
+        accuracy = f", and accuracy from {first['accuracy']:.3f} to {last['accuracy']:.3f}"
     change = ""
     if len(rows) > 1:
         change = (
-            f" From Teacher-0 to the last student the test mAP changes from {first['mAP']:.3f} to {last['mAP']:.3f} "
+            f" From Teacher-0 to the last student, test mAP changes from {first['mAP']:.3f} to {last['mAP']:.3f} "
             f"({last['mAP'] / first['mAP'] - 1:+.1%} relative){accuracy}."
         )
     return [
         table,
         "",
-        f"{last['clips']} test clips, one seed ({run.seed}). What ships is {place(run, rows)}.{change}"
+        f"{last['clips']} test clips, one seed ({run.seed}). The file holds {origin(run, rows)}.{change}"
         f"{ended_early(run, rows)}",
         "",
     ]
 
 
 def ended_early(run: Run, rows: list[dict[str, Any]]) -> str:
-    """A sentence on each network whose training was ended before its last epoch."""
-    said = ""
+    """A sentence for each network whose training was ended before its last epoch."""
+    sentences = ""
     for row in rows:
         number = row["generation"]
         epochs = len((run.generation(number) / "metrics.jsonl").read_text("utf-8").splitlines())
         if epochs < run.settings.epochs:
             name = f"student {number}" if number else "Teacher-0"
-            said += f" The training of {name} was ended after {epochs} of its {run.settings.epochs} epochs."
-    return said
+            sentences += f" The training of {name} was ended after {epochs} of its {run.settings.epochs} epochs."
+    return sentences
 
 
 def int8_section(model: Path, int8: Path) -> list[str]:
-    """What the model in 8-bit integers was measured to lose.
+    """Losses of the int8 version.
 
     Raises
     ------
     SedkitError
-        If it was made of another model.
+        If it is the int8 version of another model.
     """
     about = Contract.from_metadata(metadata_of(int8)).lineage["quantisation"]
     if about["of_sha256"] != sha256(model):
-        raise SedkitError(f"{int8}: made of another model; sedkit-train quantize makes it anew, or remove it")
+        raise SedkitError(
+            f"{int8}: the int8 version of another model: rebuild it with sedkit-train quantize, or remove it"
+        )
     lines = [
-        "## In 8-bit integers",
+        "## 8-bit integers",
         "",
-        f"The form that `sedkit` takes on a CPU, fitted to {about['clips']} training clips. What it loses (a negative "
-        "loss is a gain), and how far its segment scores lie from those in float32:",
+        f"On a CPU, `sedkit` runs the int8 version of the model, calibrated on {about['clips']} training clips. Losses "
+        "are float32 minus int8, so negative losses are gains. Differences are those between all segment scores.",
         "",
         "| split | clips | mAP lost | accuracy lost | largest difference | mean difference |",
         "|---|---|---|---|---|---|",
@@ -199,6 +230,7 @@ def int8_section(model: Path, int8: Path) -> list[str]:
 
 
 def class_section(row: dict[str, Any]) -> list[str]:
+    """AP and AUC of every class on the test split, best first."""
     classes = sorted(row["test"]["classes"], key=lambda entry: -(entry["AP"] or 0))
     lines = ["| class | MID | test clips | AP | AUC |", "|---|---|---|---|---|"]
     for entry in classes:
@@ -209,29 +241,33 @@ def class_section(row: dict[str, Any]) -> list[str]:
 
 
 def best_and_worst(names: list[str]) -> str:
-    """A sentence on classes, of which the best come first."""
-    return f"Best at {'; '.join(names[:6])}. Worst at {'; '.join(names[:-7:-1])}."
+    """The classes with the highest and the lowest AP. ``names`` are sorted, best first."""
+    return f"Highest AP: {'; '.join(names[:6])}. Lowest AP: {'; '.join(names[:-7:-1])}."
 
 
-class Heard(NamedTuple):
-    """Test clips with exactly one label: which class it is, which scored highest, and where the clip is from."""
+class Predictions(NamedTuple):
+    """Predictions for the test clips with exactly one label, [clips] each.
+
+    ``truth``: index of the label. ``guess``: index of the highest score. ``source``: data set of the clip.
+    """
 
     truth: NDArray[np.int64]
     guess: NDArray[np.int64]
     source: NDArray[np.str_]
 
 
-def heard(run: Run, network: Network) -> Heard:
+def predict_test_clips(run: Run, network: Network) -> Predictions:
+    """Score the run's test clips."""
     clips = run.clips("test")
     labels = clips.multi_hot()
     single = labels.sum(1) == 1
     guess = predict(network, clips.waveforms, run.settings.batch_size).argmax(1)
     source = np.array(sources(run.manifest))[run.manifest.indices("test")]
-    return Heard(labels.argmax(1)[single], guess[single], source[single])
+    return Predictions(labels.argmax(1)[single], guess[single], source[single])
 
 
-def source_accuracy(test: Heard) -> list[str]:
-    """A table: the share of the test clips of each source whose highest score is right."""
+def source_accuracy(test: Predictions) -> list[str]:
+    """Accuracy on the test clips of each source, as a table."""
     lines = ["| source | test clips | accuracy |", "|---|---|---|"]
     for name in sorted(set(test.source)):
         chosen = test.source == name
@@ -239,61 +275,62 @@ def source_accuracy(test: Heard) -> list[str]:
     return lines
 
 
-def confusion_section(run: Run, test: Heard) -> list[str]:
-    """Confusions on the test split, and accuracy by source."""
+def confusion_section(run: Run, test: Predictions) -> list[str]:
+    """The most frequent confusions on the test split, and accuracy by source."""
     names = [label.name for label in run.labels]
     wrong = Counter((names[t], names[g]) for t, g in zip(test.truth, test.guess, strict=True) if t != g)
-    lines = ["## What it gets wrong", "", "Commonest confusions on the test split:", ""]
-    lines += [f"- {true} heard as {other}: {count}" for (true, other), count in wrong.most_common(8)]
+    lines = ["## What it gets wrong", "", "The most frequent confusions on the test split:", ""]
+    lines += [f"- {true} taken for {other}: {count}" for (true, other), count in wrong.most_common(8)]
     return [*lines, "", *source_accuracy(test), ""]
 
 
 def calibration_section(about: Contract, diagram: str) -> list[str]:
-    """How often tags are right (``diagram`` shows it) and what the thresholds find, as training.release.calibrate measured."""
-    lines = ["## What scores mean", ""]
-    done = about.lineage.get("calibrated_on", {})
+    """Meaning of the scores, and reliability of the tags. ``diagram``: file name of the reliability diagram."""
+    lines = ["## What the scores mean", ""]
+    calibrated_on = about.lineage.get("calibrated_on", {})
     if about.calibration["kind"] == "none":
-        lines += ["Scores are not calibrated: 0.7 does not mean right 7 times in 10. They rank classes and recordings."]
+        lines += ["Scores are not calibrated: use them to rank classes and recordings, not as probabilities."]
     else:
         lines += [
-            f"Tags are calibrated on {done['clips']} clips of the validation split: of those with a score of 0.7, 7 in "
-            "10 should be right, in recordings like these. A class counts as present from its threshold on; those "
-            f"of timelines were chosen on {done['soundscapes']} soundscapes mixed from the same clips."
+            f"Tag scores are calibrated on {calibrated_on['clips']} validation clips: in recordings like these, about "
+            "7 in 10 tags with a score of 0.7 are right. A class counts as present if its score reaches its threshold. "
+            f"The thresholds of timelines were chosen on {calibrated_on['soundscapes']} soundscapes mixed from the same "
+            "clips. Scores in timelines are for ranking only."
         ]
     lines += [
         "",
-        f"A clip's score is the mean over its segments that are not silent{by_weights(about)}; of a longer recording, "
-        f"`sedkit tag` takes the highest mean of {about.tag_segments} that follow each other. Sounds that are none of "
-        "the classes still get scores.",
+        f"A tag's score is the mean over segments that are not silent{attention_clause(about)}. For longer recordings, "
+        f"the score is the maximum over a sliding window of {about.tag_segments} segments. Sounds outside the classes "
+        "also get scores.",
         "",
     ]
-    return [*lines, *(calibration_tables(done["test"], diagram) if "test" in done else [])]
+    return [*lines, *(calibration_tables(calibrated_on["test"], diagram) if "test" in calibrated_on else [])]
 
 
-def by_weights(about: Contract) -> str:
-    """What there is to say of layer P, where it is not the plain mean."""
-    return ", by weights that it learnt" if about.lineage.get("pooling") == "attention" else ""
+def attention_clause(about: Contract) -> str:
+    """How segments are weighted, if not equally."""
+    return ", weighted by learned attention" if about.lineage.get("pooling") == "attention" else ""
 
 
 def calibration_tables(test: dict[str, Any], diagram: str) -> list[str]:
-    """What calibration and thresholds of their own for every class changed on the test split."""
+    """Gain of calibration and of thresholds per class on the test split, and the reliability of the tags."""
     rows = {
         "calibration error of tags above 0.05": "calibration_error",
         "calibration error of each clip's highest tag": "calibration_error_of_highest",
-        "tags, F1 over all classes together": "micro_f1_of_tags",
-        "tags, mean F1 of the classes": "macro_f1_of_tags",
-        "timelines, F1 over all classes together": "micro_f1_of_timelines",
-        "timelines, mean F1 of the classes": "macro_f1_of_timelines",
+        "tags, micro-averaged F1": "micro_f1_of_tags",
+        "tags, macro-averaged F1": "macro_f1_of_tags",
+        "timelines, micro-averaged F1": "micro_f1_of_timelines",
+        "timelines, macro-averaged F1": "macro_f1_of_timelines",
     }
-    lines = ["| on the test split | raw scores, one threshold | as it is |", "|---|---|---|"]
+    lines = ["| on the test split | raw scores, one threshold | as shipped |", "|---|---|---|"]
     lines += [f"| {name} | {test[key][0]:.3f} | {test[key][1]:.3f} |" for name, key in rows.items()]
     lines += [
         "",
-        f"The tags of the {test['clips']} test clips by their scores, and how many of them are right:",
+        f"Reliability of the tags of the {test['clips']} test clips:",
         "",
-        f"![how often tags are right]({diagram})",
+        f"![reliability diagram]({diagram})",
         "",
-        "| score | tags | mean score | right |",
+        "| score | tags | mean score | share right |",
         "|---|---|---|---|",
     ]
     for low, high, tags, score, right in test["reliability"]:
@@ -301,35 +338,40 @@ def calibration_tables(test: dict[str, Any], diagram: str) -> list[str]:
     return [*lines, ""]
 
 
-def nothing_section(model: Path) -> list[str]:
-    """What is heard in silence and in noise."""
+def false_alarm_section(model: Path) -> list[str]:
+    """Output for silence and noise."""
     return [
-        "## What it hears where there is nothing",
+        "## False alarms",
         "",
-        *nothing_table(of_nothing(Tagger(model, "cpu"))),
+        "Output for silence, noise, hum and clicks:",
+        "",
+        *false_alarms_table(false_alarms(Tagger(model, "cpu"))),
         "",
     ]
 
 
 def robustness_section(run: Path, model: Path) -> list[str]:
-    """What noise and codecs cost, where ``sedkit-train evaluate robustness`` has measured it for this model.
+    """Metrics under noise and codecs, if ``sedkit-train evaluate robustness`` has measured them.
 
     Raises
     ------
     SedkitError
-        If it was another model.
+        If another model was measured.
     """
     path = run / "robustness.json"
     if not path.exists():
         return []
     report = json.loads(path.read_text("utf-8"))
     if report["model_sha256"] != sha256(model):
-        raise SedkitError(f"{path}: of another model; measure anew with training.evaluate robustness, or remove it")
+        raise SedkitError(
+            f"{path}: measured on another model: repeat sedkit-train evaluate robustness, or remove the file"
+        )
     clips = report["conditions"][0]["clips"]
     return [
-        "## Through noise and codecs",
+        "## Noise, codecs and levels",
         "",
-        f"Tags of {clips} test clips, drawn with seed {report['seed']}, each made into a file that sedkit reads:",
+        f"Tags of {clips} test clips (seed {report['seed']}), each degraded and written as an audio file that sedkit "
+        "reads:",
         "",
         *conditions_table(report["conditions"]),
         "",
@@ -337,19 +379,22 @@ def robustness_section(run: Path, model: Path) -> list[str]:
 
 
 def rebuild_section(
-    run: Path, about: Contract, timelines: dict[str, Any] | None = None, beside: Sequence[str] = (), crossval: str = ""
+    run: Path, about: Contract, timelines: dict[str, Any] | None = None, before: Sequence[str] = (), crossval: str = ""
 ) -> list[str]:
-    """The commands.
+    """The commands that rebuild the model and this card.
 
-    ``timelines``: as training.release.card.timelines_section reads them. ``beside``: commands of what else the card tells of.
-    ``crossval``: options of publishing.
+    Parameters
+    ----------
+    timelines : results of :func:`training.release.card.timelines_section.read_timelines`.
+    before : commands to run first, such as those of a cross-validation.
+    crossval : options of ``sedkit-train publish``.
     """
     config = read_config(run)
-    place, manifest = given(config, "--run", "RUN"), given(config, "--manifest", "MANIFEST")
-    model = f"{place}/model.onnx --manifest {manifest}"
+    directory, manifest = option_value(config, "--run", "RUN"), option_value(config, "--manifest", "MANIFEST")
+    model = f"{directory}/model.onnx --manifest {manifest}"
     steps = []
-    if about.name != given(config, "--name", DEFAULT):
-        steps.append(f"secost --resume {place} --name {about.name}")
+    if about.name != option_value(config, "--name", DEFAULT):
+        steps.append(f"secost --resume {directory} --name {about.name}")
     if "calibrated_on" in about.lineage:
         steps.append(f"calibrate {model}")
     if (run / "model-int8.onnx").exists():
@@ -357,24 +402,24 @@ def rebuild_section(
     if (run / "robustness.json").exists():
         report = json.loads((run / "robustness.json").read_text("utf-8"))
         clips = report["conditions"][0]["clips"]
-        steps.append(f"evaluate robustness {model} --clips {clips} --json {place}/robustness.json")
+        steps.append(f"evaluate robustness {model} --clips {clips} --json {directory}/robustness.json")
     if timelines:
-        steps += timelines_section.commands(timelines, place, manifest)
+        steps += timelines_section.commands(timelines, directory, manifest)
     return [
         "## Rebuild it",
         "",
         "```",
-        *beside,
+        *before,
         *commands(config),
-        *(f"sedkit-train {step}" for step in (*steps, f"publish {place}{crossval}")),
+        *(f"sedkit-train {step}" for step in (*steps, f"publish {directory}{crossval}")),
         "```",
         "",
         f"Source revision {config['git_revision']}, torch {config['versions']['torch']}, "
-        f"manifest SHA-256 `{config['manifest_sha256']}`. docs/training.md says how the manifest is made.",
+        f"manifest SHA-256 `{config['manifest_sha256']}`. docs/training.md describes how to make the manifest.",
     ]
 
 
-def given(config: dict[str, Any], option: str, otherwise: str) -> str:
-    """What the command of a run was given for an option."""
+def option_value(config: dict[str, Any], option: str, default: str) -> str:
+    """The value of an option in the command of a run, quoted for a shell; ``default`` if it was not given."""
     words = shlex.split(config["command"])
-    return shlex.quote(words[words.index(option) + 1]) if option in words else otherwise
+    return shlex.quote(words[words.index(option) + 1]) if option in words else default

@@ -1,4 +1,4 @@
-"""What a card says of timelines: RUN/timelines.json, as ``sedkit-train evaluate timelines --json`` writes it."""
+"""The card's section on timelines, from RUN/timelines.json of ``sedkit-train evaluate timelines --json``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COLUMNS = {
     "PSDS1": "PSDS1",
     "PSDS2": "PSDS2",
 }
-OPTIONS = {  # of training.data soundscapes: Recipe's name, the option's
+OPTIONS = {  # field of Recipe: option of ``sedkit-train data soundscapes``
     "seconds": "seconds",
     "events": "events",
     "longest": "longest",
@@ -34,59 +34,59 @@ OPTIONS = {  # of training.data soundscapes: Recipe's name, the option's
 
 
 def read_timelines(run: Run, model: Path, name: str) -> dict[str, Any] | None:
-    """What was measured of ``model``, of its int8 form and of peers, under their names; None: nothing.
+    """The results of ``model``, its int8 version and YAMNet, under their published names; None without the file.
 
-    ``name``: of the model, as it is published.
+    ``name``: the model's published name.
 
     Raises
     ------
     SedkitError
-        If the model is not among those measured, or the recordings are not of the run's own test clips.
+        If the model was not measured, or the recordings are not mixed from the run's own test clips.
     """
     path = run.directory / "timelines.json"
     if not path.exists():
         return None
-    report = json.loads(path.read_text("utf-8"))
+    report: dict[str, Any] = json.loads(path.read_text("utf-8"))
     int8 = sibling(model, "int8")
     own = {sha256(model): name} | ({sha256(int8): f"{name}-int8"} if int8.exists() else {})
     if not own.keys() <= {row.get("model_sha256") for row in report["systems"]}:
         raise SedkitError(
-            f"{path}: not of this model, or not of its int8 form; measure anew with training.evaluate timelines, "
-            "or remove it"
+            f"{path}: measured on another model or another int8 version: repeat sedkit-train evaluate timelines, or "
+            "remove the file"
         )
     recipe = report.get("recipe") or {}
     if (recipe.get("manifest_sha256"), report["split"]) != (run.data, "test"):
         raise SedkitError(
-            f"{path}: of recordings that training.data soundscapes has not mixed from the run's own test clips; "
-            "measure anew on such, or remove it"
+            f"{path}: the soundscapes are not mixed from the run's own test clips: mix them with sedkit-train data "
+            "soundscapes --split test and measure again, or remove the file"
         )
     rows = [row | {"system": own.get(row["model_sha256"], row["system"])} for row in report["systems"]]
     return report | {"systems": [row for row in rows if row["model_sha256"] in (None, *own)]}
 
 
 def timelines_section(report: dict[str, Any]) -> list[str]:
-    """What is heard when, in mixtures of test clips."""
+    """Metrics of tags and events in mixtures of test clips."""
     return [
-        "## What is heard when",
+        "## Timelines",
         "",
         *timelines_table(report),
         "",
-        "All classes count the same. An event is right if it begins within 200 ms of the true one and ends within 200 "
-        "ms, or half of the length, of it; PSDS1 wants exact times, PSDS2 the right class, over all thresholds (DCASE "
-        "task 4).",
+        "All values are means over classes. An event is right if its onset is within 200 ms of the true onset and its "
+        "offset within 200 ms, or half the event's length, of the true offset. PSDS1 rewards exact times and PSDS2 the "
+        "right class; both cover all thresholds (DCASE task 4).",
         "",
     ]
 
 
 def timelines_table(report: dict[str, Any]) -> list[str]:
-    """A sentence on the recordings, and the table."""
+    """Sentences on the recordings, and the table."""
     recipe, recordings = report["recipe"], report["recordings"]
     fewest, most = recipe["events"]
     rows = [[row["system"], *(three(row[key]) for key in COLUMNS)] for row in report["systems"]]
     peer = " (0.5 for YAMNet, which has none)" if any(row["model_sha256"] is None for row in report["systems"]) else ""
     return [
-        f"In {recordings} recordings of {recipe['seconds']:g} s, each mixed from {fewest} to {most} test clips, in "
-        f"which {report['events']} sounds of {report['classes']} classes begin and end; F1 at each one's own "
+        f"Measured on {recordings} recordings of {recipe['seconds']:g} s, each mixed from {fewest} to {most} test "
+        f"clips, with {report['events']} events of {report['classes']} classes. F1 uses each system's own "
         f"thresholds{peer}:",
         "",
         *table(["", *COLUMNS.values()], rows).splitlines(),
@@ -94,24 +94,24 @@ def timelines_table(report: dict[str, Any]) -> list[str]:
 
 
 def commands(report: dict[str, Any], run: str, manifest: str) -> list[str]:
-    """Those that measure it again: the recordings are made, and listened to."""
-    made, models = shlex.quote(report["soundscapes"]), [f"{run}/model.onnx"]
+    """Commands, without ``sedkit-train``, that make the recordings and measure again."""
+    folder, models = shlex.quote(report["soundscapes"]), [f"{run}/model.onnx"]
     if any(row["system"].endswith("-int8") for row in report["systems"]):
         models.append(f"{run}/model-int8.onnx")
     peer = " --peer yamnet=yamnet.tflite" if any(row["model_sha256"] is None for row in report["systems"]) else ""
     return [
-        f"data soundscapes {manifest} {_options(report['recipe'])} --output {made}",
-        f"evaluate timelines {' '.join(models)} {made}{peer} --json {run}/timelines.json",
+        f"data soundscapes {manifest} {_options(report['recipe'])} --output {folder}",
+        f"evaluate timelines {' '.join(models)} {folder}{peer} --json {run}/timelines.json",
     ]
 
 
 def _options(recipe: dict[str, Any]) -> str:
-    """Of training.data soundscapes, those that are not what it takes by itself."""
-    usual = json.loads(json.dumps(asdict(Recipe())))
-    told = [*([f"--split {recipe['split']}"] if recipe.get("split") else []), f"--count {recipe['count']}"]
+    """Options of ``sedkit-train data soundscapes`` that differ from its defaults."""
+    default = json.loads(json.dumps(asdict(Recipe())))
+    options = [*([f"--split {recipe['split']}"] if recipe.get("split") else []), f"--count {recipe['count']}"]
     for key, option in OPTIONS.items():
-        if recipe[key] != usual[key]:
+        if recipe[key] != default[key]:
             values = recipe[key] if isinstance(recipe[key], list) else [recipe[key]]
-            told.append(" ".join([f"--{option}", *(f"{value:g}" for value in values)]))
-    told += [f"--background {shlex.quote(name)}" for name in recipe["backgrounds"]]
-    return " ".join([*told, *([f"--seed {recipe['seed']}"] if recipe["seed"] else [])])
+            options.append(" ".join([f"--{option}", *(f"{value:g}" for value in values)]))
+    options += [f"--background {shlex.quote(name)}" for name in recipe["backgrounds"]]
+    return " ".join([*options, *([f"--seed {recipe['seed']}"] if recipe["seed"] else [])])
