@@ -73,7 +73,7 @@ def _targets(config: dict[str, Any], subject: str, tested: str) -> list[str]:
         return []
     stages = [describe(stage) for stage in config["supervision"]]
     if len(stages) > 1:
-        stages = [f"{stage} ({f'student {number}' if number else 'Teacher-0'})" for number, stage in enumerate(stages)]
+        stages = [f"{stage} ({f'Student {number}' if number else 'Teacher-0'})" for number, stage in enumerate(stages)]
     lines = [f"{subject} targets were {', '.join(stages)}."]
     for name, about in teachers.items():
         metrics = ", ".join(f"{key} {value:.3f}" for key, value in about["metrics"].get("test", {}).items())
