@@ -38,9 +38,8 @@ from training.loop.settings import Execution, Settings
 from training.loop.trainer import Trainer
 from training.networks.logmel import BANDS
 from training.networks.wels import Network, WelsNet
-from training.runs.config import describe_device
-from training.runtime.device import torch_device
 from training.runtime import distributed
+from training.runtime.device import describe_device, torch_device
 from training.runtime.files import write_json
 from training.runtime.interruption import ExitReporter
 from training.supervision.equations import LABELS

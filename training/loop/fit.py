@@ -94,7 +94,7 @@ def fit(
     state = _TrainingState(network, settings, execution, seed, directory, targets.online_targets)
     state.resume()
     if settings.views and targets.online and distributed.world_size() > 1:
-        raise distributed.reported_once(TrainingError("--set views works in one process only"))
+        raise distributed.reported_once(TrainingError("--set views: works in a single process only; leave it out"))
     deadline = deadline or Deadline()
     while state.epoch <= settings.epochs:
         metrics = _train_epoch(state, clips, targets, report, deadline)

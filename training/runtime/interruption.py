@@ -59,7 +59,7 @@ class ExitReporter:
             raise click.ClickException(f"{who}{error}") from None
         except torch.OutOfMemoryError:
             raise click.ClickException(
-                f"{who}out of device memory; {self.resume_hint()} --accumulate 2 (or more), "
+                f"{who}out of device memory; {self.resume_hint()} --set accumulate=2 (or more), "
                 "or start a new run with a smaller --batch-size, --crop or --width"
             ) from None
         except Stopped:
