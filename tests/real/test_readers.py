@@ -1,4 +1,4 @@
-"""The readers on the real data sets, and ESC-50's table of classes against AudioSet's own."""
+"""Readers on the real data sets, and the mapping tables against AudioSet's classes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def shipped(data):
     return read_shipped(data, Splitting("5"), look=False)
 
 
-def test_table_of_classes_agrees_with_audioset(data):
+def test_mapping_tables_agree_with_audioset(data):
     with (data / "audioset" / "class_labels_indices.csv").open(newline="") as file:
         audioset = {row["mid"]: (int(row["index"]), row["display_name"]) for row in csv.DictReader(file)}
     with (data / "esc50" / "esc50.csv").open(newline="") as file:
@@ -35,7 +35,7 @@ def test_table_of_classes_agrees_with_audioset(data):
         assert audioset[label.mid or ""] == (label.index, label.name)
 
 
-def test_shipped_set(shipped):
+def test_shipped(shipped):
     assert len(shipped.vocabulary) == 52
     assert shipped.dropped.counts == {"group that crosses splits": 2}
     counts = {split: len(shipped.select(split)) for split in ("train", "validation", "test")}
@@ -46,7 +46,7 @@ def test_shipped_set(shipped):
         assert (shipped.select(split).targets().sum(axis=0) > 0).all(), split
 
 
-def test_shipped_set_learns_from_free_clips_alone(shipped):
+def test_shipped_trains_on_free_clips_only(shipped):
     for split in ("train", "validation"):
         clips = shipped.select(split)
         esc50 = {license for license, group in zip(clips.licenses, clips.groups, strict=True) if "esc50:" in group}
@@ -54,8 +54,8 @@ def test_shipped_set_learns_from_free_clips_alone(shipped):
         assert not [path for path in clips.paths if os.path.basename(path).startswith("5-")]
 
 
-def test_shipped_set_with_all_folds_learnt_from(data):
-    """Every free clip is learnt from; what is tested on are the others of ESC-50."""
+def test_shipped_without_test_fold(data):
+    """All free clips are in train or validation; the test split has the other clips of ESC-50."""
     manifest = read_shipped(data, Splitting(NO_FOLD), look=False)
     sides = {(group, split) for group, split in zip(manifest.groups, manifest.splits, strict=True)}
     assert max(Counter(group for group, _ in sides).values()) == 1
@@ -73,15 +73,15 @@ def test_shipped_set_with_all_folds_learnt_from(data):
     assert not manifest.dropped
 
 
-def test_no_recording_speaker_or_track_is_on_two_sides(shipped):
+def test_shipped_groups_stay_in_one_split(shipped):
     sides = {(group, split) for group, split in zip(shipped.groups, shipped.splits, strict=True)}
     assert max(Counter(group for group, _ in sides).values()) == 1
     assert all(shipped.attributions)
 
 
 @pytest.mark.parametrize(("fold", "left_out"), [("1", 0), ("2", 2), ("3", 2), ("4", 3), ("5", 2)])
-def test_every_fold_can_be_held_out(data, fold, left_out):
-    """What is left out of training are the takes of sources that span the test fold and another."""
+def test_esc50_with_every_test_fold(data, fold, left_out):
+    """Clips outside the test fold are left out if their recording has clips in it."""
     manifest = esc50(data / "esc50", Splitting(fold), look=False)
     tests = manifest.targets(manifest.indices("test")).sum(axis=0)
     np.testing.assert_array_equal(tests, np.full(50, 8))

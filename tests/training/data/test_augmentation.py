@@ -1,4 +1,4 @@
-"""Augmentation does what it says, and the same generator gives the same result."""
+"""Augmentation: ranges and shares of the draws, effects on tensors, reproducibility."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def draw(clips: int = 200, seed: int = 0, **changed: float) -> Draws:
     return Augmentation(**changed).draw(clips, 96, 64, np.random.default_rng(seed))
 
 
-def test_a_crop_is_a_stretch_of_the_clip() -> None:
+def test_crop_takes_consecutive_samples() -> None:
     clip = np.arange(1000, dtype=np.int16)
     starts = [int(crop(clip, 100, place)[0]) for place in (0.0, 0.5, 0.9999)]
     assert starts == [0, 450, 900]
     assert all(np.all(np.diff(crop(clip, 100, place)) == 1) for place in np.linspace(0, 0.99, 10))
 
 
-def test_a_short_clip_is_rolled_and_repeated() -> None:
+def test_crop_rolls_and_repeats_a_short_clip() -> None:
     clip = np.arange(1, 8, dtype=np.int16)
     made = crop(clip, 20, 0.3)
     assert len(made) == 20
@@ -32,7 +32,7 @@ def test_a_short_clip_is_rolled_and_repeated() -> None:
     assert len({int(crop(clip, 20, place)[0]) for place in np.linspace(0, 0.99, 50)}) == 7
 
 
-def test_padding_goes_silence_inside_stays() -> None:
+def test_without_padding_keeps_inner_zeros() -> None:
     clip = np.array([0, 0, 5, 0, 0, 7, 0], np.int16)
     np.testing.assert_array_equal(without_padding(clip), [5, 0, 0, 7])
     assert without_padding(clip[2:6]) is not clip
@@ -40,14 +40,14 @@ def test_padding_goes_silence_inside_stays() -> None:
     assert len(without_padding(np.zeros(0, np.int16))) == 0
 
 
-def test_levels_change_within_bounds() -> None:
+def test_gain_stays_within_its_bounds() -> None:
     decibels = 20 * np.log10(draw(gain=6.0).levels)
     assert np.abs(decibels).max() <= 6.001
     assert decibels.std() > 2
     assert (draw(gain=0.0).levels == 1).all()
 
 
-def test_shares_are_of_all_clips_of_a_batch_or_of_none() -> None:
+def test_mixup_affects_whole_batches() -> None:
     batches = [draw(seed=seed).shares for seed in range(40)]
     mixed = [shares.min() < 1 for shares in batches]
     assert 8 < sum(mixed) < 32
@@ -56,24 +56,24 @@ def test_shares_are_of_all_clips_of_a_batch_or_of_none() -> None:
     assert (draw(mixup=0.0).shares == 1).all()
 
 
-def test_waveforms_and_targets_are_mixed_with_the_same_weights() -> None:
-    # Each clip is constant at its number and its target is that number: mixing alike keeps them equal.
+def test_mixup_weights_waveforms_and_targets_alike() -> None:
+    # The samples and the targets of a clip have the same value, so equal weights keep them equal.
     numbers = torch.linspace(0, 1, 15)[:, None]
     shares = torch.from_numpy(draw(15, mixed=1.0).shares)
     waveform, targets = mix(numbers.repeat(1, 50), shares), mix(numbers.repeat(1, 4), shares)
     torch.testing.assert_close(waveform[:, :4], targets)
     assert not torch.allclose(targets[:14], numbers.repeat(1, 4)[:14])
-    assert torch.equal(targets[14], numbers[14].repeat(4)), "the last one has no neighbour"
+    assert torch.equal(targets[14], numbers[14].repeat(4)), "the last of an odd number is not mixed"
     assert torch.equal(mix(numbers, torch.ones(15)), numbers)
 
 
-def test_a_batch_cut_between_pairs_mixes_as_the_whole() -> None:
+def test_mixup_of_a_batch_cut_between_pairs_equals_the_whole() -> None:
     batch, shares = torch.rand(8, 5), torch.from_numpy(draw(8, mixed=1.0).shares)
     cut = torch.cat([mix(batch[:4], shares[:4]), mix(batch[4:], shares[4:])])
     assert torch.equal(cut, mix(batch, shares))
 
 
-def test_spec_augment_masks_stretches_of_frames_and_bands() -> None:
+def test_spec_augment_masks_frames_and_bands() -> None:
     draws = draw(8)
     masked = spec_augment(torch.ones(8, 1, 96, 64), torch.from_numpy(draws.frames), torch.from_numpy(draws.bands))
     assert masked.shape == (8, 1, 96, 64)
@@ -89,33 +89,33 @@ def test_spec_augment_masks_stretches_of_frames_and_bands() -> None:
     assert torch.equal(whole, torch.ones(8, 1, 96, 64))
 
 
-def test_a_seed_fixes_the_draw_and_a_slice_is_of_every_column() -> None:
+def test_draws_depend_on_the_seed_and_can_be_sliced() -> None:
     one, other, part = draw(seed=5, overlay=0.5), draw(seed=5, overlay=0.5), draw(seed=5, overlay=0.5)[10:20]
     for name in ("places", "levels", "shares", "frames", "bands", "sources", "seeds"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
         np.testing.assert_array_equal(getattr(one, name)[10:20], getattr(part, name))
 
 
-def test_a_share_of_the_clips_is_heard_with_others() -> None:
-    heard = draw(overlay=0.4).sources
-    assert heard.shape == (200, 4)
-    np.testing.assert_array_equal(heard[:, 0], np.arange(200))
-    others = (heard[:, 1:] >= 0).sum(1)
+def test_overlay_affects_its_share_of_the_clips() -> None:
+    sources = draw(overlay=0.4).sources
+    assert sources.shape == (200, 4)
+    np.testing.assert_array_equal(sources[:, 0], np.arange(200))
+    others = (sources[:, 1:] >= 0).sum(1)
     assert 50 < (others > 0).sum() < 110
     assert set(others) == {0, 1, 2, 3}
-    assert heard.max() < 200
-    assert not (heard[:, 1:] == heard[:, :1]).any(), "none is laid over itself"
+    assert sources.max() < 200
+    assert not (sources[:, 1:] == sources[:, :1]).any(), "no clip is overlaid with itself"
     assert (draw(overlay=1.0).sources[:, 1] >= 0).all()
 
 
-def test_without_overlay_nothing_else_is_drawn() -> None:
+def test_overlay_leaves_other_draws_unchanged() -> None:
     one, other = draw(seed=3), draw(seed=3, overlay=1.0)
     np.testing.assert_array_equal(one.sources, np.arange(200))
     for name in ("places", "levels", "shares", "frames", "bands"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
-def test_responses_are_curves_within_bounds_and_narrow_clips_end_at_a_band() -> None:
+def test_response_curves_and_band_limits() -> None:
     curves = draw(response=6.0).responses
     assert np.abs(curves).max() <= 6
     assert curves.std() > 1.5
@@ -123,23 +123,23 @@ def test_responses_are_curves_within_bounds_and_narrow_clips_end_at_a_band() -> 
     assert len(np.unique(curves, axis=0)) == 200
     narrow = draw(narrow=0.3).responses < -50
     assert 30 < narrow.any(1).sum() < 90
-    assert (np.diff(narrow.astype(int), axis=1) >= 0).all(), "once a band is gone, so are all above it"
+    assert (np.diff(narrow.astype(int), axis=1) >= 0).all(), "all bands above the limit are removed"
     assert not narrow[:, :24].any()
     assert not draw().responses.any()
 
 
-def test_a_response_is_heard_in_the_log_mel_and_the_floor_stays() -> None:
+def test_response_shifts_the_log_mel_but_not_below_its_floor() -> None:
     frontend, sound = LogMel(), 0.1 * torch.randn(2, 16_000, generator=torch.Generator().manual_seed(0))
     responses = torch.zeros(2, 64)
     responses[1, :32], responses[1, 32:] = 5.0, -100.0
-    plain, heard = frontend.decibels(sound), frontend.decibels(sound, responses)
-    torch.testing.assert_close(heard[0], plain[0])
+    plain, shaped = frontend.decibels(sound), frontend.decibels(sound, responses)
+    torch.testing.assert_close(shaped[0], plain[0])
     sounding = plain[1, 1:99, :32]  # the last frames are padding
-    torch.testing.assert_close(heard[1, 1:99, :32], sounding + 5.0, atol=0.01, rtol=0)
-    torch.testing.assert_close(heard[1, :, 32:], torch.full_like(heard[1, :, 32:], -60.0), atol=0.01, rtol=0)
+    torch.testing.assert_close(shaped[1, 1:99, :32], sounding + 5.0, atol=0.01, rtol=0)
+    torch.testing.assert_close(shaped[1, :, 32:], torch.full_like(shaped[1, :, 32:], -60.0), atol=0.01, rtol=0)
 
 
-def test_noise_is_added_at_the_level_that_was_drawn() -> None:
+def test_noise_has_the_drawn_snr() -> None:
     snrs = draw(noise=0.4).snrs
     assert 50 < np.isfinite(snrs).sum() < 110
     assert snrs[np.isfinite(snrs)].min() >= 0
@@ -152,15 +152,15 @@ def test_noise_is_added_at_the_level_that_was_drawn() -> None:
     np.testing.assert_array_equal(noisy(clip, 9, np.random.default_rng(2)), noisy(clip, 9, np.random.default_rng(2)))
 
 
-def test_what_is_switched_off_draws_nothing() -> None:
-    """So that runs of before have the batches that they had."""
+def test_new_augmentations_leave_earlier_draws_unchanged() -> None:
+    """Batches of runs without these augmentations stay the same."""
     plain = draw(overlay=0.5)
     more = draw(overlay=0.5, response=3.0, narrow=0.1, speed=0.1, reverb=0.1, noise=0.1, style=0.5)
     for name in ("places", "levels", "shares", "frames", "bands", "sources", "seeds"):
         np.testing.assert_array_equal(getattr(plain, name), getattr(more, name))
 
 
-def test_speed_changes_pitch_and_length_alike() -> None:
+def test_speed_changes_pitch_and_length() -> None:
     speeds = draw(speed=0.25).speeds
     assert 0.8 <= speeds.min() < 0.85 < 1.18 < speeds.max() <= 1.25
     assert (draw().speeds == 1).all()
@@ -172,21 +172,21 @@ def test_speed_changes_pitch_and_length_alike() -> None:
     torch.testing.assert_close(faster, torch.sin(2 * np.pi * 625 * torch.arange(16_000) / 16_000), atol=0.01, rtol=0)
 
 
-def test_a_room_rings_and_is_no_louder() -> None:
+def test_reverberation_decays_with_t60_and_keeps_the_level() -> None:
     t60s = draw(reverb=0.5).t60s
     assert 60 < (t60s > 0).sum() < 140
     assert t60s[t60s > 0].min() >= 0.1
     assert not draw().t60s.any()
     click = np.zeros(16_000, np.int16)
     click[100:110] = 20_000
-    heard = reverberant(click, 0.5, np.random.default_rng(0)).astype(float)
-    assert np.square(heard).sum() == pytest.approx(np.square(click, dtype=float).sum(), rel=0.02)
-    assert not heard[:100].any()
-    early, late = (10 * np.log10(np.square(heard[start : start + 800]).mean()) for start in (1000, 5000))
-    assert early - late == pytest.approx(30, abs=4), "a quarter of a second is half of T60"
+    reverberated = reverberant(click, 0.5, np.random.default_rng(0)).astype(float)
+    assert np.square(reverberated).sum() == pytest.approx(np.square(click, dtype=float).sum(), rel=0.02)
+    assert not reverberated[:100].any()
+    early, late = (10 * np.log10(np.square(reverberated[start : start + 800]).mean()) for start in (1000, 5000))
+    assert early - late == pytest.approx(30, abs=4), "0.25 s, half of T60, decay by 30 dB"
 
 
-def test_styles_are_exchanged_band_by_band() -> None:
+def test_mix_style_mixes_statistics_of_each_band() -> None:
     torch.manual_seed(0)
     logmel = torch.randn(4, 1, 50, 8) * torch.rand(4, 1, 1, 8).add(0.5) + torch.randn(4, 1, 1, 8)
     styled = mix_style(logmel, torch.tensor([1.0, 0.5, 0.75, 0.5]))

@@ -1,4 +1,4 @@
-"""Columns behave like lists of text and of classes, and two hundred thousand rows are nothing to them."""
+"""Columns behave like lists of text and of classes, and 200,000 rows need little time and memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VOCABULARY = Vocabulary(Label(f"class {place}", mid, place) for place, mid in en
 
 
 def write(path, rows, seed=0):
-    """A manifest shaped like AudioSet's: a file a clip, some labels of 527 with a long tail."""
+    """Write a manifest like AudioSet's: one file per clip, labels from 527 classes with a long tail."""
     random = np.random.default_rng(seed)
     share = 1 / np.arange(1, 528)
     labels = random.choice(527, 3 * rows, p=share / share.sum()).reshape(rows, 3)
@@ -41,16 +41,16 @@ def seconds(work):
     return time.process_time() - started, result
 
 
-def test_large_manifest_loads_in_time_and_memory_in_proportion(tmp_path):
+def test_large_manifest_time_and_memory_grow_linearly(tmp_path):
     path, part = write(tmp_path / "set.csv", 200_000), tmp_path / "part.csv"
     with path.open() as file:
         part.write_text("".join(islice(file, 50_001)))
-    Manifest.load(part, VOCABULARY)  # imports, threads
+    Manifest.load(part, VOCABULARY)  # warm-up: imports and threads
     small, _ = seconds(lambda: Manifest.load(part, VOCABULARY))
     large, manifest = seconds(lambda: Manifest.load(path, VOCABULARY))
     assert len(manifest) == 200_000
-    assert large < 10 * small + 0.5  # proportional would be 4
-    assert large < 10  # of processor time; 1 s where this was written
+    assert large < 10 * small + 0.5  # 4 if proportional
+    assert large < 10  # s of processor time; about 1 is typical
     texts = (manifest.paths, manifest.splits, manifest.groups, manifest.licenses, manifest.attributions)
     arrays = (manifest.starts, manifest.durations, manifest.labels.offsets, manifest.labels.classes)
     held = sum(column.values.nbytes for column in texts) + sum(array.nbytes for array in arrays)
@@ -93,14 +93,14 @@ def test_faults_in_a_large_manifest_are_counted_with_examples(tmp_path):
         ("/else/../where.wav", "/where.wav"),
     ],
 )
-def test_paths_are_normal_and_absolute(tmp_path, text, expected):
+def test_paths_become_absolute_and_normalised(tmp_path, text, expected):
     manifest = Manifest.from_rows([Row(text, labels=CLASSES[0]), Row("z.wav", labels=CLASSES[1])], VOCABULARY, "/data")
     assert manifest.paths == [expected, "/data/z.wav"]
     assert manifest.take([0]).names() == [os.path.basename(expected)]
     assert [row.path for row in manifest.rows("/data")] == [expected.removeprefix("/data/"), "z.wav"]
 
 
-def test_texts_are_like_a_list():
+def test_texts_behave_like_a_list():
     texts = Texts.of(["b", "", "b", "ä"])
     assert texts == ["b", "", "b", "ä"]
     assert texts != ["b", "", "b"]
@@ -113,7 +113,7 @@ def test_texts_are_like_a_list():
         texts[4]
 
 
-def test_labels_are_like_a_list_of_tuples():
+def test_labels_behave_like_a_list_of_tuples():
     labels = Labels.of([(2, 1), (), (0,), (1,)])
     assert labels == [(1, 2), (), (0,), (1,)]
     assert (labels[-1], labels[:2]) == ((1,), [(1, 2), ()])

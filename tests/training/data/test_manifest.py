@@ -1,4 +1,4 @@
-"""Manifests: what is read, what is refused, what is counted, and what the hash depends on."""
+"""Manifests: reading, faults, hash, vocabularies and hold-out splits."""
 
 from __future__ import annotations
 
@@ -80,14 +80,14 @@ def test_save_and_load_agree(tmp_path):
     ]
 
 
-def test_save_where_nothing_can_be_written(tmp_path):
+def test_save_to_a_place_that_is_not_writable(tmp_path):
     manifest = Manifest.load(write(tmp_path, ["a.wav,,,Dog,train,,"]))
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):
         manifest.save(tmp_path / "file" / "set.csv")
 
 
-def test_hash_is_of_the_content_not_the_place(tmp_path):
+def test_hash_does_not_depend_on_the_folder(tmp_path):
     rows = ["audio/a.wav,,,Dog,train,,", "audio/b.wav,,,Cat,test,,"]
     hashes = set()
     for place in ("here", "there/deeper"):
@@ -142,7 +142,7 @@ def test_faults_stop_or_are_skipped(tmp_path, kind):
 
 
 @pytest.mark.parametrize("number", ["-1,", "x,", "nan,", "inf,", ",0", ",-2", ",nan", ",inf"])
-def test_numbers_that_are_no_times(tmp_path, number):
+def test_invalid_start_or_duration(tmp_path, number):
     path = write(tmp_path, ["good.wav,,,Dog,test,,", f"x.wav,{number},Dog,train,,"])
     assert Manifest.load(path, on_error="skip").dropped.counts == {"bad number": 1}
 
@@ -160,7 +160,7 @@ def test_skipping_everything_is_an_error(tmp_path):
         Manifest.load(write(tmp_path, ["a.wav,,,Dgo,train,,"]), on_error="skip")
 
 
-def test_groups_without_split_cross_nothing(tmp_path):
+def test_group_of_clips_with_and_without_split_is_valid(tmp_path):
     manifest = Manifest.load(write(tmp_path, ["a.wav,,,Dog,test,g,", "b.wav,,,Dog,,g,", "c.wav,,,Dog,test,g,"]))
     assert len(manifest) == 3
 
@@ -176,14 +176,14 @@ def test_groups_without_split_cross_nothing(tmp_path):
         (b"path,labels\n\xff\xfe,Dog\n", "not a CSV file in UTF-8"),
     ],
 )
-def test_files_that_are_no_manifest(tmp_path, content, message):
+def test_invalid_manifest_files(tmp_path, content, message):
     path = write(tmp_path, [])
     path.write_bytes(content)
     with pytest.raises(ManifestError, match=message):
         Manifest.load(path)
 
 
-def test_missing_files_are_named(tmp_path):
+def test_missing_manifest_or_vocabulary(tmp_path):
     with pytest.raises(ManifestError, match=r"none\.csv: no such manifest"):
         Manifest.load(tmp_path / "none.csv")
     path = write(tmp_path, ["a.wav,,,Dog,train,,"])
@@ -193,7 +193,7 @@ def test_missing_files_are_named(tmp_path):
     assert issubclass(ManifestError, SedkitError)
 
 
-def test_short_rows_and_few_columns_are_fine(tmp_path):
+def test_short_rows_and_missing_columns_are_valid(tmp_path):
     path = write(tmp_path, ["a.wav, Dog", "", "b.wav,Cat"], header="\ufeffpath,labels\n")
     assert Manifest.load(path).labels == [(0,), (1,)]
     path = write(tmp_path, ["Dog,a.wav", "Dog"], header="labels,path\n")
@@ -225,14 +225,14 @@ def test_vocabulary_union_is_by_audioset_index():
         ("index,mid,display_name\n1,/m/a,A\n2,/m/a,B\n", "the mid of a class occurs twice"),
     ],
 )
-def test_vocabularies_that_are_none(tmp_path, text, message):
+def test_invalid_vocabularies(tmp_path, text, message):
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(ManifestError, match=message):
         Vocabulary.load(tmp_path / "labels.csv")
 
 
 def rows_of(classes, groups, clips):
-    """``groups`` groups of ``clips`` clips for each class."""
+    """Rows with ``groups`` groups of ``clips`` clips for each class."""
     return [
         Row(f"{c}-{g}-{n}.wav", labels=c, group=f"{c}{g}") for c in classes for g in range(groups) for n in range(clips)
     ]
@@ -249,7 +249,7 @@ def test_hold_out_takes_whole_groups_of_every_class(tmp_path):
     assert hold_out(manifest, "validation", 0.2, seed=2).splits != split.splits
 
 
-def test_hold_out_leaves_every_class_something_to_learn_from(tmp_path):
+def test_hold_out_leaves_training_clips_of_every_class(tmp_path):
     rows = [*rows_of(("Dog",), 1, 8), *rows_of(("Cat",), 2, 4)]
     split = hold_out(Manifest.from_rows(rows, VOCABULARY, tmp_path), "test", 0.9)
     assert (split.targets(split.indices("train")).sum(axis=0)[:2] > 0).all()
@@ -264,7 +264,7 @@ def test_hold_out_does_not_depend_on_the_order_of_clips(tmp_path):
     assert held[0] == held[1]
 
 
-def test_hold_out_keeps_a_split_that_is_there(tmp_path):
+def test_hold_out_keeps_an_existing_split(tmp_path):
     rows = [Row("a.wav", labels="Dog", split="validation"), *rows_of(("Dog",), 9, 1)]
     split = hold_out(Manifest.from_rows(rows, VOCABULARY, tmp_path), "validation", 0.5)
     assert split.splits == ["validation"] + ["train"] * 9

@@ -1,4 +1,4 @@
-"""Recordings of nothing: what they sound like, and that they are trained towards no class."""
+"""Negative recordings: their sound, and that networks are trained towards no class on them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run(*arguments: object) -> str:
 
 @pytest.fixture
 def manifest(tmp_path: Path) -> Path:
-    """Path of a manifest of four clips of two classes."""
+    """Path of a manifest with four clips of two classes."""
     rows = []
     for number, name in enumerate(("Cat", "Dog", "Cat", "Dog")):
         soundfile.write(tmp_path / f"{number}.wav", np.full(4000, 0.1 * (number + 1)), RATE)
@@ -42,9 +42,9 @@ def manifest(tmp_path: Path) -> Path:
     return tmp_path / "set.csv"
 
 
-def test_they_join_a_set_and_are_trained_towards_zero(manifest: Path, tmp_path: Path) -> None:
-    said = run("negatives", manifest, "--count", 3, "--seconds", 0.5, "--output", tmp_path / "noise")
-    assert "of no class: 3" in said
+def test_negatives_merge_with_a_set_and_have_zero_targets(manifest: Path, tmp_path: Path) -> None:
+    output = run("negatives", manifest, "--count", 3, "--seconds", 0.5, "--output", tmp_path / "noise")
+    assert "of no class: 3" in output
     run("merge", manifest, tmp_path / "noise" / "manifest.csv", "--output", tmp_path / "all.csv")
     run("check", tmp_path / "all.csv")
     packing = Packing(shard_clips=4)
@@ -54,17 +54,17 @@ def test_they_join_a_set_and_are_trained_towards_zero(manifest: Path, tmp_path: 
         rows = audio.manifest.indices("train")
         assert sorted(audio.manifest.labels.take(rows)) == [(), (), (), (0,), (1,)]
         clips = Clips(Subset(audio, rows), WeakLabels(audio.manifest, rows), audio.manifest.vocabulary.labels)
-        bare = np.flatnonzero(clips.multi_hot().sum(1) == 0)
-        assert {len(clips.waveforms[row]) for row in bare} == {RATE // 2}
-        targets = torch.from_numpy(Targets({"labels": 1.0}, clips).of_clips(bare))
+        negatives = np.flatnonzero(clips.multi_hot().sum(1) == 0)
+        assert {len(clips.waveforms[row]) for row in negatives} == {RATE // 2}
+        targets = torch.from_numpy(Targets({"labels": 1.0}, clips).of_clips(negatives))
         assert not targets.any()
         scores = torch.full((3, 2), 0.3, requires_grad=True)
         cross_entropy(scores, targets).backward()
-        assert (scores.grad > 0).all()  # down with every class
+        assert (scores.grad > 0).all()  # a step lowers the score of every class
 
 
-def test_what_the_table_says_is_kept(manifest: Path, tmp_path: Path) -> None:
-    """``-`` is a statement, and goes through files; that nothing is said is a fault still."""
+def test_clips_of_no_class_round_trip_and_empty_labels_are_faults(manifest: Path, tmp_path: Path) -> None:
+    """``-`` labels a clip as none of the classes; empty labels remain a fault."""
     (tmp_path / "x.csv").write_text("path,labels,split\n0.wav,-,train\n1.wav,Dog,train\n2.wav, - ,test\n")
     found = Manifest.load(tmp_path / "x.csv", tmp_path / "set.labels.csv")
     assert found.labels == [(), (1,), ()]
@@ -85,7 +85,7 @@ def _vocabulary(folder: Path, name: str) -> Path:
     return folder / "odd.csv"
 
 
-def test_plain_tables_and_folders_say_it_too(tmp_path: Path) -> None:
+def test_plain_csv_and_folders_accept_clips_of_no_class(tmp_path: Path) -> None:
     for name in ("Cat", "-"):
         (tmp_path / "clips" / name).mkdir(parents=True)
         soundfile.write(tmp_path / "clips" / name / "a.wav", np.full(4000, 0.1), RATE)
@@ -96,7 +96,7 @@ def test_plain_tables_and_folders_say_it_too(tmp_path: Path) -> None:
     assert Manifest.load(tmp_path / "made.csv").labels == [(0,), ()]
 
 
-def test_the_seed_decides_and_an_interrupted_call_ends_the_same(manifest: Path, tmp_path: Path) -> None:
+def test_negatives_depend_on_the_seed_and_resume(manifest: Path, tmp_path: Path) -> None:
     arguments = ("negatives", manifest, "--seconds", 0.3, "--split", "test", "--level", -40, -30)
     run(*arguments, "--count", 2, "--output", tmp_path / "a")
     run(*arguments, "--count", 4, "--output", tmp_path / "a")
@@ -109,7 +109,7 @@ def test_the_seed_decides_and_an_interrupted_call_ends_the_same(manifest: Path, 
     assert (made.splits, made.labels) == (["test"] * 4, [()] * 4)
 
 
-def test_levels_spread_over_their_range() -> None:
+def test_levels_cover_their_range() -> None:
     random = np.random.default_rng(0)
     made = np.stack([background_noise(RATE // 2, LEVELS, random) for _ in range(100)]).astype(float)
     levels = 10 * np.log10(made.var(1) + 1e-9) - 20 * np.log10(32768)
@@ -118,7 +118,7 @@ def test_levels_spread_over_their_range() -> None:
     assert 0.02 < (np.abs(made.mean(1)) > 3 * made.std(1)).mean() < 0.25  # constant offsets
 
 
-def test_hum_has_harmonics_of_the_mains_alone() -> None:
+def test_hum_contains_only_harmonics_of_the_mains() -> None:
     power = np.abs(np.fft.rfft(hum(RATE, np.random.default_rng(1)))) ** 2
     loud = np.flatnonzero(power > power.max() / 10)
     off = [min(abs(place / mains - round(place / mains)) for mains in (50, 60)) for place in loud]
@@ -126,7 +126,7 @@ def test_hum_has_harmonics_of_the_mains_alone() -> None:
     assert power[2000:].sum() < power.sum() / 100
 
 
-def test_low_passed_noise_loses_what_is_above_the_corner() -> None:
+def test_low_pass_removes_power_above_its_corner() -> None:
     power = np.abs(np.fft.rfft(low_passed(np.random.default_rng(0).standard_normal(RATE), 2000))) ** 2
     octave = power[500:1500].mean(), power[3950:4050].mean()
     assert 10 * np.log10(octave[1] / octave[0]) == pytest.approx(-24, abs=2)

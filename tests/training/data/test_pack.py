@@ -1,4 +1,4 @@
-"""Packed sets: the samples that went in come out, the same bytes every time, whatever happens in between."""
+"""Packed sets: round trip, reproducible bytes, resumption after interruptions, damage, memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SMALL = Packing(shard_clips=10)
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """Path of a manifest of 60 clips of 0.1 to 0.3 s: 40 to train on, 12 to validate, 8 to test."""
+    """Path of a manifest with 60 clips of 0.1 to 0.3 s: 40 in train, 12 in validation, 8 in test."""
     folder = tmp_path_factory.mktemp("source")
     random = np.random.default_rng(0)
     rows = []
@@ -54,7 +54,7 @@ def source(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def packed(source, tmp_path_factory):
-    """The same clips, packed."""
+    """Directory of the same clips, packed."""
     directory = tmp_path_factory.mktemp("packed") / "set"
     pack(Manifest.load(source), directory, SMALL)
     return directory
@@ -62,7 +62,7 @@ def packed(source, tmp_path_factory):
 
 @pytest.fixture
 def copy(packed, tmp_path):
-    """A packed set to spoil."""
+    """A copy of the packed set that tests may damage."""
     return shutil.copytree(packed, tmp_path / "copy")
 
 
@@ -74,7 +74,7 @@ def run(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_samples_and_labels_come_out_as_they_went_in(source, packed, tmp_path):
+def test_samples_and_labels_round_trip(source, packed, tmp_path):
     store = AudioStore.open_or_build(Manifest.load(source), tmp_path)
     rows = {name: row for row, name in enumerate(store.manifest.names())}
     audio = PackedAudio.open(packed)
@@ -89,7 +89,7 @@ def test_samples_and_labels_come_out_as_they_went_in(source, packed, tmp_path):
     assert audio.manifest.splits == ["train"] * 40 + ["validation"] * 12 + ["test"] * 8
 
 
-def test_shards_are_what_webdataset_reads(packed):
+def test_shards_have_webdataset_format(packed):
     index = json.loads((packed / "index.json").read_text())
     assert [(shard["name"], shard["clips"]) for shard in index["shards"]] == [
         *((f"train-{part:05}.tar", 10) for part in range(4)),
@@ -109,7 +109,7 @@ def test_shards_are_what_webdataset_reads(packed):
     assert (about["split"], about["license"], about["samples"], rate) == ("train", "CC0", len(samples), 16_000)
 
 
-def test_order_in_the_shards_is_drawn_by_the_seed(source, packed, tmp_path):
+def test_seed_determines_the_order_in_shards(source, packed, tmp_path):
     first = PackedAudio.open(packed).manifest.names()[:40]
     assert first != sorted(first, key=lambda name: int(name.split(".")[0]))
     pack(Manifest.load(source), tmp_path / "other", Packing(shard_clips=10, seed=1))
@@ -118,12 +118,12 @@ def test_order_in_the_shards_is_drawn_by_the_seed(source, packed, tmp_path):
     assert other != first
 
 
-def test_same_clips_same_bytes(source, packed, tmp_path):
+def test_packing_twice_gives_the_same_bytes(source, packed, tmp_path):
     pack(Manifest.load(source), tmp_path / "again", SMALL, workers=3)
     assert contents(tmp_path / "again") == contents(packed)
 
 
-def test_opus_keeps_length_and_sound(tmp_path):
+def test_opus_keeps_length_and_waveform(tmp_path):
     time = np.arange(40_000) / 16_000
     soundfile.write(tmp_path / "a.wav", 0.3 * np.sin(2 * np.pi * 440 * time) * (1 + np.sin(9 * time)), 16_000)
     manifest = Manifest.from_rows([Row("a.wav", labels="Dog")], VOCABULARY, tmp_path)
@@ -144,12 +144,12 @@ from pathlib import Path
 from training.data import Manifest
 from training.data.store.pack import Packing, pack
 def kill(done, total):
-    os.kill(os.getpid(), signal.SIGKILL)  # at the 50th clip: in the midst of validation-00000
+    os.kill(os.getpid(), signal.SIGKILL)  # at the 50th clip, within validation-00000
 pack(Manifest.load(sys.argv[1]), Path(sys.argv[2]), Packing(shard_clips=10), progress=kill, workers=1)
 """
 
 
-def test_killed_and_resumed_is_as_never_killed(source, packed, tmp_path):
+def test_killed_and_resumed_packing_gives_the_same_bytes(source, packed, tmp_path):
     directory = tmp_path / "killed"
     done = subprocess.run([sys.executable, "-c", KILLED, source, directory], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -174,12 +174,12 @@ main(["pack", sys.argv[1], "-o", sys.argv[2], "--shard-clips", "10"])
 """
 
 
-def test_full_disk_is_one_line_and_nothing_half_written_stays(source, packed, tmp_path):
+def test_full_disk_gives_one_line_and_leaves_no_partial_files(source, packed, tmp_path):
     directory = tmp_path / "full"
     done = subprocess.run([sys.executable, "-c", FULL, source, directory], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith(f"Error: {directory}/train-0000")
-    assert "cannot be written (File too large); make room" in done.stderr
+    assert "cannot be written (File too large)" in done.stderr
     assert done.stderr.count("\n") == 1
     assert not list(directory.rglob("*.tmp"))
     assert run("pack", source, "-o", directory, "--shard-clips", "10").exit_code == 0
@@ -188,14 +188,14 @@ def test_full_disk_is_one_line_and_nothing_half_written_stays(source, packed, tm
 
 @pytest.fixture
 def faulty(source, tmp_path):
-    """A manifest with a file that is no audio and one that is missing."""
+    """Path of a manifest with an unreadable and a missing file."""
     folder = shutil.copytree(source.parent, tmp_path / "faulty")
     (folder / "3.wav").write_text("not audio")
     (folder / "59.wav").unlink()
     return folder / "set.csv"
 
 
-def test_faulty_clips_stop_the_packing_before_their_shard(faulty, source, packed, tmp_path):
+def test_faulty_clips_stop_packing_before_their_shard(faulty, source, packed, tmp_path):
     done = run("pack", faulty, "-o", tmp_path / "out", "--shard-clips", "10")
     assert done.exit_code == 1
     assert "1 x unreadable audio" in done.stderr
@@ -203,7 +203,7 @@ def test_faulty_clips_stop_the_packing_before_their_shard(faulty, source, packed
     assert "--on-error skip" in done.stderr
     assert not (tmp_path / "out" / "index.json").exists()
     for name in ("3.wav", "59.wav"):
-        shutil.copy(source.parent / name, faulty.parent / name)  # mended
+        shutil.copy(source.parent / name, faulty.parent / name)  # corrected
     assert run("pack", faulty, "-o", tmp_path / "out", "--shard-clips", "10").exit_code == 0
     assert contents(tmp_path / "out") == contents(packed)
 
@@ -220,7 +220,7 @@ def test_faulty_clips_are_left_out_and_counted(faulty, tmp_path):
     assert [len(audio[row]) for row in range(58)] == audio.lengths.tolist()
 
 
-def test_other_clips_or_settings_need_another_directory(source, copy, tmp_path):
+def test_other_clips_or_settings_are_refused(source, copy, tmp_path):
     with pytest.raises(ManifestError, match="packed with another codec and seed; name another directory"):
         pack(Manifest.load(source), copy, Packing("opus", shard_clips=10, seed=4))
     with pytest.raises(ManifestError, match="packed with another manifest_sha256"):
@@ -231,7 +231,7 @@ def test_other_clips_or_settings_need_another_directory(source, copy, tmp_path):
         pack(Manifest.load(source), tmp_path / "old", SMALL)
 
 
-def test_damaged_shard_is_named_and_can_be_made_again(source, packed, copy):
+def test_damaged_shard_is_named_and_can_be_rebuilt(source, packed, copy):
     path = copy / "train-00002.tar"
     content = bytearray(path.read_bytes())
     for place in range(2000, len(content), 4000):
@@ -261,11 +261,11 @@ def test_shortened_shard_is_named(copy):
         PackedAudio.open(copy)
 
 
-def lose_index(directory):
+def remove_index(directory):
     (directory / "index.json").unlink()
 
 
-def spoil_index(directory):
+def break_index(directory):
     (directory / "index.json").write_text("{")
 
 
@@ -274,50 +274,50 @@ def other_format(directory):
     (directory / "index.json").write_text(json.dumps(index | {"format": 0}))
 
 
-def lose_rows(directory):
+def remove_last_row(directory):
     lines = (directory / "manifest.csv").read_text().splitlines()
     (directory / "manifest.csv").write_text("\n".join(lines[:-1]))
 
 
-@pytest.mark.parametrize("spoil", [lose_index, spoil_index, other_format, lose_rows, shutil.rmtree])
-def test_what_is_no_packed_set(copy, spoil):
-    spoil(copy)
+@pytest.mark.parametrize("damage", [remove_index, break_index, other_format, remove_last_row, shutil.rmtree])
+def test_incomplete_or_invalid_packed_sets(copy, damage):
+    damage(copy)
     with pytest.raises(ManifestError, match=r"no complete packed set|another version|does not match") as caught:
         PackedAudio.open(copy)
     assert "\n" not in str(caught.value)
 
 
-def test_read_by_uri_with_other_classes_and_without_the_sources(packed, tmp_path):
+def test_open_by_uri_with_another_vocabulary(packed, tmp_path):
     shutil.copytree(packed, tmp_path / "moved")
     audio = PackedAudio.open(f"file://{tmp_path}/moved", Vocabulary(VOCABULARY.labels[::-1]))
     assert {0} < set(audio.manifest.labels.classes.tolist())
-    assert (audio.manifest.labels.classes == 0).sum() == 60  # Cat, first now
+    assert (audio.manifest.labels.classes == 0).sum() == 60  # Cat, which is the first class here
     np.testing.assert_array_equal(audio[5], PackedAudio.open(packed, kept=0)[5])
     assert isinstance(open_audio(f"file://{tmp_path}/moved"), PackedAudio)
-    elsewhere = pyarrow.fs.SubTreeFileSystem(str(tmp_path), pyarrow.fs.LocalFileSystem())  # not known to be local
+    elsewhere = pyarrow.fs.SubTreeFileSystem(str(tmp_path), pyarrow.fs.LocalFileSystem())  # treated as remote
     np.testing.assert_array_equal(PackedAudio("elsewhere", elsewhere, "moved")[5], audio[5])
     assert isinstance(open_audio(packed), PackedAudio)
     np.testing.assert_array_equal(open_audio(packed, in_order=False)[5], audio[5])
 
 
-def test_blocks_are_read_once_an_epoch_in_order_of_shards(packed, monkeypatch):
+def test_by_shard_reads_each_block_once_per_epoch(packed, monkeypatch):
     monkeypatch.setattr(module, "BLOCK", 8192)
     audio = PackedAudio.open(packed, kept=8192 * 64)
-    asked = []
+    reads = []
     source = audio._blocks._source
-    audio._blocks._source = lambda *block: (asked.append(block), source(*block))[1]
+    audio._blocks._source = lambda *block: (reads.append(block), source(*block))[1]
     order = by_shard(audio.shards(np.arange(40)), 8, np.random.default_rng(0), lanes=2, window=4)
     with ThreadPoolExecutor(4) as pool:
-        read = list(pool.map(audio.__getitem__, order.ravel()))
-    assert [len(clip) for clip in read] == audio.lengths[order.ravel()].tolist()
-    assert len(asked) == len(set(asked))
+        clips = list(pool.map(audio.__getitem__, order.ravel()))
+    assert [len(clip) for clip in clips] == audio.lengths[order.ravel()].tolist()
+    assert len(reads) == len(set(reads))
     assert (
-        sum(size for *_, size in asked)
+        sum(size for *_, size in reads)
         >= sum((packed / f"train-0000{part}.tar").stat().st_size for part in range(4)) * 0.9
     )
 
 
-def test_what_is_kept_is_bounded(packed, monkeypatch):
+def test_block_cache_is_bounded(packed, monkeypatch):
     monkeypatch.setattr(module, "BLOCK", 8192)
     audio = PackedAudio.open(packed, kept=8192 * 3)
     for row in np.random.default_rng(0).permutation(60):
@@ -326,19 +326,19 @@ def test_what_is_kept_is_bounded(packed, monkeypatch):
 
 
 @pytest.mark.parametrize(("ranks", "workers"), [(1, 1), (2, 3), (3, 2)])
-def test_ranks_and_workers_share_every_clip_exactly_once(packed, ranks, workers):
-    heard = []
+def test_ranks_and_workers_read_each_clip_once(packed, ranks, workers):
+    clips = []
     for rank in range(ranks):
         audio = PackedAudio.open(packed)
         order = by_shard(audio.shards(np.arange(40)), 8, np.random.default_rng((0, 1)))
         mine = np.concatenate([np.array_split(batch, ranks)[rank] for batch in order])
         with ThreadPoolExecutor(workers) as pool:
-            heard += [samples.tobytes() for samples in pool.map(audio.__getitem__, mine)]
-    assert len(heard) == 40
-    assert len(set(heard)) == 40
+            clips += [samples.tobytes() for samples in pool.map(audio.__getitem__, mine)]
+    assert len(clips) == 40
+    assert len(set(clips)) == 40
 
 
-def test_memory_of_a_reader_does_not_grow_with_what_it_read(packed):
+def test_memory_of_a_reader_does_not_grow(packed):
     audio = PackedAudio.open(packed, kept=0)
     [audio[row] for row in range(60)]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""Published data sets, row for row in the form in which they are published, become manifests."""
+"""Readers of AudioSet, FSD50K, UrbanSound8K and DESED, on excerpts of their tables."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def mids(manifest):
 
 @pytest.fixture
 def tables(tmp_path):
-    """Folder of AudioSet's tables."""
+    """Folder with AudioSet's tables."""
     write(tmp_path / "class_labels_indices.csv", AUDIOSET_LABELS.replace("index,", "index,", 1))
     write(tmp_path / "balanced_train_segments.csv", BALANCED.replace(",/t/dd00088", ""))
     write(tmp_path / "eval_segments.csv", EVAL)
@@ -100,24 +100,26 @@ def test_audioset(tables):
     ["-0RWZT-miFs", "Y-0RWZT-miFs", "-0RWZT-miFs_420", "-0RWZT-miFs_420.000_430.000", "-0RWZT-miFs_420_430",
      "Y-0RWZT-miFs_420.000_430.000", "-0RWZT-miFs_420000", "-0RWZT-miFs_420000_430000"],
 )  # fmt: skip
-def test_audio_of_segments_under_the_usual_names(tables, name):
+def test_audioset_file_names(tables, name):
     write(tables / "clips" / "deep" / f"{name}.json", "{}")
     manifest = audioset(tables, f"deep/er/{name}.wav")
     assert names(manifest) == [f"{name}.wav"]
     assert manifest.groups == ["-0RWZT-miFs"]
 
 
-def test_identifiers_that_begin_with_y_and_other_parts_of_a_video(tables):
+def test_audioset_ids_that_begin_with_y_and_other_segments_of_a_video(tables):
     assert audioset(tables, "YQDKVtCwWMY.wav").groups == ["YQDKVtCwWMY"]
     manifest = audioset(tables, "YYQDKVtCwWMY.wav", "-0RWZT-miFs_100_110.wav")
-    assert names(manifest) == ["YQDKVtCwWMY.wav"]  # the first of two; and another part of a video is not this one
+    assert names(manifest) == [
+        "YQDKVtCwWMY.wav"
+    ]  # the first of two files; the second file is another segment of its video
     assert manifest.dropped.counts == {"missing video": 4}
 
 
 def test_audioset_faults(tables):
     with pytest.raises(ManifestError, match="no audio named like AudioSet's segments"):
         audioset(tables, "clips.wav")
-    with pytest.raises(ManifestError, match="no clip is left: 5 x missing video"):
+    with pytest.raises(ManifestError, match="no clip remains: 5 x missing video"):
         audioset(tables, "abcdefghijk.wav")
     write(tables / "balanced_train_segments.csv", BALANCED)
     with pytest.raises(ManifestError, match=r"1 x unknown label \('/t/dd00088' of --PJHxphWEs.wav\)"):
@@ -125,7 +127,7 @@ def test_audioset_faults(tables):
     manifest = audioset(tables, on_error="skip")
     assert manifest.dropped.counts == {"unknown label": 1, "missing video": 3}
     write(tables / "clips" / "--ZhevVpy1s.wav", "no audio")
-    assert len(audioset(tables, on_error="skip")) == 1  # is not opened
+    assert len(audioset(tables, on_error="skip")) == 1  # the file is not opened
     with pytest.raises(ManifestError, match="no clip remains: 1 x unreadable audio"):
         audioset(tables, on_error="skip", look=True)
     write(tables / "eval_segments.csv", EVAL + "--4gqARaEJE, 0.000\n")
@@ -155,8 +157,8 @@ def test_audioset_strong(tmp_path):
     assert mids(manifest) == [["/m/05zppz", "/m/03m9d0z"], ["/m/04rlf"]]
     assert manifest.dropped.lines() == ["1 x missing video (s9d-2nhuJCQ_30000)"]
 
-    audioset_alone = Vocabulary([Label("Music", "/m/04rlf", 137), Label("Wind", "/m/03m9d0z", 277)])
-    manifest = audioset_strong(tmp_path / "clips", [table], audioset_alone, WHOLE)
+    audioset_vocabulary = Vocabulary([Label("Music", "/m/04rlf", 137), Label("Wind", "/m/03m9d0z", 277)])
+    manifest = audioset_strong(tmp_path / "clips", [table], audioset_vocabulary, WHOLE)
     assert mids(manifest) == [["/m/03m9d0z"], ["/m/04rlf"]]
     assert manifest.dropped.lines() == ["1 x label outside the vocabulary (/m/05zppz)"]
 
@@ -206,7 +208,7 @@ def test_fsd50k(fsd50k):
     assert manifest.attributions[0] == "ana https://freesound.org/s/64760/"
 
 
-def test_fsd50k_in_other_classes(fsd50k):
+def test_fsd50k_with_another_vocabulary(fsd50k):
     vocabulary = Vocabulary([Label("Music", "/m/04rlf", 137), Label("Guitar", "/m/0342h", 140)])
     manifest = read_fsd50k(fsd50k, vocabulary)
     assert mids(manifest) == [["/m/04rlf", "/m/0342h"], ["/m/04rlf"]]
@@ -272,7 +274,7 @@ def test_desed(tmp_path):
     weak = desed(write(tmp_path / "weak.tsv", WEAK), tmp_path / "audio", "train")
     assert mids(weak) == [["/m/09x0r", "/m/07pp_mv"], ["/m/01yrx"]]
     assert weak.splits == ["train", "train"]
-    assert weak.groups == ["09RRavdW3C0", "-hkS8gvM8aY"]  # videos, as in AudioSet
+    assert weak.groups == ["09RRavdW3C0", "-hkS8gvM8aY"]  # YouTube ids, as in AudioSet
     assert weak.dropped.lines() == ["1 x missing recording (Ygone0000000_0.000_10.000.wav)"]
     assert len(weak.vocabulary) == 10
 
@@ -300,8 +302,8 @@ def test_desed_faults(tmp_path):
     assert desed(kettle, tmp_path / "audio", "test", own).labels == [(0, 1)]
 
 
-def test_classes_of_data_sets_join_on_mids():
-    """The same class of two sets is one, with AudioSet's number and name where one of them has them."""
+def test_vocabularies_join_on_mids():
+    """Classes with the same MID become one, which prefers AudioSet's index and name."""
     dog = Vocabulary([Label("Dog", "/m/0bt9lr", 74)])
     for order in ([dog, Vocabulary([Label("Hound", "/m/0bt9lr")])], [Vocabulary([Label("Hound", "/m/0bt9lr")]), dog]):
         assert Vocabulary.union(order) == dog
@@ -311,7 +313,7 @@ def run(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_commands(tables, fsd50k, tmp_path):
+def test_cli_commands_write_manifests_of_published_sets(tables, fsd50k, tmp_path):
     audio(
         tables / "clips" / "-0RWZT-miFs.wav",
         tables / "clips" / "--4gqARaEJE.wav",
@@ -343,7 +345,7 @@ def test_commands(tables, fsd50k, tmp_path):
 @pytest.mark.parametrize(
     "table", [urbansound8k_reader.MAPPING, desed_reader.MAPPING], ids=lambda table: Path(table).stem
 )
-def test_tables_of_classes_explain_themselves(table):
+def test_mapping_tables_have_relations_and_notes(table):
     lines = read_table(table, ("category", "mid", "name", "index", "relation", "note"))
     assert len({line["mid"] for line in lines}) == len(lines) == 10
     for line in lines:

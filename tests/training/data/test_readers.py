@@ -1,4 +1,4 @@
-"""Readers: ESC-50, the shipped set, plain CSVs and folders become manifests; the CLI around them."""
+"""Readers of ESC-50, the shipped set, plain CSV files and folders, and their commands."""
 
 from __future__ import annotations
 
@@ -92,20 +92,20 @@ def test_esc50(esc50):
     assert manifest.attributions[1] == "author1 http://x/1"
 
 
-def test_esc50_of_some_licences(esc50):
+def test_esc50_filtered_by_licence(esc50):
     manifest = read_esc50(esc50, FOLD_5, licenses=("CC0", "CC-BY"))
     assert set(manifest.licenses) == {"CC0", "CC-BY"}
     assert manifest.dropped.counts == {"clip under another licence": 3, "group that crosses splits": 1}
 
 
-def test_esc50_category_that_is_none(esc50):
+def test_esc50_with_an_unknown_category(esc50):
     text = (esc50 / "esc50.csv").read_text().replace("rooster", "gryphon")
     (esc50 / "esc50.csv").write_text(text)
     with pytest.raises(ManifestError, match=r"1 x unknown label .*gryphon"):
         read_esc50(esc50, FOLD_5)
 
 
-def test_missing_and_unreadable_audio(esc50):
+def test_esc50_with_missing_and_unreadable_audio(esc50):
     (esc50 / "audio" / "1-10-0.wav").unlink()
     (esc50 / "audio" / "2-11-2.wav").write_text("no audio")
     with pytest.raises(ManifestError, match=r"1 x missing file \(.*1-10-0.wav\); 1 x unreadable audio"):
@@ -115,12 +115,12 @@ def test_missing_and_unreadable_audio(esc50):
     assert manifest.dropped.counts["missing file"] == 1
 
 
-def test_fold_that_is_not_there(esc50):
+def test_esc50_with_a_missing_test_fold(esc50):
     with pytest.raises(ManifestError, match="no clip in fold 9"):
         read_esc50(esc50, Splitting("9"))
 
 
-def test_mapping_table():
+def test_esc50_mapping_table():
     labels = esc50_labels()
     assert len(labels) == 50
     assert list(labels)[:3] == ["dog", "rooster", "pig"]
@@ -134,7 +134,7 @@ def test_mapping_table():
 def test_shipped(everything):
     manifest = shipped(everything, FOLD_5)
     assert clip_names(manifest, "train") == ["1-10-0.wav", "10.wav", "11.wav", "2-11-2.wav", "4-15-7.wav", "m2.wav"]
-    # The test fold under any licence, and clips not free of recordings that are not in training (3-12-3).
+    # The test fold under any licence, and a clip that is not free, of a recording that is not in training (3-12-3).
     assert clip_names(manifest, "test") == ["3-12-3.wav", "5-13-5.wav", "5-14-6.wav", "50.wav", "51.wav", "m5.wav"]
     assert manifest.dropped.counts == {
         "group that crosses splits": 1,
@@ -150,17 +150,20 @@ def test_shipped(everything):
     assert manifest.attributions[held["m2.wav"]] == "t2, package"
 
 
-def test_shipped_with_all_folds_learnt_from(everything):
+def test_shipped_without_test_fold(everything):
     manifest = shipped(everything, Splitting(NO_FOLD, validation_share=0))
     assert clip_names(manifest, "train") == [
         "1-10-0.wav", "10.wav", "11.wav", "2-11-2.wav", "4-13-4.wav", "4-15-7.wav", "5-13-5.wav", "50.wav", "51.wav",
         "m2.wav", "m5.wav",
     ]  # fmt: skip
-    assert clip_names(manifest, "test") == ["3-12-3.wav", "5-14-6.wav"]  # not 1-10-1, of the recording of 1-10-0
+    assert clip_names(manifest, "test") == [
+        "3-12-3.wav",
+        "5-14-6.wav",
+    ]  # 1-10-1's recording is in training
     assert manifest.dropped.counts == {"clip whose licence excludes training, of a recording in training": 1}
 
 
-def test_shipped_validation_is_of_the_training_clips(everything):
+def test_shipped_validation_comes_from_training_clips(everything):
     manifest = shipped(everything, Splitting("5", validation_share=0.5))
     whole = shipped(everything, FOLD_5)
     assert clip_names(manifest, "test") == clip_names(whole, "test")
@@ -170,7 +173,7 @@ def test_shipped_validation_is_of_the_training_clips(everything):
     assert not set(validation.groups) & set(manifest.select("train").groups)
 
 
-def test_plain_csv_under_other_names(tmp_path):
+def test_plain_csv_with_other_column_names(tmp_path):
     for name in ("a.wav", "b.wav"):
         audio(tmp_path / "wav" / name)
     table(tmp_path / "t.csv", "file,category,fold,colour", [("a.wav", "x;y", 1, "red"), ("b.wav", "y", 2, "blue")])
@@ -220,7 +223,7 @@ def test_plain_csv_with_a_vocabulary(tmp_path):
         ("path,labels\n", Splitting(), "the table has no rows"),
     ],
 )
-def test_tables_that_do_not_do(tmp_path, text, splitting, message):
+def test_plain_csv_faults(tmp_path, text, splitting, message):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(ManifestError, match=message):
         plain_csv(tmp_path / "t.csv", splitting)
@@ -271,7 +274,7 @@ def run(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_cli_from_reader_to_decoded_audio(everything, tmp_path):
+def test_cli_read_check_and_decode(everything, tmp_path):
     output = tmp_path / "set.csv"
     result = run("shipped", everything, "--output", output, "--validation-share", "0")
     assert result.exit_code == 0, result.output

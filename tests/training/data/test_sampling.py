@@ -1,4 +1,4 @@
-"""Orders of an epoch, weights and label noise: what they promise, and that the seed alone decides."""
+"""Epoch orders, class weights and label noise."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ORDERS = {
 
 
 @pytest.mark.parametrize("name", ORDERS)
-def test_orders_are_batches_that_the_seed_decides(name):
+def test_orders_are_full_batches_and_depend_on_the_seed(name):
     first, same, other = (ORDERS[name](48, random(seed)) for seed in (1, 1, 2))
     assert first.shape == (20, 48)
     np.testing.assert_array_equal(first, same)
@@ -40,43 +40,43 @@ def test_orders_are_batches_that_the_seed_decides(name):
 
 @pytest.mark.parametrize("name", ["shuffled", "by_shard"])
 @pytest.mark.parametrize("size", [8, 125, 1000])
-def test_every_clip_once(name, size):
+def test_shuffled_and_by_shard_draw_every_clip_once(name, size):
     assert sorted(ORDERS[name](size, random()).ravel()) == list(range(1000))
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5, 8])
-def test_ranks_share_every_clip_exactly_once(ranks):
+def test_by_shard_ranks_draw_each_clip_once(ranks):
     order = by_shard(np.full(40, 25), 40, random())
     parts = [np.array_split(batch, ranks)[rank] for rank in range(ranks) for batch in order]
     assert sorted(np.concatenate(parts)) == list(range(1000))
 
 
-def test_a_rank_reads_few_shards_and_each_in_one_go():
+def test_by_shard_rank_reads_few_shards_consecutively():
     order = by_shard(np.full(64, 100), 64, random(), lanes=8, window=50)
     lane = order[:, :8]  # the part of the first of eight ranks
     shards = lane // 100
     assert len(np.unique(shards)) <= 9  # of 64; a lane may begin and end within a shard
     changes = (np.diff(shards[::7].max(axis=1)) != 0).sum()
-    assert changes < 30  # it lingers
+    assert changes < 30  # consecutive batches mostly read the same shard
     for shard in np.unique(shards):
         batches = np.flatnonzero((shards == shard).any(axis=1))
-        assert np.ptp(batches) < 8 + 50 // 8 * 2  # 100 clips at 8 a batch, and the windows it shares with others
+        assert np.ptp(batches) < 8 + 50 // 8 * 2  # 100 clips, 8 per batch, and shared windows at both ends
 
 
-def test_by_shard_mixes_lanes_in_each_batch_and_epochs_differ():
+def test_by_shard_batches_mix_lanes():
     order = by_shard(np.full(64, 100), 64, random())
     assert all(len(np.unique(batch // 100)) >= 8 for batch in order)
     assert not np.array_equal(np.sort(order[0]), np.sort(by_shard(np.full(64, 100), 64, random(1))[0]))
 
 
-def test_weights_are_those_of_efficientat():
+def test_class_weights_equal_efficientat():
     labels = Labels.of([(0,), (0, 1), (0,), (), ()])
     weights = class_weights(labels, 3)
     expected = [1000 / 103, 1000 / 103 + 1000 / 101, 1000 / 103, 1000 / 102, 1000 / 102]
     np.testing.assert_allclose(weights, expected)
 
 
-def test_balanced_draws_hear_rare_classes_more_often():
+def test_balanced_draws_rare_classes_equally_often():
     labels = Labels.of([(0,)] * 900 + [(1,)] * 90 + [(2,)] * 9 + [()])
     order = balanced(class_weights(labels, 3, offset=0), 9000, 32, random())
     counts = labels.take(order.ravel()).counts(3)
@@ -88,19 +88,19 @@ LABELS = Labels.of([(clip % 5, 5 + clip % 3) if clip % 2 else (clip % 5,) for cl
 ALL = np.ones(4000, bool)
 
 
-def test_noise_at_its_rates():
+def test_label_noise_has_its_rates():
     made = noisy(LABELS, 8, 0.25, 0.1, ALL, random())
     assert made.lengths.min() == 1
     before, after = (set(zip(held.clips(), held.classes, strict=True)) for held in (LABELS, made))
     double = LABELS.lengths[LABELS.clips()] == 2
     missing = np.array([pair not in after for pair in zip(LABELS.clips(), LABELS.classes, strict=True)])
-    # Clips with one label keep it, those with two keep one of them; a flip takes one away and puts one there.
+    # Every clip keeps a label. A flip removes one label and adds another.
     assert missing[~double].mean() == pytest.approx(0.1, abs=0.02)
     assert missing[double].mean() == pytest.approx(0.25 + 0.1 - 0.25**2 / 2, abs=0.03)
     assert len(after - before) / len(before) == pytest.approx(0.1, abs=0.02)
 
 
-def test_noise_depends_on_the_seed_alone_and_leaves_the_others_alone():
+def test_label_noise_depends_on_the_seed_and_spares_other_clips():
     among = ALL.copy()
     among[::2] = False
     made = noisy(LABELS, 8, 0.3, 0.1, among, random(3))
@@ -111,7 +111,7 @@ def test_noise_depends_on_the_seed_alone_and_leaves_the_others_alone():
     assert (noisy(LABELS, 8, 1, 0, ALL, random()).lengths == 1).all()
 
 
-def test_noise_is_recorded(tmp_path):
+def test_label_noise_is_recorded(tmp_path):
     rows = [Row(f"{n}.wav", labels="a;b" if n % 2 else "c", split="test" if n > 90 else "train") for n in range(100)]
     Manifest.from_rows(rows, Vocabulary.of("abc"), tmp_path).save(tmp_path / "set.csv")
     arguments = ["noise", tmp_path / "set.csv", "-o", tmp_path / "noisy.csv", "--drop", "0.5", "--seed", "7"]
@@ -128,7 +128,7 @@ def test_noise_is_recorded(tmp_path):
 
 
 @pytest.mark.parametrize(("drop", "flip", "message"), [(0.6, 0.5, "sum to at most 1"), (-0.1, 0, "0 or more")])
-def test_rates_that_are_none(tmp_path, drop, flip, message):
+def test_label_noise_with_invalid_rates(tmp_path, drop, flip, message):
     manifest = Manifest.from_rows([Row("a.wav", labels="a")], Vocabulary.of("ab"), tmp_path)
     with pytest.raises(ManifestError, match=message):
         with_noise(manifest, drop, flip, ["train"], 0)

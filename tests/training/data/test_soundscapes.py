@@ -1,4 +1,4 @@
-"""Soundscapes: what the strong labels say is what sounds, sources keep to their split, the seed decides."""
+"""Soundscapes: labels match the audio, sources stay in their split, results depend on the seed; overlay; events."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.data.manifest.table import Manifest
 from training.data.manifest.vocabulary import Vocabulary
 
 RATE = 16_000
-TONES = {"low": 300.0, "mid": 1100.0, "high": 3700.0}  # Hz: a class is heard by its frequency
+TONES = {"low": 300.0, "mid": 1100.0, "high": 3700.0}  # class → frequency in Hz
 DRONE = 2100.0
 
 
@@ -37,7 +37,7 @@ def burst(frequency, seconds, before, after):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """Path of a manifest: six clips a class, with bursts of 0.4 to 1.4 s or a drone; and one with two labels."""
+    """Path of a manifest: six clips per class, bursts of 0.4 to 1.4 s or a drone, and one clip with two labels."""
     folder = tmp_path_factory.mktemp("source")
     rows = []
     for name, frequency in (*TONES.items(), ("drone", DRONE)):
@@ -63,7 +63,7 @@ OPTIONS = ("--seconds", "6", "--level", "-60", "-55", "--snr", "15", "25", "--ba
 
 @pytest.fixture(scope="module")
 def made(source, tmp_path_factory):
-    """40 soundscapes."""
+    """Directory of 40 soundscapes."""
     directory = tmp_path_factory.mktemp("made") / "set"
     result = run("soundscapes", source, "-o", directory, "--count", "40", *OPTIONS)
     assert result.exit_code == 0, result.output
@@ -76,14 +76,14 @@ def contents(directory):
 
 
 def loudness(samples, frequency, frame=320):
-    """Share of each frame's power [frames] in dB that lies at a frequency, against the loudest."""
+    """Level [frames] of the samples at a frequency, in dB."""
     frames = samples[: len(samples) // frame * frame].reshape(-1, frame) * np.hanning(frame)
     wave = np.exp(-2j * np.pi * frequency * np.arange(frame) / RATE)
     return 20 * np.log10(np.abs(frames @ wave) + 1e-9)
 
 
-def test_strong_labels_are_what_sounds(made):
-    """Each class's frequency is loud from onset to offset, and nowhere else."""
+def test_strong_labels_match_the_audio(made):
+    """Each class's frequency is loud between onset and offset, and nowhere else."""
     checked = 0
     for split in ("train", "test"):
         events, left_out = read_events(made / f"{split}.tsv")
@@ -108,7 +108,7 @@ def test_strong_labels_are_what_sounds(made):
     assert checked > 40
 
 
-def test_weak_labels_are_those_of_the_events(made):
+def test_weak_labels_match_the_strong_labels(made):
     manifest = Manifest.load(made / "manifest.csv")
     assert {split: manifest.splits.count(split) for split in ("train", "test")} == {"train": 27, "test": 13}
     for split in ("train", "test"):
@@ -119,7 +119,7 @@ def test_weak_labels_are_those_of_the_events(made):
     assert len(manifest.check_audio()) == 40
 
 
-def test_sources_keep_to_their_split_and_are_credited(made):
+def test_sources_stay_in_their_split_and_are_credited(made):
     manifest = Manifest.load(made / "manifest.csv")
     credit = dict(zip(manifest.names(), manifest.attributions, strict=True))
     with (made / "sources.csv").open() as file:
@@ -133,7 +133,7 @@ def test_sources_keep_to_their_split_and_are_credited(made):
     assert {line["source"].split("-")[0] for line in lines if not line["onset"]} == {"drone"}
 
 
-def test_seed_and_number_decide_and_what_is_lost_is_made_again(source, made, tmp_path):
+def test_soundscapes_depend_on_the_seed_and_lost_files_are_rebuilt(source, made, tmp_path):
     directory = tmp_path / "again"
     assert run("soundscapes", source, "-o", directory, "--count", "40", *OPTIONS).exit_code == 0
     assert contents(directory) == contents(made)
@@ -150,15 +150,15 @@ def test_seed_and_number_decide_and_what_is_lost_is_made_again(source, made, tmp
     assert json.loads((directory / "recipe.json").read_text())["seed"] == 3
 
 
-def test_one_split_alone(source, made, tmp_path):
-    """The same recordings as among those of all splits, and no others."""
+def test_soundscapes_of_one_split(source, made, tmp_path):
+    """``--split`` gives the same soundscapes of that split as without it, and no others."""
     arguments = ["soundscapes", source, "-o", tmp_path / "x", "--count", "13", *OPTIONS]
     result = run(*arguments, "--split", "test")
     assert result.exit_code == 0, result.output
-    there, here = contents(made), contents(tmp_path / "x")
-    audio = {name for name in there if name.startswith("audio/test/")}
-    assert audio == {name for name in here if name.endswith(".flac")}
-    assert all(here[name] == there[name] for name in (*audio, "test.tsv"))
+    all_splits, one_split = contents(made), contents(tmp_path / "x")
+    audio = {name for name in all_splits if name.startswith("audio/test/")}
+    assert audio == {name for name in one_split if name.endswith(".flac")}
+    assert all(one_split[name] == all_splits[name] for name in (*audio, "test.tsv"))
     other = run(*arguments)
     assert (other.exit_code, "made with another split" in other.stderr) == (1, True)
 
@@ -172,13 +172,13 @@ def test_one_split_alone(source, made, tmp_path):
         ([word for name in (*TONES, "drone") for word in ("--background", name)], "all their classes are backgrounds"),
     ],
 )
-def test_what_cannot_be_made(source, tmp_path, arguments, message):
+def test_invalid_soundscape_options(source, tmp_path, arguments, message):
     result = run("soundscapes", source, "-o", tmp_path / "x", "--count", "3", *arguments)
     assert result.exit_code
     assert message in result.stderr
 
 
-def test_directory_with_something_else_in_it(source, tmp_path):
+def test_soundscapes_refuse_a_directory_that_is_not_empty(source, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     result = run("soundscapes", source, "-o", tmp_path, "--count", "3")
     assert "not empty; name another directory" in result.stderr
@@ -194,7 +194,7 @@ def sources(**keywords):
 
 
 @pytest.mark.parametrize("overlap", [1, 2, 4])
-def test_plans_keep_to_the_recipe(overlap):
+def test_plans_follow_the_recipe(overlap):
     recipe = Recipe(seconds=4, events=(2, 6), longest=0.8, overlap=overlap, snr=(0, 10))
     most = 0
     for seed in range(60):
@@ -209,7 +209,7 @@ def test_plans_keep_to_the_recipe(overlap):
     assert most == overlap
 
 
-def test_a_sound_is_as_loud_above_its_background_as_planned():
+def test_sounds_have_the_planned_snr():
     recipe = Recipe(seconds=3, events=(1, 1), snr=(10, 10), background=(-40, -40))
     for seed in range(5):
         draw = random(seed)
@@ -223,50 +223,50 @@ def test_a_sound_is_as_loud_above_its_background_as_planned():
         assert 20 * np.log10(within) == pytest.approx(-30, abs=1)
 
 
-def test_loud_sounds_do_not_clip():
+def test_render_does_not_clip():
     recipe = Recipe(seconds=3, events=(5, 5), overlap=5, snr=(40, 40), background=(-20, -20))
     made = sources()
     plan = made.plan(recipe, random(1))
     assert np.abs(made.render(plan, recipe, random(1)).astype(int)).max() == 32767
 
 
-def test_where_a_clip_sounds():
+def test_sounding_parts_of_a_clip():
     quiet = np.zeros(4800, np.int16)
     assert sounding(np.concatenate([quiet, tone(440, 0.5), quiet, quiet, tone(440, 0.2), quiet])) == [
         (4800, 12_800),
         (22_400, 25_600),
     ]
     near = np.concatenate([quiet, tone(440, 0.5), quiet[:3200], tone(440, 0.2), quiet])
-    assert sounding(near) == [(4800, 19_200)]  # a gap of 0.2 s parts nothing
+    assert sounding(near) == [(4800, 19_200)]  # the gap of 0.2 s is closed
     noise = (300 * random().standard_normal(32_000)).astype(np.int16)
-    assert sounding(noise) == [(0, 32_000)]  # steady
+    assert sounding(noise) == [(0, 32_000)]  # steady noise is sounding throughout
     noise[8000:12_800] += tone(440, 0.3)
-    assert sounding(noise) == [(8000, 12_800)]  # above a floor of noise
+    assert sounding(noise) == [(8000, 12_800)]  # a tone above a noise floor
     click = np.concatenate([quiet, tone(440, 0.04), quiet])
     assert sounding(click) == [(4800, 5440)]
     assert sounding(quiet) == []
     assert sounding(quiet[:0]) == []
 
 
-def test_noise_has_its_colour():
+def test_coloured_noise_has_its_slope():
     for slope in (0, 1, 2):
         power = np.abs(np.fft.rfft(coloured_noise(1 << 16, slope, random()))) ** 2
         low, high = power[64:128].mean(), power[64 * 64 : 64 * 128].mean()
         assert np.log(low / high) / np.log(64) == pytest.approx(slope, abs=0.1)
 
 
-def test_overlay_lets_every_clip_be_heard_somewhere():
+def test_overlay_contains_every_clip():
     clips = [burst(frequency, 1, 0.3, 0.3) for frequency in TONES.values()]
     mix = overlay(clips, 2 * RATE, random(2))
     assert (mix.dtype, len(mix)) == (np.int16, 2 * RATE)
     for frequency in TONES.values():
         level = loudness(mix.astype(float), frequency)
-        assert np.percentile(level, 90) > np.percentile(level, 5) + 20  # it is heard, and not all the time
+        assert np.percentile(level, 90) > np.percentile(level, 5) + 20  # it sounds for a part of the time
     np.testing.assert_array_equal(mix, overlay(clips, 2 * RATE, random(2)))
     assert not np.array_equal(mix, overlay(clips, 2 * RATE, random(3)))
 
 
-def test_overlaid_clips_are_about_as_loud_as_the_first():
+def test_overlay_level_differences():
     one, other = burst(440, 1, 0, 0), (burst(1760, 1, 0, 0) / 50).astype(np.int16)
     differences = []
     for seed in range(30):
@@ -276,12 +276,12 @@ def test_overlaid_clips_are_about_as_loud_as_the_first():
     assert np.std(differences) > 3
 
 
-def test_overlay_of_one_clip_is_that_clip():
+def test_overlay_of_one_clip_keeps_it():
     clip = burst(440, 1, 0.3, 0.3)
     np.testing.assert_allclose(overlay([clip], RATE, random())[200:-200], tone(440, 1)[200:-200], atol=1)
     assert len(overlay([tone(440, 3)], RATE, random())) == RATE
     silent = np.zeros(RATE, np.int16)
-    assert overlay([silent, clip], RATE, random()).any(), "silence does not hush the others"
+    assert overlay([silent, clip], RATE, random()).any(), "a silent clip does not mute the others"
     assert not overlay([silent, silent], RATE, random()).any()
 
 
@@ -300,7 +300,7 @@ def test_events_round_trip(tmp_path):
     assert not left_out
 
 
-def test_events_of_audioset(tmp_path):
+def test_events_in_audioset_format(tmp_path):
     (tmp_path / "e.tsv").write_text(
         "segment_id\tstart_time_seconds\tend_time_seconds\tlabel\n-8f7cs92z7Y_30000\t0.000\t6.172\t/m/04rlf\n"
     )
@@ -310,7 +310,7 @@ def test_events_of_audioset(tmp_path):
 @pytest.mark.parametrize(
     "row", ["a.wav\t2\t1\tDog", "a.wav\t-1\t1\tDog", "a.wav\tx\t1\tDog", "a.wav\t0\t1\t", "\t0\t1\tDog"]
 )
-def test_events_that_are_none(tmp_path, row):
+def test_invalid_events(tmp_path, row):
     (tmp_path / "e.tsv").write_text(f"filename\tonset\toffset\tevent_label\n{row}\nb.wav\t0\t1\tDog\n")
     with pytest.raises(ManifestError, match="1 x event without name, times or label"):
         read_events(tmp_path / "e.tsv")
@@ -318,7 +318,7 @@ def test_events_that_are_none(tmp_path, row):
     assert (events, len(left_out.lines())) == ([Event("b.wav", 0, 1, "Dog")], 1)
 
 
-def test_table_that_holds_no_events(tmp_path):
+def test_table_without_event_columns(tmp_path):
     (tmp_path / "e.tsv").write_text("filename\tevent_labels\na.wav\tDog\n")
     with pytest.raises(ManifestError, match="no column 'onset'"):
         read_events(tmp_path / "e.tsv")

@@ -1,4 +1,4 @@
-"""Decoded audio: the right samples, once, and never those of something else."""
+"""Store of decoded audio: samples, reuse, rebuilding after damage or changes, faulty clips."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def forbid_decoding(monkeypatch):
     monkeypatch.setattr(module, "decode", decode)
 
 
-def test_samples(clips):
+def test_decoded_samples(clips):
     manifest = manifest_of(clips, "a.wav", "b.wav", Row("c.flac", "0.5", "1"))
     done = []
     store = AudioStore.open_or_build(manifest, clips / "store", progress=lambda *at: done.append(at))
@@ -57,20 +57,20 @@ def test_samples(clips):
     assert store.lengths.tolist() == [5000, 16_000, 16_000]
     assert all(store[clip].dtype == np.int16 for clip in range(3))
     np.testing.assert_array_equal(store[0], soundfile.read(clips / "a.wav", dtype="int16")[0])
-    half = store[1].astype(float)[1000:-1000] / 32768  # the mean of a tone and of silence
+    half = store[1].astype(float)[1000:-1000] / 32768  # mean of a tone and silence
     np.testing.assert_allclose(half, tone(16_000)[1000:-1000] / 2, atol=1e-3)
     np.testing.assert_allclose(store[2] / 32768, tone(32_000)[8000:24_000], atol=1e-4)
     with pytest.raises(ValueError, match="read-only"):
         store[0][0] = 1
 
 
-def test_beyond_full_scale_clips(tmp_path):
+def test_samples_beyond_full_scale_clip(tmp_path):
     soundfile.write(tmp_path / "loud.wav", np.array([2.0, -2.0, 1.0, 0.0] * 100), 16_000, "FLOAT")
     store = AudioStore.open_or_build(manifest_of(tmp_path, "loud.wav"), tmp_path / "store")
     assert store[0][:4].tolist() == [32767, -32768, 32767, 0]
 
 
-def test_second_time_nothing_is_decoded(clips, monkeypatch):
+def test_store_is_reused(clips, monkeypatch):
     manifest = manifest_of(clips, "a.wav", "c.flac")
     first = AudioStore.open_or_build(manifest, clips / "store")
     forbid_decoding(monkeypatch)
@@ -89,7 +89,7 @@ def test_copied_store_needs_no_audio(clips, tmp_path_factory, monkeypatch):
     assert store.lengths.tolist() == [5000, 32_000]
 
 
-def test_other_clips_are_another_store(clips):
+def test_store_key_depends_on_the_clips(clips):
     places = {
         AudioStore.open_or_build(manifest, clips / "store").folder
         for manifest in (
@@ -100,7 +100,7 @@ def test_other_clips_are_another_store(clips):
         )
     }
     assert len(places) == 4
-    assert not list((clips / "store").glob(".*"))  # no temporary folder stays
+    assert not list((clips / "store").glob(".*"))  # no temporary folder remains
 
 
 def shorten_audio(folder):
@@ -111,7 +111,7 @@ def break_offsets(folder):
     (folder / "offsets.npy").write_bytes(b"nonsense")
 
 
-def lose_about(folder):
+def remove_about(folder):
     (folder / "store.json").unlink()
 
 
@@ -120,8 +120,8 @@ def other_format(folder):
     (folder / "store.json").write_text(json.dumps(about | {"format": 0}))
 
 
-@pytest.mark.parametrize("damage", [shorten_audio, break_offsets, lose_about, other_format, shutil.rmtree])
-def test_damaged_store_is_built_anew(clips, damage):
+@pytest.mark.parametrize("damage", [shorten_audio, break_offsets, remove_about, other_format, shutil.rmtree])
+def test_damaged_store_is_rebuilt(clips, damage):
     manifest = manifest_of(clips, "a.wav", "c.flac")
     store = AudioStore.open_or_build(manifest, clips / "store")
     wanted = [store[0].copy(), store[1].copy()]
@@ -131,7 +131,7 @@ def test_damaged_store_is_built_anew(clips, damage):
         np.testing.assert_array_equal(store[clip], samples)
 
 
-def test_changed_audio_is_decoded_anew(clips):
+def test_changed_audio_is_decoded_again(clips):
     manifest = manifest_of(clips, "a.wav")
     AudioStore.open_or_build(manifest, clips / "store")
     soundfile.write(clips / "a.wav", tone(7000), 16_000)
@@ -154,7 +154,7 @@ def test_faulty_clips_stop(faulty, clips):
 
 
 def test_faulty_clips_are_skipped(faulty, clips, monkeypatch):
-    for _ in range(2):  # as built, and as opened
+    for _ in range(2):  # when built, and when opened
         store = AudioStore.open_or_build(faulty, clips / "store", on_error="skip")
         assert [path.rsplit("/", 1)[1] for path in store.manifest.paths] == ["a.wav", "c.flac"]
         assert store.lengths.tolist() == [5000, 32_000]
@@ -170,7 +170,7 @@ def test_no_clip_remains(tmp_path):
         AudioStore.open_or_build(manifest_of(tmp_path, "none.wav"), tmp_path / "store", on_error="skip")
 
 
-def test_store_that_cannot_be_written(clips):
+def test_store_in_a_place_that_is_not_writable(clips):
     (clips / "file").write_text("")
     with pytest.raises(OutputError, match="cannot be written"):
         AudioStore.open_or_build(manifest_of(clips, "a.wav"), clips / "file" / "store")

@@ -64,7 +64,7 @@ def read_events(path: Path, on_error: OnError = "stop") -> tuple[list[Event], Ta
             problems.add("event without name, times or label", f"{clip} {onset} to {offset}: {label}")
         else:
             events.append(event)
-    problems.settle(on_error, str(path))
+    problems.raise_on_stop(on_error, str(path))
     return events, problems
 
 

@@ -47,7 +47,7 @@ class Tally:
             for kind in order
         ]
 
-    def settle(self, on_error: OnError, where: str) -> None:
+    def raise_on_stop(self, on_error: OnError, where: str) -> None:
         """Raise if anything was counted and ``on_error`` is ``stop``.
 
         Raises

@@ -144,7 +144,7 @@ class Manifest:
         faults.mark(
             "clip listed twice", _repeated(paths, starts, durations, ~faults.rows), lambda row: at(row, "path")[0]
         )
-        faults.tally.settle(on_error, where)
+        faults.tally.raise_on_stop(on_error, where)
         if faults.rows.all():
             raise ManifestError(f"{where}: no clips in it" + (f" but {faults.tally}" if faults else ""))
         groups, licenses, attributions = (Texts.of(text[name]) for name in ("group", "license", "attribution"))
@@ -294,7 +294,7 @@ class Manifest:
         """
         if not faults:
             return self
-        faults.tally.settle(on_error, where)
+        faults.tally.raise_on_stop(on_error, where)
         if faults.rows.all():
             raise ManifestError(f"{where}: no clip remains: {faults.tally}")
         return self.take(np.flatnonzero(~faults.rows), faults.tally)

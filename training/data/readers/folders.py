@@ -40,7 +40,7 @@ def folders(
             rows.append(Row(path, labels=label.strip()))
         else:
             left_out.add("file outside the class folders", str(folder / path))
-    problems.settle(on_error, str(folder))
+    problems.raise_on_stop(on_error, str(folder))
     if not rows:
         raise ManifestError(f"{folder}: no audio in folders below it; it must hold one folder per class")
     left_out.update(problems)

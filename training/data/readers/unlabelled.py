@@ -38,7 +38,7 @@ def unlabelled(
                 problems.add(cuts, str(folder / path))
             else:
                 rows += [Row(path, start, duration, UNKNOWN, "train") for start, duration in cuts]
-    problems.settle(on_error, str(folder))
+    problems.raise_on_stop(on_error, str(folder))
     if not rows:
         raise ManifestError(f"{folder}: no audio in it" + (f" but {problems}" if problems else ""))
     left_out.update(problems)

@@ -208,7 +208,7 @@ def _write(
                 _add(tar, f"{row:08}.{codec}", clip.content)
                 _add(tar, f"{row:08}.json", json.dumps(about, ensure_ascii=False).encode())
                 clip_rows.append((row, 0, offset, len(clip.content), clip.samples, crc32))
-        faults.tally.settle(on_error, f"{directory}: {shard.name}")
+        faults.tally.raise_on_stop(on_error, f"{directory}: {shard.name}")
     part = _Part(hashing.bytes, hashing.digest.hexdigest(), np.array(clip_rows, CLIP), kinds)
     with replacing(directory / "parts" / f"{shard.name}.json") as temporary:
         temporary.write_text(json.dumps(part._asdict() | {"clips": clip_rows}), "utf-8")
