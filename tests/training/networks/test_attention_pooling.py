@@ -59,7 +59,7 @@ def test_multiply_adds_include_the_attention_layer() -> None:
 @pytest.fixture(scope="module")
 def attention_run(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("attention") / "run"
-    begin(small_manifest, directory, "--stages", "1", "--pooling", "attention", "--teachers-hear", "view")
+    begin(small_manifest, directory, "--stages", "1", "--set", "pooling=attention", "--teachers-hear", "view")
     train("--resume", directory, "--device", "cpu")
     return directory
 
@@ -139,9 +139,9 @@ def test_student_with_mean_pooling_learns_from_attention_teacher(
 
 def test_fine_tuned_backbones_refuse_attention_pooling(small_manifest: Path, tmp_path: Path) -> None:
     given = ["--manifest", str(small_manifest), "--run", str(tmp_path / "run"), "--fine-tune", "yamnet=yamnet.tflite"]
-    result = CliRunner().invoke(main, [*given, "--pooling", "attention"])
+    result = CliRunner().invoke(main, [*given, "--set", "pooling=attention"])
     assert result.exit_code == 2
-    assert "--pooling: is that of what is begun with" in result.output
+    assert "--set pooling: is that of the warm start" in result.output
     assert not (tmp_path / "run").exists()
 
 

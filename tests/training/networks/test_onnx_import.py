@@ -20,11 +20,14 @@ from training.data.manifest.table import Manifest
 from training.data.manifest.vocabulary import Vocabulary
 from training.networks.onnx_import import OnnxImportError, read_onnx, refit_batch_norm
 from training.networks.wels import Network
-from training.release.card.lineage import chosen, commands, place
+from training.release.card.lineage import commands, epoch_was_chosen, origin
 from training.runs.config import read_config
-from training.runs.generations import description, new_network
+from training.runs.generations import fixed_weights, initial_network
+from training.runs.lineage import model_contract
+from training.runs.notices import warnings
 from training.runs.run import Run
-from training.runs.warm_start import Beginning, of_model, of_run
+from training.runs.teachers import read_teachers
+from training.runs.warm_start import WarmStart, from_model, from_run, read_warm_start
 from training.runtime.checkpoint import load
 from training.secost import main
 
@@ -104,26 +107,26 @@ def test_refit_batch_norm_keeps_scores_and_makes_training_mode_agree() -> None:
 def test_warm_start_keeps_known_classes_and_initialises_new_ones() -> None:
     known = [Label("Dog", "/m/0bt9lr", 74), Label("Cat", "/m/01yrx", 81), Label("own")]
     state = untrained().state_dict()
-    beginning = Beginning("wels", state, labels=known)
-    assert all(torch.equal(value, state[name]) for name, value in beginning.of_classes(known).weights.items())
+    warm_start = WarmStart("wels", state, labels=known)
+    assert all(torch.equal(value, state[name]) for name, value in warm_start.for_classes(known).weights.items())
     wanted = [Label("own"), Label("Hound", "/m/0bt9lr", 74), Label("new"), Label("cat")]
-    alike = Beginning("wels", state, labels=[Label("dog"), Label("Dog"), Label("DOG")])
-    assert torch.equal(alike.of_classes(alike.labels).weights["wels.L4.weight"], state["wels.L4.weight"])
-    went = beginning.of_classes(wanted)
-    assert went.about == {"known": 3}
+    alike = WarmStart("wels", state, labels=[Label("dog"), Label("Dog"), Label("DOG")])
+    assert torch.equal(alike.for_classes(alike.labels).weights["wels.L4.weight"], state["wels.L4.weight"])
+    changed = warm_start.for_classes(wanted)
+    assert changed.about == {"known": 3}
     for kind, new in (("weight", 0.0), ("bias", -math.log(4))):
-        theirs, ours = state[f"wels.L4.{kind}"], went.weights[f"wels.L4.{kind}"]
-        assert torch.equal(ours[[0, 1, 3]], theirs[[2, 0, 1]])
-        assert torch.equal(ours[2], torch.full_like(ours[2], new))
-    assert all(went.weights[name] is value for name, value in state.items() if not name.startswith("wels.L4."))
-    assert (went.labels, beginning.labels) == (wanted, known)
+        old, layer = state[f"wels.L4.{kind}"], changed.weights[f"wels.L4.{kind}"]
+        assert torch.equal(layer[[0, 1, 3]], old[[2, 0, 1]])
+        assert torch.equal(layer[2], torch.full_like(layer[2], new))
+    assert all(changed.weights[name] is value for name, value in state.items() if not name.startswith("wels.L4."))
+    assert (changed.labels, warm_start.labels) == (wanted, known)
 
 
 def test_attention_weights_of_new_classes_start_at_zero() -> None:
     state = Network(2, 0.02, pooling="attention").state_dict()
-    beginning = Beginning("wels", state, labels=[Label("a"), Label("b")]).of_classes([Label("c"), Label("a")])
-    assert not any(beginning.weights[f"wels.weights.{kind}"][0].any() for kind in ("weight", "bias"))
-    assert torch.equal(beginning.weights["wels.weights.weight"][1], state["wels.weights.weight"][0])
+    warm_start = WarmStart("wels", state, labels=[Label("a"), Label("b")]).for_classes([Label("c"), Label("a")])
+    assert not any(warm_start.weights[f"wels.weights.{kind}"][0].any() for kind in ("weight", "bias"))
+    assert torch.equal(warm_start.weights["wels.weights.weight"][1], state["wels.weights.weight"][0])
 
 
 def test_run_warm_starts_from_a_model_file(run: Path, small_manifest: Path, tmp_path: Path) -> None:
@@ -135,21 +138,21 @@ def test_run_warm_starts_from_a_model_file(run: Path, small_manifest: Path, tmp_
     found, clips = read_onnx(model), sounds(3)
     network = Network(3, found.width)
     network.load_state_dict(found.weights)
-    torch.testing.assert_close(
-        segments(new_network(made, 0).eval(), clips), segments(network.eval(), clips), atol=1e-5, rtol=0
-    )
+    fixed = fixed_weights(tmp_path / "frontend.pt", made.settings, made.clips("train"), 0, read_warm_start(directory))
+    initial = initial_network(made.settings, 3, (0, 0), fixed)
+    torch.testing.assert_close(segments(initial.eval(), clips), segments(network.eval(), clips), atol=1e-5, rtol=0)
     assert config["begun_with"]["network"] == "model wels-secost, width 0.0625"
     cascade(directory)
     assert len(metrics(directory, 0)) == 3
     (row,) = ({"generation": 0, "supervision": {"labels": 1.0}, "threshold": 0.5},)
-    lineage = description(made, [row | {"validation": {"mAP": 1.0, "mAUC": 1.0, "accuracy": 1.0}}]).lineage
+    lineage = model_contract(made, [row | {"validation": {"mAP": 1.0, "mAUC": 1.0, "accuracy": 1.0}}]).lineage
     assert lineage["begun_with"]["settings"] == read_config(run)["settings"]
     note, own = commands(config)
     assert own == config["command"]
-    assert note == f"# goes on from the file of wels-secost with SHA-256 {config['begun_with']['model_sha256']}:"
-    assert place(made, [{}]) == "a network going on from the model wels-secost, width 0.0625"
-    assert chosen(made)
-    assert not made.warnings()
+    assert note == f"# fine-tunes from the file of wels-secost with SHA-256 {config['begun_with']['model_sha256']}:"
+    assert origin(made, [{}]) == "a network fine-tuned from the model wels-secost, width 0.0625"
+    assert epoch_was_chosen(made)
+    assert not warnings(made)
 
 
 def test_warm_start_weights_do_not_depend_on_the_seed(run: Path, small_manifest: Path, tmp_path: Path) -> None:
@@ -161,21 +164,23 @@ def test_warm_start_weights_do_not_depend_on_the_seed(run: Path, small_manifest:
 
 
 def test_warm_start_with_other_classes_from_run_and_file(run: Path, other_classes: Path, tmp_path: Path) -> None:
-    for name, beginning in (("run", of_run(run)), ("file", of_model(run / "model.onnx"))):
+    for name, warm_start in (("run", from_run(run)), ("file", from_model(run / "model.onnx"))):
         source = run if name == "run" else run / "model.onnx"
         given = ["--manifest", other_classes, "--run", tmp_path / name, *ON, "--stages", "0"]
-        said = train(*given, "--fine-tune", f"wels={source}", "--stop-after", "0s")
-        assert f"{'run' if name == 'run' else 'wels-secost'}, which knows 2 of the 3 classes" in " ".join(said.split())
-        began = load(tmp_path / name / "begun.pt")
-        theirs = beginning.weights["wels.L4.weight"]
-        assert torch.equal(began["wels.L4.weight"][[1, 2]], theirs[[0, 2]])
-        assert not began["wels.L4.weight"][0].any()
+        output = train(*given, "--fine-tune", f"wels={source}", "--stop-after", "0s")
+        assert f"{'run' if name == 'run' else 'wels-secost'}, which knows 2 of the 3 classes" in " ".join(
+            output.split()
+        )
+        initial = load(tmp_path / name / "begun.pt")
+        source_layer = warm_start.weights["wels.L4.weight"]
+        assert torch.equal(initial["wels.L4.weight"][[1, 2]], source_layer[[0, 2]])
+        assert not initial["wels.L4.weight"][0].any()
         cascade(tmp_path / name)
         assert weights(tmp_path / name, 0)["wels.L4.weight"][0].any()
-        assert any("which had another manifest" in line for line in Run.open(tmp_path / name).warnings())
+        assert any("was trained with another manifest" in line for line in warnings(Run.open(tmp_path / name)))
 
 
-@pytest.mark.parametrize("hear", [VIEW, ("--teachers-hear", "sounds", "--overlay", "0.5", "--mixup", "0")])
+@pytest.mark.parametrize("hear", [VIEW, ("--teachers-hear", "sounds", "--set", "overlay=0.5", "--mixup", "0")])
 def test_model_file_serves_as_teacher(run: Path, small_manifest: Path, tmp_path: Path, hear: tuple[str, ...]) -> None:
     model = run / "model.onnx"
     options = ("--stages", "0", "--teacher", f"big={model}", "--first", "big=1", *hear)
@@ -184,19 +189,20 @@ def test_model_file_serves_as_teacher(run: Path, small_manifest: Path, tmp_path:
     about = config["teachers"]["big"]
     assert (about["teacher"], about["model"]) == ("a model file, width 0.0625", "wels-secost")
     assert about["metrics"].keys() == {"validation", "test"}
-    assert not small.warnings()
+    assert not warnings(small)
     clips, found = sounds(2), read_onnx(model)
     network = Network(3, found.width)
     network.load_state_dict(found.weights)
     with torch.no_grad():
         sound = torch.from_numpy(clips / np.float32(32768))
-        scores = small.teacher("big").teacher(sound, torch.zeros(2).long())
+        teacher = read_teachers(small, {"big": 1.0}, torch.device("cpu")).online["big"].teacher
+        scores = teacher(sound, torch.zeros(2).long())
         torch.testing.assert_close(scores, network.eval()(sound).clip, atol=0.01, rtol=0)
     cascade(tmp_path / "small")
     assert len(metrics(tmp_path / "small", 0)) == 3
     config["teachers"]["big"]["manifest_sha256"] = "of others"
     (tmp_path / "small" / "config.json").write_text(json.dumps(config))
-    assert any("big teaches, which had another manifest" in line for line in small.warnings())
+    assert any("the teacher big was trained with another manifest" in line for line in warnings(small))
 
 
 def test_unusable_model_file_is_a_one_line_error(

@@ -8,34 +8,46 @@ from typing import get_args
 import pytest
 import torch
 from click.testing import CliRunner
-from training.runs.teacher_files import bring, read
 
 from sedkit.contract import Label
 from sedkit.errors import SedkitError
 from sedkit.geometry import SEGMENT_HOP
 from tests.conftest import make_sound
 from tests.training.conftest import SMALL
-from tests.training.supervision.test_yamnet_teacher import listener
 from training.loop.settings import Kind
 from training.networks import efficientnet
 from training.networks.pretrained import BACKBONES, PretrainedNetwork, YamnetLogMel, build_network
 from training.networks.wels import Network
 from training.release.publish import main as publish
-from training.runs.experiments.sweep import finished
+from training.runs import teachers
+from training.runs.experiments.launch import finished
 from training.runs.generations import trained_network
 from training.runs.run import Run
 from training.runtime.checkpoint import load
 from training.runtime.checkpoint import save as save_state
 from training.secost import main
+from training.supervision.yamnet_teacher import YamnetTeacher
 
-OPTIONS = [*SMALL[2:], "--epochs", "1", "--ema", "0.5", "--seed", "3"]  # SMALL without --width
+OPTIONS = [*SMALL[2:], "--epochs", "1", "--set", "ema=0.5", "--seed", "3"]  # SMALL without --width
+
+
+def yamnet_teacher() -> YamnetTeacher:
+    """An online YAMNet teacher with random weights."""
+    random = torch.Generator().manual_seed(0)
+    teacher = YamnetTeacher(2, 4)
+    for name, value in teacher.state_dict().items():
+        scale = 0.1 if value.ndim < 4 else (2 / value[0].numel()) ** 0.5
+        value.copy_(scale * torch.randn(value.shape, generator=random))
+        if name in ("yamnet.mel", "yamnet.floor", "spread"):
+            value.abs_().add_(1e-3)
+    return teacher
 
 
 @pytest.fixture(scope="module")
 def yamnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """YAMNet with random weights, in the file of an online YAMNet teacher."""
     path = tmp_path_factory.mktemp("yamnet") / "yamnet.pt"
-    save_state({"listener": listener().state_dict()}, path)
+    save_state({"listener": yamnet_teacher().state_dict()}, path)
     return path
 
 
@@ -111,7 +123,7 @@ def test_yamnet_backbone_gets_the_input_of_the_original_yamnet(yamnet: Path) -> 
     assert isinstance(network.frontend, YamnetLogMel)
     waveform = torch.from_numpy(make_sound(2))[None, :15_600]
     nepers = network.frontend.to_nepers(network.frontend(waveform))
-    expected = listener().yamnet.patches(waveform)  # the same weights
+    expected = yamnet_teacher().yamnet.patches(waveform)  # the same weights
     torch.testing.assert_close(nepers[:, :, :96], expected, atol=1e-5, rtol=1e-5)
     louder = network.frontend.decibels(waveform, torch.full((1, 64), 20.0)) - network.frontend.decibels(10 * waveform)
     assert louder.abs().max() < 1e-3
@@ -160,7 +172,7 @@ def test_fine_tuned_cascade_resumes_and_teaches(
     options = [*begin, "--teachers-hear", "view", *OPTIONS]
     directory = tmp_path / "tuned"
     output = secost("--run", directory, "--stages", "1", *options)
-    assert "is not exported" in output
+    assert "backbones are not exported" in output
     assert f"{kind}, fine-tuned" in output
     assert finished(directory)
     assert not (directory / "model.onnx").exists()
@@ -182,13 +194,13 @@ def test_fine_tuned_cascade_resumes_and_teaches(
     assert not (tmp_path / "models").exists()
 
     run = Run.open(directory)
-    about = bring(directory, tmp_path / "big.pt", "of other clips", run.labels)
+    about = teachers.copy_teacher(directory, directory, "big", "view", run.data, run.labels)
     assert f"{kind}, fine-tuned" in about["teacher"]
-    teacher = read(tmp_path / "big.pt", "of other clips", run.labels, 5)
+    teacher = teachers.read_teachers(run, {"big": 1.0}, torch.device("cpu")).online["big"]
     sound = torch.from_numpy(make_sound(1))[None]
     with torch.no_grad():
         scores = teacher.teacher(sound, torch.zeros(1, dtype=torch.int64))
-        expected = trained_network(run, 1, torch.device("cpu"))(sound).clip
+        expected = trained_network(run.generation(1), run.settings, len(run.labels), torch.device("cpu"))(sound).clip
     torch.testing.assert_close(scores, expected, atol=0.01, rtol=0)
 
 
@@ -205,7 +217,7 @@ def test_generations_with_another_warm_start_are_not_reused(
     state = load(files["yamnet"])
     state["listener"]["yamnet.layers.0.1.weight"][0] += 0.1
     save_state(state, tmp_path / "other.pt")
-    reused = ["--reuse", str(tmp_path), "--stop-after", "0s"]
+    reused = ["--set", f"reuse={tmp_path}", "--stop-after", "0s"]
     assert "generation 0 is that of" not in run("two", tmp_path / "other.pt", *reused)
     assert "generation 0 is that of" in run("three", files["yamnet"], *reused)
 
@@ -213,13 +225,13 @@ def test_generations_with_another_warm_start_are_not_reused(
     (tmp_path / "two" / "generation-0" / "checkpoint.pt").unlink()
     result = CliRunner().invoke(main, ["--resume", str(tmp_path / "two"), "--device", "cpu"])
     assert result.exit_code == 1
-    assert "begun.pt: cannot be read, and networks begin with it" in result.output
+    assert "begun.pt: the warm start cannot be read" in result.output
 
 
 def test_teacher_file_without_a_kind_is_a_wels_net(tmp_path: Path) -> None:
     network, labels = Network(2, 0.0625).eval(), (Label("tone"), Label("noise"))
     save_state({"network": network.state_dict(), "width": 0.0625, "about": {}}, tmp_path / "big.pt")
-    teacher = read(tmp_path / "big.pt", "of other clips", labels, 5).teacher
+    teacher = teachers._read_network(tmp_path / "big.pt", "another manifest", labels, 5).teacher
     sound = torch.from_numpy(make_sound(1))[None]
     with torch.no_grad():
         assert torch.equal(teacher(sound, torch.zeros(1, dtype=torch.int64)), network(sound).clip)

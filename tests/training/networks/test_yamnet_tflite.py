@@ -10,7 +10,7 @@ import pytest
 from sedkit.contract import Label
 from sedkit.metrics import roc_auc
 from training.networks.yamnet_tflite import PeerError, YamnetTflite, class_names, clip_scores, is_cached, match_classes
-from training.supervision.regression import regression
+from training.supervision.regression import fit_regression
 
 
 def no_waveform(clip: int) -> np.ndarray:
@@ -55,7 +55,7 @@ def test_regression_separates_classes_by_features() -> None:
     random = np.random.default_rng(0)
     features = 7 + random.random((300, 6))
     targets = np.stack([features[:, 1] > 7.5, features[:, 1] <= 7.5, features[:, 4] < 7.3, np.zeros(300)], 1)
-    scores = regression(features[:200], targets[:200].astype(np.float32), 1.0)(features[200:])
+    scores = fit_regression(features[:200], targets[:200].astype(np.float32), 1.0)(features[200:])
     assert scores.shape == (100, 4)
     assert all(roc_auc(targets[200:, place], scores[:, place]) > 0.9 for place in range(3))
     assert (scores[:, 3] < 0.05).all()  # no positive example
