@@ -184,9 +184,9 @@ def sounding(samples: Samples) -> list[tuple[int, int]]:
     """Parts [start, stop) of a clip, in samples, in which it is sounding; none if the clip is silent.
 
     Levels are measured in frames of 20 ms. The noise floor is the 10th percentile of the levels without digital
-    silence. A frame is sounding if it is less than 30 dB below the peak and more than 6 dB above the floor; if peak
-    and floor differ by 12 dB or less, all frames are. Gaps shorter than 0.3 s are closed. Parts shorter than 0.1 s
-    count only if there are no longer ones.
+    silence. A frame is sounding if it is less than 30 dB below the peak and more than 6 dB above the floor. If peak and
+    floor differ by 12 dB or less, every frame but digital silence is. Gaps shorter than 0.3 s are closed. Parts
+    shorter than 0.1 s count only if there are no longer ones.
     """
     frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME).astype(np.float64)
     levels = 10 * np.log10(np.square(frames).mean(1) + 1)

@@ -195,7 +195,7 @@ def folders(
     type=click.FloatRange(0.96),
     default=10.0,
     show_default=True,
-    help="Longer recordings are cut into clips of this length.",
+    help="Longer recordings are cut into clips of about this length.",
 )
 @on_error_option
 def unlabelled(folder: Path, output: Path, labels: Path, seconds: float, on_error: OnError) -> None:
