@@ -1,4 +1,4 @@
-"""Tiles of recordings: what is heard in them, which lie in events, and the thresholds that make the best of those."""
+"""Event decoding at many thresholds: targets of tiles, tiles in events, and the search for thresholds."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from training.evaluate.metrics.event_decoding import best_thresholds, event_scor
 from training.evaluate.metrics.psds_and_f1 import f1_scores
 
 
-def test_tiles_hold_what_sounds_for_half_of_them():
+def test_a_class_is_present_in_a_tile_if_it_sounds_for_half_of_it():
     found = tile_targets([(0.0, 0.7, 0), (1.0, 1.1, 1), (2.9, 5.0, 2)], 13, 5.0, 3)
-    assert np.flatnonzero(found[:, 0]).tolist() == [0]  # 0 to 0.64 s; of the next tile it has a fifth
+    assert np.flatnonzero(found[:, 0]).tolist() == [0]  # 0 to 0.64 s; the event covers a fifth of the next tile
     assert np.flatnonzero(found[:, 1]).tolist() == [2]  # 0.96 to 1.28 s
     assert np.flatnonzero(found[:, 2]).tolist() == list(range(8, 13))  # from 2.88 s on, to the end
 
 
 @pytest.mark.parametrize("segments", [1, 2, 3, 4, 28])
-def test_tiles_in_events_are_those_of_the_timeline(segments: int):
+def test_tiles_in_events_match_the_timeline(segments: int):
     scores = np.random.default_rng(0).random((100, segments, 3)) ** 5
     scores[scores > 0.8] = 0.8  # several that are the highest
     thresholds = np.array([0.2, 0.5, 0.8])
@@ -35,7 +35,7 @@ def test_tiles_in_events_are_those_of_the_timeline(segments: int):
     assert segments == 1 or ((expected & ~lone).any() and (segments < 3 or (lone & ~expected).any()))
 
 
-def test_what_reaches_a_threshold_are_the_events_at_that_threshold():
+def test_event_scores_at_a_threshold_are_the_events_at_that_threshold():
     random = np.random.default_rng(0)
     scores = np.convolve(random.random(200) ** 8, [0.2, 0.8, 1, 0.8, 0.2], "same")[:, None].clip(0, 1)
     edges, seconds = random.integers(-16, 17, (201, 2)), 64.55
@@ -53,18 +53,18 @@ def test_what_reaches_a_threshold_are_the_events_at_that_threshold():
     assert event_scores(np.zeros((3, 2)), np.zeros((4, 2), np.int64), 1.6)[1].max() == 0
 
 
-def test_the_best_thresholds_are_those_of_the_best_events():
+def test_best_thresholds_give_the_best_events():
     random = np.random.default_rng(0)
     targets = np.zeros((50, 28, 2), np.float32)
     for recording in targets:
         onset = random.integers(0, 20, 2)
         for column, start in enumerate(onset):
             recording[start : start + 8, column] = 1
-    heard = targets.copy()  # by a segment more on both sides
-    heard[:, 1:] = np.maximum(heard[:, 1:], targets[:, :-1])
-    heard[:, :-1] = np.maximum(heard[:, :-1], targets[:, 1:])
+    detected = targets.copy()  # one segment longer on both sides
+    detected[:, 1:] = np.maximum(detected[:, 1:], targets[:, :-1])
+    detected[:, :-1] = np.maximum(detected[:, :-1], targets[:, 1:])
     beside = np.where(random.random(targets.shape) < 0.3, 0.3, 0.01)
-    scores = np.where(heard > 0, random.choice([0.2, 0.8], targets.shape), beside)
+    scores = np.where(detected > 0, random.choice([0.2, 0.8], targets.shape), beside)
     candidates = [np.full(2, threshold) for threshold in (0.1, 0.25, 0.5, 0.9)]
     assert best_thresholds(candidates, scores, targets)[0] == 0.5
     assert f1_scores(in_events(scores, candidates[2]), targets)[0] > f1_scores(scores >= 0.5, targets)[0]

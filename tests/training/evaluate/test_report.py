@@ -1,4 +1,4 @@
-"""The report says what runs achieved, beside what the paper says; numbers here are made up and known."""
+"""The report on runs beside the paper's numbers, checked on made-up runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def made(folder: Path, name: str, seed: int, stages: list[tuple[dict[str, float]
         "labels": [{"name": name} for name in CLASSES],
         "settings": {"width": 0.125, "epochs": 3, "crop": 4.0, "batch_size": 16, "learning_rate": 0.002},
     }
-    rows = [network(aps, learnt, number) for number, (learnt, aps) in enumerate(stages)]
+    rows = [network(aps, weights, number) for number, (weights, aps) in enumerate(stages)]
     (directory / "config.json").write_text(json.dumps(config))
     (directory / "report.json").write_text(json.dumps(rows))
     return directory
@@ -81,14 +81,14 @@ def rows(text: str) -> dict[str, list[str]]:
     return {cells[0]: cells[1:] for cells in lines[2:]}
 
 
-def test_networks_that_runs_share_count_once_and_seeds_are_gathered(runs: list[Path]) -> None:
+def test_shared_networks_count_once_and_seeds_are_grouped(runs: list[Path]) -> None:
     one = study(runs)
     assert len(one.networks) == 6  # Teacher-0; two students of each of the first two cascades; one of several teachers
     assert {len(seeds) for seeds in one.networks.values()} == {2}
     assert sorted(one.cascades.values()) == ["fixed", "only", "several"]
 
 
-def test_runs_of_before_there_was_a_setting_are_those_with_its_default(tmp_path: Path) -> None:
+def test_a_missing_setting_counts_as_its_default(tmp_path: Path) -> None:
     earlier, later = (made(tmp_path, f"a-seed{seed}", seed, [(LABELS, [0.1, 0.2, 0.3])]) for seed in (0, 1))
     config = json.loads((later / "config.json").read_text())
     config["settings"] |= {"views": 0, "teachers_hear": "clip", "network": "wels"}
@@ -96,7 +96,7 @@ def test_runs_of_before_there_was_a_setting_are_those_with_its_default(tmp_path:
     assert len(study([earlier, later]).configs) == 2
 
 
-def test_table_2_stands_beside_the_papers(runs: list[Path]) -> None:
+def test_table_2_with_the_papers_numbers(runs: list[Path]) -> None:
     found = rows(table2(study(runs)))
     assert found["WELS-Net (Teacher-0)"] == ["0", "2", "0.350 ± 0.071", "0.900 ± 0.000", "", "0.352", "0.962"]
     assert found["SeCoST, alpha 0.3"][:2] == ["2", "2"]
@@ -105,7 +105,7 @@ def test_table_2_stands_beside_the_papers(runs: list[Path]) -> None:
     assert found["several teachers (Eq. 6), several"][4:] == ["+20.0% ± 0.0%", "", ""]
 
 
-def test_stages_change_seed_by_seed(runs: list[Path]) -> None:
+def test_changes_over_stages_are_computed_per_seed(runs: list[Path]) -> None:
     one = study(runs)
     (line,) = [line for line, name in one.cascades.items() if name == "fixed"]
     found = rows(stages(one, line))
@@ -121,7 +121,7 @@ def test_stages_change_seed_by_seed(runs: list[Path]) -> None:
     assert found["Student 2"][4:] == ["0.379", "+7.7%"]
 
 
-def test_the_sweep_is_by_the_teachers_share(runs: list[Path], tmp_path: Path) -> None:
+def test_sweep_over_the_teachers_weight(runs: list[Path], tmp_path: Path) -> None:
     one = study(runs)
     assert [share for share, _ in one.first_students()] == pytest.approx([0.7, 1])
     found = rows(sweep(one))
@@ -130,7 +130,7 @@ def test_the_sweep_is_by_the_teachers_share(runs: list[Path], tmp_path: Path) ->
     assert sweep(alone) == ""
 
 
-def test_classes_are_compared_by_the_student_that_validation_prefers(runs: list[Path]) -> None:
+def test_classes_are_compared_for_the_student_with_the_best_validation_map(runs: list[Path]) -> None:
     one = study(runs)
     assert alphas(one.best()) is None  # +20 % of every class
     assert "several" in classes(one)
@@ -156,7 +156,7 @@ def test_figure_4_is_the_change_of_mean_ap_within_a_range(runs: list[Path]) -> N
     assert math.isnan(found[0.1][1])
 
 
-def test_a_class_without_clips_is_in_no_comparison(tmp_path: Path) -> None:
+def test_a_class_without_clips_is_left_out(tmp_path: Path) -> None:
     (one,), _ = studies([made(tmp_path, "run", 0, [(LABELS, [0.2, None, 0.4]), (student(0.3, 1), [0.3, None, 0.4])])])
     assert rows(classes(one))["better"][0] == "1 of 2 (50%)"
     assert sum(count for _, _, count, _ in one.by_range()) == 2
@@ -169,7 +169,7 @@ def test_a_spread_of_one_seed_has_no_deviation() -> None:
     assert Spread.of([]).text() == Spread.of([math.nan]).text() == "-"
 
 
-def test_the_command_writes_tables_and_pictures(runs: list[Path], tmp_path: Path) -> None:
+def test_the_command_writes_tables_and_figures(runs: list[Path], tmp_path: Path) -> None:
     other = made(tmp_path / "other", "wide", 0, [(LABELS, [0.1, 0.2, 0.3])])
     config = json.loads((other / "config.json").read_text())
     config["settings"]["width"] = 1.0
@@ -192,7 +192,7 @@ def test_the_command_writes_tables_and_pictures(runs: list[Path], tmp_path: Path
     assert not (output / "alpha-1.png").exists()  # two points are no curve
 
 
-def test_a_run_that_was_really_made(run: Path) -> None:
+def test_report_on_a_real_run(run: Path) -> None:
     result = CliRunner().invoke(main, ["report", str(run)])
     assert result.exit_code == 0, result.output
     assert "| SeCoST, alpha 0.3 | 2 | 1 |" in result.stdout
@@ -201,9 +201,9 @@ def test_a_run_that_was_really_made(run: Path) -> None:
 def test_nothing_to_report(tmp_path: Path) -> None:
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "config.json").write_text("{}")
-    for given, said in ((tmp_path / "nowhere", "No such file"), (tmp_path / "torn", "finish the run first")):
+    for given, message in ((tmp_path / "nowhere", "No such file"), (tmp_path / "torn", "finish the run first")):
         result = CliRunner().invoke(main, ["report", str(given)])
         assert result.exit_code == 1
-        assert said in result.output
+        assert message in result.output
     (tmp_path / "torn" / "report.json").write_text("[]")
     assert "config.json lacks date" in CliRunner().invoke(main, ["report", str(tmp_path / "torn")]).output

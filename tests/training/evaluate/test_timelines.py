@@ -1,4 +1,4 @@
-"""Timelines against strong labels: figures worked out by hand, and the command on soundscapes made here."""
+"""PSDS and F1 against values worked out by hand, and the command on soundscapes."""
 
 from __future__ import annotations
 
@@ -22,66 +22,70 @@ FIGURES |= {"PSDS1", "PSDS2", "PSDS1_mean", "PSDS2_mean"}
 EDGES = np.arange(0, 10.5, 0.5)
 
 
-def heard(*events: tuple[float, float, int], classes: int = 2, score: float = 0.9) -> Detections:
-    """A system that is sure of its events, in a recording of 10 s in cells of 0.5 s."""
+def detected(*events: tuple[float, float, int], classes: int = 2, score: float = 0.9) -> Detections:
+    """Detections with high scores for these events, in a recording of 10 s with steps of 0.5 s."""
     scores = np.full((20, classes), 0.1, np.float32)
     for onset, offset, place in events:
         scores[int(2 * onset) : int(2 * offset), place] = score
     return Detections(EDGES, scores, list(events), scores.mean(0), scores.mean(0) >= 0.5)
 
 
-def test_all_that_is_there_and_nothing_else() -> None:
+def test_perfect_detections() -> None:
     truth = [[(1.0, 3.0, 0), (2.0, 6.0, 1)], [(0.0, 10.0, 0)]]
-    found = timeline_metrics([heard(*truth[0]), heard(*truth[1])], truth)
+    found = timeline_metrics([detected(*truth[0]), detected(*truth[1])], truth)
     assert set(found) == FIGURES - {"mAP", "mAUC"}
     assert found == pytest.approx(dict.fromkeys(found, 1.0))
 
 
-SURE = (9.0, 10.0, 1)  # an event of another class, which is found, and counts 1 in every mean
+DETECTED = (9.0, 10.0, 1)  # an event of another class that is always detected; it counts 1 in every mean
 
 
-def test_what_comes_too_late() -> None:
-    """An event of 4 s heard from 1 s after its onset: 3 of 4 segments, no event, three quarters of its length."""
-    found = timeline_metrics([heard((3.0, 6.0, 0), SURE)], [[(2.0, 6.0, 0), SURE]])
+def test_late_detections() -> None:
+    """An event of 4 s detected 1 s late: 3 of 4 segments, no event, three quarters of its length."""
+    found = timeline_metrics([detected((3.0, 6.0, 0), DETECTED)], [[(2.0, 6.0, 0), DETECTED]])
     assert found["segment_f1"] == pytest.approx((2 * 3 / (2 * 3 + 0 + 1) + 1) / 2)
     assert found["event_f1"] == found["best_event_f1"] == pytest.approx((0 + 1) / 2)
     assert found["PSDS1"] == found["PSDS2"] == pytest.approx(1)
 
 
-def test_psds1_asks_for_more_of_an_event_than_psds2() -> None:
-    """5/8 of an event: less than 0.7 of it, more than 0.1. Mean over classes 1/2, less their deviation 1/2."""
-    found = timeline_metrics([heard((3.5, 6.0, 0), SURE)], [[(2.0, 6.0, 0), SURE]])
+def test_psds1_needs_more_of_an_event_than_psds2() -> None:
+    """5/8 of an event: less than 0.7 of it, more than 0.1. The mean over classes is 1/2, their deviation 1/2."""
+    found = timeline_metrics([detected((3.5, 6.0, 0), DETECTED)], [[(2.0, 6.0, 0), DETECTED]])
     assert found["PSDS1"] == pytest.approx(0)
     assert found["PSDS1_mean"] == pytest.approx(1 / 2)
     assert found["PSDS2"] == pytest.approx(1)
 
 
 def test_an_offset_may_be_off_by_half_the_event() -> None:
-    truth = [[(2.0, 6.0, 0), SURE]]
-    assert timeline_metrics([heard((2.0, 4.0, 0), SURE)], truth)["event_f1"] == 1
-    assert timeline_metrics([heard((2.0, 3.5, 0), SURE)], truth)["event_f1"] == pytest.approx((0 + 1) / 2)
+    truth = [[(2.0, 6.0, 0), DETECTED]]
+    assert timeline_metrics([detected((2.0, 4.0, 0), DETECTED)], truth)["event_f1"] == 1
+    assert timeline_metrics([detected((2.0, 3.5, 0), DETECTED)], truth)["event_f1"] == pytest.approx((0 + 1) / 2)
 
 
-def test_false_alarms_and_classes_that_were_never_heard() -> None:
-    """Class 0: one of two events, and one false alarm, each 1 s. Class 1: not heard. Class 2: not there at all."""
+def test_false_alarms_and_undetected_classes() -> None:
+    """Class 0: one of two events, and one false alarm, each 1 s. Class 1: not detected. Class 2: no events."""
     truth = [[(1.0, 2.0, 0), (4.0, 5.0, 0), (7.0, 8.0, 1)]]
-    found = timeline_metrics([heard((1.0, 2.0, 0), (8.0, 9.0, 0), (3.0, 9.0, 2), classes=3)], truth)
+    found = timeline_metrics([detected((1.0, 2.0, 0), (8.0, 9.0, 0), (3.0, 9.0, 2), classes=3)], truth)
     assert found["segment_f1"] == pytest.approx((2 * 1 / (2 * 1 + 1 + 1) + 0) / 2)
     assert found["event_f1"] == pytest.approx((2 * 1 / (2 * 1 + 1 + 1) + 0) / 2)
 
 
-def test_the_best_threshold_finds_what_the_systems_own_does_not() -> None:
-    faint = heard((1.0, 2.0, 0), SURE, score=0.3)
-    found = timeline_metrics([Detections(EDGES, faint.scores, [], faint.tags, faint.present)], [[(1.0, 2.0, 0), SURE]])
+def test_the_best_threshold_finds_events_below_the_systems_own() -> None:
+    faint = detected((1.0, 2.0, 0), DETECTED, score=0.3)
+    found = timeline_metrics(
+        [Detections(EDGES, faint.scores, [], faint.tags, faint.present)], [[(1.0, 2.0, 0), DETECTED]]
+    )
     assert found["segment_f1"] == found["event_f1"] == 0
     assert found["best_segment_f1"] == found["best_event_f1"] == found["PSDS1"] == pytest.approx(1)
 
 
-def test_recordings_in_which_there_is_nothing() -> None:
-    found = timeline_metrics([heard((1.0, 2.0, 0), SURE), heard((4.0, 5.0, 0))], [[(1.0, 2.0, 0), SURE], []])
+def test_recordings_without_events() -> None:
+    found = timeline_metrics(
+        [detected((1.0, 2.0, 0), DETECTED), detected((4.0, 5.0, 0))], [[(1.0, 2.0, 0), DETECTED], []]
+    )
     assert found["event_f1"] == pytest.approx((2 / (2 + 1) + 1) / 2)
     with pytest.raises(EvaluationError, match="fewer than two classes"):
-        timeline_metrics([heard()], [[(1.0, 2.0, 0)]])
+        timeline_metrics([detected()], [[(1.0, 2.0, 0)]])
 
 
 def test_spans() -> None:
@@ -121,7 +125,7 @@ def test_a_model_on_soundscapes(run: Path, soundscapes: Path, tmp_path: Path) ->
     assert f"| {model} |" in result.stdout
 
 
-def test_what_cannot_be_evaluated(run: Path, soundscapes: Path, tmp_path: Path, small_manifest: Path) -> None:
+def test_errors_are_one_line(run: Path, soundscapes: Path, tmp_path: Path, small_manifest: Path) -> None:
     model = str(run / "model.onnx")
     broken = shutil.copytree(soundscapes, tmp_path / "broken")
     (broken / "recipe.json").write_text("{")

@@ -1,4 +1,4 @@
-"""Calibration and thresholds: what is fitted, how classes of few clips are drawn together, and the files."""
+"""Calibration and thresholds: Platt scaling with few clips per class, reliability, and the rewritten files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OWN = np.array([-1.5, -0.5, 0.0, 0.0, 0.5, 1.5])
 
 
 def scored(clips: int, own: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Scores that are right as often as sigmoid(2 log-odds + 1 + own) says, and what was there."""
+    """Scores and targets whose probabilities are sigmoid(2 * logit(score) + 1 + own)."""
     random = np.random.default_rng(seed)
     odds = random.normal(-1, 1.5, (clips, CLASSES))
     right = random.random(odds.shape) < 1 / (1 + np.exp(-(2 * odds + 1 + own)))
@@ -40,13 +40,13 @@ def test_platt_scaling_is_recovered():
     np.testing.assert_allclose(found.offset, 1 + OWN, atol=0.15)
 
 
-def test_classes_deviate_as_far_as_the_prior_and_the_data_allow():
+def test_class_deviations_grow_with_the_prior():
     scores, targets = scored(60, OWN)
     spread = [np.ptp(platt_scaling.fit_with(width, scores, targets).calibration.offset) for width in (1e-3, 0.5, 5.0)]
     assert spread[0] < 0.01 < spread[1] < spread[2]
 
 
-def test_the_width_of_the_prior_is_what_the_classes_show():
+def test_the_prior_follows_the_spread_of_the_classes():
     assert platt_scaling.fit(*scored(2000, np.zeros(CLASSES))).deviation <= 0.1
     scores, targets = scored(2000, 2 * OWN)
     found = platt_scaling.fit(scores, targets)
@@ -62,29 +62,29 @@ def test_a_class_without_positives_scores_lower_but_not_infinitely():
     assert offsets[2] > offsets.max() - 15
 
 
-def test_a_handful_of_clips_that_are_all_right_is_no_certainty():
+def test_a_few_correct_clips_do_not_give_certainty():
     targets = np.eye(CLASSES, dtype=np.float32)
     found = platt_scaling.fit(0.2 + 0.6 * targets, targets).calibration
     assert 1 < found.slope[0] < 10
     assert found(np.full(CLASSES, 0.8)).max() < 0.999
-    wrong = platt_scaling.fit(0.8 - 0.6 * targets, targets).calibration  # as wrong as can be: still the order is kept
+    wrong = platt_scaling.fit(0.8 - 0.6 * targets, targets).calibration  # all wrong: the slope stays positive
     assert 0 < wrong.slope[0] < 1
 
 
-def test_weight_is_a_number_of_clips():
+def test_weight_counts_clips():
     scores, targets = scored(200, OWN)
     twice = platt_scaling.fit_with(0.5, np.tile(scores, (2, 1)), np.tile(targets, (2, 1)), weight=0.5).calibration
     np.testing.assert_allclose(twice.offset, platt_scaling.fit_with(0.5, scores, targets).calibration.offset, atol=1e-5)
 
 
-def test_silence_has_no_say():
+def test_silence_is_ignored():
     scores, targets = scored(500, OWN)
     quiet = np.concatenate([scores, np.zeros_like(scores)]), np.concatenate([targets, np.ones_like(targets)])
     made, expected = platt_scaling.fit(*quiet).calibration, platt_scaling.fit(scores, targets).calibration
     np.testing.assert_allclose(made.offset, expected.offset, atol=1e-5)
 
 
-def test_the_best_threshold_is_that_of_the_highest_f1_where_scores_are_right():
+def test_the_best_threshold_of_calibrated_scores_has_the_highest_f1():
     scores, targets = scored(20_000, OWN)
     probabilities = platt_scaling.fit(scores, targets).calibration(scores)
     chosen = platt_scaling.best_threshold(probabilities)
@@ -94,7 +94,7 @@ def test_the_best_threshold_is_that_of_the_highest_f1_where_scores_are_right():
     assert f1_scores(certain >= platt_scaling.best_threshold(certain), targets) == (1, 1)
 
 
-def test_thresholds_of_raw_scores_are_what_calibration_makes_the_one():
+def test_raw_thresholds_invert_the_calibration():
     calibration = platt_scaling.fit(*scored(2000, OWN)).calibration
     thresholds = platt_scaling.raw_thresholds(calibration, 0.4)
     np.testing.assert_allclose(calibration(thresholds), 0.4, atol=1e-9)
@@ -102,7 +102,7 @@ def test_thresholds_of_raw_scores_are_what_calibration_makes_the_one():
     assert platt_scaling.raw_thresholds(replace(calibration, offset=np.full(CLASSES, -50.0)), 0.4).max() == 0.95
 
 
-def test_f1_is_of_all_classes_together_and_the_mean_of_those_with_positives():
+def test_micro_and_macro_f1():
     scores = np.array([[0.9, 0.1, 0.8], [0.6, 0.7, 0.2], [0.2, 0.4, 0.9]])
     targets = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0]])
     micro, macro = f1_scores(scores >= np.array([0.5, 0.3, 0.95]), targets)
@@ -110,7 +110,7 @@ def test_f1_is_of_all_classes_together_and_the_mean_of_those_with_positives():
     assert macro == pytest.approx((2 * 1 / (2 + 2) + 2 * 2 / (2 + 2)) / 2)
 
 
-def test_reliability_counts_what_is_right():
+def test_reliability_and_calibration_error():
     scores = np.array([[0.95, 0.01], [0.91, 0.02], [0.32, 0.06], [0.04, 0.03]])
     targets = np.array([[1, 0], [0, 0], [1, 0], [0, 1]])
     bins = reliability.reliability(scores, targets)
@@ -136,8 +136,8 @@ def command(*arguments: object) -> str:
 
 def test_a_model_is_calibrated_in_place(model: Path, small_manifest: Path) -> None:
     before, weights = Contract.from_metadata(metadata_of(model)), onnx.load(model).graph
-    said = command(model, "--manifest", small_manifest)
-    assert "micro f1 of timelines" in said
+    output = command(model, "--manifest", small_manifest)
+    assert "micro f1 of timelines" in output
     after = Contract.from_metadata(metadata_of(model))
     assert onnx.load(model).graph == weights
     assert (after.name, after.labels, after.license) == (before.name, before.labels, before.license)
@@ -150,10 +150,10 @@ def test_a_model_is_calibrated_in_place(model: Path, small_manifest: Path) -> No
     assert len({tag.score for tag in Tagger(model, "cpu").tag(np.ones(16_000) * 0.1, 16_000).tags}) > 1
     content = model.read_bytes()
     command(model, "--manifest", small_manifest)
-    assert model.read_bytes() == content  # to calibrate what is calibrated changes nothing
+    assert model.read_bytes() == content  # calibrating again changes nothing
 
 
-def test_the_int8_form_follows(model: Path, small_manifest: Path) -> None:
+def test_the_int8_version_is_calibrated_too(model: Path, small_manifest: Path) -> None:
     int8 = model.with_name("model-int8.onnx")
     quantize(model, open_audio(small_manifest), int8, clips=8, seed=0)
     command(model, "--manifest", small_manifest)
@@ -182,7 +182,7 @@ def fails(model: Path, manifest: Path) -> str:
     return result.output
 
 
-def test_what_cannot_be_calibrated_is_one_line(model: Path, model_path: Path, small_manifest: Path) -> None:
+def test_errors_are_one_line(model: Path, model_path: Path, small_manifest: Path) -> None:
     folder = model.parent
     assert "classes differ from the manifest's" in fails(model_path, small_manifest)
     (folder / "broken.onnx").write_bytes(b"nothing")

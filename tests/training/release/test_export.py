@@ -1,4 +1,4 @@
-"""Export: the contract, the checker, parity, stable bytes, and the refusal to write what differs from torch."""
+"""ONNX export: contract, checker, parity with torch, stable bytes, and refusals."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_same_network_gives_the_same_bytes(
     assert (tmp_path / "again.onnx").read_bytes() == exported.read_bytes()
 
 
-def test_the_file_does_not_tell_where_it_was_made(exported: Path) -> None:
+def test_the_file_holds_no_local_paths(exported: Path) -> None:
     content = exported.read_bytes()
     assert b"site-packages" not in content
     assert str(Path(__file__).parents[3]).encode() not in content
@@ -85,7 +85,7 @@ def test_a_graph_that_differs_from_torch_is_not_written(
 
 
 @pytest.mark.parametrize(("layer", "value"), [("L4", float("nan")), ("L3", 0.5)])
-def test_parity_sees_nan_and_embeddings(
+def test_parity_checks_nan_and_embeddings(
     layer: str, value: float, network: Network, clips: list[np.ndarray], exported: Path
 ) -> None:
     other = copy.deepcopy(network).eval()
@@ -95,20 +95,20 @@ def test_parity_sees_nan_and_embeddings(
     assert not parity(other, exported.read_bytes(), clips) <= exporting.TOLERANCE
 
 
-def test_weights_that_float16_does_not_hold_are_refused(clips: list[np.ndarray], tmp_path: Path) -> None:
-    """Below 6e-5 they lose digits. Where the next layer makes up for their size, that changes what it gets."""
-    for factor, says in (
+def test_weights_outside_float16_are_refused(clips: list[np.ndarray], tmp_path: Path) -> None:
+    """Weights below 6e-5 lose digits, which matters if the next layer amplifies them."""
+    for factor, message in (
         (1e-5, "to float16 changes a score by .* train again"),
         (1e-7, r"wels\.B\S* has a weight of \d"),
     ):
-        with pytest.raises(ExportError, match=f"tiny.onnx: not written: .*{says}") as refused:
+        with pytest.raises(ExportError, match=f"tiny.onnx: not written: .*{message}") as refused:
             export(unequal(factor), DESCRIPTION, tmp_path / "tiny.onnx", clips)
         assert "\n" not in str(refused.value)
     assert not list(tmp_path.iterdir())
 
 
 def unequal(factor: float) -> Network:
-    """A network with layers of weights so much smaller, each before one of weights so much larger."""
+    """A network whose layers alternate between weights times ``factor`` and weights divided by it."""
     torch.manual_seed(0)
     network = Network(2, width=1 / 16)
     for module in network.modules():
@@ -125,7 +125,7 @@ def unequal(factor: float) -> Network:
     return network
 
 
-def test_filters_that_are_silent_do_no_harm(network: Network, clips: list[np.ndarray], tmp_path: Path) -> None:
+def test_silent_filters_do_no_harm(network: Network, clips: list[np.ndarray], tmp_path: Path) -> None:
     silent = copy.deepcopy(network)
     with torch.no_grad():
         silent.wels.L2[1].weight[::2] = 1e-12

@@ -1,4 +1,4 @@
-"""Convolutions on integers: what is scaled stays the same function, and what is rounded stays close."""
+"""Int8 convolutions: equalisation keeps the function, GPTQ stays close to it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.release.int8_calibration import (
 
 @pytest.fixture(scope="module")
 def layers() -> list[Layer]:
-    """Two convolutions, a pool, and one more; their channels differ in range by much."""
+    """Two convolutions, a pooling and one more convolution; the ranges of their channels differ widely."""
     random = torch.Generator().manual_seed(0)
     sizes = [(1, 6), (6, 8), (8, 5)]
     made = []
@@ -43,7 +43,7 @@ def chain(layers, x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def test_a_grid_holds_zero_and_its_ends():
+def test_a_grid_contains_zero_and_its_ends():
     grid = Grid.spanning(-1.0, 3.0)
     values = grid(torch.tensor([-1.0, 0.0, 3.0, 9.0, -9.0]))
     assert values[1] == 0
@@ -59,7 +59,7 @@ def test_the_fine_grid_is_sixteen_times_finer():
     assert (fine(x) - x).abs()[8:-8].max() <= 0.51 * fine.scale / 16
 
 
-def test_equal_channels_compute_the_same(layers, clips):
+def test_equalisation_keeps_the_function(layers, clips):
     ranges = activation_ranges(layers, clips)
     made, scaled = equalise(layers, ranges)
     expected = chain(layers, clips)
@@ -69,14 +69,14 @@ def test_equal_channels_compute_the_same(layers, clips):
     torch.testing.assert_close(scaled[-1], ranges[-1])
 
 
-def test_parts_of_seven_bits_add_up():
+def test_seven_bit_parts_add_up():
     steps = torch.arange(-LIMIT * COPIES, LIMIT * COPIES + 1.0)
     whole, rest = parts(steps)
     torch.testing.assert_close(sum(whole), steps)
     assert max(part.abs().max() for part in (*whole, rest)) <= LIMIT
 
 
-def test_rounding_layer_by_layer_beats_rounding_to_the_nearest(layers, clips):
+def test_gptq_beats_rounding_to_the_nearest(layers, clips):
     made, _ = quantize_layers(layers, clips)
     expected = chain(layers, clips)
     assert all(torch.equal(layer.steps, layer.steps.round()) for layer in made)
@@ -89,7 +89,7 @@ def test_rounding_layer_by_layer_beats_rounding_to_the_nearest(layers, clips):
         scale = flat.abs().amax(1) / LIMIT
         weight = (nearest(flat, scale, LIMIT) * scale[:, None]).view_as(layer.weight)
         plain.append(Layer(weight, layer.bias, layer.padding, layer.pool))
-    assert found < 0.5 * (chain(plain, clips) - expected).square().mean()  # whose activations are not rounded at all
+    assert found < 0.5 * (chain(plain, clips) - expected).square().mean()  # even without rounded activations
     assert found < 1e-3 * expected.square().mean()
 
 

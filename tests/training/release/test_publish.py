@@ -1,4 +1,4 @@
-"""What a finished run turns into: the model, its card, who made the clips, an entry for the log."""
+"""Publishing a finished run: model, card, attribution and README results; and ``evaluate run``."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ def test_publishing_writes_the_model_its_card_and_its_attribution(run: Path, tmp
         assert text in card
 
 
-def test_a_model_beside_the_default_has_files_of_its_own(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+def test_other_models_have_files_with_their_name(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     copy, models = shutil.copytree(run, tmp_path / "run"), tmp_path / "models"
-    said = train("--resume", copy, "--name", "wels-secost-small")
-    assert "model.onnx" in said
+    output = train("--resume", copy, "--name", "wels-secost-small")
+    assert "model.onnx" in output
     calibrate(copy / "model.onnx", open_audio(small_manifest), clips=100, soundscapes=4, seed=0)
     for source in (run, copy):
         assert (
@@ -81,9 +81,7 @@ def test_a_model_beside_the_default_has_files_of_its_own(run: Path, small_manife
     assert "million multiply-adds for 10 s" in card
 
 
-def test_the_int8_form_is_published_with_its_model_or_not_at_all(
-    run: Path, small_manifest: Path, tmp_path: Path
-) -> None:
+def test_the_int8_version_is_published_only_with_its_model(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     copy, models = shutil.copytree(run, tmp_path / "run"), tmp_path / "models"
 
     def published() -> tuple[int, str]:
@@ -98,18 +96,16 @@ def test_the_int8_form_is_published_with_its_model_or_not_at_all(
     other = onnx.load(copy / "model.onnx")
     other.doc_string = "another"
     onnx.save(other, copy / "model.onnx")
-    code, said = published()
+    code, output = published()
     assert (code, (models / "wels-secost.onnx").read_bytes()) == (1, before)
-    assert "the int8 version of another model" in said
+    assert "the int8 version of another model" in output
     (copy / "model-int8.onnx").unlink()
     assert published()[0] == 0
     assert not (models / "wels-secost-int8.onnx").exists()
     assert "8-bit" not in (models / "README.md").read_text("utf-8")
 
 
-def test_the_card_says_what_was_measured_of_this_model_and_no_other(
-    run: Path, small_manifest: Path, tmp_path: Path
-) -> None:
+def test_the_card_has_measurements_of_this_model_only(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(run, tmp_path / "run")
     audio = open_audio(small_manifest)
     done = calibrate(copy / "model.onnx", audio, clips=100, soundscapes=6, seed=0).about["test"]
@@ -120,8 +116,8 @@ def test_the_card_says_what_was_measured_of_this_model_and_no_other(
         result = CliRunner().invoke(publish.main, [str(copy), "--output", str(tmp_path / "models"), "--device", "cpu"])
         return result.exit_code, result.output
 
-    code, said = published()
-    assert code == 0, said
+    code, output = published()
+    assert code == 0, output
     card = (tmp_path / "models" / "README.md").read_text("utf-8")
     assert "calibrated on 6 validation clips" in card
     assert "not calibrated" not in card
@@ -132,12 +128,12 @@ def test_the_card_says_what_was_measured_of_this_model_and_no_other(
     assert f"| mp3, 32 kbit/s | {report['conditions'][8]['mAP']:.3f} |" in card
     assert "sedkit-train calibrate RUN/model.onnx --manifest MANIFEST\n" in card
     write_json(copy / "robustness.json", report | {"model_sha256": ""})
-    code, said = published()
-    assert (code, "measured on another model" in said) == (1, True)
+    code, output = published()
+    assert (code, "measured on another model" in output) == (1, True)
 
 
-def test_what_is_heard_when_is_on_the_card(run: Path, tmp_path: Path) -> None:
-    """Of this model, in mixtures of the run's own test clips, and of a peer; of no other model."""
+def test_timelines_are_on_the_card(run: Path, tmp_path: Path) -> None:
+    """Results of this model and of YAMNet, on mixtures of the run's own test clips; not of other models."""
     copy = shutil.copytree(run, tmp_path / "run")
     figures = {"mAP": 0.7, "tag_f1": 0.4, "segment_f1": 0.6, "event_f1": 0.2, "PSDS1": 0.1, "PSDS2": 0.5}
     recipe = {"seconds": 10.0, "events": [1, 5], "longest": 2.5, "overlap": 2, "snr": [3.0, 25.0]}
@@ -162,30 +158,30 @@ def test_what_is_heard_when_is_on_the_card(run: Path, tmp_path: Path) -> None:
         result = CliRunner().invoke(publish.main, [str(argument) for argument in arguments])
         return result.exit_code, result.output
 
-    code, said = published()
-    assert code == 0, said
+    code, output = published()
+    assert code == 0, output
     card = (tmp_path / "models" / "README.md").read_text("utf-8")
     rows = [f"| {name} | 0.700 | 0.400 | 0.600 | 0.200 | 0.100 | 0.500 |" for name in ("wels-secost", systems[2][0])]
-    told = "Measured on 9 recordings of 10 s, each mixed from 1 to 5 test clips, with 20 events of 3 classes."
+    sentence = "Measured on 9 recordings of 10 s, each mixed from 1 to 5 test clips, with 20 events of 3 classes."
     for text in (card, front.read_text("utf-8")):
         assert "\n".join(rows) in text
-        assert told in text
-        assert "another" not in text.partition(told)[2].partition("##")[0]
+        assert sentence in text
+        assert "another" not in text.partition(sentence)[2].partition("##")[0]
     made = "--split test --count 9 --longest 2.5 --background 'Tick, tock' --seed 4 --output mixtures"
     assert f"sedkit-train data soundscapes MANIFEST {made}\n" in card
-    heard = "RUN/model.onnx mixtures --peer yamnet=yamnet.tflite --json RUN/timelines.json"
-    assert f"sedkit-train evaluate timelines {heard}\n" in card
+    options = "RUN/model.onnx mixtures --peer yamnet=yamnet.tflite --json RUN/timelines.json"
+    assert f"sedkit-train evaluate timelines {options}\n" in card
     for changed, message in (
         ({"systems": report["systems"][1:]}, "measured on another model"),
         ({"recipe": recipe | {"manifest_sha256": ""}}, "not mixed from the run's own test clips"),
         ({"recipe": None}, "not mixed from the run's own test clips"),
         ({"split": "train"}, "not mixed from the run's own test clips"),
     ):
-        code, said = published(**changed)
-        assert (code, message in said) == (1, True)
+        code, output = published(**changed)
+        assert (code, message in output) == (1, True)
 
 
-def test_clips_are_told_by_their_folder_and_those_of_no_class_apart(tmp_path: Path) -> None:
+def test_sources_are_folders(tmp_path: Path) -> None:
     rows = [
         Row("/data/kitchen/audio/a.wav", labels="Kettle"),
         Row("/data/street/b.wav", labels="Car"),
@@ -202,9 +198,9 @@ def lineage(model: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def cv(run: Path, small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cross-validation of two folds with the settings of ``run``; its scores alone, which are made up.
+    """A cross-validation of two folds with the settings of ``run`` and made-up scores.
 
-    A third of the clips are called ESC-50's. Student 2 is always right, the others never in the first fold.
+    A third of the clips have groups of ESC-50. Student 2 is always right, the others never in the first fold.
     """
     place = tmp_path_factory.mktemp("crossval")
     write_json(place / "crossval.json", {"folds": {"1": "fold-1.csv", "2": "fold-2.csv"}, "options": []})
@@ -241,7 +237,7 @@ def test_a_card_leads_with_the_cross_validation(run: Path, cv: Path, small_manif
     card, front = (models / "README.md").read_text("utf-8"), readme.read_text("utf-8")
     own = json.loads((run / "generation-2" / "report.json").read_text("utf-8"))["test"]
     for text in (card, front):
-        for says in (
+        for expected in (
             "36 clips of 36 recordings in all.",
             "The recipe is the same as the file's. The published generation, Student 2, has accuracy 1.000 "
             "(deviation 0.000, 95 % 1.000 to 1.000)",
@@ -252,7 +248,7 @@ def test_a_card_leads_with_the_cross_validation(run: Path, cv: Path, small_manif
             "| Student 2 | 1.000 | 0.000 | 1.000 to 1.000 |",
             "| Student 2 | +0.500 | 0.707 |",
         ):
-            assert says in text, says
+            assert expected in text, expected
         assert "YAMNet" not in text
     assert f"On the 6 held-out clips of its own test split: accuracy {own['accuracy']:.3f}" in front
     sections = [line for line in card.splitlines() if line.startswith("## ")]
@@ -265,7 +261,7 @@ def test_a_card_leads_with_the_cross_validation(run: Path, cv: Path, small_manif
     assert f"sedkit-train publish RUN --crossval {cv}\n" in card
     assert f"\nsedkit-train evaluate crossval {cv}\n" in card
     for name, installed in zip(("model.onnx", "model-int8.onnx"), INSTALLED, strict=True):
-        assert (copy / name).read_bytes() == before[name]  # so that what was measured of it stays true
+        assert (copy / name).read_bytes() == before[name]  # so its measurements stay valid
         ours, published = (lineage(path)["metrics"] for path in (copy / name, models / installed))
         assert published == ours | {"crossval": {"mAP": 1.0, "accuracy": 1.0, "folds": 2, "clips": 36}}
     assert lineage(models / INSTALLED[1])["quantisation"]["of_sha256"] == sha256(models / INSTALLED[0])
@@ -294,7 +290,7 @@ def test_yamnet_and_other_settings_are_on_the_card(run: Path, cv: Path, tmp_path
     assert "| YAMNet, logistic regression on its features | 1.000 | 0.000 |" in card
 
 
-def test_a_cross_validation_that_is_not_of_the_run_is_refused(run: Path, cv: Path, tmp_path: Path) -> None:
+def test_a_cross_validation_of_another_recipe_is_refused(run: Path, cv: Path, tmp_path: Path) -> None:
     def refused(*arguments: str | Path) -> str:
         given = [run, "--output", tmp_path / "models", "--device", "cpu", *arguments]
         result = CliRunner().invoke(publish.main, [str(argument) for argument in given])
@@ -335,14 +331,14 @@ def test_an_unfinished_run_is_not_published(run: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "models").exists()
 
 
-def test_a_run_as_an_entry_of_the_log(run: Path) -> None:
+def test_evaluate_run_summarises_a_run(run: Path) -> None:
     result = CliRunner().invoke(evaluate, ["run", str(run)])
     assert result.exit_code == 0, result.output
     for text in ("- commit: ", "- device: ", "- seed: 0", "training clips/s", "| Teacher-0 |"):
         assert text in result.output
 
 
-def test_a_card_says_of_whom_the_training_was_ended_early(run: Path, tmp_path: Path) -> None:
+def test_the_card_names_networks_that_were_ended_early(run: Path, tmp_path: Path) -> None:
     short = shutil.copytree(run, tmp_path / "short")
     opened, rows = Run.open(short), [read_generation(short / f"generation-{number}") for number in range(3)]
     assert ended_early(opened, rows) == ""

@@ -1,4 +1,4 @@
-"""int8 models: the contract, seams, integers where they belong, and what is said of their loss."""
+"""int8 models: contract, seams between blocks, which nodes are integers, and measured losses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def command(*arguments: object) -> str:
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Thirty clips whose labels mean nothing, of the classes of the test model."""
+    """Thirty clips with arbitrary labels from the classes of the test model."""
     folder = tmp_path_factory.mktemp("clips")
     rows = []
     for number in range(30):
@@ -48,11 +48,11 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def models(model_path: Path, manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The test model, and its int8 form beside it."""
+    """The test model, and its int8 version beside it."""
     path = tmp_path_factory.mktemp("quantised") / "model.onnx"
     path.write_bytes(model_path.read_bytes())
-    said = command(path, "--manifest", manifest)
-    assert "test: clips 5, mAP " in said
+    output = command(path, "--manifest", manifest)
+    assert "test: clips 5, mAP " in output
     return path, sibling(path, "int8")
 
 
@@ -60,7 +60,7 @@ def scores(path: Path, sound: np.ndarray) -> np.ndarray:
     return np.concatenate(list(Model(path, "cpu").segments([sound])))
 
 
-def test_it_keeps_the_contract_and_says_what_it_lost(models):
+def test_contract_and_losses(models):
     fp32, int8 = (Contract.from_metadata(metadata_of(path)) for path in models)
     assert int8.name == f"{fp32.name}-int8"
     assert (fp32.precision, int8.precision) == ("fp32", "int8")
@@ -75,26 +75,26 @@ def test_it_keeps_the_contract_and_says_what_it_lost(models):
     onnx.checker.check_model(onnx.load(models[1]), full_check=True)
 
 
-def test_it_scores_like_the_original(models):
+def test_scores_are_close_to_fp32(models):
     sound = make_sound(20, seed=2)
     exact, integer = (scores(path, sound) for path in models)
-    assert np.abs(exact - integer).max() < 0.3  # three filters wide, it feels every step
+    assert np.abs(exact - integer).max() < 0.3  # with so few filters, every rounding step matters
     assert np.abs(exact - integer).mean() < 0.03
-    assert exact.std(axis=0).max() > 0.1  # or else this would prove nothing
+    assert exact.std(axis=0).max() > 0.1  # otherwise the comparison would prove nothing
 
 
 def test_silence_still_scores_nothing(models):
     assert scores(models[1], np.zeros(16_000, np.float32)).max() == 0
 
 
-def test_seams_cannot_be_seen(models):
+def test_seams_between_blocks_are_exact(models):
     sound = make_sound(75, seed=4)
     session = onnxruntime.InferenceSession(str(models[1]), providers=["CPUExecutionProvider"])
     whole = session.run(["segments"], {"waveform": sound[None]})[0][0]
     np.testing.assert_array_equal(scores(models[1], sound), whole)
 
 
-def test_integers_are_in_the_body_alone_and_cannot_saturate(models):
+def test_only_the_body_is_integer_and_it_cannot_saturate(models):
     model = onnx.load(models[1])
     made = {output: node for node in model.graph.node for output in node.output}
     tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
@@ -112,8 +112,8 @@ def test_integers_are_in_the_body_alone_and_cannot_saturate(models):
                node.input if name in tensors)  # fmt: skip
 
 
-def test_onnx_runtime_computes_what_was_fitted(models, manifest):
-    """A step of rounding more or less in an early layer changes many later ones: errors are compared, not values."""
+def test_onnx_runtime_matches_the_fitted_layers(models, manifest):
+    """One rounding step in an early layer changes many later ones, so errors are compared, not values."""
     original = with_float32_weights(onnx.load(models[0]))
     layers, convolutions = quantize.read_layers(original, models[0])
     audio = open_audio(manifest)
@@ -134,7 +134,7 @@ def test_onnx_runtime_computes_what_was_fitted(models, manifest):
     assert 0.7 * expected < error < 1.3 * expected < 0.2 * exact.mean()
 
 
-def test_how_the_weights_are_stored_does_not_matter(models, manifest, tmp_path):
+def test_float16_and_float32_storage_give_the_same_result(models, manifest, tmp_path):
     original = onnx.load(models[0])
     assert onnx.TensorProto.FLOAT16 in {tensor.data_type for tensor in original.graph.initializer}
     onnx.save(with_float32_weights(original), tmp_path / "model.onnx")
@@ -150,7 +150,7 @@ def test_how_the_weights_are_stored_does_not_matter(models, manifest, tmp_path):
     assert about == its
 
 
-def test_what_cannot_be_quantised_is_one_line(models, manifest, tmp_path):
+def test_errors_are_one_line(models, manifest, tmp_path):
     def fails(*arguments: object) -> str:
         result = CliRunner().invoke(quantize.main, [str(argument) for argument in arguments])
         assert result.exit_code == 1

@@ -294,8 +294,8 @@ def calibration_section(about: Contract, diagram: str) -> list[str]:
         lines += [
             f"Tag scores are calibrated on {calibrated_on['clips']} validation clips: in recordings like these, about "
             "7 in 10 tags with a score of 0.7 are right. A class counts as present if its score reaches its threshold. "
-            f"The thresholds of timelines were chosen on {calibrated_on['soundscapes']} soundscapes mixed from the same "
-            "clips. Scores in timelines are for ranking only."
+            f"The thresholds of timelines were chosen on {calibrated_on['soundscapes']} soundscapes mixed from the "
+            "same clips. Scores in timelines are for ranking only."
         ]
     lines += [
         "",
