@@ -28,7 +28,20 @@ from training.runtime.lock import Lock
 from training.runtime.progress import CascadeProgress
 from training.secost import main, secost
 
-SMALL = ["--width", "0.0625", "--crop", "1", "--batch-size", "8", "--epochs", "3", "--device", "cpu", "--dropout", "0"]
+SMALL = [
+    "--width",
+    "0.0625",
+    "--crop",
+    "1",
+    "--batch-size",
+    "8",
+    "--epochs",
+    "3",
+    "--device",
+    "cpu",
+    "--set",
+    "dropout=0",
+]
 
 torch.set_num_threads(1)  # networks this small lose time to more; results do not change with the machine
 
@@ -113,7 +126,7 @@ def run(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of two stages on the small data set, which was killed once, while it exported."""
     folder = tmp_path_factory.mktemp("runs")
     directory = folder / "run"
-    arguments = ["--manifest", small_manifest, "--run", directory, "--stages", "2", *SMALL, "--license", "CC0-1.0"]
+    arguments = ["--manifest", small_manifest, "--run", directory, "--stages", "2", *SMALL, "--set", "license=CC0-1.0"]
     process = training(*arguments, log=folder / "log")
     wait_for((directory / "report.md").exists, process)
     process.kill()

@@ -187,8 +187,8 @@ def test_a_class_without_clips_is_named_and_left_out_of_the_means(small_manifest
     manifest.take(keep).save(tmp_path / "some.csv")
     arguments = ["--manifest", tmp_path / "some.csv", "--run", tmp_path / "run", *SMALL, "--stages", "0"]
     said = train(*arguments, "--epochs", "1", "--stop-after", "0s")
-    assert "warning: 1 of 3 classes have no clip of the split 'train' (tone)" in said
-    assert "warning: 1 of 3 classes have no clip of the split 'validation' (noise)" in said
+    assert "warning: 1 of 3 classes have no clip in the split 'train' (tone)" in said
+    assert "warning: 1 of 3 classes have no clip in the split 'validation' (noise)" in said
     cascade(tmp_path / "run")
     report = json.loads((tmp_path / "run" / "generation-0" / "report.json").read_text())
     assert report["validation"]["without_positives"] == ["noise"]
@@ -241,7 +241,7 @@ def test_between_two_checkpoints_nothing_is_lost_but_time(
             if "loss" in row and row["epoch"] == 3:
                 raise Killed
 
-    options = ("--stages", "0", "--epochs", "4", "--validate-every", "2", "--ema", "0.9")
+    options = ("--stages", "0", "--epochs", "4", "--set", "validate-every=2", "--set", "ema=0.9")
     for name in ("whole", "cut"):
         begin(small_manifest, tmp_path / name, *options)
     cascade(tmp_path / "whole")

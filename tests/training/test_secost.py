@@ -17,7 +17,8 @@ from sedkit.tagger import Tagger
 from tests.training.conftest import SMALL, begin, cascade, metrics, train, weights
 from training.data.manifest.table import Manifest
 from training.networks.wels import Network
-from training.runs.options import seconds, stages_of
+from training.runs.interpret import stages_of
+from training.runtime.command_line import DURATION
 from training.secost import main
 from training.supervision.equations import LABELS
 
@@ -72,20 +73,11 @@ def test_another_seed_gives_other_networks(run: Path, small_manifest: Path, tmp_
     assert not torch.equal(weights(run, 0)["wels.L4.weight"], weights(directory, 0)["wels.L4.weight"])
 
 
-def test_live_teachers_teach_what_stored_ones_do(run: Path, small_manifest: Path, tmp_path: Path) -> None:
-    directory = tmp_path / "run"
-    begin(small_manifest, directory, "--stages", "1")
-    cascade(directory, live_targets=True)
-    assert metrics(directory, 0) == metrics(run, 0)
-    assert metrics(directory, 1) == pytest.approx(metrics(run, 1), rel=2e-3)
-    assert not list(directory.rglob("predictions-*"))
-
-
 @pytest.mark.parametrize(
     "settings",
     [
-        ["--ema", "0.9", "--clip", "1", "--schedule", "one-cycle"],
-        ["--dropout", "0.5", "--sampling", "balanced", "--schedule", "constant", "--overlay", "0.5"],
+        ["--set", "ema=0.9", "--set", "clip=1", "--set", "schedule=constant"],
+        ["--set", "dropout=0.5", "--set", "sampling=balanced", "--set", "overlay=0.5"],
     ],
 )
 def test_other_ways_to_train_resume_exactly_too(settings: list[str], small_manifest: Path, tmp_path: Path) -> None:
@@ -122,14 +114,16 @@ def test_several_teachers(small_manifest: Path, tmp_path: Path) -> None:
         (["--learning-rate", "1e38", "--stages", "0", "--batch-size", "24"], "lower --learning-rate"),
         (["--stage", "labels=1", "--stages", "3"], "but 1 --stage"),
         (["--seed", "-1"], "--seed"),
-        (["--width", "16,40,80"], "B1, B2, B3, B4, L1 and L2 have 6 numbers of filters"),
+        (["--width", "16,40,80"], "give 6 numbers of filters, for B1, B2, B3, B4, L1 and L2"),
         (["--width", "16,40,80,0,9,9"], "0 is not in the range x>=1"),
         (["--width", "0"], "0 is not in the range x>0"),
         (["--width", "wide"], "'wide' is not a valid float"),
-        (["--views", "3"], "add --teachers-hear view"),
-        (["--targets", "live", "--teachers-hear", "view"], "is for teachers that hear the clip; leave it out"),
+        (["--set", "views=3"], "needs --teachers-hear view"),
+        (["--set", "emma=0.9"], "no setting 'emma'; did you mean ema?"),
+        (["--set", "ema"], "'ema' is not KEY=VALUE"),
+        (["--set", "ema=2"], "2.0 is not in the range 0<=x<1"),
         (["--run", __file__], "cannot be written"),
-        (["--resume", "somewhere", "--epochs", "9", "--run", "r"], "leave out --epochs, --run"),
+        (["--resume", "somewhere", "--epochs", "9", "--run", "r"], "leave out run, epochs"),
     ],
 )
 def test_bad_input_is_one_line(arguments: list[str], said: str, small_manifest: Path, tmp_path: Path) -> None:
@@ -177,7 +171,7 @@ def test_too_few_clips(split: str, left: int, small_manifest: Path, tmp_path: Pa
     manifest.take(keep).save(tmp_path / "few.csv")
     result = CliRunner().invoke(main, ["--manifest", str(tmp_path / "few.csv"), "--run", str(tmp_path / "run")])
     assert result.exit_code == 1
-    assert f"{left} clips of the split '{split}'" in result.output
+    assert f"the split '{split}' has {left} clips" in result.output
 
 
 def test_the_stages_of_the_command_line() -> None:
@@ -186,5 +180,5 @@ def test_the_stages_of_the_command_line() -> None:
     assert stages_of(2, "0", ())[1:] == [{0: 1.0}, {1: 1.0}]
 
 
-def test_times() -> None:
-    assert [seconds(text) for text in ("540s", "9m", "2h", "1.5")] == [540, 540, 7200, 1.5]
+def test_durations() -> None:
+    assert [DURATION.convert(text, None, None) for text in ("540s", "9m", "2h", "1.5")] == [540, 540, 7200, 1.5]

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from training.data.augment.commands import COMMANDS as MIXERS
+from training.data.demo import CLASSES, make_demo
 from training.data.manifest.problems import OnError
 from training.data.manifest.summary import describe
 from training.data.manifest.table import Manifest
@@ -61,6 +62,21 @@ def main() -> None:
 
 for command in (*READERS, *MIXERS):
     main.add_command(command)
+
+
+@main.command()
+@output_folder_option
+@click.option("--count", type=click.IntRange(5), default=30, show_default=True, help="Clips of each class.", metavar="N")
+@seed_option
+def demo(output: Path, count: int, seed: int) -> None:
+    """Make a small set of synthetic sounds to try the training on.
+
+    \b
+    Examples:
+      sedkit-train data demo --output demo
+      sedkit-train secost --preset demo --manifest demo --stages 4
+    """
+    click.echo(f"{output}: {make_demo(output, count, seed)} clips, {len(CLASSES)} classes", err=True)
 
 
 @main.command()

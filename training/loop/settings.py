@@ -17,7 +17,7 @@ Schedule = Literal["cosine", "constant"]
 Sampling = Literal["shuffled", "balanced"]
 Precision = Literal["float32", "bf16"]
 Compile = Literal["off", "on"]
-Kind = Literal["wels", "yamnet", "efficientnet-lite0"]
+Kind = Literal["wels", "yamnet"]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Pretrained backbones that are fine-tuned as teachers: ``--fine-tune KIND=FILE``.
 
-They replace WELS-Net in the cascade and produce the same segments from a log-mel. Both backbones downsample time by 32,
+They replace WELS-Net in the cascade and produce the same segments from a log-mel. A backbone downsamples time by 32,
 which is one map position per segment hop; a segment's embedding is the mean of the three positions that it spans.
 Training starts from the weights in FILE, which the run keeps in ``begun.pt``.
 """
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sedkit.geometry import SPAN_FRAMES, STEP_FRAMES, padded_samples
-from training.networks import efficientnet, yamnet_tflite
+from training.networks import yamnet_tflite
 from training.networks.logmel import LogMel
 from training.networks.wels import Network, Pooling, Scores, Width, pool
 from training.networks.yamnet import BANDS, BINS, COLUMN, STEP, Yamnet, layers, magnitudes, read_yamnet, spectrum
@@ -98,15 +98,8 @@ def _read_yamnet(path: Path) -> dict[str, Tensor]:
     return state | {"frontend.filters": yamnet.mel, "frontend.floor": yamnet.floor}
 
 
-def _read_efficientnet(path: Path) -> dict[str, Tensor]:
-    return {f"wels.layers.{name}": value for name, value in efficientnet.read(path).items()}
-
-
 BACKBONES = {
     "yamnet": Backbone("YAMNet", YamnetLogMel, layers, yamnet_tflite.EMBEDDING, _read_yamnet),
-    "efficientnet-lite0": Backbone(
-        "EfficientNet-Lite0", LogMel, efficientnet.layers, efficientnet.FILTERS, _read_efficientnet
-    ),
 }
 
 

@@ -1,72 +1,72 @@
-"""The networks of a run: begun from scratch, read back when trained, reported, and described to those who use them."""
+"""The networks of a run: initial weights, weights read back after training, scores on the validation and test splits."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from sedkit.contract import Contract
-from training.data.clips import FULL_SCALE, usual_segments
+from sedkit.contract import Label
+from training.data.audio import FULL_SCALE
+from training.data.clips import Clips
+from training.loop.settings import Settings
 from training.networks.predict import predict
 from training.networks.pretrained import build_network
-from training.networks.wels import Network, multiply_adds
-from training.runs.config import RunError, git_revision, read_config
+from training.networks.wels import Network
 from training.runs.reports import best_threshold, generation_report
-from training.runs.run import Run
 from training.runs.split_scores import write_split_scores
 from training.runtime import distributed
-from training.runtime.checkpoint import CheckpointError, load, save
+from training.runtime.checkpoint import load, save
 from training.runtime.files import write_json
 
-NORMALISED_ON = 2000  # training clips, at most
+NORMALISATION_CLIPS = 2000  # training clips, at most, from which the front end's normalisation is measured
 
 
-def new_network(run: Run, generation: int) -> Network:
-    """A network initialised from the run's seed and the number of its generation, or with what the run began with."""
-    torch.manual_seed(int(np.random.SeedSequence((run.seed, generation)).generate_state(1)[0]))
-    network = _untrained(run)
-    begun = _begun(run)
-    network.load_state_dict(network.state_dict() | begun)
-    distributed.on_first(lambda: _normalise(run, network, "frontend.mean" in begun))
-    network.frontend.load_state_dict(load(run.directory / "frontend.pt"))
+def initial_network(settings: Settings, classes: int, seed: Sequence[int], fixed: Mapping[str, Tensor]) -> Network:
+    """A network with random weights drawn from ``seed`` = (seed, generation), and ``fixed`` ones in their place."""
+    torch.manual_seed(int(np.random.SeedSequence(tuple(seed)).generate_state(1)[0]))
+    network = _network(settings, classes)
+    network.load_state_dict(network.state_dict() | dict(fixed))
     return network
 
 
-def trained_network(run: Run, generation: int, device: torch.device) -> Network:
+def trained_network(generation: Path, settings: Settings, classes: int, device: torch.device) -> Network:
     """The network of a finished generation, in eval mode."""
-    network = _untrained(run)
-    network.load_state_dict(load(run.generation(generation) / "network.pt")["network"])
+    network = _network(settings, classes)
+    network.load_state_dict(load(generation / "network.pt")["network"])
     layout = torch.channels_last if device.type == "cuda" else torch.contiguous_format
-    return network.to(device=device, memory_format=layout).eval()
+    return network.to(device=device, memory_format=layout).eval()  # type: ignore[no-any-return, call-overload]
 
 
-def _untrained(run: Run) -> Network:
-    settings = run.settings
-    return build_network(settings.network, len(run.labels), settings.width, settings.dropout, settings.pooling)
+def _network(settings: Settings, classes: int) -> Network:
+    return build_network(settings.network, classes, settings.width, settings.dropout, settings.pooling)
 
 
-def _begun(run: Run) -> dict[str, torch.Tensor]:
-    if not read_config(run.directory).get("begun_sha256"):
-        return {}
-    try:
-        return load(run.begun)
-    except CheckpointError:
-        raise RunError(f"{run.begun}: cannot be read, and networks begin with it; begin a new run") from None
+def fixed_weights(
+    path: Path, settings: Settings, clips: Clips, seed: int, warm_start: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """The weights that are not random: the warm start and the front end's normalisation.
 
+    The normalisation is written to ``path`` once. It is measured on the training clips, unless the warm start has it.
+    """
 
-def _normalise(run: Run, network: Network, known: bool) -> None:
-    """Write down what the front end of every network of the run normalises with, measured if it is not ``known``."""
-    path = run.directory / "frontend.pt"
-    if not path.exists():
-        if not known:
-            waveforms = run.clips("train").waveforms
-            chosen = np.random.default_rng(run.seed).permutation(len(waveforms))[:NORMALISED_ON]
-            measure_normalisation(network, [waveforms[i] for i in chosen])
+    def write() -> None:
+        if path.exists():
+            return
+        network = _network(settings, len(clips.classes))
+        network.load_state_dict(network.state_dict() | warm_start)
+        if "frontend.mean" not in warm_start:
+            chosen = np.random.default_rng(seed).permutation(len(clips))[:NORMALISATION_CLIPS]
+            measure_normalisation(network, [clips.waveforms[i] for i in chosen])
         save(network.frontend.state_dict(), path)
+
+    distributed.on_rank_0(write)
+    return warm_start | {f"frontend.{name}": value for name, value in load(path).items()}
 
 
 @torch.no_grad()
@@ -87,63 +87,33 @@ def measure_normalisation(network: Network, waveforms: Sequence[NDArray[np.int16
     frontend.std.copy_((square - mean.square()).clamp_min(1).sqrt())
 
 
-def report_generation(run: Run, generation: int, network: Network, workers: int = 1) -> None:
-    """Score the validation and the test split; every rank calls this.
+def evaluate_generation(
+    directory: Path,
+    about: dict[str, Any],
+    network: Network,
+    splits: Mapping[str, Clips],
+    labels: Sequence[Label],
+    batch_size: int,
+    workers: int = 1,
+) -> None:
+    """Score the splits and write ``scores.npz`` and, last, ``report.json`` of a generation; every rank calls this.
 
-    Writes the generation's ``scores.npz`` and, as the last, its ``report.json``.
+    ``about`` holds the generation's number and supervision. Empty splits are left out.
     """
-    splits = {}
-    for split in ("validation", "test"):
-        clips = run.clips(split)
-        if len(clips):
-            splits[split] = clips.multi_hot(), predict(network, clips.waveforms, run.settings.batch_size, workers)
+    results = {
+        split: (clips.multi_hot(), predict(network, clips.waveforms, batch_size, workers))
+        for split, clips in splits.items()
+        if len(clips)
+    }
 
     def write() -> None:
-        write_split_scores(run.generation(generation), {split: scores for split, (_, scores) in splits.items()})
+        write_split_scores(directory, {split: scores for split, (_, scores) in results.items()})
         report = {
-            "generation": generation,
-            "supervision": {str(key): weight for key, weight in run.supervision[generation].items()},
-            "best_epoch": load(run.generation(generation) / "network.pt")["epoch"],
-            "threshold": best_threshold(*splits["validation"]),
-            **generation_report(run.labels, splits),
+            **about,
+            "best_epoch": load(directory / "network.pt")["epoch"],
+            "threshold": best_threshold(*results["validation"]),
+            **generation_report(labels, results),
         }
-        write_json(run.generation(generation) / "report.json", report)
+        write_json(directory / "report.json", report)
 
-    distributed.on_first(write)
-
-
-def description(run: Run, rows: list[dict[str, Any]]) -> Contract:
-    """The contract of the last student: what the run knows of it, ``rows`` being the reports of all generations."""
-    config, last = read_config(run.directory), rows[-1]
-    metrics = {
-        split: {key: round(value, 4) for key in ("mAP", "mAUC", "accuracy") if (value := last[split][key]) is not None}
-        for split in ("validation", "test")
-        if split in last
-    }
-    lineage = {
-        "dataset_sha256": config["manifest_sha256"],
-        "clips": config["clips"],
-        "stages": len(rows) - 1,
-        "supervision": [row["supervision"] for row in rows],
-        "seed": run.seed,
-        "width": run.settings.width,
-        "pooling": run.settings.pooling,
-        "multiply_adds": multiply_adds(len(run.labels), run.settings.width, run.settings.pooling),
-        "settings": config["settings"],
-        "teachers": config.get("teachers") or {},
-        "begun_with": config.get("begun_with"),
-        "git_revision": config["git_revision"],
-        "export_revision": git_revision(),
-        "metrics": metrics,
-    }
-    thresholds = (last["threshold"],) * len(run.labels)
-    model = config["model"]
-    return Contract(
-        model["name"],
-        run.labels,
-        thresholds,
-        {"kind": "none"},
-        lineage,
-        model["license"],
-        tag_segments=usual_segments(run.clips("validation", labelled=True).waveforms),
-    )
+    distributed.on_rank_0(write)

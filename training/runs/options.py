@@ -1,398 +1,320 @@
-"""The command line of ``python -m training.secost``: its options, and what they mean."""
+"""The options of a training: command-line flags in groups, and settings that only presets and ``--set`` name.
+
+A flag is what people reach for; a setting is what a recipe fixes. Both have one definition, a ``click.Option``, so that
+values from the command line, from a preset and from ``--set`` are checked alike. ``training.runs.interpret`` turns the
+values into a run.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import fields
-from datetime import datetime
-from functools import reduce
+import difflib
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import torch
+from click.core import ParameterSource
 
-from sedkit.errors import SedkitError
-from sedkit.inference.installed import installed_text, names
-from training.data.augment.augmentation import Augmentation
-from training.loop.batches import default_workers
-from training.loop.schedule import RISE
-from training.loop.settings import Execution, Settings
-from training.networks.pretrained import BACKBONES
+from training.loop.schedule import WARMUP
 from training.networks.wels import FILTERS, Width
-from training.runs.presets import apply
-from training.runs.run import Run
-from training.runs.warm_start import Beginning, of_file, of_model, of_run
-from training.runtime import distributed
-from training.supervision.equations import LABELS, Supervision, parse, single_teacher
+from training.runs.presets import SET, apply
+from training.runtime.command_line import DURATION
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-Decorator = Callable[[Command], Command]
 
-path = click.Path(path_type=Path)
-positive = click.FloatRange(0, min_open=True)
+PATH = click.Path(path_type=Path)
+POSITIVE = click.FloatRange(0, min_open=True)
+SHARE = click.FloatRange(0, 1)
+COUNT = click.IntRange(0)
 
 
-class WidthType(click.ParamType):
-    """A factor above 0, or the filters of B1 to L2, of which each is at least 1."""
+class WidthType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3
+    """A factor above 0, or the numbers of filters of B1 to L2, each at least 1."""
 
     name = "FACTOR|FILTERS"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Width:
-        """``value`` as a number or a list of six."""
+        """``value`` as a number or a list of six numbers."""
         if not isinstance(value, str):
-            return positive.convert(value, param, ctx) if isinstance(value, int | float) else value
+            return POSITIVE(value, param, ctx) if isinstance(value, int | float) else value  # type: ignore[no-any-return]
         if "," not in value:
-            return positive.convert(value, param, ctx)
-        counts = [click.IntRange(1).convert(count, param, ctx) for count in value.split(",")]
+            return float(POSITIVE(value, param, ctx))
+        counts: list[int] = [click.IntRange(1)(count, param, ctx) for count in value.split(",")]
         if len(counts) != len(FILTERS):
-            self.fail(f"{value!r}: B1, B2, B3, B4, L1 and L2 have {len(FILTERS)} numbers of filters", param, ctx)
+            self.fail(f"{value!r}: give {len(FILTERS)} numbers of filters, for B1, B2, B3, B4, L1 and L2", param, ctx)
         return counts
 
 
-WIDTH = WidthType()
+def _option(name: str, **attributes: Any) -> click.Option:
+    return click.Option([f"--{name}"], **attributes)
 
-CASCADE = (
-    click.option(
-        "--preset",
-        is_eager=True,
-        callback=lambda context, _, name: apply(context, name),
-        metavar="NAME|FILE.toml",
-        help="Take the options of a preset (training/presets); those given beside it win.",
+
+def _apply_preset(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
+    return apply(context, name, SETTINGS)
+
+
+# The commonest three of each group come first.
+GROUPS: dict[str, tuple[click.Option, ...]] = {
+    "Data": (
+        _option(
+            "manifest",
+            default="manifest.csv",
+            help="Clips, labels and splits: a manifest, a folder with one folder a class, or a packed set.",
+        ),
+        _option("on-error", type=click.Choice(["stop", "skip"]), default="stop", help="What to do at unusable clips."),
+        _option("seed", type=COUNT, default=0, help="Seed of everything random."),
     ),
-    click.option(
-        "--manifest", default="manifest.csv", help="Clips, labels and splits; or a packed set, a directory or URI."
+    "Cascade": (
+        _option(
+            "preset",
+            is_eager=True,
+            callback=_apply_preset,
+            metavar="NAME|FILE.toml",
+            help="Options and settings of a preset; what the command line names wins.",
+        ),
+        _option("stages", type=COUNT, help="Students after Teacher-0  [default: 4, or one an alpha]"),
+        _option("alpha", default="0.3", help="Weight of the labels (Eq. 2): one number, or one a stage: 0.3,0.2."),
+        _option("stage", multiple=True, help="Eq. 6, once a stage, instead of --stages: labels=0.3,0=0.3,1=0.4."),
     ),
-    click.option("--vocabulary", type=path, help="Classes [default: beside the manifest]."),
-    click.option(
-        "--run",
-        "--directory",
-        "directory",
-        type=path,
-        help="Run directory (torchrun takes --run for its own: --directory there)  [default: runs/DATE-TIME].",
+    "Network": (
+        _option(
+            "width",
+            type=WidthType(),
+            help="Factor on Table 1's filters, or the filters of B1, B2, B3, B4, L1 and L2: 16,40,80,200,1024,512  "
+            "[default: 1 on CUDA, 0.25 on a CPU]",
+        ),
+        _option("crop", type=click.FloatRange(0.96, 60), default=5.12, help="Seconds of a training crop."),
+        _option(
+            "fine-tune",
+            metavar="wels=RUN|wels=MODEL|KIND=FILE",
+            help="Warm start from a finished run or a model (a file, or an installed name: wels=small), with any "
+            "classes; or fine-tune a pretrained backbone as a teacher: yamnet=yamnet.tflite.",
+        ),
     ),
-    click.option("--stages", type=click.IntRange(0), help="Students after Teacher-0 [default: 4, or one an alpha]."),
-    click.option("--alpha", default="0.3", help="Share of the labels (Eq. 2): one number, or one a stage: 0.3,0.2."),
-    click.option("--stage", multiple=True, help="Eq. 6, once a stage, in place of --stages: labels=0.3,0=0.3,1=0.4."),
-    click.option(
-        "--teacher",
-        multiple=True,
-        metavar="NAME=FILE|RUN|MODEL",
-        help="An external teacher (training.runs.experiments.teachers), the last network of a finished RUN, or that of a MODEL (*.onnx, "
-        "or an installed one by its name: small); its NAME may stand in --stage.",
+    "Optimisation": (
+        _option("epochs", type=click.IntRange(1), default=60, help="Epochs of each network."),
+        _option("batch-size", type=click.IntRange(2), default=32, help="Clips a step, over all processes."),
+        _option("learning-rate", type=POSITIVE, default=1e-3, help="Peak learning rate of Adam."),
     ),
-    click.option("--first", default="labels=1", help="What Teacher-0 learns from: the labels, and external teachers."),
-    click.option("--seed", type=click.IntRange(0), default=0),
-    click.option("--on-error", type=click.Choice(["stop", "skip"]), default="stop", help="Clips that cannot be used."),
-    click.option("--name", default="wels-secost", help="Name of the exported model."),
-    click.option("--license", default="unknown", help="Licence of the exported weights."),
-)
-NETWORK = (
-    click.option("--epochs", type=click.IntRange(1), default=60, help="Epochs of each network."),
-    click.option("--batch-size", type=click.IntRange(2), default=32, help="Clips a step, over all processes."),
-    click.option("--learning-rate", type=positive, default=1e-3, help="Peak, for Adam."),
-    click.option("--schedule", type=click.Choice(list(RISE)), default="cosine", help="Course of the learning rate."),
-    click.option(
-        "--warmup",
-        type=click.FloatRange(0, 1, max_open=True),
-        help="Share of the steps in which it rises  [default: 0.1; one-cycle: 0.3; constant: 0].",
+    "Augmentation": (
+        _option("mixup", type=click.FloatRange(0), default=0.4, help="Parameter of the Beta distribution; 0: off."),
+        _option("gain", type=click.FloatRange(0), default=6.0, help="Random level, +- dB."),
+        _option("noise", type=SHARE, default=0.0, help="Share of the clips with added noise."),
     ),
-    click.option("--clip", type=click.FloatRange(0), default=0.0, help="Largest norm of the gradient; 0: any."),
-    click.option(
-        "--ema",
-        type=click.FloatRange(0, 1, max_open=True),
-        default=0.0,
-        help="Decay of a moving average of the weights, such as 0.999, which is then what is kept; 0: none.",
+    "Teachers": (
+        _option(
+            "teacher",
+            multiple=True,
+            metavar="NAME=FILE|RUN|MODEL",
+            help="An external teacher: a file of sedkit-train teachers, a finished run, or a model (a file, or an "
+            "installed name: small). NAME may occur in --first and --stage.",
+        ),
+        _option("first", default="labels=1", help="Supervision of Teacher-0: labels and external teachers."),
+        _option(
+            "teachers-hear",
+            type=click.Choice(["clip", "view", "sounds"]),
+            default="clip",
+            help="Input of the teachers. clip: whole clips, once (Algorithm 1); view: the student's augmented input; "
+            "sounds: isolated clips by segment, for students trained on overlaid clips (--set overlay=0.6).",
+        ),
     ),
-    click.option(
-        "--sampling",
-        type=click.Choice(["shuffled", "balanced"]),
-        default="shuffled",
-        help="Every clip once an epoch, or those of rare classes more often.",
+    "Run": (
+        click.Option(
+            ["--run", "--directory", "directory"],
+            type=PATH,
+            help="Run directory; with torchrun, which has a --run of its own, write --directory  "
+            "[default: runs/DATE-TIME]",
+        ),
+        _option(
+            "resume",
+            type=PATH,
+            help="Continue this run with its own settings. --manifest says where its data lies now, --name what its "
+            "export is called.",
+        ),
+        _option("device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="auto: CUDA if it works."),
+        _option("stop-after", type=DURATION, help="Stop in time to be resumed: 540s, 9m, 2h."),
+        _option("name", default="wels-secost", help="Name of the exported model."),
+        click.Option(
+            ["--set", SET],
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Any option or setting of a preset: ema=0.998. Settings are listed below and in docs/training.md.",
+        ),
     ),
-    click.option("--crop", type=click.FloatRange(0.96, 60), default=5.12, help="Seconds of a training crop."),
-    click.option(
-        "--width",
-        type=WIDTH,
-        help="Factor on Table 1's filters, or those of B1, B2, B3, B4, L1 and L2: 16,40,80,200,1024,512  "
-        "[default: 1 on CUDA, 0.25 on the CPU].",
-    ),
-    click.option(
-        "--pooling",
-        type=click.Choice(["mean", "attention"]),
-        default="mean",
-        help="From segments to the clip: their mean, or a mean by learnt weights, for short sounds in clips.",
-    ),
-    click.option(
-        "--fine-tune",
-        metavar="wels=RUN|wels=MODEL|KIND=FILE",
-        help="Do not begin from scratch: go on from the last network of a finished RUN, or that of a MODEL (a file, or "
-        "an installed one by its name: small), whatever its classes; or train no WELS-Nets, but "
-        "teachers that begin with what another has learnt: yamnet=yamnet.tflite, efficientnet-lite0=WEIGHTS.pth.",
-    ),
-    click.option(
-        "--freeze",
-        type=click.IntRange(0, 4),
-        default=0,
-        help="With --fine-tune wels=: how many blocks, from B1 on, stay as they are, which saves time.",
-    ),
-    click.option(
-        "--between",
-        type=click.FloatRange(0, 1, min_open=True),
-        default=1.0,
-        help="With --fine-tune wels=: keep weights so far on the way from those begun with to those learnt.",
-    ),
-    click.option(
-        "--dropout",
-        type=click.FloatRange(0, 1, max_open=True),
-        default=0.2,
-        help="In L1, L2 and L3; of a fine-tuned network, before its last layer.",
-    ),
-    click.option(
-        "--precision",
-        type=click.Choice(["float32", "bf16"]),
-        help="Of the training, but for the front end  [default: bf16 on CUDA, float32 on the CPU].",
-    ),
-    click.option("--sync-bn", is_flag=True, help="Batch statistics over all processes, not of each alone."),
-    click.option(
-        "--validate-every",
-        type=click.IntRange(1),
-        default=1,
-        help="Epochs between two looks at the validation split; after the last there is one in any case. Of those that "
-        "were looked at, the best is kept.",
-    ),
-    click.option(
-        "--teachers-hear",
-        type=click.Choice(["clip", "view", "sounds"]),
-        default="clip",
-        help="Teachers predict on whole clips, once; or on the very crops and mixtures that the student hears; or on "
-        "each clip by itself, segment by segment, while the student hears them over each other (--overlay).",
-    ),
-    click.option(
-        "--views",
-        type=click.IntRange(0),
-        default=0,
-        help="With --teachers-hear view: crops and mixtures come again after this many epochs, and teachers are asked "
-        "of each once; 0: they are new every time.",
-    ),
-    click.option("--gain", type=click.FloatRange(0), default=6.0, help="Random level, +- dB."),
-    click.option("--mixup", type=click.FloatRange(0), default=0.4, help="Parameter of the Beta distribution; 0: off."),
-    click.option("--mixed", type=click.FloatRange(0, 1), default=0.5, help="Share of the batches that are mixed."),
-    click.option("--time-mask", type=click.IntRange(0), default=24, help="SpecAugment, frames."),
-    click.option("--band-mask", type=click.IntRange(0, 63), default=8, help="SpecAugment, mel bands."),
-    click.option(
-        "--overlay",
-        type=click.FloatRange(0, 1),
-        default=0.0,
-        help="Share of the clips that are heard with one to three others, at random places.",
-    ),
-    click.option("--response", type=click.FloatRange(0), default=0.0, help="Random response over the bands, +- dB."),
-    click.option("--narrow", type=click.FloatRange(0, 1), default=0.0, help="Share of the clips that are low-passed."),
-    click.option("--speed", type=click.FloatRange(0, 1), default=0.0, help="Random speed and pitch, up to 1 + this."),
-    click.option("--reverb", type=click.FloatRange(0, 1), default=0.0, help="Share of the clips heard in a room."),
-    click.option("--noise", type=click.FloatRange(0, 1), default=0.0, help="Share of the clips with added noise."),
-    click.option("--style", type=click.FloatRange(0, 1), default=0.0, help="Share of the batches with Freq-MixStyle."),
-)
-MACHINE = (
-    click.option(
-        "--resume",
-        type=path,
-        help="Go on with this run; its own settings hold. --manifest: where its data lies now; --name: of its export.",
-    ),
-    click.option(
-        "--reuse", type=path, help="Take networks that this run would train again from finished runs in this folder."
-    ),
-    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto"),
-    click.option(
-        "--compile",
-        type=click.Choice(["off", "on", "graphs"]),
-        help="torch.compile; graphs: CUDA graphs as well  [default: on with CUDA].",
-    ),
-    click.option("--accumulate", type=click.IntRange(1), default=1, help="Parts of a batch, one after the other."),
-    click.option(
-        "--targets", type=click.Choice(["stored", "live"]), default="stored", help="Predictions on whole clips."
-    ),
-    click.option("--workers", type=click.IntRange(1), help="Threads that read ahead  [default: by processors]."),
-    click.option("--stop-after", help="End in good time before this, resumable: 540s, 9m, 2h."),
-)
-ON_RESUME = {
-    "manifest",
-    "name",
-    "reuse",
-    "compile",
-    "accumulate",
-    "targets",
-    "workers",
-}  # what may be given with --resume
+}
+
+# Settings are keys of presets and of --set. They decide the result, but for those of EXECUTION.
+SETTINGS = {
+    option.name: option
+    for option in (
+        _option("vocabulary", type=PATH, help="Classes, a CSV; default: beside the manifest."),
+        _option("license", default="unknown", help="Licence of the exported weights."),
+        _option("schedule", type=click.Choice(list(WARMUP)), default="cosine", help="Schedule of the learning rate."),
+        _option(
+            "warmup",
+            type=click.FloatRange(0, 1, max_open=True),
+            help="Share of the steps with a rising learning rate; default: 0.1, constant: 0.",
+        ),
+        _option("clip", type=click.FloatRange(0), default=0.0, help="Largest norm of the gradient; 0: no limit."),
+        _option(
+            "ema",
+            type=click.FloatRange(0, 1, max_open=True),
+            default=0.0,
+            help="Decay of an exponential moving average of the weights, which is validated and kept; 0: off.",
+        ),
+        _option(
+            "sampling",
+            type=click.Choice(["shuffled", "balanced"]),
+            default="shuffled",
+            help="Every clip once an epoch, or clips of rare classes more often.",
+        ),
+        _option(
+            "pooling",
+            type=click.Choice(["mean", "attention"]),
+            default="mean",
+            help="From segments to the clip: mean, or a mean with learnt weights.",
+        ),
+        _option(
+            "freeze", type=click.IntRange(0, 4), default=0, help="Blocks, from B1 on, that a warm start keeps fixed."
+        ),
+        _option(
+            "between",
+            type=click.FloatRange(0, 1, min_open=True),
+            default=1.0,
+            help="Interpolation between the weights of the warm start, 0, and the trained ones, 1.",
+        ),
+        _option(
+            "dropout",
+            type=click.FloatRange(0, 1, max_open=True),
+            default=0.2,
+            help="Dropout in L1, L2 and L3; in a pretrained backbone, before the last layer.",
+        ),
+        _option(
+            "precision",
+            type=click.Choice(["float32", "bf16"]),
+            help="Precision of the forward and backward pass; default: bf16 on CUDA, float32 on a CPU.",
+        ),
+        _option("sync-bn", type=click.BOOL, default=False, help="Batch statistics over all processes."),
+        _option(
+            "validate-every",
+            type=click.IntRange(1),
+            default=1,
+            help="Epochs between two validations; the last epoch is always validated, and the best one is kept.",
+        ),
+        _option(
+            "views",
+            type=COUNT,
+            default=0,
+            help="With teachers-hear=view: epochs after which crops and mixtures repeat, so that teachers score each "
+            "once; 0: never.",
+        ),
+        _option("mixed", type=SHARE, default=0.5, help="Share of the batches with mixup."),
+        _option("time-mask", type=COUNT, default=24, help="SpecAugment: longest mask, in frames."),
+        _option("band-mask", type=click.IntRange(0, 63), default=8, help="SpecAugment: widest mask, in mel bands."),
+        _option("overlay", type=SHARE, default=0.0, help="Share of the clips overlaid with one to three others."),
+        _option("response", type=click.FloatRange(0), default=0.0, help="Random frequency response, +- dB."),
+        _option("narrow", type=SHARE, default=0.0, help="Share of the clips that are low-passed."),
+        _option("speed", type=SHARE, default=0.0, help="Random speed and pitch, up to 1 + this."),
+        _option("reverb", type=SHARE, default=0.0, help="Share of the clips with reverberation."),
+        _option("style", type=SHARE, default=0.0, help="Share of the batches with Freq-MixStyle."),
+        _option("compile", type=click.Choice(["off", "on"]), default="off", help="torch.compile."),
+        _option(
+            "accumulate",
+            type=click.IntRange(1),
+            default=1,
+            help="Parts of a batch, one after the other, to save memory.",
+        ),
+        _option("workers", type=click.IntRange(1), help="Threads that read clips ahead; default: by processors."),
+        _option("reuse", type=PATH, help="Folder of finished runs whose networks are taken instead of trained again."),
+    )
+}
+EXECUTION = {"reuse", "compile", "accumulate", "workers"}  # may change while a run is trained
+ON_RESUME = EXECUTION | {"manifest", "name"}  # what --resume accepts
+
+
+class TrainingCommand(click.Command):
+    """A command whose help shows options by group, and whose parameters include the settings."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        given = _assignments(ctx, ctx.params.pop(SET))
+        flags = {parameter.name: parameter for parameter in self.params}
+        for name in given.keys() & flags.keys():
+            _assign(ctx, flags[name], given[name], ParameterSource.COMMANDLINE)
+        preset = ctx.default_map or {}
+        for name, option in SETTINGS.items():
+            if name in given:
+                _assign(ctx, option, given[name], ParameterSource.COMMANDLINE)
+            elif name in preset:
+                _assign(ctx, option, preset[name], ParameterSource.DEFAULT_MAP)
+            else:
+                _assign(ctx, option, option.to_info_dict()["default"], ParameterSource.DEFAULT)
+        return rest
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, options in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([record for option in options if (record := option.get_help_record(ctx))])
+        with formatter.section("Settings (--set KEY=VALUE, or a preset)"):
+            formatter.write_text(", ".join(name.replace("_", "-") for name in SETTINGS))
+
+
+def _assign(ctx: click.Context, option: click.Parameter, value: Any, source: ParameterSource) -> None:
+    ctx.params[str(option.name)] = None if value is None else option.process_value(ctx, value)
+    ctx.set_parameter_source(str(option.name), source)
+
+
+def _assignments(ctx: click.Context, texts: Iterable[str]) -> dict[str, str]:
+    """``KEY=VALUE`` texts by the parameter's name; the last of equal keys counts."""
+    known = SETTINGS.keys() | {option.name for group in GROUPS.values() for option in group} - {SET, "preset"}
+    given = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        name = key.strip().replace("-", "_")
+        if not equals:
+            raise click.BadParameter(f"{text!r} is not KEY=VALUE", ctx, param_hint="--set")
+        if name not in known:
+            close = difflib.get_close_matches(name, sorted(known), 1)
+            hint = f"; did you mean {close[0].replace('_', '-')}?" if close else ""
+            raise click.BadParameter(f"no setting {key.strip()!r}{hint}", ctx, param_hint="--set")
+        given[name] = value
+    return given
 
 
 def all_options(command: Command) -> Command:
-    """Decorator: every option of the training."""
-    return reduce(lambda made, option: option(made), reversed(CASCADE + NETWORK + MACHINE), command)
+    """Decorator: the flags of a training."""
+    flags = [option for group in GROUPS.values() for option in group]
+    parameters = getattr(command, "__click_params__", None)
+    if parameters is None:
+        parameters = []
+        command.__click_params__ = parameters  # type: ignore[attr-defined]
+    parameters.extend(reversed(flags))
+    return command
 
 
-@click.command("training.secost")
+@click.command("training.secost", cls=TrainingCommand)
 @all_options
 def training(**_: Any) -> None:
-    """The options of a training without the training: what reads them for several runs (training.runs.experiments)."""
+    """Reads the options of a training for commands that start several (training.runs.experiments)."""
 
 
-
-def begin(options: Mapping[str, Any], device: torch.device) -> Run:
-    """A new run from the options of the command line."""
-    cuda = device.type == "cuda"
-    same = (
-        "epochs",
-        "batch_size",
-        "learning_rate",
-        "schedule",
-        "clip",
-        "ema",
-        "sampling",
-        "crop",
-        "dropout",
-        "freeze",
-        "between",
-        "sync_bn",
-        "validate_every",
-        "teachers_hear",
-        "views",
-    )
-    _agree(options)
-    beginning = begun_with(options["fine_tune"]) if options["fine_tune"] else None
-    pooling = beginning.pooling if beginning else options["pooling"]
-    if options["teachers_hear"] == "sounds" and pooling == "attention":
-        raise click.BadParameter("sounds teach segments, and not what they weigh", param_hint="--teachers-hear")
-    settings = Settings(
-        **{key: options[key] for key in same},
-        warmup=RISE[options["schedule"]] if options["warmup"] is None else options["warmup"],
-        network=beginning.kind if beginning else "wels",
-        width=beginning.width if beginning else options["width"] or (1.0 if cuda else 0.25),
-        pooling=pooling,
-        precision=options["precision"] or ("bf16" if cuda else "float32"),
-        augmentation=Augmentation(
-            **{column.name: options[column.name] for column in fields(Augmentation)},
-        ),
-    )
-    teachers = teachers_of(options["teacher"])
-    return Run.begin(
-        options["directory"] or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S"),
-        options["manifest"],
-        options["vocabulary"],
-        settings,
-        stages_of(options["stages"], options["alpha"], options["stage"], options["first"], teachers),
-        options["seed"],
-        options["on_error"],
-        {"name": options["name"], "license": options["license"]},
-        device,
-        teachers,
-        beginning,
-    )
+def named_on_command_line(context: click.Context) -> set[str]:
+    """Names of the parameters that the command line gives, as flags or with ``--set``."""
+    return {name for name in context.params if context.get_parameter_source(name) == ParameterSource.COMMANDLINE}
 
 
-def _agree(options: Mapping[str, Any]) -> None:
-    """Raise click.BadParameter where options contradict each other."""
-    hear, begun, on = options["teachers_hear"], options["fine_tune"] or "", "add --fine-tune wels=RUN"
-    scratch = not begun.startswith("wels=")
-    for wrong, option, why in (
-        (options["views"] and hear != "view", "views", "is for teachers that hear the view: add --teachers-hear view"),
-        (
-            options["targets"] == "live" and hear != "clip",
-            "targets",
-            "is for teachers that hear the clip; leave it out",
-        ),
-        (
-            hear == "sounds" and not options["overlay"],
-            "teachers-hear",
-            "sounds lie over each other: add --overlay 0.75",
-        ),
-        (begun and options["width"], "width", "is that of what is begun with; leave it out beside --fine-tune"),
-        (begun and options["pooling"] != "mean", "pooling", "is that of what is begun with; leave it out"),
-        (scratch and options["freeze"], "freeze", f"is for networks that go on: {on}"),
-        (scratch and options["between"] < 1, "between", f"is for networks that go on: {on}"),
-    ):
-        if wrong:
-            raise click.BadParameter(why, param_hint=f"--{option}")
+def as_arguments(values: Mapping[str, Any]) -> list[str]:
+    """Parameters, by name, as a command line."""
+    flags = {parameter.name: parameter.opts[0] for parameter in training.params}
+    arguments: list[str] = []
+    for name, value in values.items():
+        if name in SETTINGS:
+            arguments += ["--set", f"{name.replace('_', '-')}={_text(value)}"]
+        else:
+            for one in value if isinstance(value, tuple) else (value,):
+                arguments += [flags[name], _text(one)]
+    return arguments
 
 
-def execution_of(options: Mapping[str, Any], device: torch.device) -> Execution:
-    """On what to train, from the options of the command line."""
-    return Execution(
-        device,
-        options["compile"] or ("on" if device.type == "cuda" else "off"),
-        options["accumulate"],
-        options["workers"] or default_workers(device),
-        options["targets"] == "live",
-    )
-
-
-def begun_with(text: str) -> Beginning:
-    """What networks begin with, from the command line."""
-    kind, _, file = text.partition("=")
-    if kind not in ("wels", *BACKBONES) or not file:
-        raise click.BadParameter(
-            f"{text!r} is not {'=FILE or '.join(BACKBONES)}=FILE, nor wels=RUN or wels=MODEL", param_hint="--fine-tune"
-        )
-    if kind == "wels":
-        source = names().get(file, Path(file))
-        if not source.exists():
-            raise click.BadParameter(f"{file}: no such run or model; {installed_text()}", param_hint="--fine-tune")
-        return of_run(source) if source.is_dir() else of_model(source)
-    if not Path(file).is_file():
-        raise click.BadParameter(f"{file} is not a file", param_hint="--fine-tune")
-    return of_file(kind, Path(file))
-
-
-def teachers_of(given: tuple[str, ...]) -> dict[str, Path]:
-    """Files of external teachers by name, from the command line."""
-    teachers = {}
-    for text in given:
-        name, _, file = text.partition("=")
-        if not (name.isidentifier() and file) or name == LABELS or name in teachers:
-            raise click.BadParameter(f"{text!r} is not NAME=FILE with a name of its own", param_hint="--teacher")
-        teachers[name] = names().get(file, Path(file))
-    return teachers
-
-
-def stages_of(
-    stages: int | None, alpha: str, stage: tuple[str, ...], first: str = "labels=1", external: Collection[str] = ()
-) -> list[Supervision]:
-    """The supervision of every generation, Teacher-0's first, from the command line."""
-    if stage:
-        if stages not in (None, len(stage)):
-            raise click.BadParameter(f"{stages}, but {len(stage)} --stage; leave it out", param_hint="--stages")
-        students = [parse(text, number, external) for number, text in enumerate(stage, start=1)]
-    else:
-        try:
-            schedule = [float(part) for part in alpha.split(",")]
-        except ValueError:
-            raise click.BadParameter(
-                f"{alpha!r} is not a number, nor numbers with commas", param_hint="--alpha"
-            ) from None
-        if stages is None:
-            stages = 4 if len(schedule) == 1 else len(schedule)
-        students = single_teacher(stages, schedule)
-    return [parse(first, 0, external), *students]
-
-
-def torch_device(name: str) -> torch.device:
-    """``auto``: CUDA where it works, else the CPU. Of several processes, each gets the CUDA device of its number."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise SedkitError("--device cuda: torch finds no CUDA device; install a CUDA build of torch and its driver")
-    if name == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    if distributed.local_rank() >= torch.cuda.device_count():
-        raise SedkitError(
-            f"{distributed.local_ranks()} processes, but {torch.cuda.device_count()} CUDA devices on this machine; "
-            "give torchrun --nproc-per-node no more than that"
-        )
-    return torch.device("cuda", distributed.local_rank())
-
-
-def seconds(text: str) -> float:
-    """``540s``, ``9m``, ``2h`` or a number of seconds."""
-    factor = {"s": 1, "m": 60, "h": 3600}.get(text[-1:], 0)
-    try:
-        return float(text[:-1]) * factor if factor else float(text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is not a time such as 540s, 9m or 2h", param_hint="--stop-after") from None
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,4 +1,4 @@
-"""What a cascade achieved: per-class AP and AUC of every generation, and one table of all of them."""
+"""Reports of a cascade: AP and AUC of every class and generation, and one table of all generations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def generation_report(
 
 
 def best_threshold(targets: NDArray[np.float32], scores: NDArray[np.float32]) -> float:
-    """The one threshold for all classes with the highest micro-averaged F1; at equal F1 the highest."""
+    """The common threshold of all classes with the highest micro-averaged F1; the highest one if several are equal."""
     order = np.argsort(-scores, axis=None, kind="stable")
     ranked = scores.ravel()[order]
     hits = np.cumsum(targets.ravel()[order])
@@ -34,7 +34,7 @@ def best_threshold(targets: NDArray[np.float32], scores: NDArray[np.float32]) ->
 def write_report(run: Path, rows: Sequence[dict[str, Any]]) -> str:
     """Write ``report.json`` and ``report.md`` of a run and return the table.
 
-    ``rows``: one a generation, ``{"generation", "supervision", "best_epoch", "validation": {...}, "test": {...}}``.
+    ``rows`` has one entry a generation: ``{"generation", "supervision", "best_epoch", "validation": {...}, "test": {...}}``.
     """
     write_json(run / "report.json", list(rows))
     lines = [

@@ -1,4 +1,4 @@
-"""What networks begin with, if not from scratch: ``--fine-tune wels=RUN``, ``wels=MODEL`` or ``KIND=FILE``."""
+"""Warm starts: initial weights other than random ones (``--fine-tune wels=RUN``, ``wels=MODEL`` or ``KIND=FILE``)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ import torch
 from numpy.typing import NDArray
 
 from sedkit.contract import Label
-from training.data.augment.augmentation import crop
+from training.data.audio import crop
 from training.data.manifest.vocabulary import Vocabulary
 from training.loop.settings import Kind
 from training.networks.onnx_import import read_onnx, refit_batch_norm
 from training.networks.pretrained import BACKBONES
 from training.networks.wels import Network, Pooling, Width, describe_network
-from training.runs.teacher_files import last_network
+from training.runs.config import RunError, read_config
+from training.runs.teachers import last_network
+from training.runtime.checkpoint import CheckpointError, load
 from training.runtime.files import sha256
 from training.supervision.predictions import TeacherError
 
-CROPS = 128  # training crops, at most, whose statistics the network of a model file goes on with
-BY_CLASS = ("wels.L4.", "wels.weights.")  # layers with a filter a class
+FILE = "begun.pt"  # in the run directory
+CROPS = 128  # training crops, at most, from which a model file's network gets its batch statistics
+CLASS_LAYERS = ("wels.L4.", "wels.weights.")  # layers with one filter a class
 
-KEPT = (  # of the run that is gone on from
+KEPT = (  # keys of the other run's config.json that are copied
     "command",
     "git_revision",
     "manifest_sha256",
@@ -36,15 +39,15 @@ KEPT = (  # of the run that is gone on from
 )
 
 
-class Beginning(NamedTuple):
-    """Weights, and the network that they are of.
+class WarmStart(NamedTuple):
+    """Initial weights and the network that they belong to.
 
     Attributes
     ----------
-    about : of a run or model that is gone on from: its name, its network in words, ``KEPT`` of its ``config.json``, and
-        how many of the classes it knows.
-    labels : classes that they are about; None: of any.
-    published : are they a model file's, without statistics of batch normalisation?
+    about : for a run or a model file: its name, its network in words, ``KEPT`` of its ``config.json``, and how many of
+        the classes it knows.
+    labels : classes of the last layer; None: the weights have no class-specific layer.
+    folded : whether batch normalisation is folded into the convolutions, as in a model file.
     """
 
     kind: Kind
@@ -53,93 +56,110 @@ class Beginning(NamedTuple):
     pooling: Pooling = "mean"
     about: dict[str, Any] | None = None
     labels: list[Label] | None = None
-    published: bool = False
+    folded: bool = False
 
-    def of_classes(self, labels: Sequence[Label]) -> Beginning:
-        """The same for a network of these classes.
+    def for_classes(self, labels: Sequence[Label]) -> WarmStart:
+        """The same weights for a network with the classes ``labels``.
 
-        Of those that it knows, by MID or else by name, if need be in another case, the filters of the last layers come
-        along. A new one has zeros there: it begins with low scores, whatever is heard, and its segments weigh alike.
+        Known classes, matched by MID or else by name regardless of case, keep the filters of the last layers. New
+        classes get zeros: they start with low scores for every input, and weight all segments equally.
         """
         if self.labels is None:
             return self
-        theirs = Vocabulary(self.labels)
-        in_any_case = {label.name.casefold(): place for place, label in enumerate(self.labels)}
+        known = Vocabulary(self.labels)
+        by_name = {label.name.casefold(): place for place, label in enumerate(self.labels)}
 
         def place_of(label: Label) -> int | None:
             for text in (label.mid, label.name):
-                if text and (place := theirs.find(text)) is not None:
+                if text and (place := known.find(text)) is not None:
                     return place
-            return in_any_case.get(label.name.casefold())
+            return by_name.get(label.name.casefold())
 
         places = [place_of(label) for label in labels]
         about = {**(self.about or {}), "known": len(places) - places.count(None)}
         rows = torch.tensor([-1 if place is None else place for place in places])
         changed = {}
         for name, value in self.weights.items():
-            if name.startswith(BY_CLASS):
+            if name.startswith(CLASS_LAYERS):
                 new = torch.full_like(value[:1], -math.log(len(labels)) if name == "wels.L4.bias" else 0.0)
-                changed[name] = torch.cat([value, new])[rows]  # -1 is the last
+                changed[name] = torch.cat([value, new])[rows]  # row -1 is the new one
         return self._replace(weights=self.weights | changed, about=about, labels=list(labels))
 
-    def standardised(self, waveforms: Sequence[NDArray[np.int16]], samples: int, seed: int) -> Beginning:
-        """The same with statistics to go on with, of crops [samples] of some of these training clips."""
-        if not self.published:
+    def with_statistics(self, waveforms: Sequence[NDArray[np.int16]], samples: int, seed: int) -> WarmStart:
+        """The same with batch statistics, if they are folded, measured on random crops of ``samples`` samples."""
+        if not self.folded:
             return self
         random = np.random.default_rng(seed)
         chosen = random.permutation(len(waveforms))[:CROPS]
         network = Network(len(self.labels or []), self.width, pooling=self.pooling)
         network.load_state_dict(self.weights)
         refit_batch_norm(network, (crop(waveforms[i], samples, random.random()) for i in chosen))
-        return self._replace(weights=network.state_dict(), published=False)
+        return self._replace(weights=network.state_dict(), folded=False)
 
 
-def of_file(kind: Kind, file: Path) -> Beginning:
-    """What another network has learnt elsewhere (training.networks.pretrained).
+def from_backbone(kind: Kind, file: Path) -> WarmStart:
+    """A pretrained backbone (training.networks.pretrained).
 
     Raises
     ------
     SedkitError
-        If the file is not of that kind.
+        If the file does not hold a network of that kind.
     """
-    return Beginning(kind, BACKBONES[kind].read(file))
+    return WarmStart(kind, BACKBONES[kind].read(file))
 
 
-def of_run(run: Path) -> Beginning:
-    """The last network of a finished run, a WELS-Net.
+def from_run(run: Path) -> WarmStart:
+    """The last network of a finished run of WELS-Nets.
 
     Raises
     ------
     TeacherError
-        If the run is not finished, or its networks are others.
+        If the run is not finished, or its networks are pretrained backbones.
     """
     config, number, weights = last_network(run)
     settings = config["settings"]
     if settings["network"] != "wels":
-        raise TeacherError(f"{run}: its networks are no WELS-Nets; teach with them (--teacher NAME={run})")
+        raise TeacherError(f"{run}: its networks are not WELS-Nets; use them as teachers (--teacher NAME={run})")
     epochs = len((run / f"generation-{number}" / "metrics.jsonl").read_text("utf-8").splitlines())
     ended = f", ended after {epochs} of {settings['epochs']} epochs" if epochs < settings["epochs"] else ""
     network = f"generation {number}, {describe_network(settings)}{ended}"
     about = {"run": run.name, "network": network, **{key: config.get(key) for key in KEPT}}
     labels = [Label(**label) for label in config["labels"]]
-    return Beginning("wels", weights, settings["width"], settings["pooling"], about, labels)
+    return WarmStart("wels", weights, settings["width"], settings["pooling"], about, labels)
 
 
-def of_model(path: Path) -> Beginning:
-    """The network in a model file; what is known of it is what the file says.
+def from_model(path: Path) -> WarmStart:
+    """The network of a model file.
 
     Raises
     ------
-    TeacherError
-        If it cannot be read, is no WELS-Net, or is in 8-bit integers.
+    OnnxImportError
+        If it cannot be read, is not a WELS-Net, or is an int8 model.
     """
-    found = read_onnx(path)
-    lineage = {"manifest_sha256": found.contract.lineage.get("dataset_sha256"), **found.contract.lineage}
-    words = describe_network({"network": "wels", "width": found.width, "pooling": found.pooling})
+    model = read_onnx(path)
+    lineage = {"manifest_sha256": model.contract.lineage.get("dataset_sha256"), **model.contract.lineage}
+    words = describe_network({"network": "wels", "width": model.width, "pooling": model.pooling})
     about = {
-        "run": found.contract.name,
-        "network": f"model {found.contract.name}, {words}",
+        "run": model.contract.name,
+        "network": f"model {model.contract.name}, {words}",
         "model_sha256": sha256(path),
         **{key: lineage[key] for key in KEPT if key in lineage},
     }
-    return Beginning("wels", found.weights, found.width, found.pooling, about, list(found.contract.labels), published=True)
+    labels = list(model.contract.labels)
+    return WarmStart("wels", model.weights, model.width, model.pooling, about, labels, folded=True)
+
+
+def read_warm_start(run: Path) -> dict[str, torch.Tensor]:
+    """The initial weights in a run directory; none if the run started from random weights.
+
+    Raises
+    ------
+    RunError
+        If they are needed and cannot be read.
+    """
+    if not read_config(run).get("begun_sha256"):
+        return {}
+    try:
+        return load(run / FILE)
+    except CheckpointError:
+        raise RunError(f"{run / FILE}: the warm start cannot be read; begin a new run") from None

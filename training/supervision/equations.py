@@ -1,8 +1,8 @@
-"""What a network is trained towards: Eq. 2 and Eq. 6, a convex combination of labels and teachers.
+"""Eqs. 2 and 6: the target of a clip is a convex combination of its labels and its teachers' scores.
 
-The *supervision* of a network maps ``LABELS``, earlier generations (0 is Teacher-0) and external teachers by their
-names (training.runs.experiments.teachers) to their weights alpha_k, which sum to one. Eq. 2 is the case of one teacher, the generation
-before. Where it is not known whether a class is heard, the weight of the labels goes to the teachers in proportion.
+The *supervision* of a network maps ``LABELS``, earlier generations by number (0 is Teacher-0) and external teachers by
+name to their weights alpha_k, which sum to one. Eq. 2 is the case of one teacher, the generation before. Where a label is
+unknown, its weight goes to the teachers in proportion.
 """
 
 from __future__ import annotations
@@ -21,16 +21,21 @@ Supervision = dict[Key, float]  # {"labels": 0.3, 0: 0.7}
 
 
 class SupervisionError(SedkitError):
-    """Weights that are no convex combination, or a teacher that does not exist yet."""
+    """The weights are not a convex combination, or a teacher does not exist yet."""
 
 
 def single_teacher(stages: int, alpha: Sequence[float]) -> list[Supervision]:
-    """Algorithm 1: stage ``s`` learns from the labels (alpha) and from generation ``s - 1`` (1 - alpha).
+    """Algorithm 1: stage ``s`` learns from the labels (alpha) and from generation ``s - 1`` (1 - alpha), Eq. 2.
 
-    ``alpha`` is one number for all stages or one a stage, each in [0, 1]; 0 leaves the teacher alone.
+    ``alpha`` is one number for all stages or one a stage, each in [0, 1]; 0 means the teacher only.
+
+    Raises
+    ------
+    SupervisionError
+        If the number of alphas does not match, or one lies outside [0, 1].
     """
     if stages < 0:
-        raise SupervisionError(f"there cannot be {stages} stages")
+        raise SupervisionError(f"{stages} stages: the number of stages cannot be negative")
     if len(alpha) not in (1, stages):
         raise SupervisionError(f"{len(alpha)} values of alpha for {stages} stages: give one, or one a stage")
     schedule = list(alpha) * stages if len(alpha) == 1 else list(alpha)
@@ -38,9 +43,14 @@ def single_teacher(stages: int, alpha: Sequence[float]) -> list[Supervision]:
 
 
 def parse(text: str, stage: int, external: Collection[str] = ()) -> Supervision:
-    """Eq. 6 as text: ``labels=0.3,0=0.3,1=0.4``, weights of the labels and of generations 0 and 1.
+    """Eq. 6 as text: ``labels=0.3,0=0.3,1=0.4`` weights the labels and generations 0 and 1.
 
-    ``external``: names of teachers that stand there as well.
+    ``external`` holds the names of external teachers, which may occur as well.
+
+    Raises
+    ------
+    SupervisionError
+        If the text is malformed, or is not a supervision that ``stage`` can have.
     """
     weights: Supervision = {}
     for part in text.split(","):
@@ -51,23 +61,23 @@ def parse(text: str, stage: int, external: Collection[str] = ()) -> Supervision:
         except ValueError:
             raise SupervisionError(f"{text!r}: {value!r} is not a weight") from None
         if key in weights:
-            raise SupervisionError(f"{text!r}: {name.strip()} stands there twice")
+            raise SupervisionError(f"{text!r}: {name.strip()} occurs twice")
         weights[key] = weight
     return checked(weights, stage)
 
 
 def key_of(name: str) -> Key:
-    """The key that a supervision written as JSON has under ``name``."""
+    """The key for a name in a supervision that was written as JSON."""
     return int(name) if name.isdigit() else name
 
 
 def checked(weights: Supervision, stage: int) -> Supervision:
-    """``weights`` without the zeros, if they are a supervision that ``stage`` can have.
+    """``weights`` without the zeros.
 
     Raises
     ------
     SupervisionError
-        If a weight lies outside [0, 1], they do not sum to one, or a teacher is not of an earlier generation.
+        If a weight lies outside [0, 1], they do not sum to one, or a teacher is not an earlier generation.
     """
     if not all(0 <= weight <= 1 for weight in weights.values()):
         raise SupervisionError(f"stage {stage}: every weight must lie in [0, 1]: {weights}")
@@ -75,39 +85,39 @@ def checked(weights: Supervision, stage: int) -> Supervision:
         raise SupervisionError(f"stage {stage}: the weights sum to {sum(weights.values()):g}, not to 1: {weights}")
     for key in weights:
         if isinstance(key, int) and not 0 <= key < stage:
-            there = f"teachers are 0 to {stage - 1}" if stage else "Teacher-0 has none before it"
-            raise SupervisionError(f"stage {stage}: generation {key} is not there yet; {there}")
+            teachers = f"its teachers are 0 to {stage - 1}" if stage else "Teacher-0 has no teacher before it"
+            raise SupervisionError(f"stage {stage}: generation {key} does not exist yet; {teachers}")
     return {key: weight for key, weight in weights.items() if weight > 0}
 
 
 def targets(
     weights: Supervision, labels: NDArray[np.float32], predictions: Mapping[Key, NDArray[np.floating]]
 ) -> NDArray[np.float32]:
-    """Eq. 6: the targets [clips, classes] in [0, 1] from labels and teachers' clip probabilities of that shape.
+    """Eq. 6: targets [clips, classes] in [0, 1] from labels and teachers' clip probabilities of the same shape.
 
-    ``labels`` are 0, 1, or NaN where they are not known: there the target is the sum over teachers of
-    alpha_k / (1 - alpha_labels) times what they predict (NaN without a teacher).
+    ``labels`` are 0, 1, or NaN where unknown. There the target is the mean of the teachers' predictions, weighted by
+    alpha_k / (1 - alpha_labels); NaN without a teacher.
     """
-    return (weighted(weights, labels, predictions) / weight_of_known(weights, labels)).astype(np.float32)
+    return (weighted_sum(weights, labels, predictions) / known_weight(weights, labels)).astype(np.float32)
 
 
-def weighted(
+def weighted_sum(
     weights: Supervision, labels: NDArray[np.float32], predictions: Mapping[Key, NDArray[np.floating]]
 ) -> NDArray[np.float64]:
-    """The sum [clips, classes] of what is known, each times its weight; labels that are not known count as 0."""
-    mixed = np.zeros(labels.shape, np.float64)
+    """Weighted sum [clips, classes] of labels and predictions; unknown labels count as 0."""
+    total = np.zeros(labels.shape, np.float64)
     for key, weight in weights.items():
-        mixed += weight * np.asarray(np.nan_to_num(labels) if key == LABELS else predictions[key], np.float64)
-    return mixed
+        total += weight * np.asarray(np.nan_to_num(labels) if key == LABELS else predictions[key], np.float64)
+    return total
 
 
-def weight_of_known(weights: Supervision, labels: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The weight [clips, classes] of all that is known: 1, and that of the teachers where a label is NaN."""
+def known_weight(weights: Supervision, labels: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Sum of the weights [clips, classes] of what is known: 1, or that of the teachers where a label is NaN."""
     return np.where(np.isnan(labels), 1 - weights.get(LABELS, 0.0), 1.0)
 
 
-def taught(weights: Supervision) -> bool:
-    """Is there a teacher in it?"""
+def has_teacher(weights: Supervision) -> bool:
+    """Whether any weight belongs to a teacher."""
     return any(key != LABELS for key in weights)
 
 
@@ -117,5 +127,5 @@ def _key(name: str, text: str, external: Collection[str]) -> Key:
     if name.isdigit():
         return int(name)
     raise SupervisionError(
-        f"{text!r}: {name!r} is neither '{LABELS}' nor the number of a generation, nor a --teacher by that name"
+        f"{text!r}: {name!r} is neither '{LABELS}', nor the number of a generation, nor the name of a --teacher"
     )

@@ -1,9 +1,9 @@
-"""Teachers that hear what the student hears, crop and mixture, each time anew: Eq. 2 and Eq. 6 on the same view.
+"""Online distillation: teachers score the student's augmented input, so that Eqs. 2 and 6 hold for the same crop and mixture.
 
-Algorithm 1 asks a teacher once, of the whole clip. Of a clip that the teacher was trained on it then says little more
-than the label; of a crop of it, mixed with another and as loud as chance would have it, it says what is to be heard
-(Beyer et al., 2022: a good teacher is patient and consistent). It hears the waveform, with the rooms and the noise that
-were added to it, but not what is done to the student's log-mel: responses, narrow channels, styles and masks.
+Algorithm 1 scores each whole clip once. On a clip that the teacher was trained on, that adds little to the label; on a
+random crop of it, mixed with another clip at a random level, the teacher says what this input contains (Beyer et al.,
+2022, "Knowledge distillation: a good teacher is patient and consistent"). Teachers get the waveform, with reverberation
+and noise, but without the augmentation of the student's log-mel: responses, low-pass filters, styles and masks.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from training.networks.wels import Network
 from training.supervision.equations import Key, Supervision
 
 
-class Asked(NamedTuple):
-    """A teacher that can be asked of any sound.
+class OnlineTeacher(NamedTuple):
+    """A teacher that scores any waveform.
 
     Attributes
     ----------
-    teacher : waveform [batch, samples] in [-1, 1], part [batch] → probabilities [batch, classes].
-    parts : [training clips] int64, what ``part`` is of each clip (training.supervision.yamnet_teacher).
+    teacher : waveform [batch, samples] in [-1, 1], part [batch] int64 → probabilities [batch, classes].
+    parts : [training clips] int64, the ``part`` of each clip: the cross-fitted regression that was not fitted on it
+        (training.supervision.yamnet_teacher).
     """
 
     teacher: nn.Module
     parts: NDArray[np.int64]
 
 
-class Generation(nn.Module):
-    """An earlier network of the cascade as such a teacher, in eval mode; ``part`` means nothing to it."""
+class ClipScorer(nn.Module):
+    """A network in eval mode as an online teacher; it ignores ``part``. The front end computes in float32."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -43,28 +44,30 @@ class Generation(nn.Module):
     def forward(self, waveform: Tensor, part: Tensor) -> Tensor:
         with torch.autocast(waveform.device.type, enabled=False):
             decibels = self.network.frontend.decibels(waveform)
-        scored: Tensor = self.network.score_decibels(decibels).clip
-        return scored
+        clip: Tensor = self.network.score_decibels(decibels).clip
+        return clip
 
 
-class View(nn.Module):
-    """Targets of a batch: what was known of its clips before, and what ``asked`` teachers say of what they hear."""
+class OnlineTargets(nn.Module):
+    """Targets of a batch from labels, stored teacher scores, and the scores of online teachers."""
 
-    def __init__(self, supervision: Supervision, asked: Mapping[Key, Asked]) -> None:
+    def __init__(self, supervision: Supervision, online: Mapping[Key, OnlineTeacher]) -> None:
         super().__init__()
-        self.weights = [supervision[key] for key in asked]
-        self.teachers = nn.ModuleList(one.teacher for one in asked.values())
+        self.weights = [supervision[key] for key in online]
+        self.teachers = nn.ModuleList(teacher for teacher, _ in online.values())
 
     @torch.no_grad()
-    def forward(self, waveform: Tensor, said: Tensor, known: Tensor, told: Tensor) -> Tensor:
+    def forward(self, waveform: Tensor, weighted: Tensor, weight: Tensor, parts: Tensor) -> Tensor:
         """Targets [clips, classes] in [0, 1].
 
-        ``waveform`` [clips, samples], mixed; ``said`` and ``known`` [clips, classes], mixed as well: what is known
-        without these teachers, times its weights, and the sum of those weights (1 - alpha_labels less where a label is
-        not known); ``told`` [clips, teachers]: each teacher's ``part``. Where a clip whose label is known is mixed with
-        one whose label is not, the weights of what is known are mixed as well.
+        Parameters
+        ----------
+        waveform : [clips, samples], after mixing.
+        weighted, weight : [clips, classes], after mixing: the weighted sum of what is known without online teachers, and
+            the sum of those weights (smaller by alpha_labels where a label is unknown).
+        parts : [clips, teachers] int64, each teacher's ``part``.
         """
-        for number, (weight, teacher) in enumerate(zip(self.weights, self.teachers, strict=True)):
-            said = said + weight * teacher(waveform, told[:, number]).float()
-            known = known + weight
-        return said / known
+        for number, (alpha, teacher) in enumerate(zip(self.weights, self.teachers, strict=True)):
+            weighted = weighted + alpha * teacher(waveform, parts[:, number]).float()
+            weight = weight + alpha
+        return weighted / weight

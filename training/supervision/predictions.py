@@ -1,7 +1,7 @@
-"""What a teacher predicts of the clips of a manifest, as a file that belongs to that manifest (Eq. 6).
+"""Score files: a teacher's scores for every clip of one manifest (Eq. 6).
 
-The file is NumPy's NPZ: ``probabilities`` float16 [clips, classes], a row for every clip of the manifest whatever its
-split, and ``about``, JSON: hash of the manifest, classes, what the teacher is and how good it is on each split.
+The file is NumPy's NPZ: ``probabilities`` float16 [clips, classes], one row for every clip of the manifest in any split,
+and ``about``, JSON: SHA-256 of the manifest, classes, what the teacher is, and its metrics on each split.
 """
 
 from __future__ import annotations
@@ -22,41 +22,47 @@ from training.runtime.files import replacing
 
 
 class TeacherError(SedkitError):
-    """An external teacher cannot be asked, or its predictions do not fit."""
+    """An external teacher cannot be used, or its scores do not fit the manifest."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a teacher says: ``probabilities`` float16 [clips, classes]; ``about``: what it is, and its metrics."""
+    """A teacher's scores: ``probabilities`` float16 [clips, classes]; ``about``: what the teacher is, its metrics."""
 
     probabilities: NDArray[np.float16]
     about: dict[str, Any]
 
 
-def write_predictions(path: Path, said: Predictions, data: str, labels: Sequence[Label]) -> None:
-    """Write predictions on the clips of a manifest with hash ``data``, atomically."""
-    about = said.about | {"manifest_sha256": data, "labels": [asdict(label) for label in labels]}
+def write_predictions(path: Path, predictions: Predictions, data: str, labels: Sequence[Label]) -> None:
+    """Write the scores for the clips of the manifest with SHA-256 ``data``, atomically.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    about = predictions.about | {"manifest_sha256": data, "labels": [asdict(label) for label in labels]}
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, probabilities=said.probabilities, about=np.array(json.dumps(about)))
+        np.savez(file, probabilities=predictions.probabilities, about=np.array(json.dumps(about)))
 
 
 def read_predictions(path: Path, data: str, labels: Sequence[Label]) -> Predictions:
-    """Predictions on the clips of the manifest with hash ``data``.
+    """Read the scores for the clips of the manifest with SHA-256 ``data``.
 
     Raises
     ------
     TeacherError
-        If the file cannot be read, or is about another manifest or other classes.
+        If the file cannot be read, or belongs to another manifest or other classes.
     """
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             probabilities, about = file["probabilities"], json.loads(str(file["about"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise TeacherError(
-            f"{path}: predictions of a teacher cannot be read ({error}); sedkit-train teachers"
+            f"{path}: a teacher's scores cannot be read ({error}); make them with sedkit-train teachers"
         ) from None
     if about.pop("manifest_sha256") != data or about.pop("labels") != [asdict(label) for label in labels]:
-        raise TeacherError(f"{path}: predictions on another manifest, or on other classes; make them anew for this one")
+        raise TeacherError(f"{path}: scores for another manifest or other classes; make them again for this one")
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
-        raise TeacherError(f"{path}: probabilities that are not in [0, 1]; make them anew")
+        raise TeacherError(f"{path}: probabilities outside [0, 1]; make the file again")
     return Predictions(probabilities, about)

@@ -1,4 +1,4 @@
-"""What features of another network say of our classes: logistic regression."""
+"""Logistic regression from another network's features to the classes of a manifest."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Device = torch.device | str
 
 @dataclass(frozen=True)
 class Regression:
-    """Logistic regressions of all classes: features [clips, n] -> probabilities [clips, classes].
+    """Logistic regressions of all classes: features [clips, n] → probabilities [clips, classes].
 
     Attributes
     ----------
-    mean, spread : [n], of the features that it was fitted to.
-    weight, offset : [n, classes] and [classes], of features less ``mean``, in units of ``spread``.
+    mean, spread : [n], mean and standard deviation of the features that it was fitted to.
+    weight, offset : [n, classes] and [classes], for standardised features.
     """
 
     mean: NDArray[np.float64]
@@ -33,13 +33,13 @@ class Regression:
         return np.asarray(1 / (1 + np.exp(-logits)))
 
 
-def regression(
+def fit_regression(
     features: NDArray[np.float64], targets: NDArray[np.float32], strength: float, device: Device = "cpu"
 ) -> Regression:
-    """Logistic regressions of all classes, fitted at once to ``features`` [clips, n] and ``targets`` [clips, classes].
+    """Fit the regressions of all classes to ``features`` [clips, n] and ``targets`` [clips, classes].
 
-    They minimise the cross-entropy summed over clips, plus ``strength`` / 2 times the squared weights. Features count
-    in standard deviations over the clips that are fitted to, which count as 0.01 more than they are.
+    They minimise the cross-entropy summed over clips plus ``strength`` / 2 times the squared weights, by L-BFGS. 0.01 is
+    added to the features' standard deviations.
     """
     mean, spread = features.mean(0), features.std(0) + 0.01
     inputs = torch.from_numpy((features - mean) / spread).float().to(device)
@@ -51,37 +51,37 @@ def regression(
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
         entropy = F.binary_cross_entropy_with_logits(inputs @ weight + offset, wanted, reduction="sum")
-        value = (entropy + strength / 2 * weight.square().sum()) / len(inputs)
-        value.backward()
+        value: torch.Tensor = (entropy + strength / 2 * weight.square().sum()) / len(inputs)
+        value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    optimiser.step(closure)
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
     return Regression(mean, spread, *(one.detach().cpu().double().numpy() for one in (weight, offset)))
 
 
-def without_each_part(
+def cross_fitted(
     features: NDArray[np.float64],
     targets: NDArray[np.float32],
     part: NDArray[np.int64],
     strengths: Sequence[float],
     device: Device = "cpu",
 ) -> list[Regression]:
-    """Regressions fitted to all of ``features`` [n, m] but those of each ``part`` [n], from 0, and last one to all.
+    """One regression for each ``part`` [n], fitted to all other rows of ``features`` [n, m]; last, one fitted to all.
 
-    Of ``strengths`` they have the one that tells the features of the parts best.
+    The strength of the regularisation is the one of ``strengths`` that predicts the held-out parts best.
     """
-    held_out = [part == held for held in range(part.max() + 1)]
+    held_out = [part == number for number in range(part.max() + 1)]
 
     def loss(fitted: list[Regression]) -> float:
-        said = np.empty(targets.shape)
+        scores = np.empty(targets.shape)
         for rows, one in zip(held_out, fitted, strict=True):
-            said[rows] = one(features[rows])
-        p = said.clip(1e-6, 1 - 1e-6)
+            scores[rows] = one(features[rows])
+        p = scores.clip(1e-6, 1 - 1e-6)
         return float(-(targets * np.log(p) + (1 - targets) * np.log(1 - p)).mean())
 
-    found = {
-        strength: [regression(features[~rows], targets[~rows], strength, device) for rows in held_out]
+    candidates = {
+        strength: [fit_regression(features[~rows], targets[~rows], strength, device) for rows in held_out]
         for strength in strengths
     }
-    best = min(found, key=lambda strength: loss(found[strength]))
-    return [*found[best], regression(features, targets, best, device)]
+    best = min(candidates, key=lambda strength: loss(candidates[strength]))
+    return [*candidates[best], fit_regression(features, targets, best, device)]

@@ -1,4 +1,4 @@
-"""Files of float16 rows that grow while they are computed, so that an interrupted computation goes on where it was."""
+"""Files of float16 scores that grow while they are computed, so that an interrupted computation continues."""
 
 from __future__ import annotations
 
@@ -11,23 +11,21 @@ from numpy.typing import NDArray
 
 from sedkit.errors import OutputError
 
-Step = Callable[[int, float], None]  # how many clips are done, the seconds that the next ones will take; may raise
+Step = Callable[[int, float], None]  # clips done, estimated seconds of the next chunk; may raise to stop
 
 
-def whole_rows(path: Path, classes: int) -> int:
-    """Whole rows of so many numbers in a file, which need not exist."""
+def rows_in(path: Path, classes: int) -> int:
+    """Number of complete rows of ``classes`` numbers in a file; 0 if it does not exist."""
     return path.stat().st_size // (2 * classes) if path.exists() else 0
 
 
-def append(path: Path, row: int, rows: NDArray[np.float16], otherwise: str = "") -> None:
-    """Write ``rows`` at ``row``, over whatever a writer that was killed left there.
-
-    ``otherwise``: what else to do than to make room.
+def write_rows(path: Path, row: int, rows: NDArray[np.float16]) -> None:
+    """Write ``rows`` from row number ``row`` on, replacing whatever an interrupted writer left there.
 
     Raises
     ------
     OutputError
-        If there is no room.
+        If they cannot be written, for instance because the disk is full.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,4 +36,4 @@ def append(path: Path, row: int, rows: NDArray[np.float16], otherwise: str = "")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror}); make room{otherwise}") from None
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); make room") from None

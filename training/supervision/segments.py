@@ -1,12 +1,12 @@
-"""What teachers say of each clip by itself, segment by segment: for a student that hears several over each other.
+"""Segment-level soft targets from isolated clips, for a student that is trained on overlaid clips.
 
-A weak label does not say when a sound is heard; where clips are laid over each other at places that are known
-(training.data.augment.soundscapes), a teacher that heard each of them alone does. Eq. 2 and Eq. 6 then hold for every segment::
+A weak label does not say when a sound occurs. Where clips are overlaid at known places (training.data.augment.soundscapes),
+a teacher's segment scores for each clip by itself do, and Eqs. 2 and 6 hold for every segment::
 
-    generation-1/alone-KEY.f16    [segments of all clips, classes] float16, clip after clip; mapped into memory
+    generation-1/alone-KEY.f16    [segments of all clips, classes] float16, clip after clip; memory-mapped
 
-KEY depends on the teacher's weights. While the file grows it is named ``.partial``; it goes when the student is
-trained.
+KEY depends on the teacher's weights. While the file grows its name ends in ``.partial``. It is removed when the student
+is trained.
 """
 
 from __future__ import annotations
@@ -21,51 +21,55 @@ import torch
 from numpy.typing import NDArray
 
 from sedkit.geometry import SEGMENT_HOP, SEGMENT_SPAN, segment_count
+from training.data.audio import FULL_SCALE
 from training.data.augment.soundscapes import Placed
-from training.data.clips import FULL_SCALE, Clips
+from training.data.clips import Clips
 from training.networks.predict import batches
 from training.networks.wels import Network
 from training.runtime import distributed
 from training.runtime.checkpoint import digest_of
-from training.runtime.prefetch import ahead
-from training.supervision.score_file import Step, append, whole_rows
+from training.runtime.prefetch import prefetch
+from training.supervision.score_file import Step, rows_in, write_rows
 
-MARGIN = SEGMENT_SPAN // SEGMENT_HOP - 1  # segments before a clip, and after it, that hold a part of it
-CHUNK = 256  # clips heard between two writes
+MARGIN = SEGMENT_SPAN // SEGMENT_HOP - 1  # segments before and after a clip that contain a part of it
+CHUNK = 256  # clips scored between two writes
 
 
-class Alone:
-    """``segments`` [all, classes] of clips that were heard alone: those of clip i begin at ``firsts[i]``.
+class SegmentScores:
+    """``segments`` [all, classes] of isolated clips; those of clip i start at row ``firsts[i]``.
 
-    The first of them ends with the first hop of the clip.
+    The first segment of a clip ends with the first hop of the clip.
     """
 
     def __init__(self, segments: NDArray[np.float16], firsts: NDArray[np.int64]) -> None:
         self.segments, self.firsts = segments, firsts
 
     def at(self, clip: int, place: Placed, speed: float, segments: int) -> NDArray[np.float16]:
-        """Of each segment of a recording in which a clip is heard at a place, and which is played at a speed, what was
-        said of the segment of the clip that is nearest: [segments, classes]."""
+        """Scores [segments, classes] of a clip placed in a recording that is played at ``speed``.
+
+        Each segment of the recording gets the scores of the clip's nearest segment.
+        """
         first, end = self.firsts[clip : clip + 2]
         centres = (SEGMENT_HOP * np.arange(segments) + SEGMENT_SPAN / 2) * speed - place.onset + place.start
         nearest = np.rint((centres - SEGMENT_SPAN / 2) / SEGMENT_HOP).astype(np.int64) + MARGIN
-        said: NDArray[np.float16] = self.segments[first + nearest.clip(0, end - first - 1)]
-        return said
+        scores: NDArray[np.float16] = self.segments[first + nearest.clip(0, end - first - 1)]
+        return scores
 
 
-def presence(place: Placed, speed: float, segments: int) -> NDArray[np.float64]:
-    """How surely each segment of a recording holds what is heard at a place: [segments] in [0, 1].
+def overlap(place: Placed, speed: float, segments: int) -> NDArray[np.float64]:
+    """How much of a placed sound each segment of a recording contains: [segments] in [0, 1].
 
-    1 where it is heard in half of the segment, or half of it is, where it is the shorter one; 0 where nothing of it is.
+    1 if the sound fills half of the segment, or half of a sound shorter than a segment lies in it; 0 if none of it does.
     """
     starts = SEGMENT_HOP * np.arange(segments) * speed
     length = place.stop - place.start
     shared = np.minimum(starts + SEGMENT_SPAN * speed, place.onset + length) - np.maximum(starts, place.onset)
-    return (2 * shared / max(1, min(SEGMENT_SPAN * speed, length))).clip(0, 1)
+    held: NDArray[np.float64] = (2 * shared / max(1, min(SEGMENT_SPAN * speed, length))).clip(0, 1)
+    return held
 
 
 class Margins(Sequence[NDArray[np.int16]]):
-    """``waveforms``, each with as much silence around it as a segment can have."""
+    """``waveforms``, each with ``MARGIN`` segments of silence before and after it."""
 
     def __init__(self, waveforms: Sequence[NDArray[np.int16]]) -> None:
         self.waveforms = waveforms
@@ -77,53 +81,55 @@ class Margins(Sequence[NDArray[np.int16]]):
         return np.pad(self.waveforms[clip], MARGIN * SEGMENT_HOP)
 
 
-def heard_alone(
+def score_segments(
     network: Network,
     clips: Clips,
     directory: Path,
     batch_size: int,
     workers: int = 1,
     step: Step = lambda done, seconds: None,
-) -> Alone:
-    """What ``network`` says of each clip alone, computed unless it lies in ``directory``, the student's.
+) -> SegmentScores:
+    """Segment scores of ``network`` for each isolated clip, computed unless they lie in ``directory``.
 
-    Every rank calls this; the first one listens.
+    Every rank calls this; rank 0 computes.
 
     Parameters
     ----------
+    directory : of the student.
     batch_size : clips of up to 10 s at once.
     workers : threads that read them.
-    step : called before every so many clips.
+    step : called before each chunk of clips.
 
     Raises
     ------
     OutputError
-        If there is no room for the file. What is done is kept.
+        If the file cannot be written. What is done is kept.
     """
-    counts = ahead(lambda clip: _segments(clips.waveforms[clip]), range(len(clips)), workers)
+    counts = prefetch(lambda clip: _segments(clips.waveforms[clip]), range(len(clips)), workers)
     firsts = np.cumsum([0, *counts])
     shape = int(firsts[-1]), len(clips.classes)
     path, took = directory / f"alone-{digest_of(network.state_dict())[:16]}.f16", 0.0
     growing = path.with_suffix(".f16.partial")
-    while distributed.on_first(partial(whole_rows, path, shape[1])) != shape[0]:
-        there = distributed.on_first(partial(whole_rows, growing, shape[1]))
+    while distributed.on_rank_0(partial(rows_in, path, shape[1])) != shape[0]:
+        there = distributed.on_rank_0(partial(rows_in, growing, shape[1]))
         if there == shape[0]:
-            distributed.on_first(partial(growing.replace, path))
+            distributed.on_rank_0(partial(growing.replace, path))
             continue
         first = int(np.searchsorted(firsts, there, "right")) - 1
         step(first, took)
         started = time.monotonic()
-        done = int(firsts[first])
         chosen = range(first, min(first + CHUNK, len(clips)))
-        hear = partial(_append_segments, growing, done, network, clips.waveforms, chosen, batch_size, workers)
-        distributed.on_first(hear)
+        score = partial(
+            _score_chunk, growing, int(firsts[first]), network, clips.waveforms, chosen, batch_size, workers
+        )
+        distributed.on_rank_0(score)
         took = time.monotonic() - started
-    return Alone(np.memmap(path, np.float16, "r", shape=shape), firsts)
+    return SegmentScores(np.memmap(path, np.float16, "r", shape=shape), firsts)
 
 
-def forget(directory: Path) -> None:
-    """Remove what teachers said of clips alone, when the student in ``directory`` is trained."""
-    for path in directory.glob("alone-*.f16*"):
+def remove_segment_scores(student: Path) -> None:
+    """Remove the segment scores in the directory of a student that is trained."""
+    for path in student.glob("alone-*.f16*"):
         path.unlink()
 
 
@@ -132,7 +138,7 @@ def _segments(waveform: NDArray[np.int16]) -> int:
 
 
 @torch.no_grad()
-def _append_segments(
+def _score_chunk(
     path: Path,
     row: int,
     network: Network,
@@ -143,8 +149,8 @@ def _append_segments(
 ) -> None:
     network.eval()
     device = next(network.parameters()).device
-    found = {}
+    scores: dict[int, NDArray[np.float16]] = {}
     for clips, batch in batches(Margins(waveforms), chosen, batch_size, workers):
-        scores = network(torch.from_numpy(batch).to(device).float() / FULL_SCALE).segments
-        found |= dict(zip(clips, scores.half().cpu().numpy(), strict=True))
-    append(path, row, np.concatenate([found[clip] for clip in chosen]))
+        segments = network(torch.from_numpy(batch).to(device).float() / FULL_SCALE).segments
+        scores |= dict(zip(clips, segments.half().cpu().numpy(), strict=True))
+    write_rows(path, row, np.concatenate([scores[clip] for clip in chosen]))

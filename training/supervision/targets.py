@@ -1,155 +1,194 @@
-"""What each training clip is trained towards (line 3 of Algorithm 1): labels and what teachers say of the whole clip.
+"""Targets of the training clips (Algorithm 1, line 3), from labels and teachers' scores.
 
-A teacher's predictions on the training split are computed once and kept beside its network::
+By default a teacher scores every whole training clip once a stage, unmixed. The scores lie beside the teacher's network::
 
-    generation-0/predictions-KEY.f16    [clips, classes] float16, row after row; mapped into memory
+    generation-0/predictions-KEY.f16    [clips, classes] float16, one row a clip; memory-mapped
 
-KEY depends on the teacher's weights and on the clips. While the file grows it is named ``.partial``; it is
-as long as what is done, so that an interrupted computation goes on where it was. It is removed when no
-generation is left to learn from that teacher.
+KEY depends on the teacher's weights and on the clips. While the file grows its name ends in ``.partial`` and its length
+says how much is done, so that an interrupted computation continues. The file is removed when no later generation needs
+it. Mixup mixes these scores with the weights it mixes the waveforms with.
 
-With ``live`` teachers nothing is kept: they predict on the clips of each batch anew. Both ways a teacher
-hears the clip whole and unmixed, and mixup mixes its predictions with the weights of the waveforms, so that
-the two agree to the precision of float16.
-
-Teachers that are ``asked`` of what the student hears are the objective's business (training.supervision.online); here is what they
-need to know of each clip.
-
-Of an unlabelled clip, teachers alone tell (training.supervision.equations); mixup mixes that as any other target.
+Online teachers (training.supervision.online) score the augmented input in the objective; this module prepares what they
+need to know about each clip. Segment-level teachers (training.supervision.segments) give targets for segments.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from training.data.augment.soundscapes import Placed
-from training.data.clips import Clips, Labels, Some
+from training.data.clips import Clips, Labels, Subset
 from training.data.sampling import Rows
-from training.networks.predict import predict, predict_share
+from training.networks.predict import predict
 from training.networks.wels import Network
 from training.runtime import distributed
-from training.supervision.equations import Key, Supervision, targets, weight_of_known, weighted
-from training.supervision.online import Asked, View
-from training.supervision.score_file import Step, append, whole_rows
-from training.supervision.segments import Alone, presence
+from training.supervision.equations import Key, Supervision, known_weight, targets, weighted_sum
+from training.supervision.online import ClipScorer, OnlineTargets, OnlineTeacher
+from training.supervision.score_file import Step, rows_in, write_rows
+from training.supervision.segments import SegmentScores, overlap, score_segments
 
-CHUNK = 2048  # clips predicted between two writes
-LIVE = ", or begin with --targets live"  # where there is no room for them
-Predictions = Mapping[Key, NDArray[np.float16]]
+CHUNK = 2048  # clips scored between two writes
+TeachersHear = Literal["clip", "view", "sounds"]  # whole clips once; the augmented input; isolated clips by segment
+
+
+class Teachers(NamedTuple):
+    """The teachers of one generation.
+
+    Attributes
+    ----------
+    generations : earlier networks of the cascade, each with the file of its weights.
+    scores : score files of external teachers, [training clips, classes].
+    online : external teachers that are networks.
+    """
+
+    generations: dict[int, tuple[Network, Path]]
+    scores: dict[Key, NDArray[np.float16]]
+    online: dict[Key, OnlineTeacher]
 
 
 class Targets:
-    """Targets of training clips, from ``supervision`` and its teachers.
+    """Targets of training clips.
 
     Parameters
     ----------
-    stored : predictions [clips, classes] of teachers that were computed before, and of external ones.
-    live : networks of teachers that are asked anew; ``batch_size`` and ``workers`` are as in ``scores``.
-    asked : teachers that hear what the student hears.
-    alone : teachers that heard each clip by itself, segment by segment.
+    scores : stored scores [clips, classes] by teacher.
+    online : teachers that score the student's augmented input.
+    segments : teachers that scored isolated clips, segment by segment.
     """
 
     def __init__(
         self,
         supervision: Supervision,
         clips: Clips,
-        stored: Predictions | None = None,
-        live: Mapping[int, Network] | None = None,
-        asked: Mapping[Key, Asked] | None = None,
-        alone: Mapping[Key, Alone] | None = None,
-        batch_size: int = 32,
-        workers: int = 1,
+        scores: Mapping[Key, NDArray[np.float16]] | None = None,
+        online: Mapping[Key, OnlineTeacher] | None = None,
+        segments: Mapping[Key, SegmentScores] | None = None,
     ) -> None:
         self.supervision, self.clips = supervision, clips
-        self.batch_size, self.workers = batch_size, workers
-        self.stored, self.live, self.asked, self.alone = stored or {}, live or {}, asked or {}, alone or {}
+        self.scores, self.online, self.segments = scores or {}, online or {}, segments or {}
 
     @property
-    def view(self) -> View | None:
-        """The teachers that are asked of what the student hears, if there are any."""
-        return View(self.supervision, self.asked) if self.asked else None
+    def online_targets(self) -> OnlineTargets | None:
+        """The module that adds the online teachers' scores to a batch's targets; None without such teachers."""
+        return OnlineTargets(self.supervision, self.online) if self.online else None
 
-    def read(self, rows: Rows) -> NDArray[np.float32]:
-        """Targets [clips, classes] of the clips at ``rows``, so far as they need no live teacher.
+    def of_clips(self, rows: Rows) -> NDArray[np.float32]:
+        """Targets [clips, classes] of the clips at ``rows``.
 
-        ``rows`` [clips], or [clips, n] where up to n are heard at once (-1: none): labels of such a recording are those
-        of all its clips, and a teacher's predictions the surest of each class. With an unlabelled clip among them, the
-        classes of the others are known to be heard, and of all other classes teachers alone tell. Beside teachers that
-        are ``asked``, targets are what is known without them, times its weights.
+        ``rows`` is [clips], or [clips, n] where up to n clips are overlaid (-1: none). Overlaid clips have the union of
+        their labels and, for each class, the highest of a teacher's scores. If one of them is unlabelled, classes that
+        the others are labelled with are known, and all other classes get their targets from teachers only. With online
+        teachers, the result is the weighted sum of what is known without them.
         """
-        known = {key: weight for key, weight in self.supervision.items() if key not in {*self.live, *self.asked}}
-        predictions = {teacher: united(stored, rows) for teacher, stored in self.stored.items()}
-        of = weighted if self.asked else targets
-        return of(known, united(self.clips.labels, rows), predictions).astype(np.float32)
+        known = {key: weight for key, weight in self.supervision.items() if key not in self.online}
+        predictions = {teacher: union(stored, rows) for teacher, stored in self.scores.items()}
+        combine = weighted_sum if self.online else targets
+        return combine(known, union(self.clips.labels, rows), predictions).astype(np.float32)
 
-    def placed(
+    def of_segments(
         self, places: Sequence[Mapping[int, Placed]], speeds: NDArray[np.floating], segments: int
     ) -> NDArray[np.float32]:
-        """Targets [recordings, segments, classes] of clips that are heard over each other, from the teachers ``alone``.
+        """Targets [recordings, segments, classes] of overlaid clips, from segment-level teachers.
 
-        ``places``: of each recording, where its clips are heard; ``speeds``: how fast it is played then. Of each class,
-        the target is the highest of those of the clips, and Eq. 6 that of a clip, in so far as a segment holds it.
+        Parameters
+        ----------
+        places : for each recording, where its clips lie.
+        speeds : playback speed of each recording.
+
+        A segment's target for a class is the highest over the clips of Eq. 6 for that clip, scaled by how much of the
+        segment the clip fills.
         """
         made = np.zeros((len(places), segments, len(self.clips.classes)), np.float32)
         for recording, there, speed in zip(made, places, speeds.tolist(), strict=True):
             labels = self.clips.labels[np.array(list(there))]
             for (clip, place), label in zip(there.items(), labels, strict=True):
-                said = {teacher: alone.at(clip, place, speed, segments) for teacher, alone in self.alone.items()}
-                told = targets(self.supervision, np.tile(label, (segments, 1)), said)
-                np.maximum(recording, told * presence(place, speed, segments)[:, None], out=recording)
+                scores = {teacher: stored.at(clip, place, speed, segments) for teacher, stored in self.segments.items()}
+                combined = targets(self.supervision, np.tile(label, (segments, 1)), scores)
+                np.maximum(recording, combined * overlap(place, speed, segments)[:, None], out=recording)
         return made
 
-    def told(self, rows: Rows) -> tuple[NDArray[Any], ...]:
-        """``known`` [clips, classes] float32 and ``told`` [clips, teachers] int64 of :class:`~training.supervision.online.View`.
+    def online_inputs(self, rows: Rows) -> tuple[NDArray[Any], ...]:
+        """``weight`` [clips, classes] float32 and ``parts`` [clips, teachers] int64 of :class:`OnlineTargets`.
 
-        Nothing where no teacher is ``asked``. A mixture is told as its first clip is, which has the most of it (with
-        overlay, another may be louder).
+        Empty without online teachers. A mixture takes the parts of its first clip, which has the largest share of it
+        (with overlay, another clip may be louder).
         """
-        if not self.asked:
+        if not self.online:
             return ()
-        theirs = sum(self.supervision[key] for key in self.asked)
-        known = weight_of_known(self.supervision, united(self.clips.labels, rows)) - theirs
+        online_weight = sum(self.supervision[key] for key in self.online)
+        weight = known_weight(self.supervision, union(self.clips.labels, rows)) - online_weight
         first = rows.reshape(len(rows), -1)[:, 0]
-        return known.astype(np.float32), np.stack([one.parts[first] for one in self.asked.values()], 1)
-
-    def complete(self, rows: Rows, read: Tensor) -> Tensor:
-        """``read`` of these rows with what the live teachers say, in place."""
-        for teacher, network in self.live.items():
-            asked, places = np.unique(rows, return_inverse=True)
-            there = asked[asked >= 0]
-            said = predict_share(network, Some(self.clips.waveforms, there), self.batch_size, self.workers, tf32=True)
-            heard = united(said, places.reshape(rows.shape) - (len(asked) - len(there)))
-            heard = heard / weight_of_known(self.supervision, united(self.clips.labels, rows)).astype(np.float32)
-            read += self.supervision[teacher] * torch.from_numpy(heard).to(read.device)
-        return read
+        return weight.astype(np.float32), np.stack([teacher.parts[first] for teacher in self.online.values()], 1)
 
 
-def united(values: Labels | NDArray[np.floating], rows: Rows) -> NDArray[Any]:
-    """``values[rows]``; of rows [clips, n], -1 where there is none, the highest in each line.
+def targets_from(
+    supervision: Supervision,
+    clips: Clips,
+    teachers: Teachers,
+    hear: TeachersHear,
+    directory: Path,
+    data: str,
+    batch_size: int,
+    workers: int,
+    step_of: Callable[[Key], Step],
+) -> Targets:
+    """Targets of one generation; networks score the clips here unless they are online teachers.
 
-    Of labels, NaN is one that is not known: it is 1 if it is in any other clip of the line, and else not known.
+    Parameters
+    ----------
+    hear : the input of teachers that are networks.
+    directory : of the generation that is trained.
+    data : SHA-256 of the manifest.
+    batch_size, workers : as in ``predict``.
+    step_of : called with a teacher; the result is called before each chunk of clips that it scores.
+
+    Raises
+    ------
+    OutputError
+        If scores cannot be written. What is done is kept.
+    """
+    networks: dict[Key, Network] = {key: network for key, (network, _) in teachers.generations.items()}
+    if hear == "view":
+        parts = np.zeros(len(clips), np.int64)
+        online = teachers.online | {key: OnlineTeacher(ClipScorer(one), parts) for key, one in networks.items()}
+        return Targets(supervision, clips, teachers.scores, online)
+    if hear == "sounds":
+        networks |= {key: t.network for key, (t, _) in teachers.online.items() if isinstance(t, ClipScorer)}
+        segments = {
+            key: score_segments(network, clips, directory, batch_size, workers, step_of(key))
+            for key, network in networks.items()
+        }
+        return Targets(supervision, clips, segments=segments)
+    scores = dict(teachers.scores)
+    for key, (network, weights) in teachers.generations.items():
+        scores[key] = score_clips(network, weights, clips, data, batch_size, workers, step_of(key))
+    return Targets(supervision, clips, scores)
+
+
+def union(values: Labels | NDArray[np.floating], rows: Rows) -> NDArray[Any]:
+    """``values[rows]``; for rows [clips, n], -1 meaning none, the highest value in each row.
+
+    A label that is NaN in one clip is 1 if another clip of the row has it, and otherwise stays NaN.
     """
     columns = rows.reshape(len(rows), -1).T
-    found = values[columns[0]]
+    result = values[columns[0]]
     for column in columns[1:]:
         there = column >= 0
         if there.any():
-            one, other = found[there], values[column[there]]
-            found[there] = np.where(np.fmax(one, other) == 1, 1, np.maximum(one, other))
-    return found
+            one, other = result[there], values[column[there]]
+            result[there] = np.where(np.fmax(one, other) == 1, 1, np.maximum(one, other))
+    return result
 
 
-def stored_predictions(
+def score_clips(
     network: Network,
     weights: Path,
     clips: Clips,
@@ -158,49 +197,49 @@ def stored_predictions(
     workers: int = 1,
     step: Step = lambda done, seconds: None,
 ) -> NDArray[np.float16]:
-    """Predictions [clips, classes] of ``network`` on whole clips, computed unless they lie beside ``weights``.
+    """The scores [clips, classes] of ``network`` for whole clips, computed unless they lie beside ``weights``.
 
     Parameters
     ----------
     weights : file of the network.
-    identity : of the clips: any text that differs where they do.
-    batch_size, workers : as in ``scores``.
-    step : called before every so many clips.
+    identity : any text that differs for other clips.
+    batch_size, workers : as in ``predict``.
+    step : called before each chunk of clips.
 
     Raises
     ------
     OutputError
-        If there is no room for the file. What is done is kept.
+        If the file cannot be written. What is done is kept.
     """
     shape = len(clips), len(clips.classes)
-    path, done = distributed.on_first(lambda: _begun(weights, identity, shape))
+    path, done = distributed.on_rank_0(lambda: _existing(weights, identity, shape))
     took = 0.0
     while done < shape[0]:
         step(done, took)
         started = time.monotonic()
         rows = range(done, min(done + CHUNK, shape[0]))
-        said = predict(network, Some(clips.waveforms, rows), batch_size, workers, tf32=True)
-        distributed.on_first(partial(append, _partial(path), done, said.astype(np.float16), LIVE))
+        scores = predict(network, Subset(clips.waveforms, rows), batch_size, workers, tf32=True)
+        distributed.on_rank_0(partial(write_rows, _partial(path), done, scores.astype(np.float16)))
         done = rows.stop
         took = time.monotonic() - started
-    distributed.on_first(lambda: path.exists() or _partial(path).replace(path))
+    distributed.on_rank_0(lambda: path.exists() or _partial(path).replace(path))
     return np.memmap(path, np.float16, "r", shape=shape)
 
 
-def forget_predictions(directory: Path) -> None:
-    """Remove the predictions of a teacher that nobody listens to any more."""
-    for path in directory.glob("predictions-*"):
+def remove_scores(generation: Path) -> None:
+    """Remove the stored scores of a generation that no later one learns from."""
+    for path in generation.glob("predictions-*"):
         path.unlink()
 
 
-def _begun(weights: Path, identity: str, shape: tuple[int, int]) -> tuple[Path, int]:
-    """Where the predictions of these weights go, and how many lie there; those of others are removed."""
+def _existing(weights: Path, identity: str, shape: tuple[int, int]) -> tuple[Path, int]:
+    """The score file for these weights and its number of rows; score files of other weights are removed."""
     key = hashlib.sha256(weights.read_bytes() + f"{identity} {shape}".encode()).hexdigest()[:16]
     path = weights.with_name(f"predictions-{key}.f16")
     for other in weights.parent.glob("predictions-*"):
-        if not other.name.startswith(path.name) or (other == path and whole_rows(path, shape[1]) != shape[0]):
+        if not other.name.startswith(path.name) or (other == path and rows_in(path, shape[1]) != shape[0]):
             other.unlink()
-    return path, max(whole_rows(path, shape[1]), whole_rows(_partial(path), shape[1]))
+    return path, max(rows_in(path, shape[1]), rows_in(_partial(path), shape[1]))
 
 
 def _partial(path: Path) -> Path:

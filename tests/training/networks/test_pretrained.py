@@ -10,12 +10,10 @@ import torch
 from click.testing import CliRunner
 
 from sedkit.contract import Label
-from sedkit.errors import SedkitError
 from sedkit.geometry import SEGMENT_HOP
 from tests.conftest import make_sound
 from tests.training.conftest import SMALL
 from training.loop.settings import Kind
-from training.networks import efficientnet
 from training.networks.pretrained import BACKBONES, PretrainedNetwork, YamnetLogMel, build_network
 from training.networks.wels import Network
 from training.release.publish import main as publish
@@ -52,25 +50,9 @@ def yamnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def files(yamnet: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def files(yamnet: Path) -> dict[str, Path]:
     """Pretrained weights, by kind of backbone."""
-    lite0 = tmp_path_factory.mktemp("lite0") / "lite0.pth"
-    checkpoint(lite0)
-    return {"yamnet": yamnet, "efficientnet-lite0": lite0}
-
-
-def checkpoint(path: Path, **more: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Write a random EfficientNet-Lite0 checkpoint like its package's: three colour channels and a classifier."""
-    state = {f"own.{name}": value for name, value in efficientnet.layers().state_dict().items()}
-    state["own.0.weight"] = torch.randn(32, 3, 3, 3) / 3
-    for name, value in state.items():
-        if name.endswith("running_mean"):
-            value.normal_()
-        elif name.endswith("running_var"):
-            value.uniform_(0.5, 2)
-    state |= {"_fc.weight": torch.zeros(10, 1280), "_fc.bias": torch.zeros(10)} | more
-    torch.save(state, path)
-    return state
+    return {"yamnet": yamnet}
 
 
 def test_settings_allow_exactly_the_known_backbones() -> None:
@@ -129,21 +111,8 @@ def test_yamnet_backbone_gets_the_input_of_the_original_yamnet(yamnet: Path) -> 
     assert louder.abs().max() < 1e-3
 
 
-def test_efficientnet_sums_the_colour_channels_of_the_first_layer(tmp_path: Path) -> None:
-    state = checkpoint(tmp_path / "lite0.pth")
-    network = efficientnet.layers()
-    network.load_state_dict(efficientnet.read(tmp_path / "lite0.pth"))
-    first, *others = network.state_dict().values()
-    torch.testing.assert_close(first, state["own.0.weight"].sum(1, keepdim=True))
-    assert all(map(torch.equal, others, list(state.values())[1:-2]))
-
-
 def test_wrong_fine_tune_file_is_a_one_line_error(tmp_path: Path, small_manifest: Path, yamnet: Path) -> None:
     (tmp_path / "text.pth").write_text("text")
-    checkpoint(tmp_path / "more.pth", more=torch.zeros(1))
-    for name in ("text.pth", "more.pth"):
-        with pytest.raises(SedkitError, match="not a checkpoint of EfficientNet-Lite0"):
-            efficientnet.read(tmp_path / name)
     run = ["--manifest", str(small_manifest), "--run", str(tmp_path / "run")]
     for options, cause in (
         (["--fine-tune", "yamnet"], "is not yamnet=FILE"),

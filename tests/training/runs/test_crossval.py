@@ -58,7 +58,7 @@ def cv(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = ["--manifest", first, "--manifest", second, "--run", folder / "cv", "--stages", "1", *SMALL]
     code, _, said = run(crossval, *command, "--stop-after", "0s")
     assert code == 0, said
-    assert "stopped in time; give the same command again to go on" in said
+    assert "stopped in time; give the same command again to continue" in said
     assert (folder / "cv" / "fold-1" / "config.json").exists()
     assert not (folder / "cv" / "fold-2").exists()
     begin(second, folder / "cv" / "fold-2", "--stages", "1")
@@ -78,7 +78,7 @@ def test_another_command_does_not_go_on_with_it(cv: Path) -> None:
     for other in (["--epochs", "4"], ["--manifest", first]):
         code, _, said = run(crossval, *given, *other)
         assert code == 1
-        assert "holds a cross-validation of other folds or with other options; name another --run" in said
+        assert "holds a cross-validation with other folds or options; name another --run" in said
 
 
 def test_finished_folds_are_passed_over(cv: Path, tmp_path: Path) -> None:
@@ -87,7 +87,18 @@ def test_finished_folds_are_passed_over(cv: Path, tmp_path: Path) -> None:
         (copy / fold / "model.onnx").touch()
     first, second = tmp_path / "a.csv", tmp_path / "b.csv"
     code, _, said = run(
-        crossval, "--run", copy, "--manifest", first, "--manifest", second, "--stages", "1", *SMALL, "--workers", "1"
+        crossval,
+        "--run",
+        copy,
+        "--manifest",
+        first,
+        "--manifest",
+        second,
+        "--stages",
+        "1",
+        *SMALL,
+        "--set",
+        "workers=1",
     )
     assert code == 0
     assert said.splitlines()[:2] == ["fold 1: finished", "fold 2: finished"]
@@ -97,18 +108,24 @@ def test_finished_folds_are_passed_over(cv: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--stages", "1"], "name the data with one of --esc50, --shipped and --manifest"),
-        (["--manifest", "{one}"], "--manifest comes once a fold, at least twice"),
+        (["--manifest", "{one}"], "--manifest: one a fold, at least two"),
         (["--manifest", "{one}", "--manifest", "{one}", "--epoch", "3"], "No such option"),
         (["--manifest", "{one}", "--manifest", "{one}", "--resume", "there"], "--resume"),
         (["--esc50", "{folder}"], "esc50.csv: cannot be read"),
         (
             ["--manifest", "{one}", "--manifest", "{one}", "--fine-tune", "wels={folder}"],
-            "may have heard what is tested",
+            "may have been trained on test clips",
         ),
-        (["--manifest", "{one}", "--manifest", "{one}", "--teacher", "big={folder}"], "may have heard what is tested"),
-        (["--manifest", "{one}", "--manifest", "{one}", "--teacher", "big=a.onnx"], "may have heard what is tested"),
-        (["--esc50", "{folder}", "--fine-tune", "wels=small"], "may have heard what is tested"),
-        (["--shipped", "{folder}", "--preset", "own"], "may have heard what is tested"),
+        (
+            ["--manifest", "{one}", "--manifest", "{one}", "--teacher", "big={folder}"],
+            "may have been trained on test clips",
+        ),
+        (
+            ["--manifest", "{one}", "--manifest", "{one}", "--teacher", "big=a.onnx"],
+            "may have been trained on test clips",
+        ),
+        (["--esc50", "{folder}", "--fine-tune", "wels=small"], "may have been trained on test clips"),
+        (["--shipped", "{folder}", "--preset", "own"], "may have been trained on test clips"),
     ],
 )
 def test_what_is_refused_before_anything_is_trained(
@@ -234,7 +251,7 @@ def test_scores_that_cannot_be_used_are_one_line(cv: Path, tmp_path: Path) -> No
         assert said.count("\n") == 1
         assert said.endswith(remedy + "\n")
 
-    for remedy in ("remove it, and the clips are scored anew", "copy it again, or else network.pt and the audio"):
+    for remedy in ("remove it, and the clips are scored again", "copy it again, or else network.pt and the audio"):
         path.write_bytes(b"PK not whole")
         refused("no scores of the split 'test' in it (", remedy)
         np.savez(path, **{name: held[name] for name in ("validation", "network_sha256")})
@@ -345,12 +362,12 @@ def test_folds_of_esc50_do_not_leak(esc50: Path, tmp_path: Path) -> None:
 def test_every_fold_has_its_own_manifest_and_options(esc50: Path, tmp_path: Path, capfd: Any) -> None:
     """With a launcher that only says what it would start."""
     given = ["--esc50", esc50, "--run", tmp_path / "cv", "--launch", "echo"]
-    given += ["--license", "{fold}", "--preset", "audioset"]
+    given += ["--set", "license={fold}", "--preset", "audioset"]
     code, _, _ = run(crossval, *given)
     assert code == 0
     directory = tmp_path / "cv"
     begun = f"-m training.secost --directory {directory / 'fold-1'} --manifest {directory / 'fold-1.csv'} "
-    assert capfd.readouterr().out == begun + "--preset audioset --license 1\n"
+    assert capfd.readouterr().out == begun + "--preset audioset --set license=1\n"
     for fold in "12345":
         (directory / f"fold-{fold}").mkdir()
     (directory / "fold-1" / "model.onnx").touch()

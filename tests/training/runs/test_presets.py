@@ -17,8 +17,10 @@ from click.testing import CliRunner
 
 from tests.training.conftest import SMALL, begun, cascade, metrics, weights
 from training.runs.experiments import sweep as experiments
-from training.runs.experiments.sweep import arguments, flags, merged
-from training.runs.options import stages_of, teachers_of
+from training.runs.experiments.launch import finished, train
+from training.runs.experiments.sweep import arguments, merged
+from training.runs.options import as_arguments
+from training.runs.interpret import stages_of, teachers_of
 from training.runs.presets import PRESETS, PresetError, load, presets
 from training.runs.reuse import reuse, shared
 from training.runtime.deadline import Deadline, Stopped
@@ -34,7 +36,7 @@ def written(folder: Path, text: str, name: str = "mine.toml") -> str:
 
 
 def supervision(name: str) -> dict[str, list[dict]]:
-    """Of every training of a preset, what its networks learn from."""
+    """The supervision of every training of a preset."""
     made = {}
     for training, options in load(name).trainings():
         given = merged(options, ())
@@ -46,7 +48,7 @@ def supervision(name: str) -> dict[str, list[dict]]:
 
 
 @pytest.mark.parametrize("name", presets())
-def test_every_preset_is_understood_and_says_what_it_costs(name: str) -> None:
+def test_every_preset_is_valid_and_states_its_cost(name: str) -> None:
     assert supervision(name)
     comment = (PRESETS / f"{name}.toml").read_text().split("\n\n")[0]
     assert all(line.startswith("#") for line in comment.splitlines())
@@ -83,8 +85,8 @@ def test_the_command_line_wins_over_the_preset() -> None:
     held = {"epochs": 2, "sync_bn": True, "stage": ["labels=1", "0=1"], "alpha": 0.5, "width": "4,4,4,4,8,9"}
     given = merged(held, ("--epochs", "9"))
     assert given == held | {"epochs": 9, "stage": ("labels=1", "0=1"), "alpha": "0.5", "width": [4, 4, 4, 4, 8, 9]}
-    line = "--epochs 9 --sync-bn --stage labels=1 --stage 0=1 --alpha 0.5 --width 4,4,4,4,8,9"
-    assert sorted(flags(given)) == sorted(shlex.split(line))
+    line = "--epochs 9 --set sync-bn=True --stage labels=1 --stage 0=1 --alpha 0.5 --width 4,4,4,4,8,9"
+    assert sorted(as_arguments(given)) == sorted(shlex.split(line))
 
 
 @pytest.mark.parametrize(
@@ -94,14 +96,14 @@ def test_the_command_line_wins_over_the_preset() -> None:
         ("epoch = 3", "cannot hold epoch"),
         ('directory = "x"', "cannot hold directory"),
         ('epochs = "many"', "'many' is not a valid integer"),
-        ("seeds = [0.5]", "seeds are a list"),
-        ("runs = 3", "runs are tables"),
+        ("seeds = [0.5]", "seeds must be a list"),
+        ("runs = 3", "runs must be tables"),
         ("[runs.a]\nstages = 1", "holds several runs: sedkit-train experiments"),
         ('preset = "fig2-left"', "which holds several runs"),
-        ('preset = "fig9"', "no preset 'fig9'; there are audioset, esc50, fig2-left"),
+        ('preset = "fig9"', "no preset 'fig9'; choose one of audioset, demo, esc50, fig2-left"),
     ],
 )
-def test_a_preset_that_is_none_is_one_line(text: str, said: str, tmp_path: Path) -> None:
+def test_malformed_presets_are_one_line_errors(text: str, said: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["--preset", written(tmp_path, text)])
     assert result.exit_code == 2
     assert said in " ".join(result.output.split())
@@ -109,7 +111,7 @@ def test_a_preset_that_is_none_is_one_line(text: str, said: str, tmp_path: Path)
     assert "No such file" in missing.output
 
 
-def test_a_preset_is_the_options_of_a_run(small_manifest: Path, tmp_path: Path) -> None:
+def test_a_preset_gives_the_options_of_a_run(small_manifest: Path, tmp_path: Path) -> None:
     text = f'manifest = "{small_manifest}"\nwidth = 0.0625\ncrop = 1\nepochs = 7\nstages = 2\nalpha = 0.5\n'
     directory = tmp_path / "run"
     command = ["--preset", written(tmp_path, text), "--epochs", "2", "--run", str(directory), "--device", "cpu"]
@@ -119,7 +121,7 @@ def test_a_preset_is_the_options_of_a_run(small_manifest: Path, tmp_path: Path) 
     assert (config["settings"]["epochs"], config["settings"]["width"], config["settings"]["crop"]) == (2, 0.0625, 1.0)
     assert config["supervision"] == [{"labels": 1.0}, {"labels": 0.5, "0": 0.5}, {"labels": 0.5, "1": 0.5}]
     refused = CliRunner().invoke(main, ["--resume", str(directory), "--preset", "audioset"])
-    assert "leave out --preset" in refused.output
+    assert "leave out preset" in refused.output
 
 
 def test_what_two_cascades_share() -> None:
@@ -152,8 +154,8 @@ def test_networks_that_runs_have_in_common_are_trained_once(run: Path, small_man
 
 def test_experiments_run_what_is_not_finished(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     """One run is finished; the other is begun, in a process of its own, stopped in time, and gone on with."""
-    given = dict(zip(SMALL[::2], SMALL[1::2], strict=True))
-    options = "\n".join(f"{name[2:]} = {json.dumps(value)}" for name, value in given.items())
+    given = dict(zip(SMALL[:-2:2], SMALL[1:-2:2], strict=True))
+    options = "\n".join(f"{name[2:]} = {json.dumps(value)}" for name, value in given.items()) + "\ndropout = 0"
     text = f"{options}\n[runs.done]\nstages = 2\n[runs.half]\nstages = 1\nalpha = 0.5\n"
     place = tmp_path / "runs"
     shutil.copytree(run, place / "mine-done")
@@ -164,7 +166,7 @@ def test_experiments_run_what_is_not_finished(run: Path, small_manifest: Path, t
     assert not (place / "mine-half").exists()
     early = CliRunner().invoke(experiments.main, [*command, "--stop-after", "0s"])
     assert early.exit_code == 0, early.output
-    assert early.output.splitlines()[-1] == "stopped in time; give the same command again to go on"
+    assert early.output.splitlines()[-1] == "stopped in time; give the same command again to continue"
     config = json.loads((place / "mine-half" / "config.json").read_text())
     assert config["supervision"] == [{"labels": 1.0}, {"labels": 0.5, "0": 0.5}]
     listed = CliRunner().invoke(experiments.main, [*command, "--list"])
@@ -192,13 +194,13 @@ def test_experiments_that_cannot_be_run(given: list[str], said: str) -> None:
 def test_a_run_goes_on_with_the_options_of_the_machine_alone(tmp_path: Path) -> None:
     given = {"epochs": 2, "workers": 3, "device": "cpu", "manifest": "set.csv"}
     first = arguments(tmp_path / "a", given)
-    assert first[:4] == ["--reuse", str(tmp_path), "--directory", str(tmp_path / "a")]
+    assert first[:4] == ["--set", f"reuse={str(tmp_path)}", "--directory", str(tmp_path / "a")]
     assert "--epochs" in first
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "config.json").touch()
     later = arguments(tmp_path / "a", given)
     assert later[2:4] == ["--resume", str(tmp_path / "a")]
-    assert later[4:] == ["--workers", "3", "--device", "cpu", "--manifest", "set.csv"]
+    assert later[4:] == ["--set", "workers=3", "--device", "cpu", "--manifest", "set.csv"]
 
 
 def test_a_failed_run_does_not_stop_the_others_and_is_named_last(small_manifest: Path, tmp_path: Path) -> None:
@@ -208,7 +210,7 @@ def test_a_failed_run_does_not_stop_the_others_and_is_named_last(small_manifest:
     result = CliRunner().invoke(experiments.main, command)
     assert result.exit_code == 1
     assert result.output.splitlines()[-1] == (
-        "Error: not finished: mine-one (exit code 3), mine-two (exit code 3); what each said stands above"
+        "Error: not finished: mine-one (exit code 3), mine-two (exit code 3); their errors are above"
     )
 
 
@@ -243,16 +245,16 @@ def test_side_by_side_one_fails_and_the_others_end(tmp_path: Path) -> None:
     script = 'echo this is "$3"; case "$3" in *two) exit 3;; esac; mkdir "$3"; touch "$3"/model.onnx'
     launch = shlex.join(["sh", "-c", script, "sh"])
     with pytest.raises(click.ClickException, match=r"^not finished: two \(exit code 3\); .* in their logs$"):
-        experiments.train(made, launch, Deadline(), jobs=2)
-    assert [experiments.finished(tmp_path / name) for name in made] == [True, False, True]
+        train(made, launch, Deadline(), jobs=2)
+    assert [finished(tmp_path / name) for name in made] == [True, False, True]
     assert (tmp_path / "two.log").read_text() == f"this is {tmp_path / 'two'}\n"
     waiting = {name: (tmp_path / name, ["nothing"]) for name in ("four", "five", "six")}
     with pytest.raises(Stopped):
-        experiments.train(waiting, "true", Deadline(), jobs=1)
+        train(waiting, "true", Deadline(), jobs=1)
 
 
 def test_a_preset_that_cannot_be_found_is_an_error() -> None:
-    with pytest.raises(PresetError, match="there are audioset"):
+    with pytest.raises(PresetError, match="choose one of audioset"):
         load("nothing")
 
 

@@ -76,10 +76,10 @@ def test_eq_6_as_text() -> None:
     ("text", "said"),
     [
         ("labels=0.3,0=0.6", "sum to 0.9"),
-        ("labels=0.3,2=0.7", "generation 2 is not there yet"),
+        ("labels=0.3,2=0.7", "generation 2 does not exist yet"),
         ("labels=-0.1,0=1.1", r"in \[0, 1\]"),
         ("labels=x,0=1", "not a weight"),
-        ("label=1", "neither 'labels' nor the number"),
+        ("label=1", "neither 'labels', nor the number"),
         ("0=0.5,0=0.5", "twice"),
         ("labels=nan,0=1", r"in \[0, 1\]"),
     ],

@@ -1,4 +1,4 @@
-"""Teachers that hear what the student hears."""
+"""Online distillation: teachers that score the student's augmented input."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ from training.networks.wels import Network
 from training.runs.config import read_config
 from training.runs.generations import trained_network
 from training.runs.run import Run
+from training.runs.teachers import read_teachers
 from training.secost import main
 from training.supervision.equations import LABELS
-from training.supervision.online import Asked, Generation, View
+from training.supervision.online import ClipScorer, OnlineTargets, OnlineTeacher
 from training.supervision.targets import Targets
 
 SAMPLES = 16_000
 
 
 class Loudness(nn.Module):
-    """Says of every class how loud it is what it hears, plus its part."""
+    """Scores every class with the mean absolute sample plus its part."""
 
     def forward(self, waveform: Tensor, part: Tensor) -> Tensor:
         return (waveform.abs().mean(1) + part).clamp(0, 1)[:, None].expand(-1, 3)
@@ -43,43 +44,49 @@ def clips(labels: np.ndarray) -> Clips:
     return Clips([random.integers(-9000, 9000, SAMPLES, np.int16) for _ in labels], labels.astype(np.float32), "abc")
 
 
-def view_of(weights: dict, parts: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> tuple[Targets, tuple]:
-    targets = Targets(weights, clips(labels), asked={"loud": Asked(Loudness(), parts)})
-    return targets, (targets.read(rows), *targets.told(rows))
+def targets_and_inputs(weights: dict, parts: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> tuple[Targets, tuple]:
+    targets = Targets(weights, clips(labels), online={"loud": OnlineTeacher(Loudness(), parts)})
+    return targets, (targets.of_clips(rows), *targets.online_inputs(rows))
 
 
-def test_the_targets_are_eq_6_with_what_the_teacher_says_of_the_view() -> None:
+def test_online_targets_are_eq_6() -> None:
     labels, rows = np.eye(3), np.array([2, 0])
-    targets, (said, known, told) = view_of({LABELS: 0.3, "loud": 0.7}, np.array([0, 0, 0]), labels, rows)
+    targets, (weighted, weight, parts) = targets_and_inputs(
+        {LABELS: 0.3, "loud": 0.7}, np.array([0, 0, 0]), labels, rows
+    )
     waveform = torch.tensor([0.25, 0.5])[:, None] * torch.ones(2, SAMPLES)
-    made = targets.view(waveform, *map(torch.from_numpy, (said, known, told)))
+    made = targets.online_targets(waveform, *map(torch.from_numpy, (weighted, weight, parts)))
     expected = 0.3 * torch.eye(3)[[2, 0]] + 0.7 * torch.tensor([[0.25], [0.5]])
     torch.testing.assert_close(made, expected)
 
 
-def test_of_an_unlabelled_clip_teachers_alone_tell() -> None:
+def test_an_unlabelled_clip_gets_its_targets_from_teachers_only() -> None:
     labels = np.array([[1, 0, 0], [np.nan, np.nan, np.nan]])
-    targets, (said, known, told) = view_of({LABELS: 0.3, "loud": 0.7}, np.zeros(2, int), labels, np.arange(2))
-    made = targets.view(torch.full((2, SAMPLES), 0.25), *map(torch.from_numpy, (said, known, told)))
+    targets, (weighted, weight, parts) = targets_and_inputs(
+        {LABELS: 0.3, "loud": 0.7}, np.zeros(2, int), labels, np.arange(2)
+    )
+    made = targets.online_targets(torch.full((2, SAMPLES), 0.25), *map(torch.from_numpy, (weighted, weight, parts)))
     torch.testing.assert_close(made, torch.tensor([[0.475, 0.175, 0.175], [0.25, 0.25, 0.25]]))
 
 
-def test_each_clip_is_told_by_its_own_part_and_a_mixture_by_that_of_its_first_clip() -> None:
-    targets, (_, _, told) = view_of({"loud": 1.0}, np.array([4, 5, 6]), np.eye(3), np.array([2, 0]))
-    assert told.tolist() == [[6], [4]]
-    assert targets.told(np.array([[1, 2], [0, -1]]))[1].tolist() == [[5], [4]]
+def test_a_mixture_takes_the_part_of_its_first_clip() -> None:
+    targets, (_, _, parts) = targets_and_inputs({"loud": 1.0}, np.array([4, 5, 6]), np.eye(3), np.array([2, 0]))
+    assert parts.tolist() == [[6], [4]]
+    assert targets.online_inputs(np.array([[1, 2], [0, -1]]))[1].tolist() == [[5], [4]]
 
 
-def test_stored_predictions_count_beside_it() -> None:
+def test_score_files_and_online_teachers_combine() -> None:
     stored = {"file": np.full((3, 3), 0.5, np.float16)}
-    asked = {"loud": Asked(Loudness(), np.zeros(3, int))}
-    targets = Targets({LABELS: 0.2, "file": 0.4, "loud": 0.4}, clips(np.eye(3)), stored, asked=asked)
+    online = {"loud": OnlineTeacher(Loudness(), np.zeros(3, int))}
+    targets = Targets({LABELS: 0.2, "file": 0.4, "loud": 0.4}, clips(np.eye(3)), stored, online=online)
     rows = np.arange(3)
-    made = targets.view(torch.zeros(3, SAMPLES), *map(torch.from_numpy, (targets.read(rows), *targets.told(rows))))
+    made = targets.online_targets(
+        torch.zeros(3, SAMPLES), *map(torch.from_numpy, (targets.of_clips(rows), *targets.online_inputs(rows)))
+    )
     torch.testing.assert_close(made, 0.2 * torch.eye(3) + 0.2)
 
 
-def test_the_objective_asks_of_the_mixture_as_it_is_before_the_masks() -> None:
+def test_online_teachers_score_the_mixture_before_the_masks() -> None:
     torch.manual_seed(0)
     teacher, student = Network(3, 1 / 16), Network(3, 1 / 16).eval()
     waveform = torch.randint(-9000, 9000, (2, SAMPLES), dtype=torch.int16)
@@ -88,7 +95,7 @@ def test_the_objective_asks_of_the_mixture_as_it_is_before_the_masks() -> None:
     nothing = (torch.zeros(2, 64), torch.ones(2), torch.ones(2))
     labels, known, told = torch.tensor([[0.3, 0, 0], [0, 0.3, 0]]), torch.full((2, 3), 0.3), torch.zeros(2, 1).long()
     objective = Objective(
-        student, "float32", SAMPLES, View({LABELS: 0.3, 0: 0.7}, {0: Asked(Generation(teacher), told)})
+        student, "float32", SAMPLES, OnlineTargets({LABELS: 0.3, 0: 0.7}, {0: OnlineTeacher(ClipScorer(teacher), told)})
     )
     loss = objective(Batch(waveform, labels, levels, shares, masks, masks, *nothing, known, told))
     loud = waveform.float() / 32768 * levels[:, None]
@@ -99,11 +106,11 @@ def test_the_objective_asks_of_the_mixture_as_it_is_before_the_masks() -> None:
     batch = Batch(waveform, unmixed, levels, shares, masks, masks, *nothing)
     expected = Objective(student, "float32", SAMPLES)(batch)
     torch.testing.assert_close(loss, expected)
-    assert not any(weight.requires_grad for weight in objective.view.parameters())
+    assert not any(weight.requires_grad for weight in objective.online.parameters())
 
 
-def test_a_cascade_on_views_resumes_to_the_same_networks(small_manifest: Path, tmp_path: Path) -> None:
-    options = ("--stages", "1", "--mixed", "1", "--teachers-hear", "view", "--validate-every", "2")
+def test_a_cascade_with_online_teachers_resumes_exactly(small_manifest: Path, tmp_path: Path) -> None:
+    options = ("--stages", "1", "--set", "mixed=1", "--teachers-hear", "view", "--set", "validate-every=2")
     begun(small_manifest, tmp_path / "whole", *options)
     begin(small_manifest, tmp_path / "cut", *options)
     for name in ("whole", "cut"):
@@ -111,67 +118,70 @@ def test_a_cascade_on_views_resumes_to_the_same_networks(small_manifest: Path, t
     whole, cut = (weights(tmp_path / name, 1) for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
     assert len(metrics(tmp_path / "whole", 1)) == 3
-    with pytest.raises(KeyError, match="validation_mAP"):  # of the first epoch, which nobody looked at
+    with pytest.raises(KeyError, match="validation_mAP"):  # the first epoch is not validated
         metrics(tmp_path / "whole", 1, "validation_mAP")
 
 
-def test_of_views_that_come_again_teachers_are_asked_once(
+def test_repeated_views_are_scored_once(
     run: Path, small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = ("--teacher", f"big={run}", "--first", "labels=0.2,big=0.8", "--stages", "0", "--epochs", "5")
-    options = (*options, "--mixed", "1", "--teachers-hear", "view")
+    options = (*options, "--set", "mixed=1", "--teachers-hear", "view")
     asked = []
     online_targets = Trainer.online_targets
     monkeypatch.setattr(
         Trainer, "online_targets", lambda self, part: asked.append(len(part.rows)) or online_targets(self, part)
     )
-    begun(small_manifest, tmp_path / "whole", *options, "--views", "2", "--accumulate", "2")
+    begun(small_manifest, tmp_path / "whole", *options, "--set", "views=2", "--set", "accumulate=2")
     asked.clear()
     cascade(tmp_path / "whole", accumulate=2)
     assert asked == [4] * 2 * 3 * 2  # clips of a part; parts, batches, views
     assert not (tmp_path / "whole" / "generation-0" / "views.f16").exists()
-    begin(small_manifest, tmp_path / "cut", *options, "--views", "2", "--accumulate", "2")
+    begin(small_manifest, tmp_path / "cut", *options, "--set", "views=2", "--set", "accumulate=2")
     assert (tmp_path / "cut" / "generation-0" / "views.f16").stat().st_size == 2 * 3 + 2 * 2 * 3 * 8 * 3
     asked.clear()
     cascade(tmp_path / "cut", accumulate=2)
-    assert len(asked) == 10  # the first batch's were kept
+    assert len(asked) == 10  # those of the first batch were stored
     whole, cut = (weights(tmp_path / name, 0) for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
-    begin(small_manifest, tmp_path / "new", *options, "--accumulate", "2")
+    begin(small_manifest, tmp_path / "new", *options, "--set", "accumulate=2")
     cascade(tmp_path / "new", accumulate=2)
     losses = [metrics(tmp_path / name, 0, "loss") for name in ("whole", "new")]
-    assert losses[0][:2] == pytest.approx(losses[1][:2], abs=1e-3)  # by then they have heard the same, but for float16
+    assert losses[0][:2] == pytest.approx(losses[1][:2], abs=1e-3)  # equal inputs so far, up to float16
     assert losses[0] != losses[1]
 
 
-def test_targets_that_cannot_be_kept_are_an_error(tmp_path: Path) -> None:
+def test_a_view_cache_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="leave --views out"):
+    with pytest.raises(OutputError, match="leave out --set views"):
         ViewCache(tmp_path / "file" / "views.f16", 1, 1, 2, 3)
     with room_for(100), pytest.raises(OutputError, match="File too large"):
         ViewCache(tmp_path / "views.f16", 2, 4, 8, 3)
     assert not ViewCache(tmp_path / "views.f16", 2, 4, 8, 3).filled.any()
 
 
-def test_a_finished_run_teaches_a_narrower_network(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+def test_a_finished_run_is_the_teacher_of_a_narrower_network(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     options = [*SMALL, "--teacher", f"big={run}", "--first", "labels=0.2,big=0.8", "--stages", "0", "--width", "0.03"]
     begin(small_manifest, tmp_path / "small", *options, "--teachers-hear", "view")
     config = read_config(tmp_path / "small")
     assert config["teachers"]["big"]["teacher"] == "generation 2 of an earlier cascade, width 0.0625"
     small = Run.open(tmp_path / "small")
-    asked = small.teacher("big")
+    teacher = read_teachers(small, {"big": 1.0}, torch.device("cpu")).online["big"]
     sound = torch.randn(2, SAMPLES) * 0.1
     with torch.no_grad():
-        told = asked.teacher(sound, torch.zeros(2).long())
+        scores = teacher.teacher(sound, torch.zeros(2).long())
         torch.testing.assert_close(
-            told, trained_network(Run.open(run), 2, torch.device("cpu"))(sound).clip, atol=0.01, rtol=0
+            scores,
+            trained_network(run / "generation-2", Run.open(run).settings, 3, torch.device("cpu"))(sound).clip,
+            atol=0.01,
+            rtol=0,
         )
-    assert len(asked.parts) == len(small.clips("train"))
+    assert len(teacher.parts) == len(small.clips("train"))
     cascade(tmp_path / "small")
     assert len(metrics(tmp_path / "small", 0)) == 3
 
 
-def test_teachers_that_cannot_be_asked(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+def test_unusable_teachers_are_refused(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     def refused(*options: str) -> str:
         command = ["--manifest", small_manifest, "--run", tmp_path / "run", *SMALL, "--first", "big=1", *options]
         result = CliRunner().invoke(main, [str(word) for word in command])
@@ -185,11 +195,11 @@ def test_teachers_that_cannot_be_asked(run: Path, small_manifest: Path, tmp_path
     assert "not a run directory" in refused("--teacher", f"big={tmp_path / 'empty'}", *view)
     begun = tmp_path / "begun"
     begin(small_manifest, begun, "--stages", "0")
-    assert f"{begun}: is no finished run; go on with" in refused("--teacher", f"big={begun}", *view)
+    assert f"{begun}: the run is not finished; continue it with" in refused("--teacher", f"big={begun}", *view)
     (tmp_path / "broken.pt").write_bytes(b"nothing")
     assert "broken.pt" in refused("--teacher", f"big={tmp_path / 'broken.pt'}", *view)
     other = shutil.copytree(run, tmp_path / "other")
     config = read_config(other)
     config["labels"][0]["name"] = "another"
     (other / "config.json").write_text(json.dumps(config))
-    assert "learnt other classes" in refused("--teacher", f"big={other}", *view)
+    assert "was trained on other classes" in refused("--teacher", f"big={other}", *view)

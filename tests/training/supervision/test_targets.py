@@ -15,11 +15,13 @@ from training.data.augment.augmentation import Augmentation, mix
 from training.data.clips import Clips
 from training.loop.batches import Epoch
 from training.loop.settings import Execution, Settings
+from training.networks.predict import predict
 from training.networks.wels import Network
 from training.runtime.checkpoint import load, save
 from training.supervision import targets as module
 from training.supervision.equations import LABELS
-from training.supervision.targets import Targets, forget_predictions, stored_predictions
+from training.supervision.equations import targets as convex_combination
+from training.supervision.targets import Targets, remove_scores, score_clips, union
 
 COUNT = 12
 
@@ -45,32 +47,31 @@ def teacher(weights: Path) -> Network:
 
 
 def stored(weights: Path, identity: str = "") -> np.ndarray:
-    return stored_predictions(teacher(weights), weights, clips(), identity, 4)
+    return score_clips(teacher(weights), weights, clips(), identity, 4)
 
 
 @pytest.mark.parametrize("overlay", [0.0, 0.6])
 @pytest.mark.parametrize("supervision", [{LABELS: 0.3, 0: 0.7}, {0: 1.0}, {LABELS: 1.0}])
-def test_stored_and_live_teachers_agree_when_clips_are_mixed(supervision: dict, overlay: float, weights: Path) -> None:
+def test_batches_hold_targets_of_fresh_predictions(supervision: dict, overlay: float, weights: Path) -> None:
     of = clips()
-    both = (
-        Targets(supervision, of, {0: stored(weights)} if 0 in supervision else None),
-        Targets(supervision, of, live={0: teacher(weights)} if 0 in supervision else None),
-    )
+    targets = Targets(supervision, of, {0: stored(weights)} if 0 in supervision else None)
+    fresh = {0: predict(teacher(weights), of.waveforms, 4)}
     settings = Settings(batch_size=4, crop=0.96, augmentation=Augmentation(mixed=1.0, overlay=overlay))
-    made = []
-    for targets in both:
-        epoch = Epoch(of, targets, settings, (0, 1, 1), Execution(torch.device("cpu")))
-        parts = [part for batch in epoch.batches() for part in batch]
-        made.append([mix(targets.complete(p.rows, p.batch.targets), p.batch.shares) for p in parts])
-    assert len(made[0]) == 3
-    for one, other in zip(*made, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=5e-4)  # float16
-        assert not torch.equal(one.round(), one) or supervision == {LABELS: 1.0}
+    epoch = Epoch(of, targets, settings, (0, 1, 1), Execution(torch.device("cpu")))
+    parts = [part for batch in epoch.batches() for part in batch]
+    assert len(parts) == 3
+    for part in parts:
+        expected = convex_combination(
+            supervision, union(of.labels, part.rows), {key: union(value, part.rows) for key, value in fresh.items()}
+        )
+        torch.testing.assert_close(part.batch.targets, torch.from_numpy(expected), rtol=0, atol=5e-4)  # float16
+        mixed = mix(part.batch.targets, part.batch.shares)
+        assert not torch.equal(mixed.round(), mixed) or supervision == {LABELS: 1.0}
 
 
 def test_a_mixed_target_is_the_mixture_of_targets(weights: Path) -> None:
     targets = Targets({LABELS: 0.3, 0: 0.7}, clips(), {0: stored(weights)})
-    read = torch.from_numpy(targets.read(np.array([5, 2])))
+    read = torch.from_numpy(targets.of_clips(np.array([5, 2])))
     mixed = mix(read, torch.tensor([0.8, 0.6]))
     torch.testing.assert_close(mixed[0], 0.8 * read[0] + 0.2 * read[1])
     torch.testing.assert_close(mixed[1], 0.6 * read[1] + 0.4 * read[0])
@@ -79,10 +80,10 @@ def test_a_mixed_target_is_the_mixture_of_targets(weights: Path) -> None:
 def test_of_clips_heard_at_once_a_teacher_says_what_it_is_surest_of(weights: Path) -> None:
     of, said = clips(), stored(weights)
     targets = Targets({LABELS: 0.3, 0: 0.7}, of, {0: said})
-    read = targets.read(np.array([[5, 2, -1], [1, -1, -1]]))
+    read = targets.of_clips(np.array([[5, 2, -1], [1, -1, -1]]))
     labels, surest = np.maximum(of.labels[5], of.labels[2]), np.maximum(said[5], said[2])
     np.testing.assert_allclose(read[0], 0.3 * labels + 0.7 * surest.astype(np.float32), atol=1e-6)
-    np.testing.assert_array_equal(read[1], targets.read(np.array([1]))[0])
+    np.testing.assert_array_equal(read[1], targets.of_clips(np.array([1]))[0])
 
 
 def test_predictions_are_computed_once(weights: Path) -> None:
@@ -147,5 +148,5 @@ def test_killed_while_it_predicts_it_goes_on_where_it_was(
 
 def test_predictions_are_forgotten(weights: Path) -> None:
     stored(weights)
-    forget_predictions(weights.parent)
+    remove_scores(weights.parent)
     assert [path.name for path in weights.parent.iterdir()] == ["network.pt"]

@@ -24,6 +24,7 @@ from training.data.manifest.columns import Labels
 from training.data.manifest.problems import ManifestError
 from training.data.manifest.rows import Row
 from training.data.manifest.splits import hold_out
+from training.data.manifest.summary import sources
 from training.data.manifest.table import Manifest
 from training.data.manifest.vocabulary import Vocabulary
 from training.data.sampling import class_weights
@@ -32,15 +33,15 @@ from training.data.store.source import open_audio
 from training.loop.batches import Epoch
 from training.loop.settings import Execution, Settings
 from training.networks.wels import Network
-from training.release.card.sections import sources
-from training.runs.experiments.teachers import mapped, quality
 from training.runs.run import Run
+from training.runs.teachers import read_teachers
 from training.runtime.deadline import Deadline
 from training.runtime.lock import Lock
 from training.runtime.progress import CascadeProgress
-from training.secost import secost, targets_of
+from training.secost import secost
 from training.supervision.equations import LABELS, targets
-from training.supervision.targets import Targets, united
+from training.supervision.targets import Targets, targets_from, union
+from training.supervision.teachers import cross_fitted_scores, split_metrics
 
 VOCABULARY = Vocabulary([Label("Dog", "/m/0bt9lr", 74), Label("Cat", "/m/01yrx", 81)])
 CPU = Execution(torch.device("cpu"))
@@ -100,7 +101,7 @@ def test_unlabelled_clips_outside_train_are_refused(split: str) -> None:
 def test_a_mark_stands_alone_and_names_no_class() -> None:
     with pytest.raises(ManifestError, match=r"unknown label \('\?' of 0.wav"):
         manifest_of("Dog;?")
-    with pytest.raises(ManifestError, match="is called '\\?', which stands for labels that are not known"):
+    with pytest.raises(ManifestError, match="is named '\\?', which means unknown labels"):
         Vocabulary([Label("?")])
     assert [label.name for label in Vocabulary.of(["Dog", "?", "-"]).labels] == ["Dog"]
 
@@ -148,7 +149,7 @@ def test_a_folder_of_recordings_becomes_unlabelled_clips(tmp_path: Path) -> None
     ]
     both = tmp_path / "all.csv"
     data("merge", labelled, tmp_path / "more.csv", "--output", both)
-    assert "clips a class: 0 to 1; unlabelled: 5" in data("check", both)
+    assert "clips per class: 0 to 1; unlabelled: 5" in data("check", both)
     assert len(Manifest.load(both).labelled("train")) == 1
     assert "9 clips" in data(*arguments, "--seconds", "5")
 
@@ -210,12 +211,12 @@ def test_heard_with_an_unlabelled_clip_a_class_is_certain_or_not_known() -> None
     labels = Labels.of([(0,), (1,), ()]).multi_hot(3)
     labels[2] = np.nan
     nan = np.nan
-    found = united(labels, np.array([[0, 1, -1], [0, 2, -1], [2, 0, 1], [2, -1, -1]]))
+    found = union(labels, np.array([[0, 1, -1], [0, 2, -1], [2, 0, 1], [2, -1, -1]]))
     np.testing.assert_array_equal(found, [[1, 1, 0], [1, nan, nan], [1, 1, nan], [nan, nan, nan]])
 
 
 @pytest.mark.parametrize("overlay", [0.0, 0.6])
-def test_stored_and_live_teachers_agree_on_unlabelled_clips(overlay: float) -> None:
+def test_targets_of_unlabelled_clips_come_from_the_teacher(overlay: float) -> None:
     random = np.random.default_rng(0)
     waveforms = [(3000 * random.standard_normal(10_000)).astype(np.int16) for _ in range(12)]
     labels = np.eye(3, dtype=np.float32)[np.arange(12) % 3]
@@ -223,15 +224,16 @@ def test_stored_and_live_teachers_agree_on_unlabelled_clips(overlay: float) -> N
     torch.manual_seed(0)
     network, of = Network(3, 1 / 16).eval(), Clips(waveforms, labels, [Label(name) for name in "abc"])
     with torch.no_grad():
-        said = np.stack([network(torch.from_numpy(w / np.float32(32768))[None]).clip[0].numpy() for w in waveforms])
+        scores = np.stack([network(torch.from_numpy(w / np.float32(32768))[None]).clip[0].numpy() for w in waveforms])
     settings = Settings(batch_size=4, crop=0.96, augmentation=Augmentation(mixed=1.0, overlay=overlay))
-    supervision, made = {LABELS: 0.3, 0: 0.7}, []
-    for teacher in (Targets(supervision, of, {0: said}), Targets(supervision, of, live={0: network})):
-        parts = [part for batch in Epoch(of, teacher, settings, (0, 1, 1), CPU).batches() for part in batch]
-        made.append([mix(teacher.complete(part.rows, part.batch.targets), part.batch.shares) for part in parts])
-    for one, other in zip(*made, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
-        assert ((one >= 0) & (one <= 1)).all()
+    supervision = {LABELS: 0.3, 0: 0.7}
+    epoch = Epoch(of, Targets(supervision, of, {0: scores}), settings, (0, 1, 1), CPU)
+    for part in (part for batch in epoch.batches() for part in batch):
+        known, taught = union(labels, part.rows), union(scores, part.rows)
+        expected = np.where(np.isnan(known), taught, 0.3 * np.nan_to_num(known) + 0.7 * taught)
+        torch.testing.assert_close(part.batch.targets.double(), torch.from_numpy(expected).double(), rtol=0, atol=1e-5)
+        mixed = mix(part.batch.targets, part.batch.shares)
+        assert ((mixed >= 0) & (mixed <= 1)).all()
 
 
 # the cascade
@@ -274,16 +276,19 @@ def test_students_hear_unlabelled_clips_and_resume_to_the_same_networks(partly: 
             assert torch.equal(value, expected[name])
 
     clips = run.clips("train")
-    asked = targets_of(run, 1, clips, CPU, CascadeProgress(2, 1), Deadline())
-    open_rows = np.flatnonzero(~run.manifest.labels.known[run.manifest.indices("train")])
-    np.testing.assert_array_equal(asked.read(open_rows), asked.stored[0][open_rows].astype(np.float32))
+    teachers = read_teachers(run, run.supervision[1], CPU.device)
+    targets = targets_from(
+        run.supervision[1], clips, teachers, "clip", run.generation(1), run.data, 8, 1, lambda key: lambda *_: None
+    )
+    rows = np.flatnonzero(~run.manifest.labels.known[run.manifest.indices("train")])
+    np.testing.assert_array_equal(targets.of_clips(rows), targets.scores[0][rows].astype(np.float32))
 
 
 def test_unlabelled_clips_without_a_teacher_are_a_warning(partly: Path, tmp_path: Path) -> None:
     arguments = ["--manifest", partly, *SMALL, "--stop-after", "0s"]
     for number, stages in enumerate((["--stages", "0"], ["--stages", "2", "--alpha", "1"])):
         said = train(*arguments, "--run", tmp_path / str(number), *stages)
-        assert "warning: 12 unlabelled clips are never used: no network has a teacher" in " ".join(said.split())
+        assert "warning: 12 unlabelled clips are not used: no network has a teacher" in " ".join(said.split())
     config = json.loads((tmp_path / "0" / "config.json").read_text())
     assert config["clips"] == {"train": 24, "validation": 6, "test": 6, "unlabelled": 12}
     assert Run.open(tmp_path / "0").clips("train", labelled=True).multi_hot().sum(1).tolist() == [1] * 12
@@ -293,7 +298,7 @@ def test_unlabelled_clips_alone_train_nothing(partly: Path, tmp_path: Path) -> N
     manifest = Manifest.load(partly)
     alone = np.flatnonzero(~manifest.splits.equals("train") | ~manifest.labels.known)
     manifest.take(alone).save(tmp_path / "manifest.csv")
-    with pytest.raises(AssertionError, match="0 clips of the split 'train' with known labels, at least 2 needed"):
+    with pytest.raises(AssertionError, match="the split 'train' has 0 clips with known labels and needs 2"):
         begin(tmp_path / "manifest.csv", tmp_path / "run", "--stages", "1")
 
 
@@ -301,13 +306,13 @@ def test_the_card_counts_them_apart() -> None:
     assert sources(manifest_of("Dog", "?", "-")) == ["data", "(unlabelled)", "(none of the classes)"]
 
 
-def test_mappings_are_fitted_and_measured_on_labelled_clips(partly: Path) -> None:
+def test_regressions_are_fitted_and_measured_on_labelled_clips(partly: Path) -> None:
     class Heard:
         manifest = Manifest.load(partly)
 
     truth = np.eye(3)[np.repeat(np.arange(3), 12)]  # of all clips, in order: 12 of each class
     features = truth + 0.01 * np.random.default_rng(0).standard_normal((36, 3))
-    said = mapped(features, Heard())
+    said = cross_fitted_scores(features, Heard())
     assert np.isfinite(said).all()
     assert (said.argmax(1) == truth.argmax(1)).all()
-    assert quality(said, Heard(), "train")["accuracy"] == 1
+    assert split_metrics(said, Heard(), "train")["accuracy"] == 1

@@ -13,14 +13,14 @@ from click.testing import CliRunner
 from tests.conftest import make_sound
 from training.data.audio import decode
 from training.data.manifest.table import Manifest
-from training.networks.yamnet_tflite import HOP, WINDOW, PeerError
 from training.networks.yamnet import FEATURES, Yamnet, frame_count, read_yamnet
-from training.runs.experiments.teachers import main
+from training.networks.yamnet_tflite import HOP, WINDOW, PeerError
 from training.runtime.checkpoint import save as save_state
-from training.supervision import yamnet_teacher as listeners
+from training.supervision import yamnet_teacher
 from training.supervision.predictions import TeacherError
-from training.supervision.regression import regression, without_each_part
-from training.supervision.yamnet_teacher import PARTS, Fitted, Listener, load, save
+from training.supervision.regression import cross_fitted, fit_regression
+from training.supervision.teachers import main
+from training.supervision.yamnet_teacher import PARTS, Fitted, YamnetTeacher, load, save
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +38,10 @@ def yamnet(model: Path) -> Yamnet:
     return read_yamnet(model)
 
 
-def listener(classes: int = 4, parts: int = 2) -> Listener:
-    """One with random weights, that tells sounds apart a little."""
+def make_teacher(classes: int = 4, parts: int = 2) -> YamnetTeacher:
+    """A teacher with random weights whose scores differ between sounds."""
     random = torch.Generator().manual_seed(0)
-    made = Listener(parts, classes)
+    made = YamnetTeacher(parts, classes)
     for name, value in made.state_dict().items():
         scale = 0.1 if value.ndim < 4 else (2 / value[0].numel()) ** 0.5
         value.copy_(scale * torch.randn(value.shape, generator=random))
@@ -60,13 +60,13 @@ def test_frames(samples: int, frames: int) -> None:
     assert network.embeddings(torch.zeros(2, samples)).shape == (2, frames, 1024)
 
 
-def test_it_hears_what_the_file_does(yamnet: Yamnet, model: Path, data: Path) -> None:
-    """But for the rounding of activations to 8 bits."""
+def test_embeddings_equal_those_of_the_tflite_file(yamnet: Yamnet, model: Path, data: Path) -> None:
+    """Up to the rounding of activations to 8 bits."""
     from training.networks import yamnet_tflite as peers
 
     with (data / "esc50" / "esc50.csv").open(newline="") as file:
         names = [row["filename"] for row in csv.DictReader(file)][::400]
-    peer = peers.Yamnet(model)
+    peer = peers.YamnetTflite(model)
     for name in names:
         waveform = decode(str(data / "esc50" / "audio" / name))[:60_000] / np.float32(32768)
         heard = peer(waveform)
@@ -77,8 +77,8 @@ def test_it_hears_what_the_file_does(yamnet: Yamnet, model: Path, data: Path) ->
         assert np.corrcoef(features, heard.features())[0, 1] > 0.99
 
 
-def test_each_clip_of_a_batch_is_heard_alone() -> None:
-    network = listener()
+def test_clips_of_a_batch_do_not_influence_each_other() -> None:
+    network = make_teacher()
     waveform = torch.from_numpy(np.stack([make_sound(2.56, seed=seed) for seed in range(3)]))
     part = torch.tensor([2, 0, 2])
     told = network(waveform, part)
@@ -89,72 +89,74 @@ def test_each_clip_of_a_batch_is_heard_alone() -> None:
     assert not any(weight.requires_grad for weight in network.parameters())
 
 
-def test_the_front_end_and_what_is_told_keep_float32() -> None:
-    network = listener()
+def test_front_end_and_regressions_compute_in_float32() -> None:
+    network = make_teacher()
     waveform, part = torch.from_numpy(make_sound(2, seed=1))[None], torch.tensor([1])
     network.weight.mul_(0.005)  # else all is certain
     patches, features = network.yamnet.patches(waveform), network.yamnet(waveform)
-    meant, expected = network.told(features, part), network(waveform, part)
+    meant, expected = network.classify(features, part), network(waveform, part)
     assert 0.05 < expected.min() < expected.max() < 0.95
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(network.yamnet.patches(waveform), patches)
-        assert torch.equal(network.told(features, part), meant)
+        assert torch.equal(network.classify(features, part), meant)
         told = network(waveform, part)
     assert told.dtype == torch.float32
     torch.testing.assert_close(told, expected, atol=0.05, rtol=0)
 
 
-def test_a_part_is_told_by_its_own_regression() -> None:
+def test_each_part_has_its_own_regression() -> None:
     random = np.random.default_rng(0)
     features = random.random((60, FEATURES))
     targets = np.eye(3, dtype=np.float32)[random.integers(0, 3, 60)]
-    fitted = [regression(features[start:], targets[start:], 30.0) for start in (0, 20)]
-    network = Listener(1, 3)
-    network.take(fitted)
+    fitted = [fit_regression(features[start:], targets[start:], 30.0) for start in (0, 20)]
+    network = YamnetTeacher(1, 3)
+    network.set_regressions(fitted)
     for part, one in enumerate(fitted):
-        told = network.told(torch.from_numpy(features), torch.full((60,), part)).numpy()
+        told = network.classify(torch.from_numpy(features), torch.full((60,), part)).numpy()
         np.testing.assert_allclose(told, one(features), atol=1e-5)
-    mixed = network.told(torch.from_numpy(features[:2]), torch.tensor([1, 0])).numpy()
+    mixed = network.classify(torch.from_numpy(features[:2]), torch.tensor([1, 0])).numpy()
     np.testing.assert_allclose(mixed, np.stack([fitted[1](features[:1])[0], fitted[0](features[1:2])[0]]), atol=1e-5)
 
 
-def test_regressions_never_repeat_a_label_that_they_were_fitted_on() -> None:
-    """Features without a meaning, of which there are more than clips: what was fitted on a clip would know it."""
+def test_cross_fitted_regressions_do_not_know_held_out_labels() -> None:
+    """With more random features than clips, a regression knows the label of every clip that it was fitted on."""
     random = np.random.default_rng(0)
     features, part = random.standard_normal((100, 300)), np.arange(100) % PARTS
     targets = np.eye(2, dtype=np.float32)[random.integers(0, 2, 100)]
-    *others, whole = without_each_part(features, targets, part, (3.0,))
+    *others, whole = cross_fitted(features, targets, part, (3.0,))
     assert len(others) == PARTS
     said = np.stack([others[held](features[row, None])[0] for row, held in enumerate(part)])
     assert 0.3 < (said.argmax(1) == targets.argmax(1)).mean() < 0.7
     assert (whole(features).argmax(1) == targets.argmax(1)).all()
 
 
-def test_a_listener_belongs_to_one_manifest(small_manifest: Path, tmp_path: Path) -> None:
+def test_a_teacher_belongs_to_one_manifest(small_manifest: Path, tmp_path: Path) -> None:
     manifest = Manifest.load(small_manifest)
     data, labels = manifest.sha256(), manifest.vocabulary.labels
-    path, made = tmp_path / "listener.pt", listener(len(labels))
+    path, made = tmp_path / "listener.pt", make_teacher(len(labels))
     parts = np.arange(len(manifest)) % 3
     save(path, Fitted(made, parts, {"teacher": "noise", "metrics": {"test": {"mAP": 0.5}}}), data, labels)
     read = load(path, data, labels)
     assert read.about == {"teacher": "noise", "metrics": {"test": {"mAP": 0.5}}}
     assert read.parts.dtype == np.int64
     assert (read.parts == parts).all()
-    assert all(value.dtype == torch.float32 for value in read.listener.state_dict().values())
+    assert all(value.dtype == torch.float32 for value in read.teacher.state_dict().values())
     waveform, part = torch.from_numpy(make_sound(1, seed=2))[None], torch.tensor([1])
-    torch.testing.assert_close(read.listener(waveform, part), made(waveform, part), atol=1e-3, rtol=0)
+    torch.testing.assert_close(read.teacher(waveform, part), made(waveform, part), atol=1e-3, rtol=0)
     for other, classes in (("another", labels), (data, labels[:-1])):
-        with pytest.raises(TeacherError, match=r"listener\.pt: a listener for another manifest, or for other classes"):
+        with pytest.raises(TeacherError, match=r"listener\.pt: a teacher for another manifest or other classes"):
             load(path, other, classes)
     made.offset[0] = torch.nan
     save(path, Fitted(made, parts, {}), data, labels)
-    with pytest.raises(TeacherError, match=r"listener\.pt: weights that are not finite; make it anew"):
+    with pytest.raises(TeacherError, match=r"listener\.pt: weights that are not finite; make it again"):
         load(path, data, labels)
 
 
-def test_what_is_no_listener_is_one_line(tmp_path: Path) -> None:
+def test_unreadable_teachers_are_one_line_errors(tmp_path: Path) -> None:
     path = tmp_path / "listener.pt"
-    with pytest.raises(TeacherError, match=r"listener\.pt: .* \(no such file\); sedkit-train teachers listener"):
+    with pytest.raises(
+        TeacherError, match=r"listener\.pt: .* \(no such file\); make one with sedkit-train teachers yamnet-online"
+    ):
         load(path, "", [])
     for state in ({}, {"about": {}, "parts": torch.zeros(2), "listener": {}}, torch.zeros(3), ["about"]):
         save_state(state, path)
@@ -169,17 +171,17 @@ def test_what_is_no_listener_is_one_line(tmp_path: Path) -> None:
         read_yamnet(tmp_path / "model.tflite")
 
 
-def test_the_command_makes_one(
+def test_the_command_yamnet_online(
     model: Path, small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also of clips of no class, and of clips whose classes are not known."""
-    monkeypatch.setattr(listeners, "STRENGTHS", (30.0,))
+    """Clips without a class, and unlabelled clips, are scored as well."""
+    monkeypatch.setattr(yamnet_teacher, "STRENGTHS", (30.0,))
     rows = list(Manifest.load(small_manifest).rows())
     rows[0], rows[1] = rows[0]._replace(labels="-"), rows[1]._replace(labels="?")
     manifest = Manifest.from_rows(rows, Manifest.load(small_manifest).vocabulary, small_manifest.parent)
     manifest.save(tmp_path / "manifest.csv")
     arguments = [
-        "listener",
+        "yamnet-online",
         "--model",
         model,
         "--manifest",
@@ -199,14 +201,14 @@ def test_the_command_makes_one(
     assert (np.delete(made.parts, train) == PARTS).all()
     assert made.about["model"] == "yamnet.tflite"
     waveform = torch.from_numpy(make_sound(2.56, seed=4))[None]
-    told = made.listener(waveform.repeat(PARTS + 1, 1), torch.arange(PARTS + 1))
+    told = made.teacher(waveform.repeat(PARTS + 1, 1), torch.arange(PARTS + 1))
     assert told.shape == (PARTS + 1, 3)
     assert torch.isfinite(told).all()
     assert (told.std(0) > 0).all()
 
 
-def test_yamnet_is_taken_from_an_earlier_listener_too(tmp_path: Path) -> None:
-    earlier = listener(3)
+def test_yamnet_can_be_read_from_an_earlier_teacher(tmp_path: Path) -> None:
+    earlier = make_teacher(3)
     save(tmp_path / "earlier.pt", Fitted(earlier, np.zeros(1, np.int64), {}), "", ())
     sound = torch.from_numpy(make_sound(1, seed=1))[None]
     torch.testing.assert_close(read_yamnet(tmp_path / "earlier.pt")(sound), earlier.yamnet(sound), atol=0.02, rtol=0.02)

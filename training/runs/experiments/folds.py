@@ -1,4 +1,4 @@
-"""Folds of a data set as manifests, one a fold: it is the test split, the others are learnt from."""
+"""The folds of a data set as manifests: in each, one fold is the test split and the others are for training."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.readers import datasets as readers
+from training.data.manifest.delimited import read_table
+from training.data.manifest.splits import Splitting, hold_out
 from training.data.manifest.table import Manifest
-from training.data.manifest.problems import ManifestError
-from training.data.manifest.splits import hold_out, parts
-from training.data.readers.tables import read_table
+from training.data.readers.esc50 import esc50
+from training.data.readers.shipped import FREE, shipped
 
 Kind = Literal["esc50", "shipped"]
-TABLES = {  # folder of the clips → table that says their folds
+TABLES = {  # folder of the clips → table with their folds
     "esc50": {"audio": "esc50.csv"},
     "shipped": {
         "esc50/audio": "esc50/esc50.csv",
@@ -28,14 +28,14 @@ TABLES = {  # folder of the clips → table that says their folds
 
 
 def write_folds(kind: Kind, folder: Path, directory: Path, validation_share: float) -> dict[str, Path]:
-    """Write ``fold-K.csv`` into ``directory`` for each fold K of a data set (``training.data.readers.datasets``).
+    """Write ``fold-K.csv`` into ``directory`` for each fold K of a data set (training.data.readers).
 
-    All hold the same clips in the same order, so that they are decoded once. Of the shipped set, clips that are not
-    free to learn from are tested on, in their own fold, and nothing else.
+    All hold the same clips in the same order, so that they are decoded once. Clips of the shipped set whose licence does
+    not allow training are tested in their own fold, and otherwise unused.
 
     Returns
     -------
-    Fold → its manifest, from ``directory``.
+    Fold → its manifest, relative to ``directory``.
 
     Raises
     ------
@@ -44,8 +44,8 @@ def write_folds(kind: Kind, folder: Path, directory: Path, validation_share: flo
     OutputError
         If a manifest cannot be written.
     """
-    whole = readers.Splitting(None, validation_share=0)
-    manifest = (readers.esc50 if kind == "esc50" else readers.shipped)(folder, whole)
+    whole = Splitting(None, validation_share=0)
+    manifest = (esc50 if kind == "esc50" else shipped)(folder, whole)
     fold_of = {
         os.path.abspath(folder / audio / row["filename"]): row["fold"]
         for audio, table in TABLES[kind].items()
@@ -54,7 +54,7 @@ def write_folds(kind: Kind, folder: Path, directory: Path, validation_share: flo
     folds = [fold_of[path] for path in manifest.paths]
     free = np.ones(len(folds), bool)
     if kind == "shipped":
-        licensed = np.isin(list(manifest.licenses), readers.FREE)
+        licensed = np.isin(list(manifest.licenses), FREE)
         free = licensed | ~np.char.startswith(np.array(list(manifest.groups)), "esc50:")
     paths = {}
     for fold in sorted(set(folds)):
@@ -71,45 +71,16 @@ def fold_splits(
     free: NDArray[np.bool_],
     validation_share: float,
 ) -> list[str]:
-    """Split of every clip where ``fold`` is tested on.
+    """The split of every clip when ``fold`` is the test split.
 
-    The other clips are learnt from, but for those that are not ``free`` [clips] and those of a group of which a clip
-    is in the fold: they have no split. Validation is drawn from the former (``splits.hold_out``).
+    The other clips are for training, and validation is drawn from them by group (``hold_out``). Clips that are not
+    ``free`` [clips], and clips of a group that has a clip in the fold, have no split.
     """
     test = np.array(folds) == fold
     groups = np.array(list(manifest.groups))
     leaking = (groups != "") & np.isin(groups, groups[test])
-    learnt = np.flatnonzero(~test & free & ~leaking)
+    training = np.flatnonzero(~test & free & ~leaking)
     splits = np.where(test, "test", "").astype(object)
-    held = manifest.take(learnt).with_splits(["train"] * len(learnt))
-    splits[learnt] = list(hold_out(held, "validation", validation_share).splits)
+    held = manifest.take(training).with_splits(["train"] * len(training))
+    splits[training] = list(hold_out(held, "validation", validation_share).splits)
     return list(splits)
-
-
-def write_parts(manifest: Manifest, count: int, directory: Path) -> dict[str, Path]:
-    """Write ``fold-K.csv`` into ``directory`` for each of ``count`` parts of the training split (``parts``).
-
-    A part is the test split of its manifest and the others are learnt from; validation is as it was, and what else is
-    labelled has no split. All hold the same clips in the same order, those that are labelled.
-
-    Returns
-    -------
-    Fold → its manifest, from ``directory``.
-
-    Raises
-    ------
-    ManifestError
-        If the training split has fewer groups than that.
-    OutputError
-        If a manifest cannot be written.
-    """
-    manifest = manifest.take(np.flatnonzero(manifest.labels.known))
-    part = parts(manifest, count)
-    splits = np.where(manifest.splits.equals("validation"), "validation", "").astype(object)
-    splits[part >= 0] = "train"
-    paths = {}
-    for number in range(count):
-        fold = str(number + 1)
-        paths[fold] = Path(f"fold-{fold}.csv")
-        manifest.with_splits(list(np.where(part == number, "test", splits))).save(directory / paths[fold])
-    return paths

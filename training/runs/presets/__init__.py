@@ -1,13 +1,13 @@
-"""Presets: experiments as files, ``training/presets/NAME.toml``.
+"""Presets: recipes as TOML files beside this module.
 
-A preset holds options of ``python -m training.secost`` by their names. With seeds or runs it stands for several
-trainings, which ``sedkit-train experiments`` goes through::
+A preset holds options and settings of a training by their names. With seeds or runs it stands for several trainings,
+which ``sedkit-train experiments`` runs::
 
-    preset = "audioset"        # options of another preset, before its own
+    preset = "audioset"        # the options of another preset come first
     stages = 1
     seeds = [0, 1, 2]          # every run once a seed
 
-    [runs.labels]              # what is this run's own
+    [runs.labels]              # options of this run only
     alpha = 1
 
     [runs.half]
@@ -17,7 +17,7 @@ trainings, which ``sedkit-train experiments`` goes through::
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,13 @@ import click
 from sedkit.errors import SedkitError
 
 PRESETS = Path(__file__).parent
-NOT_HELD = {"preset", "resume", "directory", "reuse"}  # options that are one training's own
+SET = "assignments"  # parameter of --set
+NOT_HELD = {"preset", "resume", "directory", "reuse", SET}  # options that belong to one training
 Options = dict[str, Any]  # by the name of the parameter: batch_size
 
 
 class PresetError(SedkitError):
-    """A preset is not there, or is none."""
+    """A preset is missing or malformed."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class Preset:
     Attributes
     ----------
     options : of every run.
-    runs : options of each run, by its name; none: there is one run, of ``options`` alone.
-    seeds : of each run; none: the run's own.
+    runs : options of each run, by its name; empty: one run.
+    seeds : one training for each seed and run; empty: the run's own seed.
     """
 
     name: str
@@ -53,11 +54,11 @@ class Preset:
 
     @property
     def single(self) -> bool:
-        """Is it one training?"""
+        """Whether it stands for one training."""
         return not self.runs and len(self.seeds) < 2
 
     def trainings(self, seeds: tuple[int, ...] = ()) -> Iterator[tuple[str, Options]]:
-        """Name and options of every training, seed after seed. ``seeds``: in place of the preset's own."""
+        """Name and options of every training, seed by seed; ``seeds`` replace the preset's own."""
         seeds = seeds or self.seeds
         for seed in seeds or (None,):
             for run, own in (self.runs or {"": {}}).items():
@@ -67,21 +68,21 @@ class Preset:
 
 
 def presets() -> list[str]:
-    """Names of the presets there are."""
+    """Names of the presets."""
     return sorted(path.stem for path in PRESETS.glob("*.toml"))
 
 
 def load(name: str) -> Preset:
-    """The preset of that name, or in that file (``*.toml``).
+    """The preset with that name, or in that file (``*.toml``).
 
     Raises
     ------
     PresetError
-        If there is none, or it cannot be read.
+        If it is missing or malformed.
     """
     path = Path(name) if name.endswith(".toml") else PRESETS / f"{name}.toml"
     if path.parent == PRESETS and not path.is_file():
-        raise PresetError(f"no preset {name!r}; there are {', '.join(presets())}, or name a file ending in .toml")
+        raise PresetError(f"no preset {name!r}; choose one of {', '.join(presets())}, or name a file ending in .toml")
     try:
         held = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -90,9 +91,9 @@ def load(name: str) -> Preset:
         raise PresetError(f"{path}: is not TOML ({error})") from None
     runs, seeds, base = held.pop("runs", {}), held.pop("seeds", []), held.pop("preset", None)
     if not isinstance(runs, dict) or not all(isinstance(own, dict) for own in runs.values()):
-        raise PresetError(f"{path}: runs are tables: [runs.NAME]")
+        raise PresetError(f"{path}: runs must be tables: [runs.NAME]")
     if not isinstance(seeds, list) or not all(type(seed) is int and seed >= 0 for seed in seeds):
-        raise PresetError(f"{path}: seeds are a list of whole numbers from 0 on")
+        raise PresetError(f"{path}: seeds must be a list of whole numbers, at least 0")
     options = _named(held)
     if base is not None:
         other = load(str(base))
@@ -106,13 +107,15 @@ def _named(options: Options) -> Options:
     return {name.replace("-", "_"): value for name, value in options.items()}
 
 
-def apply(context: click.Context, name: str | None) -> str | None:
-    """Make a preset's options the defaults of a command that is about to read its own; returns ``name``.
+def apply(context: click.Context, name: str | None, settings: Collection[str]) -> str | None:
+    """Make a preset's values the defaults of a command that has yet to read its own; returns ``name``.
+
+    ``settings`` are the names that a preset may hold besides the command's options.
 
     Raises
     ------
     click.BadParameter
-        If there is no such preset, or it holds several runs, or an option that the command does not have.
+        If the preset is missing, malformed, holds several runs, or has an unknown option.
     """
     if name:
         try:
@@ -120,21 +123,21 @@ def apply(context: click.Context, name: str | None) -> str | None:
             if not preset.single:
                 raise PresetError(f"{name} holds several runs: sedkit-train experiments {name}")
             ((_, options),) = preset.trainings()
-            check(options, context.command)
+            check(options, context.command, settings)
         except PresetError as error:
             raise click.BadParameter(str(error)) from None
         context.default_map = options
     return name
 
 
-def check(options: Options, command: click.Command) -> None:
-    """Are all of these options of the command?
+def check(options: Options, command: click.Command, settings: Collection[str]) -> None:
+    """Check that every option belongs to the command or to ``settings``.
 
     Raises
     ------
     PresetError
-        If not.
+        If one does not.
     """
-    known = {parameter.name for parameter in command.params} - NOT_HELD
+    known = ({parameter.name for parameter in command.params} | set(settings)) - NOT_HELD
     if unknown := [name.replace("_", "-") for name in options if name not in known]:
-        raise PresetError(f"a preset cannot hold {', '.join(unknown)}: training.secost --help lists what it can")
+        raise PresetError(f"a preset cannot hold {', '.join(unknown)}: sedkit-train secost --help lists what it can")

@@ -1,4 +1,4 @@
-"""External teachers: what they say is kept with the clips that it is about, and a cascade learns from it."""
+"""External teachers: score files belong to one manifest, and cascades learn from them."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from tests.training.conftest import SMALL, begin, cascade, metrics
 from training.data.manifest.rows import Row
 from training.data.manifest.table import Manifest
 from training.data.manifest.vocabulary import Vocabulary
-from training.runs.experiments.teachers import main, mapped
 from training.runs.run import Run
+from training.runs.teachers import read_teachers
 from training.supervision.equations import LABELS
 from training.supervision.predictions import Predictions, TeacherError, read_predictions, write_predictions
+from training.supervision.teachers import cross_fitted_scores, main
 
 
 @pytest.fixture
 def oracle(small_manifest: Path, tmp_path: Path) -> Path:
-    """A teacher that knows the classes of all clips, nearly."""
+    """The score file of a teacher that knows the classes of all clips."""
     manifest = Manifest.load(small_manifest)
     said = 0.1 + 0.8 * manifest.targets(np.arange(len(manifest)))
     path = tmp_path / "oracle.npz"
@@ -37,7 +39,7 @@ def test_predictions_belong_to_one_manifest(oracle: Path, small_manifest: Path, 
     assert said.about == {"teacher": "oracle"}
     assert said.probabilities.shape == (len(manifest), len(labels))
     for data, classes in (("another", labels), (manifest.sha256(), labels[:-1])):
-        with pytest.raises(TeacherError, match="another manifest, or on other classes"):
+        with pytest.raises(TeacherError, match="another manifest or other classes"):
             read_predictions(oracle, data, classes)
     for content in (b"", b"no such thing", oracle.read_bytes()[:200]):
         (tmp_path / "broken.npz").write_bytes(content)
@@ -54,23 +56,24 @@ def test_a_cascade_learns_from_labels_generations_and_an_external_teacher(
     run = Run.open(tmp_path / "run")
     assert run.supervision == [{LABELS: 0.5, "oracle": 0.5}, {LABELS: 0.2, 0: 0.3, "oracle": 0.5}]
     held = run.manifest.targets(run.manifest.indices("train"))
-    np.testing.assert_allclose(run.said("oracle"), 0.1 + 0.8 * held, atol=1e-3)
+    np.testing.assert_allclose(
+        read_teachers(run, run.supervision[0], torch.device("cpu")).scores["oracle"], 0.1 + 0.8 * held, atol=1e-3
+    )
     cascade(tmp_path / "run")
-    cascade(tmp_path / "run", live_targets=True)
     assert len(metrics(tmp_path / "run", 1)) == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--stage", "labels=0.5,oracle=0.5"], "nor a --teacher by that name"),
+        (["--stage", "labels=0.5,oracle=0.5"], "nor the name of a --teacher"),
         (["--teacher", "oracle"], "is not NAME=FILE"),
         (["--teacher", "labels=x.npz"], "a name of its own"),
-        (["--teacher", "oracle=nowhere.npz", "--first", "labels=0.5,oracle=0.5"], "nowhere.npz: predictions"),
-        (["--first", "labels=0.5,0=0.5"], "Teacher-0 has none before it"),
+        (["--teacher", "oracle=nowhere.npz", "--first", "labels=0.5,oracle=0.5"], "nowhere.npz: a teacher's scores"),
+        (["--first", "labels=0.5,0=0.5"], "Teacher-0 has no teacher before it"),
     ],
 )
-def test_what_cannot_teach_is_one_line(
+def test_unusable_teachers_are_one_line_errors(
     arguments: list[str], says: str, small_manifest: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from training.secost import main as secost
@@ -82,7 +85,7 @@ def test_what_cannot_teach_is_one_line(
     assert "Traceback" not in result.output
 
 
-def test_an_earlier_model_teaches(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+def test_a_sedkit_model_as_teacher(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     path = tmp_path / "earlier.npz"
     arguments = ["sedkit", "--model", run / "model.onnx", "--manifest", small_manifest, "--output", path]
     result = CliRunner().invoke(main, list(map(str, arguments)))
@@ -96,8 +99,8 @@ def test_an_earlier_model_teaches(run: Path, small_manifest: Path, tmp_path: Pat
     assert metrics(tmp_path / "next", 0) != metrics(tmp_path / "alone", 0)
 
 
-def test_the_mapping_never_repeats_a_label_it_was_fitted_on() -> None:
-    """Features without a meaning, of which there are more than clips: what was fitted on a clip would know it."""
+def test_cross_fitted_scores_do_not_know_held_out_labels() -> None:
+    """With more random features than clips, a regression knows the label of every clip that it was fitted on."""
     random = np.random.default_rng(0)
     targets = np.eye(2, dtype=np.float32)[random.integers(0, 2, 120)]
     split = np.where(np.arange(120) < 100, "train", "test")
@@ -106,8 +109,10 @@ def test_the_mapping_never_repeats_a_label_it_was_fitted_on() -> None:
         for clip in range(120)
     ]
     manifest = Manifest.from_rows(rows, Vocabulary.of("ab"), Path())
-    said = mapped(random.standard_normal((120, 300)), SimpleNamespace(manifest=manifest))
+    said = cross_fitted_scores(random.standard_normal((120, 300)), SimpleNamespace(manifest=manifest))
     right = (said[:100].argmax(1) == targets[:100].argmax(1)).mean()
     assert 0.3 < right < 0.7
     telling = random.standard_normal((120, 300)) + 3 * targets[:, :1]
-    assert (mapped(telling, SimpleNamespace(manifest=manifest)).argmax(1) == targets.argmax(1)).mean() > 0.95
+    assert (
+        cross_fitted_scores(telling, SimpleNamespace(manifest=manifest)).argmax(1) == targets.argmax(1)
+    ).mean() > 0.95
