@@ -1,4 +1,4 @@
-"""A small data set made by code: tones, noise and clicks, two seconds a clip."""
+"""Fixtures and helpers for tests that train: a small synthetic data set, a finished run, and ways to start runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from training.runtime.lock import Lock
 from training.runtime.progress import CascadeProgress
 from training.secost import main, secost
 
-SMALL = [
+SMALL = [  # options of a training that takes seconds
     "--width",
     "0.0625",
     "--crop",
@@ -43,7 +43,7 @@ SMALL = [
     "dropout=0",
 ]
 
-torch.set_num_threads(1)  # networks this small lose time to more; results do not change with the machine
+torch.set_num_threads(1)  # faster for networks this small, and results do not depend on the machine
 
 
 def tone(random: np.random.Generator, time: np.ndarray) -> np.ndarray:
@@ -67,7 +67,7 @@ SOUNDS: dict[str, Callable[[np.random.Generator, np.ndarray], np.ndarray]] = {
 
 @pytest.fixture(scope="session")
 def small_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Path of a manifest of 36 clips of 3 classes: 24 to train on, 6 to validate, 6 to test."""
+    """Path of a manifest of 36 clips of 2 s and 3 classes: 24 for training, 6 for validation, 6 for testing."""
     folder = tmp_path_factory.mktemp("small")
     random = np.random.default_rng(0)
     rows = []
@@ -82,28 +82,28 @@ def small_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def train(*arguments: str | Path) -> str:
-    """``python -m training.secost`` with these arguments, in this process; what it said."""
+def run_secost(*arguments: str | Path) -> str:
+    """Run ``sedkit-train secost`` in this process; returns its output."""
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output + repr(result.exception)
     return result.output
 
 
-def begin(manifest: Path, directory: Path, *arguments: str) -> None:
-    """Begin a run and stop after its first batch."""
-    said = train("--manifest", manifest, "--run", directory, *SMALL, *arguments, "--stop-after", "0s")
-    assert f"stopped in time; resume with: python -m training.secost --resume {directory}" in said
+def start_run(manifest: Path, directory: Path, *arguments: str) -> None:
+    """Start a run with ``SMALL`` and ``arguments``, and stop it after its first batch."""
+    output = run_secost("--manifest", manifest, "--run", directory, *SMALL, *arguments, "--stop-after", "0s")
+    assert f"stopped in time; resume with: sedkit-train secost --resume {directory}" in output
 
 
-def begun(manifest: Path, directory: Path, *arguments: str) -> Run:
-    """A run that has trained nothing."""
-    begin(manifest, directory, *arguments)
+def untrained_run(manifest: Path, directory: Path, *arguments: str) -> Run:
+    """A run that is started but has trained nothing."""
+    start_run(manifest, directory, *arguments)
     shutil.rmtree(directory / "generation-0")
     return Run.open(directory)
 
 
-def cascade(directory: Path, seconds: float = math.inf, **execution: Any) -> None:
-    """Train what is left of a run that was begun, without its export, which takes longer than all the rest."""
+def continue_run(directory: Path, seconds: float = math.inf, **execution: Any) -> None:
+    """Train the rest of a started run. It is not exported, because the export takes longer than the training."""
     run = Run.open(directory)
     with Lock(directory), CascadeProgress(len(run.supervision), run.settings.epochs) as progress:
         run.sweep()
@@ -111,19 +111,19 @@ def cascade(directory: Path, seconds: float = math.inf, **execution: Any) -> Non
 
 
 def weights(run: Path, generation: int) -> dict[str, torch.Tensor]:
-    """What a finished generation left."""
+    """The weights of a finished generation."""
     return load(run / f"generation-{generation}" / "network.pt")["network"]
 
 
 def metrics(run: Path, generation: int, name: str = "loss") -> list[float]:
-    """Of every epoch of a generation."""
+    """One column of a generation's ``metrics.jsonl``: a value for each epoch."""
     lines = (run / f"generation-{generation}" / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line)[name] for line in lines]
 
 
 @pytest.fixture(scope="session")
 def run(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of two stages on the small data set, which was killed once, while it exported."""
+    """A finished run of two stages on the small data set. It was killed once during its export, and resumed."""
     folder = tmp_path_factory.mktemp("runs")
     directory = folder / "run"
     arguments = ["--manifest", small_manifest, "--run", directory, "--stages", "2", *SMALL, "--set", "license=CC0-1.0"]
@@ -132,6 +132,5 @@ def run(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     process.kill()
     process.join()
     assert not (directory / "model.onnx").exists()
-    said = train("--resume", directory, "--device", "cpu")
-    assert str(directory / "model.onnx") in said
+    assert str(directory / "model.onnx") in run_secost("--resume", directory, "--device", "cpu")
     return directory

@@ -17,7 +17,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from tests.training.conftest import SMALL, begin, cascade, metrics, train, weights
+from tests.training.conftest import SMALL, continue_run, metrics, run_secost, start_run, weights
 from tests.training.processes import training, wait_for
 from training.data.manifest.table import Manifest
 from training.loop import fit
@@ -56,7 +56,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_networks(run: Path, small_m
         arguments = ["--resume", directory, "--device", "cpu"]
     (directory / "generation-0" / ".checkpoint.pt.1.tmp").write_bytes(b"half a checkpoint")
     (directory / "generation-0" / "checkpoint.pt").write_bytes(b"of a writer killed before it could remove it")
-    cascade(directory)
+    continue_run(directory)
     for generation in range(3):
         assert metrics(directory, generation) == metrics(run, generation)
         expected = weights(run, generation)
@@ -70,31 +70,31 @@ def test_stopped_within_an_epoch_it_goes_on_to_the_same_networks(
     run: Path, small_manifest: Path, tmp_path: Path
 ) -> None:
     directory = tmp_path / "run"
-    begin(small_manifest, directory, "--stages", "0")
+    start_run(small_manifest, directory, "--stages", "0")
     for batch in (1, 2):
         assert load(directory / "generation-0" / "checkpoint.pt")["progress"]["batch"] == batch
         if batch == 1:
             assert secost("--resume", directory, "--device", "cpu", "--stop-after", "0s")[0] == 0
     assert not (directory / "generation-0" / "metrics.jsonl").exists()
-    cascade(directory)
+    continue_run(directory)
     assert metrics(directory, 0) == metrics(run, 0)
     assert all(torch.equal(value, weights(run, 0)[name]) for name, value in weights(directory, 0).items())
 
 
 def test_no_report_and_no_export_is_begun_that_would_not_end_in_time(small_manifest: Path, tmp_path: Path) -> None:
     directory = tmp_path / "run"
-    begin(small_manifest, directory, "--stages", "0", "--epochs", "1")
-    cascade(directory)
+    start_run(small_manifest, directory, "--stages", "0", "--epochs", "1")
+    continue_run(directory)
     log = directory / "generation-0" / "metrics.jsonl"
     report = directory / "generation-0" / "report.json"
     report.unlink()
     row = json.loads(log.read_text())
     log.write_text(json.dumps(row | {"validation_seconds": 1e6}) + "\n")
-    said = train("--resume", directory, "--device", "cpu", "--stop-after", "9m")
+    said = run_secost("--resume", directory, "--device", "cpu", "--stop-after", "9m")
     assert "stopped in time" in said
     assert not report.exists()
     log.write_text(json.dumps(row) + "\n")
-    said = train("--resume", directory, "--device", "cpu", "--stop-after", "30s")
+    said = run_secost("--resume", directory, "--device", "cpu", "--stop-after", "30s")
     assert "stopped in time" in said
     assert report.exists()
     assert not (directory / "model.onnx").exists()
@@ -111,7 +111,7 @@ def test_ctrl_c_says_how_to_go_on(small_manifest: Path, tmp_path: Path) -> None:
     threading.Thread(target=interrupt, daemon=True).start()
     code, said = secost("--manifest", small_manifest, "--run", directory, *SMALL, "--epochs", "1000")
     assert code == 130
-    assert said.splitlines()[-1] == f"interrupted; resume with: python -m training.secost --resume {directory}"
+    assert said.splitlines()[-1] == f"interrupted; resume with: sedkit-train secost --resume {directory}"
     checkpoint = directory / "generation-0" / "checkpoint.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
     code, said = secost("--resume", directory, "--device", "cpu")
@@ -138,7 +138,7 @@ def room_for(largest: int) -> Iterator[None]:
 def test_a_full_disk_loses_nothing(largest: int, run: Path, small_manifest: Path, tmp_path: Path) -> None:
     """Of a checkpoint; and of a teacher's predictions, whose room is even smaller."""
     directory = tmp_path / "run"
-    begin(small_manifest, directory, "--stages", "1")
+    start_run(small_manifest, directory, "--stages", "1")
     generation = directory / "generation-0"
     if largest == 100:
         shutil.copyfile(run / "generation-0" / "network.pt", generation / "network.pt")
@@ -186,10 +186,10 @@ def test_a_class_without_clips_is_named_and_left_out_of_the_means(small_manifest
     ]
     manifest.take(keep).save(tmp_path / "some.csv")
     arguments = ["--manifest", tmp_path / "some.csv", "--run", tmp_path / "run", *SMALL, "--stages", "0"]
-    said = train(*arguments, "--epochs", "1", "--stop-after", "0s")
+    said = run_secost(*arguments, "--epochs", "1", "--stop-after", "0s")
     assert "warning: 1 of 3 classes have no clip in the split 'train' (tone)" in said
     assert "warning: 1 of 3 classes have no clip in the split 'validation' (noise)" in said
-    cascade(tmp_path / "run")
+    continue_run(tmp_path / "run")
     report = json.loads((tmp_path / "run" / "generation-0" / "report.json").read_text())
     assert report["validation"]["without_positives"] == ["noise"]
     assert [row["AP"] is None for row in report["validation"]["classes"]] == [False, True, False]
@@ -243,12 +243,12 @@ def test_between_two_checkpoints_nothing_is_lost_but_time(
 
     options = ("--stages", "0", "--epochs", "4", "--set", "validate-every=2", "--set", "ema=0.9")
     for name in ("whole", "cut"):
-        begin(small_manifest, tmp_path / name, *options)
-    cascade(tmp_path / "whole")
+        start_run(small_manifest, tmp_path / name, *options)
+    continue_run(tmp_path / "whole")
     monkeypatch.setattr(fit, "CHECKPOINT_SPACING", 1e9)
     with pytest.raises(Killed):
         algorithm_1(Run.open(tmp_path / "cut"), Execution(torch.device("cpu")), Progress(1, 4), Deadline())
     assert len(load(tmp_path / "cut" / "generation-0" / "checkpoint.pt")["history"]) == 1
-    cascade(tmp_path / "cut")
+    continue_run(tmp_path / "cut")
     whole, cut = (weights(tmp_path / name, 0) for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)

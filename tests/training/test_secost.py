@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from sedkit.geometry import SAMPLE_RATE, segment_count
 from sedkit.tagger import Tagger
-from tests.training.conftest import SMALL, begin, cascade, metrics, train, weights
+from tests.training.conftest import SMALL, continue_run, metrics, run_secost, start_run, weights
 from training.data.manifest.table import Manifest
 from training.networks.wels import Network
 from training.runs.interpret import stages_of
@@ -68,8 +68,8 @@ def test_sedkit_runs_what_the_cascade_exports(run: Path, small_manifest: Path) -
 def test_another_seed_gives_other_networks(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     """The same seed gives the same networks: test_faults."""
     directory = tmp_path / "run"
-    begin(small_manifest, directory, "--stages", "0", "--epochs", "1", "--seed", "1")
-    cascade(directory)
+    start_run(small_manifest, directory, "--stages", "0", "--epochs", "1", "--seed", "1")
+    continue_run(directory)
     assert not torch.equal(weights(run, 0)["wels.L4.weight"], weights(directory, 0)["wels.L4.weight"])
 
 
@@ -83,10 +83,10 @@ def test_another_seed_gives_other_networks(run: Path, small_manifest: Path, tmp_
 def test_other_ways_to_train_resume_exactly_too(settings: list[str], small_manifest: Path, tmp_path: Path) -> None:
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     for directory in (whole, halves):
-        begin(small_manifest, directory, "--stages", "0", "--epochs", "2", *settings)
-    cascade(whole)
-    train("--resume", halves, "--device", "cpu", "--stop-after", "0s")
-    cascade(halves)
+        start_run(small_manifest, directory, "--stages", "0", "--epochs", "2", *settings)
+    continue_run(whole)
+    run_secost("--resume", halves, "--device", "cpu", "--stop-after", "0s")
+    continue_run(halves)
     assert metrics(whole, 0) == metrics(halves, 0)
     assert all(torch.equal(value, weights(halves, 0)[name]) for name, value in weights(whole, 0).items())
 
@@ -94,8 +94,8 @@ def test_other_ways_to_train_resume_exactly_too(settings: list[str], small_manif
 def test_several_teachers(small_manifest: Path, tmp_path: Path) -> None:
     directory = tmp_path / "run"
     stages = ["--stage", "labels=0.3,0=0.7", "--stage", "labels=0.2,0=0.4,1=0.4"]
-    begin(small_manifest, directory, *stages, "--epochs", "1")
-    cascade(directory)
+    start_run(small_manifest, directory, *stages, "--epochs", "1")
+    continue_run(directory)
     assert metrics(directory, 2)
     report = json.loads((directory / "generation-2" / "report.json").read_text())
     assert report["supervision"] == {"labels": 0.2, "0": 0.4, "1": 0.4}
@@ -143,7 +143,7 @@ def test_a_run_is_not_begun_twice_nor_resumed_on_other_data(run: Path, small_man
     folder = tmp_path / "data"
     shutil.copytree(small_manifest.parent, folder)
     directory = tmp_path / "run"
-    begin(folder / "manifest.csv", directory, "--stages", "0")
+    start_run(folder / "manifest.csv", directory, "--stages", "0")
     lines = (folder / "manifest.csv").read_text().splitlines()
     (folder / "manifest.csv").write_text("\n".join(lines[:-1]) + "\n")
     result = CliRunner().invoke(main, ["--resume", str(directory)])
@@ -154,12 +154,14 @@ def test_a_run_is_not_begun_twice_nor_resumed_on_other_data(run: Path, small_man
 def test_a_run_goes_on_where_its_data_was_moved_to(small_manifest: Path, tmp_path: Path) -> None:
     here, there, directory = tmp_path / "here", tmp_path / "there", tmp_path / "run"
     shutil.copytree(small_manifest.parent, here)
-    begin(here / "manifest.csv", directory, "--stages", "0")
+    start_run(here / "manifest.csv", directory, "--stages", "0")
     here.rename(there)
     result = CliRunner().invoke(main, ["--resume", str(directory), "--device", "cpu"])
     assert result.exit_code == 1
     assert "here" in result.output
-    said = train("--resume", directory, "--manifest", there / "manifest.csv", "--device", "cpu", "--stop-after", "0s")
+    said = run_secost(
+        "--resume", directory, "--manifest", there / "manifest.csv", "--device", "cpu", "--stop-after", "0s"
+    )
     assert "stopped in time" in said
 
 

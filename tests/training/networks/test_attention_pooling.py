@@ -18,7 +18,7 @@ from sedkit.inference.model import Model
 from sedkit.tagger import Tagger
 from sedkit.timeline.edges import tile_edges
 from tests.conftest import make_sound
-from tests.training.conftest import begin, cascade, train, weights
+from tests.training.conftest import continue_run, run_secost, start_run, weights
 from training.data.store.source import open_audio
 from training.evaluate.metrics.event_decoding import event_scores
 from training.evaluate.timelines import sedkit_detector
@@ -59,8 +59,8 @@ def test_multiply_adds_include_the_attention_layer() -> None:
 @pytest.fixture(scope="module")
 def attention_run(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("attention") / "run"
-    begin(small_manifest, directory, "--stages", "1", "--set", "pooling=attention", "--teachers-hear", "view")
-    train("--resume", directory, "--device", "cpu")
+    start_run(small_manifest, directory, "--stages", "1", "--set", "pooling=attention", "--teachers-hear", "view")
+    run_secost("--resume", directory, "--device", "cpu")
     return directory
 
 
@@ -128,8 +128,8 @@ def test_student_with_mean_pooling_learns_from_attention_teacher(
     attention_run: Path, small_manifest: Path, tmp_path: Path
 ) -> None:
     options = ["--stages", "0", "--teacher", f"big={attention_run}", "--first", "labels=0.5,big=0.5"]
-    begin(small_manifest, tmp_path / "run", *options, "--teachers-hear", "view")
-    cascade(tmp_path / "run")
+    start_run(small_manifest, tmp_path / "run", *options, "--teachers-hear", "view")
+    continue_run(tmp_path / "run")
     about = json.loads((tmp_path / "run" / "config.json").read_text())
     assert about["settings"]["pooling"] == "mean"
     assert about["teachers"]["big"]["teacher"].endswith("width 0.0625, attention")

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from sedkit.contract import INPUT, Label
 from sedkit.geometry import SAMPLE_RATE
-from tests.training.conftest import SMALL, begin, cascade, metrics, train, weights
+from tests.training.conftest import SMALL, continue_run, metrics, run_secost, start_run, weights
 from training.data.manifest.table import Manifest
 from training.data.manifest.vocabulary import Vocabulary
 from training.networks.onnx_import import OnnxImportError, read_onnx, refit_batch_norm
@@ -132,7 +132,7 @@ def test_attention_weights_of_new_classes_start_at_zero() -> None:
 def test_run_warm_starts_from_a_model_file(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     model, directory = run / "model.onnx", tmp_path / "on"
     options = ["--manifest", small_manifest, *ON, "--stages", "0", "--fine-tune", f"wels={model}"]
-    train(*options, "--run", directory, "--stop-after", "0s")
+    run_secost(*options, "--run", directory, "--stop-after", "0s")
     made, config = Run.open(directory), read_config(directory)
     assert made.settings.width == 0.0625
     found, clips = read_onnx(model), sounds(3)
@@ -142,7 +142,7 @@ def test_run_warm_starts_from_a_model_file(run: Path, small_manifest: Path, tmp_
     initial = initial_network(made.settings, 3, (0, 0), fixed)
     torch.testing.assert_close(segments(initial.eval(), clips), segments(network.eval(), clips), atol=1e-5, rtol=0)
     assert config["begun_with"]["network"] == "model wels-secost, width 0.0625"
-    cascade(directory)
+    continue_run(directory)
     assert len(metrics(directory, 0)) == 3
     (row,) = ({"generation": 0, "supervision": {"labels": 1.0}, "threshold": 0.5},)
     lineage = model_contract(made, [row | {"validation": {"mAP": 1.0, "mAUC": 1.0, "accuracy": 1.0}}]).lineage
@@ -158,7 +158,7 @@ def test_run_warm_starts_from_a_model_file(run: Path, small_manifest: Path, tmp_
 def test_warm_start_weights_do_not_depend_on_the_seed(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     given = ["--manifest", small_manifest, *ON, "--stages", "0", "--fine-tune", f"wels={run / 'model.onnx'}"]
     for seed in ("0", "1"):
-        train(*given, "--seed", seed, "--run", tmp_path / seed, "--stop-after", "0s")
+        run_secost(*given, "--seed", seed, "--run", tmp_path / seed, "--stop-after", "0s")
     first, second = (read_config(tmp_path / seed)["begun_sha256"] for seed in ("0", "1"))
     assert first == second
 
@@ -167,7 +167,7 @@ def test_warm_start_with_other_classes_from_run_and_file(run: Path, other_classe
     for name, warm_start in (("run", from_run(run)), ("file", from_model(run / "model.onnx"))):
         source = run if name == "run" else run / "model.onnx"
         given = ["--manifest", other_classes, "--run", tmp_path / name, *ON, "--stages", "0"]
-        output = train(*given, "--fine-tune", f"wels={source}", "--stop-after", "0s")
+        output = run_secost(*given, "--fine-tune", f"wels={source}", "--stop-after", "0s")
         assert f"{'run' if name == 'run' else 'wels-secost'}, which knows 2 of the 3 classes" in " ".join(
             output.split()
         )
@@ -175,7 +175,7 @@ def test_warm_start_with_other_classes_from_run_and_file(run: Path, other_classe
         source_layer = warm_start.weights["wels.L4.weight"]
         assert torch.equal(initial["wels.L4.weight"][[1, 2]], source_layer[[0, 2]])
         assert not initial["wels.L4.weight"][0].any()
-        cascade(tmp_path / name)
+        continue_run(tmp_path / name)
         assert weights(tmp_path / name, 0)["wels.L4.weight"][0].any()
         assert any("was trained with another manifest" in line for line in warnings(Run.open(tmp_path / name)))
 
@@ -184,7 +184,7 @@ def test_warm_start_with_other_classes_from_run_and_file(run: Path, other_classe
 def test_model_file_serves_as_teacher(run: Path, small_manifest: Path, tmp_path: Path, hear: tuple[str, ...]) -> None:
     model = run / "model.onnx"
     options = ("--stages", "0", "--teacher", f"big={model}", "--first", "big=1", *hear)
-    begin(small_manifest, tmp_path / "small", *options)
+    start_run(small_manifest, tmp_path / "small", *options)
     small, config = Run.open(tmp_path / "small"), read_config(tmp_path / "small")
     about = config["teachers"]["big"]
     assert (about["teacher"], about["model"]) == ("a model file, width 0.0625", "wels-secost")
@@ -198,7 +198,7 @@ def test_model_file_serves_as_teacher(run: Path, small_manifest: Path, tmp_path:
         teacher = read_teachers(small, {"big": 1.0}, torch.device("cpu")).online["big"].teacher
         scores = teacher(sound, torch.zeros(2).long())
         torch.testing.assert_close(scores, network.eval()(sound).clip, atol=0.01, rtol=0)
-    cascade(tmp_path / "small")
+    continue_run(tmp_path / "small")
     assert len(metrics(tmp_path / "small", 0)) == 3
     config["teachers"]["big"]["manifest_sha256"] = "of others"
     (tmp_path / "small" / "config.json").write_text(json.dumps(config))

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from sedkit.contract import Contract, metadata_of
 from sedkit.tagger import Tagger
-from tests.training.conftest import train
+from tests.training.conftest import run_secost
 from training.data.manifest.rows import Row
 from training.data.manifest.summary import sources
 from training.data.manifest.table import Manifest
@@ -62,7 +62,7 @@ def test_publishing_writes_the_model_its_card_and_its_attribution(run: Path, tmp
 
 def test_other_models_have_files_with_their_name(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     copy, models = shutil.copytree(run, tmp_path / "run"), tmp_path / "models"
-    output = train("--resume", copy, "--name", "wels-secost-small")
+    output = run_secost("--resume", copy, "--name", "wels-secost-small")
     assert "model.onnx" in output
     calibrate(copy / "model.onnx", open_audio(small_manifest), clips=100, soundscapes=4, seed=0)
     for source in (run, copy):

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from sedkit.geometry import SAMPLE_RATE
 from sedkit.metrics import summary
-from tests.training.conftest import SMALL, begin, cascade
+from tests.training.conftest import SMALL, continue_run, start_run
 from training.data.manifest.table import Manifest
 from training.evaluate.commands import main as evaluate
 from training.evaluate.metrics.bootstrap import accuracy, mean_ap, resampling_weights
@@ -61,9 +61,9 @@ def cv(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "stopped in time; give the same command again to continue" in said
     assert (folder / "cv" / "fold-1" / "config.json").exists()
     assert not (folder / "cv" / "fold-2").exists()
-    begin(second, folder / "cv" / "fold-2", "--stages", "1")
+    start_run(second, folder / "cv" / "fold-2", "--stages", "1")
     for fold in ("fold-1", "fold-2"):
-        cascade(folder / "cv" / fold)
+        continue_run(folder / "cv" / fold)
     return folder / "cv"
 
 

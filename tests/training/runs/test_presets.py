@@ -15,12 +15,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from tests.training.conftest import SMALL, begun, cascade, metrics, weights
+from tests.training.conftest import SMALL, continue_run, metrics, untrained_run, weights
 from training.runs.experiments import sweep as experiments
 from training.runs.experiments.launch import finished, train
 from training.runs.experiments.sweep import arguments, merged
-from training.runs.options import as_arguments
 from training.runs.interpret import stages_of, teachers_of
+from training.runs.options import as_arguments
 from training.runs.presets import PRESETS, PresetError, load, presets
 from training.runs.reuse import reuse, shared
 from training.runtime.deadline import Deadline, Stopped
@@ -135,7 +135,7 @@ def test_networks_that_runs_have_in_common_are_trained_once(run: Path, small_man
     """``run`` has three generations at alpha 0.3; of a run that is the same up to the second, two are taken."""
     directory = run.parent / "more"
     stages = ["--stage", "labels=0.3,0=0.7", "--stage", "labels=0.3,0=0.4,1=0.3"]
-    config = begun(small_manifest, directory, *stages)
+    config = untrained_run(small_manifest, directory, *stages)
     said = reuse(config, run.parent)
     assert said == [f"generation {number} is that of {run}" for number in (0, 1)]
     assert not (directory / "generation-2").exists()
@@ -147,9 +147,9 @@ def test_networks_that_runs_have_in_common_are_trained_once(run: Path, small_man
         run / "generation-1" / "scores.npz"
     ).read_bytes()
     assert reuse(config, run.parent) == []
-    cascade(directory)
+    continue_run(directory)
     assert len(metrics(directory, 2)) == 3
-    assert reuse(begun(small_manifest, tmp_path / "other", "--stages", "1", "--seed", "1"), run.parent) == []
+    assert reuse(untrained_run(small_manifest, tmp_path / "other", "--stages", "1", "--seed", "1"), run.parent) == []
 
 
 def test_experiments_run_what_is_not_finished(run: Path, small_manifest: Path, tmp_path: Path) -> None:
@@ -264,4 +264,4 @@ def test_a_run_of_before_an_option_existed_is_one_without_it(run: Path, small_ma
     for later in ("response", "narrow", "speed", "reverb", "noise", "style"):
         del config["settings"]["augmentation"][later]
     (old / "config.json").write_text(json.dumps(config))
-    assert len(reuse(begun(small_manifest, tmp_path / "new", "--stages", "1"), old.parent)) == 2
+    assert len(reuse(untrained_run(small_manifest, tmp_path / "new", "--stages", "1"), old.parent)) == 2

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.conftest import SMALL, begin, cascade, metrics, weights
+from tests.training.conftest import SMALL, continue_run, metrics, start_run, weights
 from tests.training.processes import background, rendezvous, start_ranks, wait_for
 from training.networks.wels import Network
 from training.runtime import distributed
@@ -35,8 +35,8 @@ def test_run_of_two_ranks_ends_when_one_is_killed_and_resumes_on_one_with_the_sa
 ) -> None:
     alone, together, log = tmp_path / "alone", tmp_path / "together", tmp_path / "log"
     settings = ["--stages", "1", "--set", "ema=0.5", *LOW_RATE]
-    begin(small_manifest, alone, *settings)
-    cascade(alone)
+    start_run(small_manifest, alone, *settings)
+    continue_run(alone)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "training.secost", "--manifest", small_manifest, "--directory", together, *SMALL, *settings]
     with log.open("wb") as file:
@@ -50,7 +50,7 @@ def test_run_of_two_ranks_ends_when_one_is_killed_and_resumes_on_one_with_the_sa
     output = log.read_text()
     assert output.count("Teacher-0  epoch 3/3") == 1, "only rank 0 prints"
     assert f"resume with: torchrun --nproc-per-node 2 -m training.secost --resume {together}" in output
-    cascade(together)
+    continue_run(together)
     for generation in range(2):
         np.testing.assert_allclose(metrics(together, generation), metrics(alone, generation), rtol=2e-3)
         expected = weights(alone, generation)
@@ -89,10 +89,10 @@ def test_sigterm_is_reported_while_the_main_thread_is_blocked() -> None:
 def test_ranks_normalise_their_own_parts_without_sync_bn(small_manifest: Path, tmp_path: Path) -> None:
     """Two processes compute the same as one with --accumulate 2."""
     settings = ["--stages", "0", "--epochs", "1", "--set", "dropout=0.5", *LOW_RATE]
-    begin(small_manifest, tmp_path / "whole", *settings)
-    cascade(tmp_path / "whole")
-    begin(small_manifest, tmp_path / "halves", *settings, "--set", "accumulate=2")
-    cascade(tmp_path / "halves", accumulate=2)
+    start_run(small_manifest, tmp_path / "whole", *settings)
+    continue_run(tmp_path / "whole")
+    start_run(small_manifest, tmp_path / "halves", *settings, "--set", "accumulate=2")
+    continue_run(tmp_path / "halves", accumulate=2)
     command = ["--manifest", small_manifest, "--run", tmp_path / "two", *SMALL, *settings]
     processes = start_ranks(*command, log=tmp_path / "log")
     wait_for((tmp_path / "two" / "generation-0" / "network.pt").exists, processes[0])

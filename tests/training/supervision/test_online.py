@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from torch import Tensor, nn
 
 from sedkit.errors import OutputError
-from tests.training.conftest import SMALL, begin, begun, cascade, metrics, weights
+from tests.training.conftest import SMALL, continue_run, metrics, start_run, untrained_run, weights
 from tests.training.test_faults import room_for
 from training.data.clips import Clips
 from training.loop.objective import Batch, Objective
@@ -111,10 +111,10 @@ def test_online_teachers_score_the_mixture_before_the_masks() -> None:
 
 def test_a_cascade_with_online_teachers_resumes_exactly(small_manifest: Path, tmp_path: Path) -> None:
     options = ("--stages", "1", "--set", "mixed=1", "--teachers-hear", "view", "--set", "validate-every=2")
-    begun(small_manifest, tmp_path / "whole", *options)
-    begin(small_manifest, tmp_path / "cut", *options)
+    untrained_run(small_manifest, tmp_path / "whole", *options)
+    start_run(small_manifest, tmp_path / "cut", *options)
     for name in ("whole", "cut"):
-        cascade(tmp_path / name)
+        continue_run(tmp_path / name)
     whole, cut = (weights(tmp_path / name, 1) for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
     assert len(metrics(tmp_path / "whole", 1)) == 3
@@ -132,20 +132,20 @@ def test_repeated_views_are_scored_once(
     monkeypatch.setattr(
         Trainer, "online_targets", lambda self, part: asked.append(len(part.rows)) or online_targets(self, part)
     )
-    begun(small_manifest, tmp_path / "whole", *options, "--set", "views=2", "--set", "accumulate=2")
+    untrained_run(small_manifest, tmp_path / "whole", *options, "--set", "views=2", "--set", "accumulate=2")
     asked.clear()
-    cascade(tmp_path / "whole", accumulate=2)
+    continue_run(tmp_path / "whole", accumulate=2)
     assert asked == [4] * 2 * 3 * 2  # clips of a part; parts, batches, views
     assert not (tmp_path / "whole" / "generation-0" / "views.f16").exists()
-    begin(small_manifest, tmp_path / "cut", *options, "--set", "views=2", "--set", "accumulate=2")
+    start_run(small_manifest, tmp_path / "cut", *options, "--set", "views=2", "--set", "accumulate=2")
     assert (tmp_path / "cut" / "generation-0" / "views.f16").stat().st_size == 2 * 3 + 2 * 2 * 3 * 8 * 3
     asked.clear()
-    cascade(tmp_path / "cut", accumulate=2)
+    continue_run(tmp_path / "cut", accumulate=2)
     assert len(asked) == 10  # those of the first batch were stored
     whole, cut = (weights(tmp_path / name, 0) for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
-    begin(small_manifest, tmp_path / "new", *options, "--set", "accumulate=2")
-    cascade(tmp_path / "new", accumulate=2)
+    start_run(small_manifest, tmp_path / "new", *options, "--set", "accumulate=2")
+    continue_run(tmp_path / "new", accumulate=2)
     losses = [metrics(tmp_path / name, 0, "loss") for name in ("whole", "new")]
     assert losses[0][:2] == pytest.approx(losses[1][:2], abs=1e-3)  # equal inputs so far, up to float16
     assert losses[0] != losses[1]
@@ -162,7 +162,7 @@ def test_a_view_cache_that_cannot_be_written_is_an_error(tmp_path: Path) -> None
 
 def test_a_finished_run_is_the_teacher_of_a_narrower_network(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     options = [*SMALL, "--teacher", f"big={run}", "--first", "labels=0.2,big=0.8", "--stages", "0", "--width", "0.03"]
-    begin(small_manifest, tmp_path / "small", *options, "--teachers-hear", "view")
+    start_run(small_manifest, tmp_path / "small", *options, "--teachers-hear", "view")
     config = read_config(tmp_path / "small")
     assert config["teachers"]["big"]["teacher"] == "generation 2 of an earlier cascade, width 0.0625"
     small = Run.open(tmp_path / "small")
@@ -177,7 +177,7 @@ def test_a_finished_run_is_the_teacher_of_a_narrower_network(run: Path, small_ma
             rtol=0,
         )
     assert len(teacher.parts) == len(small.clips("train"))
-    cascade(tmp_path / "small")
+    continue_run(tmp_path / "small")
     assert len(metrics(tmp_path / "small", 0)) == 3
 
 
@@ -194,7 +194,7 @@ def test_unusable_teachers_are_refused(run: Path, small_manifest: Path, tmp_path
     (tmp_path / "empty").mkdir()
     assert "not a run directory" in refused("--teacher", f"big={tmp_path / 'empty'}", *view)
     begun = tmp_path / "begun"
-    begin(small_manifest, begun, "--stages", "0")
+    start_run(small_manifest, begun, "--stages", "0")
     assert f"{begun}: the run is not finished; continue it with" in refused("--teacher", f"big={begun}", *view)
     (tmp_path / "broken.pt").write_bytes(b"nothing")
     assert "broken.pt" in refused("--teacher", f"big={tmp_path / 'broken.pt'}", *view)

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from sedkit.contract import Label
 from sedkit.errors import SedkitError
 from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP, SEGMENT_SPAN, segment_count
-from tests.training.conftest import SMALL, begin, cascade, metrics, weights
+from tests.training.conftest import SMALL, continue_run, metrics, start_run, weights
 from training.data.audio import FULL_SCALE
 from training.data.augment.augmentation import Augmentation, at_speed
 from training.data.augment.soundscapes import Placed, scattered
@@ -206,13 +206,13 @@ def test_warm_start_from_another_run(
         *ON[:-2],
     ]
 
-    def begun(directory: Path) -> None:
+    def untrained_run(directory: Path) -> None:
         result = CliRunner().invoke(main, [*given, "--run", str(directory), "--stop-after", "0s"])
         assert "stopped in time" in result.output, result.output
 
     once, twice = tmp_path / "once", tmp_path / "twice"
-    begun(once)
-    cascade(once)
+    untrained_run(once)
+    continue_run(once)
     began, ended = weights(run, 2), weights(once, 0)
     for name, value in began.items():
         same = torch.equal(value, ended[name])
@@ -222,23 +222,23 @@ def test_warm_start_from_another_run(
     assert not list(once.glob("generation-*/alone-*")), "when a student is trained, it is forgotten"
     assert metrics(once, 1, "epoch") == [1, 2, 3]
 
-    begun(twice)
+    untrained_run(twice)
     stopped = Run.open(twice)
     train = stopped.clips("train")
     assert f"  scoring with was  0 of {len(train)} clips" in capsys.readouterr().err  # of the first run
     teachers = read_teachers(stopped, stopped.supervision[0], torch.device("cpu"))
     score_segments(teachers.online["was"].teacher.network, train, stopped.generation(0), 8)  # before the deadline
     with pytest.raises(Stopped):
-        cascade(twice, 0)
+        continue_run(twice, 0)
     assert load(twice / "generation-0" / "checkpoint.pt")["progress"]["batch"] == 1
-    cascade(twice)
+    continue_run(twice)
     for generation in (0, 1):
         assert all(map(torch.equal, weights(once, generation).values(), weights(twice, generation).values()))
 
     half = tmp_path / "half"
     result = CliRunner().invoke(main, [*given, "--set", "between=0.5", "--run", str(half), "--stop-after", "0s"])
     assert "stopped in time" in result.output, result.output
-    cascade(half)
+    continue_run(half)
     for name, value in weights(half, 0).items():
         if value.is_floating_point():
             torch.testing.assert_close(value, (began[name] + ended[name]) / 2)
@@ -295,7 +295,7 @@ def test_unusable_warm_starts_and_segment_teachers_are_refused(run: Path, small_
     on = f"wels={run}"
     assert "not a run directory" in refused("--fine-tune", f"wels={tmp_path}")
     assert "nor wels=RUN" in refused("--fine-tune", "wels=")
-    begin(small_manifest, tmp_path / "begun", "--stages", "0")
+    start_run(small_manifest, tmp_path / "begun", "--stages", "0")
     assert "begun: the run is not finished; continue it with" in refused("--fine-tune", f"wels={tmp_path / 'begun'}")
     assert "leave it out beside --fine-tune" in refused("--fine-tune", on, "--width", "0.5")
     assert "--set pooling" in refused("--fine-tune", on, "--set", "pooling=attention")

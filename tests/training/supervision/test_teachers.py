@@ -10,7 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from tests.training.conftest import SMALL, begin, cascade, metrics
+from tests.training.conftest import SMALL, continue_run, metrics, start_run
 from training.data.manifest.rows import Row
 from training.data.manifest.table import Manifest
 from training.data.manifest.vocabulary import Vocabulary
@@ -51,7 +51,7 @@ def test_a_cascade_learns_from_labels_generations_and_an_external_teacher(
     oracle: Path, small_manifest: Path, tmp_path: Path
 ) -> None:
     stages = ["--first", "labels=0.5,oracle=0.5", "--stage", "labels=0.2,0=0.3,oracle=0.5"]
-    begin(small_manifest, tmp_path / "run", "--teacher", f"oracle={oracle}", *stages, "--epochs", "1")
+    start_run(small_manifest, tmp_path / "run", "--teacher", f"oracle={oracle}", *stages, "--epochs", "1")
     oracle.unlink()  # the run holds what it needs
     run = Run.open(tmp_path / "run")
     assert run.supervision == [{LABELS: 0.5, "oracle": 0.5}, {LABELS: 0.2, 0: 0.3, "oracle": 0.5}]
@@ -59,7 +59,7 @@ def test_a_cascade_learns_from_labels_generations_and_an_external_teacher(
     np.testing.assert_allclose(
         read_teachers(run, run.supervision[0], torch.device("cpu")).scores["oracle"], 0.1 + 0.8 * held, atol=1e-3
     )
-    cascade(tmp_path / "run")
+    continue_run(tmp_path / "run")
     assert len(metrics(tmp_path / "run", 1)) == 1
 
 
@@ -92,10 +92,10 @@ def test_a_sedkit_model_as_teacher(run: Path, small_manifest: Path, tmp_path: Pa
     assert result.exit_code == 0, result.output
     assert "36 clips, 3 classes" in result.output
     taught = ("--stages", "0", "--teacher", f"earlier={path}", "--first", "labels=0.3,earlier=0.7")
-    begin(small_manifest, tmp_path / "next", *taught)
-    cascade(tmp_path / "next")
-    begin(small_manifest, tmp_path / "alone", "--stages", "0")
-    cascade(tmp_path / "alone")
+    start_run(small_manifest, tmp_path / "next", *taught)
+    continue_run(tmp_path / "next")
+    start_run(small_manifest, tmp_path / "alone", "--stages", "0")
+    continue_run(tmp_path / "alone")
     assert metrics(tmp_path / "next", 0) != metrics(tmp_path / "alone", 0)
 
 

@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner
 
 from sedkit.contract import Label
-from tests.training.conftest import SMALL, begin, cascade, metrics, train, weights
+from tests.training.conftest import SMALL, continue_run, metrics, run_secost, start_run, weights
 from tests.training.processes import training, wait_for
 from training.data.augment.augmentation import Augmentation, mix
 from training.data.augment.label_noise import with_noise
@@ -262,9 +262,9 @@ def test_students_hear_unlabelled_clips_and_resume_to_the_same_networks(partly: 
     process.kill()
     process.join()
     assert "warning" not in (tmp_path / "log").read_text()
-    cascade(tmp_path / "killed")
+    continue_run(tmp_path / "killed")
 
-    begin(partly, tmp_path / "whole", "--stages", "1")
+    start_run(partly, tmp_path / "whole", "--stages", "1")
     run, recorder = Run.open(tmp_path / "whole"), Recorder()
     with Lock(run.directory):
         secost(run, CPU, recorder, Deadline())
@@ -287,7 +287,7 @@ def test_students_hear_unlabelled_clips_and_resume_to_the_same_networks(partly: 
 def test_unlabelled_clips_without_a_teacher_are_a_warning(partly: Path, tmp_path: Path) -> None:
     arguments = ["--manifest", partly, *SMALL, "--stop-after", "0s"]
     for number, stages in enumerate((["--stages", "0"], ["--stages", "2", "--alpha", "1"])):
-        said = train(*arguments, "--run", tmp_path / str(number), *stages)
+        said = run_secost(*arguments, "--run", tmp_path / str(number), *stages)
         assert "warning: 12 unlabelled clips are not used: no network has a teacher" in " ".join(said.split())
     config = json.loads((tmp_path / "0" / "config.json").read_text())
     assert config["clips"] == {"train": 24, "validation": 6, "test": 6, "unlabelled": 12}
@@ -299,7 +299,7 @@ def test_unlabelled_clips_alone_train_nothing(partly: Path, tmp_path: Path) -> N
     alone = np.flatnonzero(~manifest.splits.equals("train") | ~manifest.labels.known)
     manifest.take(alone).save(tmp_path / "manifest.csv")
     with pytest.raises(AssertionError, match="the split 'train' has 0 clips with known labels and needs 2"):
-        begin(tmp_path / "manifest.csv", tmp_path / "run", "--stages", "1")
+        start_run(tmp_path / "manifest.csv", tmp_path / "run", "--stages", "1")
 
 
 def test_the_card_counts_them_apart() -> None:
