@@ -1,0 +1,1 @@
+"""A run on disk: settings, options and presets, generations, warm starts, reports."""

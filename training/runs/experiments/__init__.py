@@ -1,0 +1,1 @@
+"""Commands that train several runs: sweeps of a preset, cross-validation, cross-fitted teachers."""
