@@ -22,9 +22,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "data": Entry("training.data.commands", "main", "Turn data sets into manifests; check, mix and pack them."),
     "secost": Entry("training.secost", "main", "Train a SeCoST cascade and export its last student."),
-    "teachers": Entry(
-        "training.supervision.teachers", "main", "Make external teachers: score files and listeners."
-    ),
+    "teachers": Entry("training.supervision.teachers", "main", "Make external teachers: score files, online YAMNet."),
     "experiments": Entry("training.runs.experiments.sweep", "main", "Train all runs of a preset."),
     "crossval": Entry("training.runs.experiments.crossval", "main", "Train one run a fold, tested on that fold."),
     "evaluate": Entry("training.evaluate.commands", "main", "Measure runs and models; print tables in Markdown."),

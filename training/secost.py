@@ -150,15 +150,15 @@ def finish(run: Run, network: Network) -> str:
     missing = [name for name in EXPORT_NEEDS if importlib.util.find_spec(name) is None]
     if missing:
         raise SedkitError(
-            f"{run.directory}: trained, see report.md; the export needs {', '.join(missing)}: {install_remedy('train')}, "
-            f"then python -m training.secost --resume {run.directory}; or copy the run to a machine that has them"
+            f"{run.directory}: trained, see report.md; the export needs {', '.join(missing)}: "
+            f"{install_remedy('train')}, then sedkit-train secost --resume {run.directory}; or copy the run to a machine that has them"
         )
     from training.release.export import export
 
     path = run.directory / "model.onnx"
     clips = run.clips("validation").waveforms
     difference = export(
-        network.to(device="cpu", memory_format=torch.contiguous_format),
+        network.to(device="cpu", memory_format=torch.contiguous_format),  # type: ignore[call-overload]
         model_contract(run, rows),
         path,
         [clips[i].astype(np.float32) / np.float32(FULL_SCALE) for i in range(min(3, len(clips)))],
@@ -169,7 +169,7 @@ def finish(run: Run, network: Network) -> str:
 @click.command(cls=TrainingCommand, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @all_options
 @click.pass_context
-def main(context: click.Context, resume: Path | None, device: str, stop_after: float | None, **given: Any) -> None:
+def main(context: click.Context, /, resume: Path | None, device: str, stop_after: float | None, **given: Any) -> None:
     """Train the SeCoST cascade on a manifest and export the last student to ONNX.
 
     \b

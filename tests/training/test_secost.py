@@ -1,29 +1,22 @@
-"""The cascade, run for real on a small set: what it writes, that it resumes, and that sedkit runs its export."""
+"""The cascade, trained on a small set: the run directory, the reports, and the export in sedkit."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
-from click.testing import CliRunner
 
 from sedkit.geometry import SAMPLE_RATE, segment_count
 from sedkit.tagger import Tagger
-from tests.training.conftest import SMALL, continue_run, metrics, run_secost, start_run, weights
-from training.data.manifest.table import Manifest
+from tests.training.conftest import continue_run, metrics, run_secost, start_run, weights
 from training.networks.wels import Network
-from training.runs.interpret import stages_of
-from training.runtime.command_line import DURATION
-from training.secost import main
-from training.supervision.equations import LABELS
 
 
-def test_a_run_directory_holds_what_decides_and_what_came_out(run: Path) -> None:
+def test_run_directory_holds_settings_metrics_and_reports(run: Path) -> None:
     config = json.loads((run / "config.json").read_text())
     assert config["clips"] == {"train": 24, "validation": 6, "test": 6}
     assert config["supervision"] == [{"labels": 1.0}, {"labels": 0.3, "0": 0.7}, {"labels": 0.3, "1": 0.7}]
@@ -48,7 +41,7 @@ def test_every_generation_starts_from_scratch(run: Path) -> None:
     assert not torch.allclose(first, second, atol=1e-3)
 
 
-def test_sedkit_runs_what_the_cascade_exports(run: Path, small_manifest: Path) -> None:
+def test_sedkit_gives_the_scores_of_the_exported_student(run: Path, small_manifest: Path) -> None:
     tagger = Tagger(run / "model.onnx", device="cpu")
     assert [label.name for label in tagger.labels] == ["clicks", "noise", "tone"]
     assert tagger.contract.license == "CC0-1.0"
@@ -66,7 +59,7 @@ def test_sedkit_runs_what_the_cascade_exports(run: Path, small_manifest: Path) -
 
 
 def test_another_seed_gives_other_networks(run: Path, small_manifest: Path, tmp_path: Path) -> None:
-    """The same seed gives the same networks: test_faults."""
+    """That the same seed gives the same networks is tested in test_faults.py."""
     directory = tmp_path / "run"
     start_run(small_manifest, directory, "--stages", "0", "--epochs", "1", "--seed", "1")
     continue_run(directory)
@@ -80,18 +73,21 @@ def test_another_seed_gives_other_networks(run: Path, small_manifest: Path, tmp_
         ["--set", "dropout=0.5", "--set", "sampling=balanced", "--set", "overlay=0.5"],
     ],
 )
-def test_other_ways_to_train_resume_exactly_too(settings: list[str], small_manifest: Path, tmp_path: Path) -> None:
-    whole, halves = tmp_path / "whole", tmp_path / "halves"
-    for directory in (whole, halves):
+def test_resume_with_other_settings_gives_the_same_network(
+    settings: list[str], small_manifest: Path, tmp_path: Path
+) -> None:
+    uninterrupted, interrupted = tmp_path / "uninterrupted", tmp_path / "interrupted"
+    for directory in (uninterrupted, interrupted):
         start_run(small_manifest, directory, "--stages", "0", "--epochs", "2", *settings)
-    continue_run(whole)
-    run_secost("--resume", halves, "--device", "cpu", "--stop-after", "0s")
-    continue_run(halves)
-    assert metrics(whole, 0) == metrics(halves, 0)
-    assert all(torch.equal(value, weights(halves, 0)[name]) for name, value in weights(whole, 0).items())
+    continue_run(uninterrupted)
+    run_secost("--resume", interrupted, "--device", "cpu", "--stop-after", "0s")
+    continue_run(interrupted)
+    assert metrics(uninterrupted, 0) == metrics(interrupted, 0)
+    expected = weights(interrupted, 0)
+    assert all(torch.equal(value, expected[name]) for name, value in weights(uninterrupted, 0).items())
 
 
-def test_several_teachers(small_manifest: Path, tmp_path: Path) -> None:
+def test_student_with_several_teachers(small_manifest: Path, tmp_path: Path) -> None:
     directory = tmp_path / "run"
     stages = ["--stage", "labels=0.3,0=0.7", "--stage", "labels=0.2,0=0.4,1=0.4"]
     start_run(small_manifest, directory, *stages, "--epochs", "1")
@@ -99,88 +95,3 @@ def test_several_teachers(small_manifest: Path, tmp_path: Path) -> None:
     assert metrics(directory, 2)
     report = json.loads((directory / "generation-2" / "report.json").read_text())
     assert report["supervision"] == {"labels": 0.2, "0": 0.4, "1": 0.4}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--manifest", "nowhere.csv"], "nowhere.csv"),
-        (["--resume", "nowhere"], "not a run directory"),
-        (["--stage", "labels=0.3,0=0.6"], "sum to 0.9"),
-        (["--alpha", "0.3,0.2", "--stages", "3"], "2 values of alpha for 3 stages"),
-        (["--alpha", "much"], "is not a number"),
-        (["--stop-after", "soon"], "is not a time"),
-        (["--learning-rate", "1e30", "--stages", "0"], "lower --learning-rate"),
-        (["--learning-rate", "1e38", "--stages", "0", "--batch-size", "24"], "lower --learning-rate"),
-        (["--stage", "labels=1", "--stages", "3"], "but 1 --stage"),
-        (["--seed", "-1"], "--seed"),
-        (["--width", "16,40,80"], "give 6 numbers of filters, for B1, B2, B3, B4, L1 and L2"),
-        (["--width", "16,40,80,0,9,9"], "0 is not in the range x>=1"),
-        (["--width", "0"], "0 is not in the range x>0"),
-        (["--width", "wide"], "'wide' is not a valid float"),
-        (["--set", "views=3"], "needs --teachers-hear view"),
-        (["--set", "emma=0.9"], "no setting 'emma'; did you mean ema?"),
-        (["--set", "ema"], "'ema' is not KEY=VALUE"),
-        (["--set", "ema=2"], "2.0 is not in the range 0<=x<1"),
-        (["--run", __file__], "cannot be written"),
-        (["--resume", "somewhere", "--epochs", "9", "--run", "r"], "leave out run, epochs"),
-    ],
-)
-def test_bad_input_is_one_line(arguments: list[str], said: str, small_manifest: Path, tmp_path: Path) -> None:
-    if "--manifest" not in arguments and "--resume" not in arguments:
-        arguments = ["--manifest", str(small_manifest), "--run", str(tmp_path / "run"), *SMALL, *arguments]
-    result = CliRunner().invoke(main, arguments)
-    assert result.exit_code != 0
-    assert said in result.output
-    assert "Traceback" not in result.output
-    assert isinstance(result.exception, SystemExit)
-
-
-def test_a_run_is_not_begun_twice_nor_resumed_on_other_data(run: Path, small_manifest: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, ["--manifest", str(small_manifest), "--run", str(run), *SMALL])
-    assert result.exit_code == 1
-    assert "holds a run already" in result.output
-    folder = tmp_path / "data"
-    shutil.copytree(small_manifest.parent, folder)
-    directory = tmp_path / "run"
-    start_run(folder / "manifest.csv", directory, "--stages", "0")
-    lines = (folder / "manifest.csv").read_text().splitlines()
-    (folder / "manifest.csv").write_text("\n".join(lines[:-1]) + "\n")
-    result = CliRunner().invoke(main, ["--resume", str(directory)])
-    assert result.exit_code == 1
-    assert "changed since the run began" in result.output
-
-
-def test_a_run_goes_on_where_its_data_was_moved_to(small_manifest: Path, tmp_path: Path) -> None:
-    here, there, directory = tmp_path / "here", tmp_path / "there", tmp_path / "run"
-    shutil.copytree(small_manifest.parent, here)
-    start_run(here / "manifest.csv", directory, "--stages", "0")
-    here.rename(there)
-    result = CliRunner().invoke(main, ["--resume", str(directory), "--device", "cpu"])
-    assert result.exit_code == 1
-    assert "here" in result.output
-    said = run_secost(
-        "--resume", directory, "--manifest", there / "manifest.csv", "--device", "cpu", "--stop-after", "0s"
-    )
-    assert "stopped in time" in said
-
-
-@pytest.mark.parametrize(("split", "left"), [("train", 1), ("train", 0), ("validation", 0)])
-def test_too_few_clips(split: str, left: int, small_manifest: Path, tmp_path: Path) -> None:
-    manifest = Manifest.load(small_manifest)
-    rows = manifest.indices(split)
-    keep = [row for row in range(len(manifest)) if row not in rows[left:]]
-    manifest.take(keep).save(tmp_path / "few.csv")
-    result = CliRunner().invoke(main, ["--manifest", str(tmp_path / "few.csv"), "--run", str(tmp_path / "run")])
-    assert result.exit_code == 1
-    assert f"the split '{split}' has {left} clips" in result.output
-
-
-def test_the_stages_of_the_command_line() -> None:
-    assert len(stages_of(None, "0.3", ())) == 5
-    assert stages_of(None, "0.3,0.3,0.2,0.1,0.05", ())[5] == {LABELS: 0.05, 4: 0.95}
-    assert stages_of(2, "0", ())[1:] == [{0: 1.0}, {1: 1.0}]
-
-
-def test_durations() -> None:
-    assert [DURATION.convert(text, None, None) for text in ("540s", "9m", "2h", "1.5")] == [540, 540, 7200, 1.5]

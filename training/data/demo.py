@@ -37,7 +37,8 @@ def knock(random: np.random.Generator, time: Sound) -> Sound:
 def hum(random: np.random.Generator, time: Sound) -> Sound:
     """A mains hum: harmonics of one low pitch."""
     pitch = random.uniform(50, 120)
-    return sum(np.sin(2 * np.pi * pitch * n * time + random.uniform(0, 6)) / n for n in range(1, 9)) / 2
+    harmonics = [np.sin(2 * np.pi * pitch * n * time + random.uniform(0, 6)) / n for n in range(1, 9)]
+    return np.asarray(np.sum(harmonics, 0)) / 2
 
 
 def siren(random: np.random.Generator, time: Sound) -> Sound:
@@ -71,7 +72,7 @@ def make_clip(sound: Callable[[np.random.Generator, Sound], Sound], random: np.r
     level = np.sqrt(np.mean(clip**2)) * 10 ** (random.uniform(5, 25) / 20)
     event = faded(sound(random, np.arange(length) / SAMPLE_RATE))
     clip[onset : onset + length] += level * event / np.sqrt(np.mean(event**2) + 1e-12)
-    return clip / max(1.0, np.abs(clip).max())
+    return np.asarray(clip / max(1.0, float(np.abs(clip).max())))
 
 
 def make_demo(folder: Path, count: int = 30, seed: int = 0) -> int:

@@ -152,7 +152,7 @@ def _on_device(batches: Iterator[list[Part]], device: torch.device) -> Generator
     if device.type != "cuda":
         yield from batches
         return
-    stream, pending = torch.cuda.Stream(device), None  # type: ignore[no-untyped-call]
+    stream, pending = torch.cuda.Stream(device), None
     to_device = partial(Tensor.to, device=device, non_blocking=True)
     for batch in batches:
         with torch.cuda.stream(stream):

@@ -63,7 +63,7 @@ def read_onnx(path: Path) -> OnnxNetwork:
         raise OnnxImportError(f"{path}: {error}") from None
     except Exception:  # protobuf has several
         raise OnnxImportError(
-            f"{path}: not an ONNX file, or damaged; give a model of python -m training.secost"
+            f"{path}: not an ONNX file, or damaged; give a model of sedkit-train secost"
         ) from None
     if contract.precision != "fp32":
         raise OnnxImportError(
@@ -90,7 +90,7 @@ def read_onnx(path: Path) -> OnnxNetwork:
                 state[name] = stored.get(name, torch.zeros_like(value)) if name.endswith(".bias") else stored[name]
         network.load_state_dict(state)
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError):
-        raise OnnxImportError(f"{path}: not a WELS-Net; give a model of python -m training.secost") from None
+        raise OnnxImportError(f"{path}: not a WELS-Net; give a model of sedkit-train secost") from None
     return OnnxNetwork(contract, state, width, pooling)
 
 

@@ -36,7 +36,7 @@ class WidthType(click.ParamType):  # type: ignore[type-arg]  # generic since cli
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Width:
         """``value`` as a number or a list of six numbers."""
         if not isinstance(value, str):
-            return POSITIVE(value, param, ctx) if isinstance(value, int | float) else value  # type: ignore[no-any-return]
+            return POSITIVE(value, param, ctx) if isinstance(value, int | float) else value
         if "," not in value:
             return float(POSITIVE(value, param, ctx))
         counts: list[int] = [click.IntRange(1)(count, param, ctx) for count in value.split(",")]

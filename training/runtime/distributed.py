@@ -153,7 +153,7 @@ def with_sync_batch_norm(network: Module) -> Module:
     if world_size() == 1:
         return network
     if next(network.parameters()).is_cuda:
-        converted: Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        converted: Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)
         return converted
     for parent in list(network.modules()):
         for name, norm in list(parent.named_children()):

@@ -34,10 +34,10 @@ class ExitReporter:
         """The command that resumes the run."""
         if self.directory is None:
             return "no epoch was trained; run the same command again"
-        launch = "python"
+        command = "sedkit-train secost"
         if distributed.world_size() > 1:
-            launch = f"torchrun --nproc-per-node {distributed.local_world_size()}"
-        return f"resume with: {launch} -m training.secost --resume {shlex.quote(str(self.directory))}"
+            command = f"torchrun --nproc-per-node {distributed.local_world_size()} -m training.secost"
+        return f"resume with: {command} --resume {shlex.quote(str(self.directory))}"
 
     @contextmanager
     def report_errors(self) -> Iterator[None]:

@@ -1,8 +1,8 @@
 """Eqs. 2 and 6: the target of a clip is a convex combination of its labels and its teachers' scores.
 
 The *supervision* of a network maps ``LABELS``, earlier generations by number (0 is Teacher-0) and external teachers by
-name to their weights alpha_k, which sum to one. Eq. 2 is the case of one teacher, the generation before. Where a label is
-unknown, its weight goes to the teachers in proportion.
+name to their weights alpha_k, which sum to one. Eq. 2 is the case of one teacher, the generation before. Where a label
+is unknown, its weight goes to the teachers in proportion.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Online distillation: teachers score the student's augmented input, so that Eqs. 2 and 6 hold for the same crop and mixture.
+"""Online distillation: teachers score the student's augmented input; Eqs. 2 and 6 hold for the same crop and mixture.
 
 Algorithm 1 scores each whole clip once. On a clip that the teacher was trained on, that adds little to the label; on a
 random crop of it, mixed with another clip at a random level, the teacher says what this input contains (Beyer et al.,
@@ -63,8 +63,8 @@ class OnlineTargets(nn.Module):
         Parameters
         ----------
         waveform : [clips, samples], after mixing.
-        weighted, weight : [clips, classes], after mixing: the weighted sum of what is known without online teachers, and
-            the sum of those weights (smaller by alpha_labels where a label is unknown).
+        weighted, weight : [clips, classes], after mixing: the weighted sum of what is known without online teachers,
+            and the sum of those weights (smaller by alpha_labels where a label is unknown).
         parts : [clips, teachers] int64, each teacher's ``part``.
         """
         for number, (alpha, teacher) in enumerate(zip(self.weights, self.teachers, strict=True)):

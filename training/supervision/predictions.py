@@ -1,7 +1,7 @@
 """Score files: a teacher's scores for every clip of one manifest (Eq. 6).
 
-The file is NumPy's NPZ: ``probabilities`` float16 [clips, classes], one row for every clip of the manifest in any split,
-and ``about``, JSON: SHA-256 of the manifest, classes, what the teacher is, and its metrics on each split.
+The file is NumPy's NPZ: ``probabilities`` float16 [clips, classes], one row for every clip of the manifest in any
+split, and ``about``, JSON: SHA-256 of the manifest, classes, what the teacher is, and its metrics on each split.
 """
 
 from __future__ import annotations

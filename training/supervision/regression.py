@@ -38,8 +38,8 @@ def fit_regression(
 ) -> Regression:
     """Fit the regressions of all classes to ``features`` [clips, n] and ``targets`` [clips, classes].
 
-    They minimise the cross-entropy summed over clips plus ``strength`` / 2 times the squared weights, by L-BFGS. 0.01 is
-    added to the features' standard deviations.
+    They minimise the cross-entropy summed over clips plus ``strength`` / 2 times the squared weights, by L-BFGS. 0.01
+    is added to the features' standard deviations.
     """
     mean, spread = features.mean(0), features.std(0) + 0.01
     inputs = torch.from_numpy((features - mean) / spread).float().to(device)
@@ -52,10 +52,10 @@ def fit_regression(
         optimiser.zero_grad()
         entropy = F.binary_cross_entropy_with_logits(inputs @ weight + offset, wanted, reduction="sum")
         value: torch.Tensor = (entropy + strength / 2 * weight.square().sum()) / len(inputs)
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         return value
 
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    optimiser.step(closure)
     return Regression(mean, spread, *(one.detach().cpu().double().numpy() for one in (weight, offset)))
 
 

@@ -1,7 +1,8 @@
 """Segment-level soft targets from isolated clips, for a student that is trained on overlaid clips.
 
-A weak label does not say when a sound occurs. Where clips are overlaid at known places (training.data.augment.soundscapes),
-a teacher's segment scores for each clip by itself do, and Eqs. 2 and 6 hold for every segment::
+A weak label does not say when a sound occurs. Where clips are overlaid at known places
+(training.data.augment.soundscapes), a teacher's segment scores for each clip by itself do, and Eqs. 2 and 6 hold for
+every segment::
 
     generation-1/alone-KEY.f16    [segments of all clips, classes] float16, clip after clip; memory-mapped
 
@@ -59,7 +60,8 @@ class SegmentScores:
 def overlap(place: Placed, speed: float, segments: int) -> NDArray[np.float64]:
     """How much of a placed sound each segment of a recording contains: [segments] in [0, 1].
 
-    1 if the sound fills half of the segment, or half of a sound shorter than a segment lies in it; 0 if none of it does.
+    1 if the sound fills half of the segment, or half of a sound shorter than a segment lies in it; 0 if none of it
+    does.
     """
     starts = SEGMENT_HOP * np.arange(segments) * speed
     length = place.stop - place.start
@@ -77,7 +79,7 @@ class Margins(Sequence[NDArray[np.int16]]):
     def __len__(self) -> int:
         return len(self.waveforms)
 
-    def __getitem__(self, clip: int) -> NDArray[np.int16]:
+    def __getitem__(self, clip: int) -> NDArray[np.int16]:  # type: ignore[override]  # no slices
         return np.pad(self.waveforms[clip], MARGIN * SEGMENT_HOP)
 
 

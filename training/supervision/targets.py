@@ -1,6 +1,6 @@
 """Targets of the training clips (Algorithm 1, line 3), from labels and teachers' scores.
 
-By default a teacher scores every whole training clip once a stage, unmixed. The scores lie beside the teacher's network::
+By default a teacher scores every whole training clip once a stage, unmixed. The scores lie beside its network::
 
     generation-0/predictions-KEY.f16    [clips, classes] float16, one row a clip; memory-mapped
 

@@ -5,8 +5,8 @@
     sedkit-train secost --teacher yamnet=yamnet.npz --stage labels=0.3,0=0.3,yamnet=0.4
     sedkit-train teachers yamnet-online --model yamnet.tflite --manifest manifest.csv --output yamnet.pt
 
-Each writes a score file (training.supervision.predictions) and prints the teacher's metrics on each split; the last writes
-an online teacher (training.supervision.yamnet_teacher).
+Each writes a score file (training.supervision.predictions) and prints the teacher's metrics on each split; the last
+writes an online teacher (training.supervision.yamnet_teacher).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main() -> None:
 
 def command(name: str, *own: Callable[[Command], Command], suffix: str = ".npz") -> Callable[[Command], click.Command]:
     """Decorator: a command with the options that all teachers share, after its ``own``; it writes a ``suffix`` file."""
-    options = (
+    options: tuple[Callable[[Command], Command], ...] = (
         click.option(
             "--output", "-o", required=True, type=click.Path(path_type=Path), help=f"File to write, {suffix}."
         ),
@@ -61,9 +61,10 @@ def command(name: str, *own: Callable[[Command], Command], suffix: str = ".npz")
     )
 
     def decorate(function: Command) -> click.Command:
+        decorated: Command = function
         for add in options:
-            function = add(function)
-        return main.command(name)(function)
+            decorated = add(decorated)
+        return main.command(name)(decorated)
 
     return decorate
 

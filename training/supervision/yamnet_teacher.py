@@ -41,8 +41,8 @@ STRENGTHS = (10.0, 30.0, 100.0)  # candidates for the strength of the regularisa
 class YamnetTeacher(nn.Module):
     """Waveform [batch, samples], part [batch] int64 → probabilities [batch, classes] float32.
 
-    There are ``parts`` + 1 regressions. Number p < ``parts`` was fitted without part p; the last was fitted on all clips.
-    All take the same standardised features (``mean``, ``spread``).
+    There are ``parts`` + 1 regressions. Number p < ``parts`` was fitted without part p; the last was fitted on all
+    clips. All take the same standardised features (``mean``, ``spread``).
     """
 
     mean: Tensor
@@ -96,8 +96,8 @@ class Fitted:
 def fit(yamnet: Yamnet, audio: Audio) -> tuple[Fitted, NDArray[np.float32]]:
     """Fit a teacher to a manifest; returns it with its scores for whole clips [clips, classes].
 
-    The regressions are fitted on the labelled training clips, each as a whole and as ``CROPS`` random crops. YAMNet runs
-    on the device that it is on.
+    The regressions are fitted on the labelled training clips, each as a whole and as ``CROPS`` random crops. YAMNet
+    runs on the device that it is on.
 
     Raises
     ------
