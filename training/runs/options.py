@@ -264,10 +264,11 @@ def _assign(ctx: click.Context, option: click.Parameter, value: Any, source: Par
     ctx.set_parameter_source(str(option.name), source)
 
 
-def _assignments(ctx: click.Context, texts: Iterable[str]) -> dict[str, str]:
-    """``KEY=VALUE`` texts by the parameter's name; the last of equal keys counts."""
-    known = SETTINGS.keys() | {option.name for group in GROUPS.values() for option in group} - {SET, "preset"}
-    given = {}
+def _assignments(ctx: click.Context, texts: Iterable[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` texts by the parameter's name; all values of a repeatable option, else the last of equal keys."""
+    flags = {option.name: option for group in GROUPS.values() for option in group}
+    known = SETTINGS.keys() | flags.keys() - {SET, "preset"}
+    given: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         name = key.strip().replace("-", "_")
@@ -277,7 +278,8 @@ def _assignments(ctx: click.Context, texts: Iterable[str]) -> dict[str, str]:
             close = difflib.get_close_matches(name, sorted(known), 1)
             hint = f"; did you mean {close[0].replace('_', '-')}?" if close else ""
             raise click.BadParameter(f"no setting {key.strip()!r}{hint}", ctx, param_hint="--set")
-        given[name] = value
+        repeatable = name in flags and flags[name].multiple
+        given[name] = (*given.get(name, ()), value) if repeatable else value
     return given
 
 

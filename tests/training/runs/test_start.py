@@ -93,10 +93,12 @@ def test_folder_without_class_folders_is_an_error(file: str, small_manifest: Pat
     assert not (tmp_path / "run").exists()
 
 
-def test_run_that_exists_is_not_overwritten(run: Path, small_manifest: Path) -> None:
-    config = (run / "config.json").read_bytes()
-    assert "holds a run already" in fail("--manifest", small_manifest, "--run", run, *SMALL)
-    assert (run / "config.json").read_bytes() == config
+def test_run_that_exists_is_not_overwritten(small_manifest: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "run"
+    start_run(small_manifest, directory, "--stages", "0")
+    config = (directory / "config.json").read_bytes()
+    assert "holds a run already" in fail("--manifest", small_manifest, "--run", directory, *SMALL)
+    assert (directory / "config.json").read_bytes() == config
 
 
 def test_resume_refuses_changed_data(small_manifest: Path, tmp_path: Path) -> None:
