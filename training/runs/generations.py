@@ -1,4 +1,4 @@
-"""The networks of a run: initial weights, weights read back after training, scores on the validation and test splits."""
+"""The networks of a run: initial weights, trained weights, scores on the validation and test splits."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def teachers_of(given: tuple[str, ...]) -> dict[str, Path]:
 def stages_of(
     stages: int | None, alpha: str, stage: tuple[str, ...], first: str = "labels=1", external: Collection[str] = ()
 ) -> list[Supervision]:
-    """The supervision of every generation, Teacher-0 first, from ``--stages``, ``--alpha``, ``--stage``, ``--first``."""
+    """The supervision of every generation, Teacher-0 first, from the options of these names."""
     if stage:
         if stages not in (None, len(stage)):
             raise click.BadParameter(f"{stages}, but {len(stage)} --stage; leave it out", param_hint="--stages")

@@ -1,7 +1,7 @@
 """Train networks that two runs have in common once: Teacher-0 of a sweep over alpha, for instance.
 
-A generation depends on the data, the classes, the settings, the seed and the supervision of the generations up to it. If
-all of these are the same in another run, its networks and reports are copied; ``reused.json`` records the source.
+A generation depends on the data, the classes, the settings, the seed and the supervision of the generations up to it.
+If all of these are the same in another run, its networks and reports are copied; ``reused.json`` records the source.
 """
 
 from __future__ import annotations

@@ -76,8 +76,8 @@ def main(
 
     All other options are those of sedkit-train secost; {fold} in them stands for the name of the fold. Groups (clips of
     one recording) that lie in several folds are left out of training where one of their clips is tested. --launch echo
-    writes the manifests of the folds and trains nothing. Several folds at a time (--jobs) make better use of a GPU; each
-    then writes its progress into a log beside its run.
+    writes the manifests of the folds and trains nothing. Several folds at a time (--jobs) make better use of a GPU;
+    each then writes its progress into a log beside its run.
 
     \b
     Examples:

@@ -30,8 +30,8 @@ TABLES = {  # folder of the clips → table with their folds
 def write_folds(kind: Kind, folder: Path, directory: Path, validation_share: float) -> dict[str, Path]:
     """Write ``fold-K.csv`` into ``directory`` for each fold K of a data set (training.data.readers).
 
-    All hold the same clips in the same order, so that they are decoded once. Clips of the shipped set whose licence does
-    not allow training are tested in their own fold, and otherwise unused.
+    All hold the same clips in the same order, so that they are decoded once. Clips of the shipped set whose licence
+    does not allow training are tested in their own fold, and otherwise unused.
 
     Returns
     -------

@@ -3,8 +3,8 @@
     sedkit-train experiments fig2-left --manifest packed/ --directory runs/audioset
     sedkit-train evaluate report runs/audioset/*
 
-Every run is a training of its own in ``DIRECTORY/PRESET-RUN``. The same command continues where it stopped. Networks that
-runs in one directory have in common, such as Teacher-0, are trained once (training.runs.reuse).
+Every run is a training of its own in ``DIRECTORY/PRESET-RUN``. The same command continues where it stopped. Networks
+that runs in one directory have in common, such as Teacher-0, are trained once (training.runs.reuse).
 """
 
 from __future__ import annotations
