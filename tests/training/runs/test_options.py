@@ -1,4 +1,4 @@
-"""Options of a training: flags, settings (``--set KEY=VALUE``) and presets; which of them wins, and how they are checked."""
+"""Options of a training: flags, settings (``--set KEY=VALUE``) and presets; their checks and their precedence."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_there_are_at_most_25_flags() -> None:
 def test_settings_and_flags_have_different_names_and_every_setting_has_a_help() -> None:
     assert not SETTINGS.keys() & {parameter.name for parameter in main.params}
     assert all(option.help for option in SETTINGS.values())
-    assert EXECUTION <= SETTINGS.keys()
+    assert SETTINGS.keys() >= EXECUTION
 
 
 # values

@@ -1,4 +1,4 @@
-"""Starting a run and opening it again: its data (a manifest or a folder of recordings), its directory, one-line errors."""
+"""Starting a run and opening it again: its manifest or folder of recordings, its directory, one-line errors."""
 
 from __future__ import annotations
 
