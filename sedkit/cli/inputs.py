@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import BinaryIO
 
 import click
@@ -20,7 +21,10 @@ AUDIO_SUFFIXES = frozenset(_SUFFIXES.split())
 
 
 def expand(arguments: Sequence[str], recursive: bool = False) -> tuple[list[str], list[AudioError]]:
-    """The recordings that the arguments stand for, each once, and an error for each argument that yields none.
+    """The recordings that the arguments stand for, each once, and an error for everything that was left out.
+
+    Left out are arguments that yield no recording and, in folders and globs, folders that cannot be read and audio
+    files that are not regular files (named pipes, sockets, devices), from which reading might never end.
 
     Parameters
     ----------
@@ -31,49 +35,95 @@ def expand(arguments: Sequence[str], recursive: bool = False) -> tuple[list[str]
     found: dict[str, str] = {}  # names as given, by absolute path
     problems: list[AudioError] = []
     for argument in arguments:
-        try:
-            for name in recordings(argument, recursive):
-                found.setdefault(name if name == STDIN or single else os.path.abspath(name), name)
-        except AudioError as problem:
-            problems.append(problem)
+        for name in recordings(argument, recursive, problems):
+            found.setdefault(name if name == STDIN or single else os.path.abspath(name), name)
     return list(found.values()), problems
 
 
-def recordings(argument: str, recursive: bool) -> Sequence[str]:
-    """The recordings that one argument stands for.
-
-    Raises
-    ------
-    AudioError
-        If there are none.
-    """
+def recordings(argument: str, recursive: bool, problems: list[AudioError]) -> Sequence[str]:
+    """The recordings that one argument stands for; appends to ``problems`` what was left out."""
     if argument == STDIN:
         return [STDIN]
+    before = len(problems)
     if os.path.isdir(argument):
-        names = sorted(in_folder(argument, recursive))
-        if not names:
-            hint = "" if recursive else "; --recursive searches subfolders too"
-            raise AudioError(f"{argument}: no audio files in this folder{hint}")
-        return names
-    if not os.path.exists(argument):
+        names = sorted(in_folder(argument, recursive, problems))
+        hint = "" if recursive else "; --recursive searches subfolders too"
+        nothing = f"no audio files in this folder (names ending in {' '.join(sorted(AUDIO_SUFFIXES))}){hint}"
+    elif not os.path.exists(argument):
         import glob  # here, because most runs do not need it
 
-        if not glob.has_magic(argument):
-            raise AudioError(f"{argument}: no such file or folder; check the path")
-        names = sorted(name for name in glob.iglob(argument, recursive=True) if not os.path.isdir(name))
-        if not names:
-            raise AudioError(f"{argument}: no file matches; check the pattern")
-        return names
-    return [argument]
+        is_glob = glob.has_magic(argument)
+        matches = [name for name in glob.iglob(argument, recursive=True) if not os.path.isdir(name)] if is_glob else []
+        names = sorted(name for name in matches if may_be_read(name, os.path.isfile(name), problems))
+        nothing = "no file matches; check the pattern" if is_glob else "no such file or folder; check the path"
+    else:
+        return [argument]
+    if not names and len(problems) == before:
+        problems.append(AudioError(f"{argument}: {nothing}"))
+    return names
 
 
-def in_folder(folder: str, recursive: bool) -> Iterator[str]:
-    """Audio files in a folder, except hidden ones."""
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
-        for name in names:
-            if os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES and not name.startswith("."):
-                yield os.path.join(parent, name)
+def in_folder(folder: str, recursive: bool, problems: list[AudioError]) -> Iterator[str]:
+    """Audio files in a folder, except hidden ones; appends to ``problems`` what cannot be read.
+
+    Links to subfolders are followed. Each subfolder is searched once, and so links in a circle end. A link to a parent
+    of ``folder`` is not followed.
+    """
+    pending, links = [folder], list[str]()  # links come last, so that a folder is found under its own name first
+    searched = {identity(parent) for parent in Path(os.path.realpath(folder)).parents} - {None}
+    while pending or links:
+        parent = pending.pop() if pending else links.pop(0)
+        this = identity(parent)
+        if this in searched:
+            continue
+        if this is not None:
+            searched.add(this)
+        try:
+            with os.scandir(parent) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            problems.append(
+                AudioError(f"{parent}: this folder cannot be read: {error.strerror}; check its permissions")
+            )
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if is_kind(entry.is_dir):
+                if recursive:
+                    (links if entry.is_symlink() else pending).append(entry.path)
+            elif os.path.splitext(entry.name)[1].lower() in AUDIO_SUFFIXES and may_be_read(
+                entry.path, is_kind(entry.is_file), problems
+            ):
+                yield entry.path
+
+
+def identity(folder: str | Path) -> tuple[int, int] | None:
+    """Device and inode number of a folder, the same for all paths that lead to it; None if it cannot be reached."""
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def is_kind(test: Callable[[], bool]) -> bool:
+    """The result of ``DirEntry.is_file`` or ``is_dir``; False for a link that leads nowhere."""
+    try:
+        return test()
+    except OSError:  # a circle of links
+        return False
+
+
+def may_be_read(name: str, is_file: bool, problems: list[AudioError]) -> bool:
+    """Whether a name that was found is a regular file, or a broken link, which fails when it is opened.
+
+    Anything else could block for ever; it is appended to ``problems``.
+    """
+    if is_file or not os.path.exists(name):
+        return True
+    problems.append(AudioError(f"{name}: skipped, because it is not a regular file; name it to read from it"))
+    return False
 
 
 def stdin() -> BinaryIO:

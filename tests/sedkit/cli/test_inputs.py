@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import soundfile
+from click.testing import CliRunner
 
-from sedkit.cli.inputs import expand
+from sedkit.cli import main
+from sedkit.cli.inputs import AUDIO_SUFFIXES, expand
+from tests.conftest import make_sound
+
+posix = pytest.mark.skipif(os.name != "posix", reason="needs named pipes, sockets and users")
 
 
 @pytest.fixture
@@ -26,6 +38,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path.touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@contextmanager
+def ordinary_user() -> Iterator[None]:
+    """Give up the rights of root, if the tests run as root; file permissions would not apply otherwise."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
 
 
 def names(*arguments: str, recursive: bool = False) -> list[str]:
@@ -70,8 +94,89 @@ class TestExpand:
     def test_missing_arguments_are_reported_and_the_rest_expanded(self):
         found, problems = expand(["nowhere.wav", "clips/none", "clips/*.xyz", "clips/b.wav"])
         assert found == ["clips/b.wav"]
+        suffixes = " ".join(sorted(AUDIO_SUFFIXES))
         assert [str(problem) for problem in problems] == [
             "nowhere.wav: no such file or folder; check the path",
-            "clips/none: no audio files in this folder; --recursive searches subfolders too",
+            f"clips/none: no audio files in this folder (names ending in {suffixes})"
+            "; --recursive searches subfolders too",
             "clips/*.xyz: no file matches; check the pattern",
         ]
+
+    @posix
+    def test_pipes_sockets_and_devices_are_skipped_and_reported(self, folder: Path):
+        os.mkfifo(folder / "clips" / "pipe.wav")
+        (folder / "clips" / "device.wav").symlink_to(os.devnull)
+        (folder / "clips" / "folder.wav").mkdir()
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind("clips/socket.wav")
+            for argument in ("clips", "clips/*"):
+                found, problems = expand([argument])
+                assert {name for name in found if name.endswith(("c", "C", "wav"))} == {"clips/a.FLAC", "clips/b.wav"}
+                assert sorted(map(str, problems)) == [
+                    f"clips/{name}.wav: skipped, because it is not a regular file; name it to read from it"
+                    for name in ("device", "pipe", "socket")
+                ]
+        assert names("clips/pipe.wav") == ["clips/pipe.wav"]
+
+    @posix
+    def test_unreadable_subfolder_is_reported(self, folder: Path):
+        for parent in (folder, *folder.rglob("*")):
+            parent.chmod(0o755)
+        (folder / "clips" / "deep" / "er").chmod(0)
+        with ordinary_user():
+            found, problems = expand(["clips"], recursive=True)
+        assert found == ["clips/a.FLAC", "clips/b.wav", "clips/deep/c.mp3"]
+        (line,) = map(str, problems)
+        assert line == "clips/deep/er: this folder cannot be read: Permission denied; check its permissions"
+
+    @posix
+    def test_links_are_followed_once_and_circles_end(self, folder: Path):
+        for link, target in (
+            ("clips/deep/circle", ".."),
+            ("clips/above", folder),
+            ("clips/self.wav", "self.wav"),
+            ("clips/nowhere.wav", "gone.wav"),
+            ("clips/a", folder / "elsewhere"),
+            ("clips/b", folder / "elsewhere"),
+            ("elsewhere/er", folder / "clips" / "deep" / "er"),
+        ):
+            (folder / link).parent.mkdir(exist_ok=True)
+            (folder / link).symlink_to(target)
+        (folder / "elsewhere" / "f.wav").touch()
+        assert names("clips", recursive=True) == [
+            "clips/a.FLAC",
+            "clips/a/f.wav",
+            "clips/b.wav",
+            "clips/deep/c.mp3",
+            "clips/deep/er/d.ogg",
+            "clips/nowhere.wav",
+            "clips/self.wav",
+        ]
+
+
+def test_unreadable_subfolder_is_a_failure_of_the_run(folder: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch):
+    original = os.scandir
+
+    def scandir(path="."):
+        if str(path).endswith("er"):
+            raise OSError(errno.EIO, "Input/output error")
+        return original(path)
+
+    monkeypatch.setattr("os.scandir", scandir)
+    for name in ("a.FLAC", "b.wav", "deep/c.mp3", "deep/er/d.ogg"):
+        soundfile.write(folder / "clips" / name, make_sound(1), 16000)
+    options = ["--recursive", "--model", str(model_path), "--device", "cpu"]
+    result = CliRunner().invoke(main, ["tag", "clips", *options])
+    assert result.exit_code == 1
+    assert {line.split("\t")[0] for line in result.stdout.splitlines()[1:]} == {
+        os.path.join("clips", name) for name in ("a.FLAC", "b.wav", os.path.join("deep", "c.mp3"))
+    }
+    line, total = result.stderr.splitlines()
+    assert line.startswith(f"sedkit: error: {os.path.join('clips', 'deep', 'er')}: this folder cannot be read: ")
+    assert total == "sedkit: 1 of 4 failed"
+
+
+def test_audio_suffixes_are_documented():
+    page = (Path(__file__).parents[3] / "docs" / "formats.md").read_text(encoding="utf-8")
+    section = page.partition("## Folders\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`(\.\w+)`", section)) == AUDIO_SUFFIXES
