@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
+import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,21 +68,40 @@ SOUNDS: dict[str, Callable[[np.random.Generator, np.ndarray], np.ndarray]] = {
 }
 
 
+@contextmanager
+def made_once(name: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, bool]]:
+    """A folder that all test processes share, and whether this process is the first and must fill it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed
+        first = not (folder / "complete").exists()
+        folder.mkdir(exist_ok=True)
+        yield folder, first
+        (folder / "complete").touch()
+
+
 @pytest.fixture(scope="session")
 def small_manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Path of a manifest of 36 clips of 2 s and 3 classes: 24 for training, 6 for validation, 6 for testing."""
-    folder = tmp_path_factory.mktemp("small")
+    with made_once("small", tmp_path_factory) as (folder, first):
+        path = folder / "manifest.csv"
+        if first:
+            write_small_manifest(path)
+    return path
+
+
+def write_small_manifest(path: Path) -> None:
+    """Write the clips of ``small_manifest`` and the manifest itself, at ``path``."""
     random = np.random.default_rng(0)
     rows = []
     for name, sound in SOUNDS.items():
         for take in range(12):
             time = np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE
-            soundfile.write(folder / f"{name}-{take}.wav", sound(random, time), SAMPLE_RATE)
+            soundfile.write(path.with_name(f"{name}-{take}.wav"), sound(random, time), SAMPLE_RATE)
             split = "train" if take < 8 else "validation" if take < 10 else "test"
             rows.append(Row(f"{name}-{take}.wav", labels=name, split=split, license="CC0"))
-    path = folder / "manifest.csv"
-    Manifest.from_rows(rows, Vocabulary.of(SOUNDS), folder).save(path)
-    return path
+    Manifest.from_rows(rows, Vocabulary.of(SOUNDS), path.parent).save(path)
 
 
 def run_secost(*arguments: str | Path) -> str:
@@ -123,14 +145,24 @@ def metrics(run: Path, generation: int, name: str = "loss") -> list[float]:
 
 @pytest.fixture(scope="session")
 def run(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of two stages on the small data set. It was killed once during its export, and resumed."""
-    folder = tmp_path_factory.mktemp("runs")
-    directory = folder / "run"
-    arguments = ["--manifest", small_manifest, "--run", directory, "--stages", "2", *SMALL, "--set", "license=CC0-1.0"]
-    process = training(*arguments, log=folder / "log")
+    """A finished run of two stages on the small data set. Tests must not change it.
+
+    It was killed once during its export, and resumed. It is made once for all test processes, because the export takes
+    ten seconds.
+    """
+    with made_once("runs", tmp_path_factory) as (folder, first):
+        directory = folder / "run"
+        if first:
+            train_and_export(small_manifest, directory)
+    return directory
+
+
+def train_and_export(manifest: Path, directory: Path) -> None:
+    """Train the run of the fixture ``run``, kill it during its export, and resume it."""
+    arguments = ["--manifest", manifest, "--run", directory, "--stages", "2", *SMALL, "--set", "license=CC0-1.0"]
+    process = training(*arguments, log=directory.with_name("log"))
     wait_for((directory / "report.md").exists, process)
     process.kill()
     process.join()
     assert not (directory / "model.onnx").exists()
     assert str(directory / "model.onnx") in run_secost("--resume", directory, "--device", "cpu")
-    return directory
