@@ -37,6 +37,9 @@ def make_sound(seconds: float, rate: int = SAMPLE_RATE, seed: int = 0) -> NDArra
     return np.clip(sound, -1, 1).astype(np.float32)
 
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # tests import ONNX Runtime by themselves
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Cache optimised graphs in a temporary folder instead of the user's, in child processes too."""

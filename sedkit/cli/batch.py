@@ -18,7 +18,7 @@ from sedkit.cli.inputs import STDIN, expand, stdin
 from sedkit.cli.journal import Fingerprint, fingerprint
 from sedkit.cli.messages import print_error, print_notice
 from sedkit.cli.options import split_classes
-from sedkit.cli.output import Output, open_output
+from sedkit.cli.output import Output, open_output, refuse_folder
 from sedkit.cli.progress import Progress
 from sedkit.errors import SedkitError
 from sedkit.formats import FORMATS, Kind, format_of
@@ -45,6 +45,7 @@ def run_locally(
     *,
     classes: Sequence[str],
     format_name: str | None,
+    bom: bool,
     output: str | None,
     resume: bool,
     recursive: bool,
@@ -61,7 +62,7 @@ def run_locally(
         recording.
     options : the command's own options, by name. With the classes and the model, they determine the results.
     files : the command's arguments; none means standard input.
-    classes, format_name, output, resume, recursive, model, precision, device : the shared options, as given.
+    classes, format_name, bom, output, resume, recursive, model, precision, device : the shared options, as given.
 
     Returns
     -------
@@ -70,9 +71,13 @@ def run_locally(
     from sedkit.inference.installed import find_model
 
     output = None if output == "-" else output
+    if output is not None:
+        refuse_folder(output)
     chosen_format = format_name or default_format(output)
     if resume and (output is None or not FORMATS[chosen_format].resumable):
         raise click.UsageError("--resume needs an --output FILE in a format other than text.")
+    if bom and not FORMATS[chosen_format].takes_bom:
+        raise click.UsageError(f"--bom is for csv and tsv; leave it out, or choose --format csv ({chosen_format} now).")
     names, problems = expand(files or [STDIN], recursive)
     if STDIN in names:
         stdin()  # fails early if nothing is piped in
@@ -86,12 +91,12 @@ def run_locally(
             prefetched = None if single is None else PrefetchedRecording(single)
             tagger = load_tagger(path, device, threads_for(path, len(names)), prefetched=prefetched)
             selected = split_classes(classes, tagger.labels)
-            all_options = {**options, "--classes": selected}
+            all_options = {**options, "--classes": selected, "--bom": bom}
 
             def settings() -> dict[str, Any]:
                 return result_settings(tagger, kind, chosen_format, all_options)
 
-            with open_output(output, chosen_format, kind, names, settings, resume) as out:
+            with open_output(output, chosen_format, kind, names, settings, resume, bom) as out:
                 analyse_all(tagger, make_view_factory(tagger, selected), names, prefetched, out, failures)
                 out.complete(keep_journal=resume or bool(failures))
     finally:
@@ -212,7 +217,7 @@ def load_tagger(
     """Load the tagger; its notice, if any, goes to standard error. Meanwhile, decoding of ``prefetched`` starts."""
     from sedkit.tagger import Tagger
 
-    import_module("onnxruntime")  # before the thread starts, which would slow this import down
+    import_module("sedkit.inference.onnx_runtime")  # before the thread starts, which would slow this import down
     Thread(target=preload, args=[prefetched], daemon=True).start()
     tagger = Tagger(model, device, precision, threads)
     if tagger.model.notice:

@@ -3,6 +3,7 @@
 ``model``        one ONNX graph; cuts recordings into pieces and returns segment scores
 ``pipeline``     many recordings through one model: decoding and inference overlap
 ``session``      ONNX Runtime: execution provider, threads, messages about missing libraries
+``onnx_runtime`` the import of ONNX Runtime, with its telemetry off
 ``graph_cache``  optimised graphs on disk, which make the next start faster
 ``installed``    the models that come with sedkit, by name and precision
 """

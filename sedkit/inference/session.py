@@ -15,7 +15,7 @@ from sedkit.errors import ArgumentError, DeviceError, ModelError
 from sedkit.inference import graph_cache as cache
 
 if TYPE_CHECKING:
-    import onnxruntime
+    from sedkit.inference.onnx_runtime import onnxruntime
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda", "tensorrt"]
 Gpu: TypeAlias = Literal["cuda", "tensorrt"]
@@ -94,7 +94,7 @@ def one_line(error: Exception) -> str:
 
 def _cpu_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
     """Open a session on the CPU. Loads the optimised graph from the cache if there is one, otherwise caches it."""
-    import onnxruntime
+    from sedkit.inference.onnx_runtime import onnxruntime
 
     folder = cache.folder()
     key = cache.key(path, _runtime()) if folder else None
@@ -118,7 +118,7 @@ def _cpu_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
 def _session(
     path: Path, providers: list[Any], threads: int, options: onnxruntime.SessionOptions | None = None
 ) -> onnxruntime.InferenceSession:
-    import onnxruntime
+    from sedkit.inference.onnx_runtime import onnxruntime
 
     options = options or onnxruntime.SessionOptions()
     options.log_severity_level = LOG_FATAL
@@ -153,7 +153,7 @@ def _gpu_session(path: Path, gpu: Gpu, threads: int) -> onnxruntime.InferenceSes
 
 def _runtime() -> str:
     """Version and build of ONNX Runtime, as part of the cache key."""
-    import onnxruntime
+    from sedkit.inference.onnx_runtime import onnxruntime
 
     return f"{onnxruntime.__version__} {onnxruntime.get_build_info()}"
 
@@ -162,7 +162,7 @@ def _gpu_problem(gpu: Gpu) -> str | None:
     """Why ONNX Runtime cannot use a GPU, as far as this shows without a graph; None if no problem was found."""
     if problem := _driver_problem():
         return problem
-    import onnxruntime
+    from sedkit.inference.onnx_runtime import onnxruntime
 
     if PROVIDERS[gpu] not in onnxruntime.get_available_providers():
         return f"the installed onnxruntime has no {gpu} provider; pip uninstall onnxruntime, then {REMEDIES[gpu]}"

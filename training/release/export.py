@@ -127,7 +127,7 @@ def parity(network: Network, serialized: bytes, clips: Sequence[NDArray[np.float
     ExportError
         If there is no clip, or the shapes differ.
     """
-    import onnxruntime
+    from sedkit.inference.onnx_runtime import onnxruntime
 
     if not clips:
         raise ExportError("the parity check needs at least one real clip")

@@ -22,7 +22,6 @@ from typing import Any
 import click
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
@@ -33,6 +32,7 @@ from sedkit.contract import Contract, metadata_of
 from sedkit.errors import SedkitError
 from sedkit.geometry import SAMPLE_RATE
 from sedkit.inference.installed import sibling
+from sedkit.inference.onnx_runtime import onnxruntime
 from sedkit.metrics import summary
 from training.data.audio import FULL_SCALE, crop, without_padding
 from training.data.store.source import Audio, open_audio
