@@ -6,6 +6,7 @@ import fcntl
 import json
 import math
 import os
+import resource
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from training.data.manifest.rows import Row
 from training.data.manifest.table import Manifest
 from training.data.manifest.vocabulary import Vocabulary
 from training.loop.settings import Execution
+from training.runs.experiments.crossval import main as crossval
 from training.runs.run import Run
 from training.runtime.checkpoint import load
 from training.runtime.deadline import Deadline
@@ -132,6 +134,17 @@ def continue_run(directory: Path, seconds: float = math.inf, **execution: Any) -
         secost(run, Execution(torch.device("cpu"), **execution), progress, Deadline(seconds))
 
 
+@contextmanager
+def full_disk(largest: int) -> Iterator[None]:
+    """Within the block, no file can grow beyond ``largest`` bytes, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def weights(run: Path, generation: int) -> dict[str, torch.Tensor]:
     """The weights of a finished generation."""
     return load(run / f"generation-{generation}" / "network.pt")["network"]
@@ -166,3 +179,51 @@ def train_and_export(manifest: Path, directory: Path) -> None:
     process.join()
     assert not (directory / "model.onnx").exists()
     assert str(directory / "model.onnx") in run_secost("--resume", directory, "--device", "cpu")
+
+
+def write_folds_of(small_manifest: Path, folder: Path) -> list[Path]:
+    """Write ``a.csv`` and ``b.csv``: two folds that test a third of the small data set each, in groups of two clips."""
+    whole = Manifest.load(small_manifest)
+    takes = [int(Path(path).stem.split("-")[1]) for path in whole.paths]
+    groups = [f"{Path(path).stem.split('-')[0]}:{take // 2}" for path, take in zip(whole.paths, takes, strict=True)]
+    paths = []
+    for fold in (0, 1):
+        splits = ["test" if take // 4 == fold else "validation" if take // 2 == 4 else "train" for take in takes]
+        rows = [
+            row._replace(split=split, group=group)
+            for row, split, group in zip(whole.rows(), splits, groups, strict=True)
+        ]
+        paths.append(folder / f"{'ab'[fold]}.csv")
+        Manifest.from_rows(rows, whole.vocabulary, folder).save(paths[-1])
+    return paths
+
+
+@pytest.fixture(scope="session")
+def cross_validation(small_manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cross-validation ``cv`` of two folds and one student, with ``a.csv`` and ``b.csv`` beside it. Do not change it.
+
+    The command started the first fold. Both are trained, but not exported. It is made once for all test processes.
+    """
+    with made_once("crossval", tmp_path_factory) as (folder, first):
+        if first:
+            train_folds(small_manifest, folder)
+    return folder / "cv"
+
+
+def train_folds(manifest: Path, folder: Path) -> None:
+    """Make the cross-validation of the fixture ``cross_validation``."""
+    one, two = write_folds_of(manifest, folder)
+    command = ["--manifest", one, "--manifest", two, "--run", folder / "cv", "--stages", "1", *SMALL]
+    result = CliRunner().invoke(crossval, [str(argument) for argument in [*command, "--stop-after", "0s"]])
+    assert result.exit_code == 0, result.output
+    assert "stopped in time; give the same command again to continue" in result.stderr
+    assert (folder / "cv" / "fold-1" / "config.json").exists()
+    assert not (folder / "cv" / "fold-2").exists()
+    start_run(two, folder / "cv" / "fold-2", "--stages", "1")
+    for fold in ("fold-1", "fold-2"):
+        continue_run(folder / "cv" / fold)
+
+
+def copy_cross_validation(cv: Path, place: Path) -> Path:
+    """Copy a cross-validation and the manifests beside it to ``place``; returns the copy."""
+    return shutil.copytree(cv.parent, place, dirs_exist_ok=True) / cv.name

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.training.conftest import SMALL, SOUNDS, continue_run, metrics, run_secost, start_run
+from training.data.demo import CLASSES, make_demo
 from training.data.manifest.table import Manifest
 from training.runs.run import Run
 from training.secost import main
@@ -54,6 +55,16 @@ def test_folder_of_recordings_as_manifest_trains_and_resumes(recordings: Path, t
     continue_run(directory)
     assert metrics(directory, 0, "epoch") == [1, 2, 3]
     assert not list(recordings.glob("*.csv")), "nothing is written beside the recordings"
+
+
+def test_demo_preset_trains_on_the_demo_set(tmp_path: Path) -> None:
+    make_demo(tmp_path / "demo", 5)
+    arguments = ("--manifest", tmp_path / "demo", "--run", tmp_path / "run", "--stages", "1", "--device", "cpu")
+    assert "stopped in time" in run_secost("--preset", "demo", *arguments, "--stop-after", "0s")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["clips"] == {"train": 24, "validation": 6, "test": 0}
+    assert [label["name"] for label in config["labels"]] == list(CLASSES)
+    assert config["settings"]["width"] == 0.0625
 
 
 def test_seed_decides_the_validation_split_of_a_folder(recordings: Path, tmp_path: Path) -> None:

@@ -26,20 +26,20 @@ def draw(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 
 @given(st.integers(0, 1000), shares)
-def test_eq_3_labels_weighted_by_alpha_and_a_term_of_the_teacher(seed: int, alpha: float) -> None:
+def test_eq_3_splits_the_loss_into_a_label_and_a_teacher_term(seed: int, alpha: float) -> None:
     p, y, teacher, _ = draw(seed)
     mixed = targets(checked({LABELS: alpha, 0: 1 - alpha}, 1), y, {0: teacher})
-    right = cross_entropy(p, alpha * y) + (1 - alpha) * teacher * np.log((1 - p) / p)
-    np.testing.assert_allclose(cross_entropy(p, mixed), right, atol=1e-5)
+    expected = cross_entropy(p, alpha * y) + (1 - alpha) * teacher * np.log((1 - p) / p)
+    np.testing.assert_allclose(cross_entropy(p, mixed), expected, atol=1e-5)
 
 
 @given(st.integers(0, 1000), shares)
-def test_eq_5_the_loss_on_labels_and_what_the_teacher_got_wrong(seed: int, alpha: float) -> None:
+def test_eq_5_splits_the_loss_into_label_loss_and_teacher_error(seed: int, alpha: float) -> None:
     p, y, teacher, _ = draw(seed)
     mixed = targets(checked({LABELS: alpha, 0: 1 - alpha}, 1), y, {0: teacher})
-    # The paper prints (y - teacher); the identity holds with the teacher's surplus, (teacher - y).
-    right = cross_entropy(p, y).mean() + (1 - alpha) * ((teacher - y) * np.log((1 - p) / p)).mean()
-    assert cross_entropy(p, mixed).mean() == pytest.approx(right, abs=1e-5)
+    # The paper prints (y - teacher), but the identity holds for (teacher - y).
+    expected = cross_entropy(p, y).mean() + (1 - alpha) * ((teacher - y) * np.log((1 - p) / p)).mean()
+    assert cross_entropy(p, mixed).mean() == pytest.approx(expected, abs=1e-5)
 
 
 @given(st.integers(0, 1000), shares, shares)
@@ -48,8 +48,8 @@ def test_eq_7_several_teachers(seed: int, a: float, b: float) -> None:
     weights = {LABELS: a, 0: (1 - a) * b, 1: (1 - a) * (1 - b)}
     mixed = targets(checked(weights, 2), y, {0: first, 1: second})
     odds = np.log((1 - p) / p)
-    right = cross_entropy(p, a * y) + weights[0] * first * odds + weights[1] * second * odds
-    np.testing.assert_allclose(cross_entropy(p, mixed), right, atol=1e-5)
+    expected = cross_entropy(p, a * y) + weights[0] * first * odds + weights[1] * second * odds
+    np.testing.assert_allclose(cross_entropy(p, mixed), expected, atol=1e-5)
 
 
 def test_eq_2_by_hand() -> None:
@@ -57,23 +57,23 @@ def test_eq_2_by_hand() -> None:
     np.testing.assert_allclose(targets({LABELS: 0.3, 0: 0.7}, y, {0: teacher}), [[0.72, 0.14]], rtol=1e-6)
 
 
-def test_alpha_one_is_the_labels_and_alpha_zero_the_teacher() -> None:
+def test_alpha_one_gives_the_labels_and_alpha_zero_the_teacher() -> None:
     _, y, teacher, _ = draw(0)
     np.testing.assert_array_equal(targets(single_teacher(1, [1.0])[0], y, {}), y.astype(np.float32))
     np.testing.assert_allclose(targets(single_teacher(1, [0.0])[0], y, {0: teacher}), teacher, rtol=1e-6)
 
 
-def test_a_fixed_alpha_and_a_schedule() -> None:
+def test_fixed_alpha_and_schedule_of_alphas() -> None:
     assert single_teacher(2, [0.3]) == [{LABELS: 0.3, 0: 0.7}, {LABELS: 0.3, 1: 0.7}]
     assert single_teacher(3, [0.3, 0.2, 0.0])[1:] == [{LABELS: 0.2, 1: 0.8}, {2: 1.0}]
 
 
-def test_eq_6_as_text() -> None:
+def test_parse_eq_6() -> None:
     assert parse("labels=0.3, 0=0.3,1=0.4", 2) == {LABELS: 0.3, 0: 0.3, 1: 0.4}
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("labels=0.3,0=0.6", "sum to 0.9"),
         ("labels=0.3,2=0.7", "generation 2 does not exist yet"),
@@ -84,11 +84,11 @@ def test_eq_6_as_text() -> None:
         ("labels=nan,0=1", r"in \[0, 1\]"),
     ],
 )
-def test_weights_that_are_no_convex_combination_are_refused(text: str, said: str) -> None:
-    with pytest.raises(SupervisionError, match=said):
+def test_weights_that_are_not_a_convex_combination_are_refused(text: str, message: str) -> None:
+    with pytest.raises(SupervisionError, match=message):
         parse(text, 2)
 
 
-def test_a_schedule_of_the_wrong_length_is_refused() -> None:
+def test_schedule_of_the_wrong_length_is_refused() -> None:
     with pytest.raises(SupervisionError, match="2 values of alpha for 3 stages"):
         single_teacher(3, [0.3, 0.2])

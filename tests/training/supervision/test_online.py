@@ -13,8 +13,7 @@ from click.testing import CliRunner
 from torch import Tensor, nn
 
 from sedkit.errors import OutputError
-from tests.training.conftest import SMALL, continue_run, metrics, start_run, untrained_run, weights
-from tests.training.test_faults import room_for
+from tests.training.conftest import SMALL, continue_run, full_disk, metrics, start_run, untrained_run, weights
 from training.data.clips import Clips
 from training.loop.objective import Batch, Objective
 from training.loop.trainer import Trainer
@@ -33,7 +32,7 @@ SAMPLES = 16_000
 
 
 class Loudness(nn.Module):
-    """Scores every class with the mean absolute sample plus its part."""
+    """Scores every class with the mean absolute sample plus the clip's part."""
 
     def forward(self, waveform: Tensor, part: Tensor) -> Tensor:
         return (waveform.abs().mean(1) + part).clamp(0, 1)[:, None].expand(-1, 3)
@@ -55,9 +54,9 @@ def test_online_targets_are_eq_6() -> None:
         {LABELS: 0.3, "loud": 0.7}, np.array([0, 0, 0]), labels, rows
     )
     waveform = torch.tensor([0.25, 0.5])[:, None] * torch.ones(2, SAMPLES)
-    made = targets.online_targets(waveform, *map(torch.from_numpy, (weighted, weight, parts)))
+    actual = targets.online_targets(waveform, *map(torch.from_numpy, (weighted, weight, parts)))
     expected = 0.3 * torch.eye(3)[[2, 0]] + 0.7 * torch.tensor([[0.25], [0.5]])
-    torch.testing.assert_close(made, expected)
+    torch.testing.assert_close(actual, expected)
 
 
 def test_an_unlabelled_clip_gets_its_targets_from_teachers_only() -> None:
@@ -65,8 +64,8 @@ def test_an_unlabelled_clip_gets_its_targets_from_teachers_only() -> None:
     targets, (weighted, weight, parts) = targets_and_inputs(
         {LABELS: 0.3, "loud": 0.7}, np.zeros(2, int), labels, np.arange(2)
     )
-    made = targets.online_targets(torch.full((2, SAMPLES), 0.25), *map(torch.from_numpy, (weighted, weight, parts)))
-    torch.testing.assert_close(made, torch.tensor([[0.475, 0.175, 0.175], [0.25, 0.25, 0.25]]))
+    actual = targets.online_targets(torch.full((2, SAMPLES), 0.25), *map(torch.from_numpy, (weighted, weight, parts)))
+    torch.testing.assert_close(actual, torch.tensor([[0.475, 0.175, 0.175], [0.25, 0.25, 0.25]]))
 
 
 def test_a_mixture_takes_the_part_of_its_first_clip() -> None:
@@ -80,10 +79,10 @@ def test_score_files_and_online_teachers_combine() -> None:
     online = {"loud": OnlineTeacher(Loudness(), np.zeros(3, int))}
     targets = Targets({LABELS: 0.2, "file": 0.4, "loud": 0.4}, clips(np.eye(3)), stored, online=online)
     rows = np.arange(3)
-    made = targets.online_targets(
+    actual = targets.online_targets(
         torch.zeros(3, SAMPLES), *map(torch.from_numpy, (targets.of_clips(rows), *targets.online_inputs(rows)))
     )
-    torch.testing.assert_close(made, 0.2 * torch.eye(3) + 0.2)
+    torch.testing.assert_close(actual, 0.2 * torch.eye(3) + 0.2)
 
 
 def test_online_teachers_score_the_mixture_before_the_masks() -> None:
@@ -93,33 +92,36 @@ def test_online_teachers_score_the_mixture_before_the_masks() -> None:
     levels, shares = torch.tensor([0.5, 1.0]), torch.tensor([0.75, 0.75])
     masks = torch.tensor([[[0, 30], [40, 41]]] * 2)
     nothing = (torch.zeros(2, 64), torch.ones(2), torch.ones(2))
-    labels, known, told = torch.tensor([[0.3, 0, 0], [0, 0.3, 0]]), torch.full((2, 3), 0.3), torch.zeros(2, 1).long()
+    labels, known, parts = torch.tensor([[0.3, 0, 0], [0, 0.3, 0]]), torch.full((2, 3), 0.3), torch.zeros(2, 1).long()
     objective = Objective(
-        student, "float32", SAMPLES, OnlineTargets({LABELS: 0.3, 0: 0.7}, {0: OnlineTeacher(ClipScorer(teacher), told)})
+        student,
+        "float32",
+        SAMPLES,
+        OnlineTargets({LABELS: 0.3, 0: 0.7}, {0: OnlineTeacher(ClipScorer(teacher), parts)}),
     )
-    loss = objective(Batch(waveform, labels, levels, shares, masks, masks, *nothing, known, told))
+    loss = objective(Batch(waveform, labels, levels, shares, masks, masks, *nothing, known, parts))
     loud = waveform.float() / 32768 * levels[:, None]
     mixed = 0.75 * loud + 0.25 * loud.flip(0)
     with torch.no_grad():
         targets = 0.75 * labels + 0.25 * labels.flip(0) + 0.7 * teacher(mixed).clip
-    unmixed = 1.5 * targets - 0.5 * targets.flip(0)  # what mixes to these targets
+    unmixed = 1.5 * targets - 0.5 * targets.flip(0)  # mixup turns these into ``targets``
     batch = Batch(waveform, unmixed, levels, shares, masks, masks, *nothing)
     expected = Objective(student, "float32", SAMPLES)(batch)
     torch.testing.assert_close(loss, expected)
     assert not any(weight.requires_grad for weight in objective.online.parameters())
 
 
-def test_a_cascade_with_online_teachers_resumes_exactly(small_manifest: Path, tmp_path: Path) -> None:
+def test_resume_with_online_teachers_gives_the_same_network(small_manifest: Path, tmp_path: Path) -> None:
     options = ("--stages", "1", "--set", "mixed=1", "--teachers-hear", "view", "--set", "validate-every=2")
-    untrained_run(small_manifest, tmp_path / "whole", *options)
-    start_run(small_manifest, tmp_path / "cut", *options)
-    for name in ("whole", "cut"):
+    untrained_run(small_manifest, tmp_path / "uninterrupted", *options)
+    start_run(small_manifest, tmp_path / "interrupted", *options)
+    for name in ("uninterrupted", "interrupted"):
         continue_run(tmp_path / name)
-    whole, cut = (weights(tmp_path / name, 1) for name in ("whole", "cut"))
-    assert all(torch.equal(whole[name], cut[name]) for name in whole)
-    assert len(metrics(tmp_path / "whole", 1)) == 3
+    expected, resumed = (weights(tmp_path / name, 1) for name in ("uninterrupted", "interrupted"))
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+    assert len(metrics(tmp_path / "uninterrupted", 1)) == 3
     with pytest.raises(KeyError, match="validation_mAP"):  # the first epoch is not validated
-        metrics(tmp_path / "whole", 1, "validation_mAP")
+        metrics(tmp_path / "uninterrupted", 1, "validation_mAP")
 
 
 def test_repeated_views_are_scored_once(
@@ -127,40 +129,40 @@ def test_repeated_views_are_scored_once(
 ) -> None:
     options = ("--teacher", f"big={run}", "--first", "labels=0.2,big=0.8", "--stages", "0", "--epochs", "5")
     options = (*options, "--set", "mixed=1", "--teachers-hear", "view")
-    asked = []
+    scored: list[int] = []
     online_targets = Trainer.online_targets
     monkeypatch.setattr(
-        Trainer, "online_targets", lambda self, part: asked.append(len(part.rows)) or online_targets(self, part)
+        Trainer, "online_targets", lambda self, part: scored.append(len(part.rows)) or online_targets(self, part)
     )
-    untrained_run(small_manifest, tmp_path / "whole", *options, "--set", "views=2", "--set", "accumulate=2")
-    asked.clear()
-    continue_run(tmp_path / "whole", accumulate=2)
-    assert asked == [4] * 2 * 3 * 2  # clips of a part; parts, batches, views
-    assert not (tmp_path / "whole" / "generation-0" / "views.f16").exists()
-    start_run(small_manifest, tmp_path / "cut", *options, "--set", "views=2", "--set", "accumulate=2")
-    assert (tmp_path / "cut" / "generation-0" / "views.f16").stat().st_size == 2 * 3 + 2 * 2 * 3 * 8 * 3
-    asked.clear()
-    continue_run(tmp_path / "cut", accumulate=2)
-    assert len(asked) == 10  # those of the first batch were stored
-    whole, cut = (weights(tmp_path / name, 0) for name in ("whole", "cut"))
-    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    untrained_run(small_manifest, tmp_path / "uninterrupted", *options, "--set", "views=2", "--set", "accumulate=2")
+    scored.clear()
+    continue_run(tmp_path / "uninterrupted", accumulate=2)
+    assert scored == [4] * 2 * 3 * 2  # 4 clips a part; 2 parts x 3 batches x 2 views
+    assert not (tmp_path / "uninterrupted" / "generation-0" / "views.f16").exists()
+    start_run(small_manifest, tmp_path / "interrupted", *options, "--set", "views=2", "--set", "accumulate=2")
+    assert (tmp_path / "interrupted" / "generation-0" / "views.f16").stat().st_size == 2 * 3 + 2 * 2 * 3 * 8 * 3
+    scored.clear()
+    continue_run(tmp_path / "interrupted", accumulate=2)
+    assert len(scored) == 10  # the first batch was stored before the interruption
+    expected, resumed = (weights(tmp_path / name, 0) for name in ("uninterrupted", "interrupted"))
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
     start_run(small_manifest, tmp_path / "new", *options, "--set", "accumulate=2")
     continue_run(tmp_path / "new", accumulate=2)
-    losses = [metrics(tmp_path / name, 0, "loss") for name in ("whole", "new")]
+    losses = [metrics(tmp_path / name, 0, "loss") for name in ("uninterrupted", "new")]
     assert losses[0][:2] == pytest.approx(losses[1][:2], abs=1e-3)  # equal inputs so far, up to float16
     assert losses[0] != losses[1]
 
 
-def test_a_view_cache_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+def test_view_cache_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="leave out --set views"):
         ViewCache(tmp_path / "file" / "views.f16", 1, 1, 2, 3)
-    with room_for(100), pytest.raises(OutputError, match="File too large"):
+    with full_disk(100), pytest.raises(OutputError, match="File too large"):
         ViewCache(tmp_path / "views.f16", 2, 4, 8, 3)
     assert not ViewCache(tmp_path / "views.f16", 2, 4, 8, 3).filled.any()
 
 
-def test_a_finished_run_is_the_teacher_of_a_narrower_network(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+def test_finished_run_as_the_teacher_of_a_narrower_network(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     options = [*SMALL, "--teacher", f"big={run}", "--first", "labels=0.2,big=0.8", "--stages", "0", "--width", "0.03"]
     start_run(small_manifest, tmp_path / "small", *options, "--teachers-hear", "view")
     config = read_config(tmp_path / "small")
@@ -181,25 +183,25 @@ def test_a_finished_run_is_the_teacher_of_a_narrower_network(run: Path, small_ma
     assert len(metrics(tmp_path / "small", 0)) == 3
 
 
-def test_unusable_teachers_are_refused(run: Path, small_manifest: Path, tmp_path: Path) -> None:
-    def refused(*options: str) -> str:
+def test_unusable_online_teachers_are_refused(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+    def refuse(*options: str) -> str:
         command = ["--manifest", small_manifest, "--run", tmp_path / "run", *SMALL, "--first", "big=1", *options]
         result = CliRunner().invoke(main, [str(word) for word in command])
         assert result.exit_code == 1
         assert not (tmp_path / "run" / "config.json").exists()
         return result.output.splitlines()[-1]
 
-    assert "add --teachers-hear view" in refused("--teacher", f"big={run}")
+    assert "add --teachers-hear view" in refuse("--teacher", f"big={run}")
     view = ("--teachers-hear", "view")
     (tmp_path / "empty").mkdir()
-    assert "not a run directory" in refused("--teacher", f"big={tmp_path / 'empty'}", *view)
-    begun = tmp_path / "begun"
-    start_run(small_manifest, begun, "--stages", "0")
-    assert f"{begun}: the run is not finished; continue it with" in refused("--teacher", f"big={begun}", *view)
+    assert "not a run directory" in refuse("--teacher", f"big={tmp_path / 'empty'}", *view)
+    unfinished = tmp_path / "unfinished"
+    start_run(small_manifest, unfinished, "--stages", "0")
+    assert f"{unfinished}: the run is not finished; continue it with" in refuse("--teacher", f"big={unfinished}", *view)
     (tmp_path / "broken.pt").write_bytes(b"nothing")
-    assert "broken.pt" in refused("--teacher", f"big={tmp_path / 'broken.pt'}", *view)
+    assert "broken.pt" in refuse("--teacher", f"big={tmp_path / 'broken.pt'}", *view)
     other = shutil.copytree(run, tmp_path / "other")
     config = read_config(other)
     config["labels"][0]["name"] = "another"
     (other / "config.json").write_text(json.dumps(config))
-    assert "was trained on other classes" in refused("--teacher", f"big={other}", *view)
+    assert "was trained on other classes" in refuse("--teacher", f"big={other}", *view)

@@ -1,4 +1,4 @@
-"""External teachers: score files belong to one manifest, and cascades learn from them."""
+"""External teachers: score files and the commands that make them, and cascades that learn from them."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from training.supervision.teachers import cross_fitted_scores, main
 
 @pytest.fixture
 def oracle(small_manifest: Path, tmp_path: Path) -> Path:
-    """The score file of a teacher that knows the classes of all clips."""
+    """A score file: 0.9 for the classes of a clip, and 0.1 for all others."""
     manifest = Manifest.load(small_manifest)
-    said = 0.1 + 0.8 * manifest.targets(np.arange(len(manifest)))
+    scores = 0.1 + 0.8 * manifest.targets(np.arange(len(manifest)))
     path = tmp_path / "oracle.npz"
     labels = manifest.vocabulary.labels
-    write_predictions(path, Predictions(said.astype(np.float16), {"teacher": "oracle"}), manifest.sha256(), labels)
+    write_predictions(path, Predictions(scores.astype(np.float16), {"teacher": "oracle"}), manifest.sha256(), labels)
     return path
 
 
-def test_predictions_belong_to_one_manifest(oracle: Path, small_manifest: Path, tmp_path: Path) -> None:
+def test_score_file_belongs_to_one_manifest(oracle: Path, small_manifest: Path, tmp_path: Path) -> None:
     manifest = Manifest.load(small_manifest)
     labels = manifest.vocabulary.labels
-    said = read_predictions(oracle, manifest.sha256(), labels)
-    assert said.about == {"teacher": "oracle"}
-    assert said.probabilities.shape == (len(manifest), len(labels))
+    predictions = read_predictions(oracle, manifest.sha256(), labels)
+    assert predictions.about == {"teacher": "oracle"}
+    assert predictions.probabilities.shape == (len(manifest), len(labels))
     for data, classes in (("another", labels), (manifest.sha256(), labels[:-1])):
         with pytest.raises(TeacherError, match="another manifest or other classes"):
             read_predictions(oracle, data, classes)
@@ -47,24 +47,23 @@ def test_predictions_belong_to_one_manifest(oracle: Path, small_manifest: Path, 
             read_predictions(tmp_path / "broken.npz", manifest.sha256(), labels)
 
 
-def test_a_cascade_learns_from_labels_generations_and_an_external_teacher(
+def test_cascade_with_labels_generations_and_an_external_teacher(
     oracle: Path, small_manifest: Path, tmp_path: Path
 ) -> None:
     stages = ["--first", "labels=0.5,oracle=0.5", "--stage", "labels=0.2,0=0.3,oracle=0.5"]
     start_run(small_manifest, tmp_path / "run", "--teacher", f"oracle={oracle}", *stages, "--epochs", "1")
-    oracle.unlink()  # the run holds what it needs
+    oracle.unlink()  # the run has a copy
     run = Run.open(tmp_path / "run")
     assert run.supervision == [{LABELS: 0.5, "oracle": 0.5}, {LABELS: 0.2, 0: 0.3, "oracle": 0.5}]
-    held = run.manifest.targets(run.manifest.indices("train"))
-    np.testing.assert_allclose(
-        read_teachers(run, run.supervision[0], torch.device("cpu")).scores["oracle"], 0.1 + 0.8 * held, atol=1e-3
-    )
+    labels = run.manifest.targets(run.manifest.indices("train"))
+    scores = read_teachers(run, run.supervision[0], torch.device("cpu")).scores["oracle"]
+    np.testing.assert_allclose(scores, 0.1 + 0.8 * labels, atol=1e-3)
     continue_run(tmp_path / "run")
     assert len(metrics(tmp_path / "run", 1)) == 1
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["--stage", "labels=0.5,oracle=0.5"], "nor the name of a --teacher"),
         (["--teacher", "oracle"], "is not NAME=FILE"),
@@ -73,30 +72,30 @@ def test_a_cascade_learns_from_labels_generations_and_an_external_teacher(
         (["--first", "labels=0.5,0=0.5"], "Teacher-0 has no teacher before it"),
     ],
 )
-def test_unusable_teachers_are_one_line_errors(
-    arguments: list[str], says: str, small_manifest: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_unusable_external_teachers_are_one_line_errors(
+    arguments: list[str], message: str, small_manifest: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     from training.secost import main as secost
 
     options = ["--manifest", str(small_manifest), "--run", str(tmp_path / "run"), *SMALL, *arguments]
     result = CliRunner().invoke(secost, options)
     assert result.exit_code != 0
-    assert says in result.output + capfd.readouterr().err
+    assert message in result.output + capfd.readouterr().err
     assert "Traceback" not in result.output
 
 
-def test_a_sedkit_model_as_teacher(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+def test_scores_of_a_sedkit_model_as_teacher(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     path = tmp_path / "earlier.npz"
     arguments = ["sedkit", "--model", run / "model.onnx", "--manifest", small_manifest, "--output", path]
     result = CliRunner().invoke(main, list(map(str, arguments)))
     assert result.exit_code == 0, result.output
     assert "36 clips, 3 classes" in result.output
-    taught = ("--stages", "0", "--teacher", f"earlier={path}", "--first", "labels=0.3,earlier=0.7")
-    start_run(small_manifest, tmp_path / "next", *taught)
-    continue_run(tmp_path / "next")
+    options = ("--stages", "0", "--teacher", f"earlier={path}", "--first", "labels=0.3,earlier=0.7")
+    start_run(small_manifest, tmp_path / "taught", *options)
+    continue_run(tmp_path / "taught")
     start_run(small_manifest, tmp_path / "alone", "--stages", "0")
     continue_run(tmp_path / "alone")
-    assert metrics(tmp_path / "next", 0) != metrics(tmp_path / "alone", 0)
+    assert metrics(tmp_path / "taught", 0) != metrics(tmp_path / "alone", 0)
 
 
 def test_cross_fitted_scores_do_not_know_held_out_labels() -> None:
@@ -109,10 +108,9 @@ def test_cross_fitted_scores_do_not_know_held_out_labels() -> None:
         for clip in range(120)
     ]
     manifest = Manifest.from_rows(rows, Vocabulary.of("ab"), Path())
-    said = cross_fitted_scores(random.standard_normal((120, 300)), SimpleNamespace(manifest=manifest))
-    right = (said[:100].argmax(1) == targets[:100].argmax(1)).mean()
+    scores = cross_fitted_scores(random.standard_normal((120, 300)), SimpleNamespace(manifest=manifest))
+    right = (scores[:100].argmax(1) == targets[:100].argmax(1)).mean()
     assert 0.3 < right < 0.7
-    telling = random.standard_normal((120, 300)) + 3 * targets[:, :1]
-    assert (
-        cross_fitted_scores(telling, SimpleNamespace(manifest=manifest)).argmax(1) == targets.argmax(1)
-    ).mean() > 0.95
+    informative = random.standard_normal((120, 300)) + 3 * targets[:, :1]
+    scores = cross_fitted_scores(informative, SimpleNamespace(manifest=manifest))
+    assert (scores.argmax(1) == targets.argmax(1)).mean() > 0.95
