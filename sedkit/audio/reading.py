@@ -1,57 +1,59 @@
 """Open a recording as a stream of float32 mono blocks at 16 kHz, or read its header.
 
-soundfile decodes wav, flac, ogg, opus, mp3 and the other formats of libsndfile. PyAV decodes all other formats (m4a,
-aac, mp4, webm, ...) and all pipes. Channels are averaged. soxr ("HQ") resamples; it keeps its state between blocks, so
-the result does not depend on where the blocks are cut.
+soundfile decodes wav, flac, ogg, opus and the other formats of libsndfile. PyAV decodes mp3 and all other formats (m4a,
+aac, mp4, webm, ...), all pipes, recordings with more than two channels, and files whose header libsndfile would believe
+too much. The content decides, never the name. ``channels`` has the rule for the mix of the channels. soxr ("HQ")
+resamples; it keeps its state between blocks, so the result does not depend on where the blocks are cut.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeAlias
+from typing import Any, BinaryIO, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit.audio.decoding import (
-    BLOCK,
-    Decoder,
-    Samples,
-    audio_track,
-    decode_libav,
-    decode_soundfile,
-    mono,
-    open_libav,
-    open_soundfile,
-    to_float,
-)
+from sedkit.audio.channels import Channel, channel_number, mono
+from sedkit.audio.decoding import BLOCK, Chunk, Decoder, Notify, Samples, to_float
+from sedkit.audio.ffmpeg import check_track
+from sedkit.audio.files import is_regular
+from sedkit.audio.opening import decode, decode_object
+from sedkit.audio.probing import AudioInfo as AudioInfo
+from sedkit.audio.probing import probe as probe
 from sedkit.errors import ArgumentError, AudioError
 from sedkit.geometry import SAMPLE_RATE
-
-if TYPE_CHECKING:
-    import av
-    import av.container
 
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO | NDArray[Any]"
 
 RATES = (1_000, 1_000_000)  # Hz; a rate outside this range means a broken header
 MAX_CHANNELS = 64  # an array with more channels than this, and more channels than samples, is transposed
+SMALLEST_PEAK = 256  # of int32 samples; below it, they are silence rather than samples of fewer bits
 MAX_AMPLITUDE = 100.0  # 40 dB above full scale; samples beyond it were never scaled to [-1, 1]
-GENERIC_INDEX = 0x0100  # FFmpeg's AVFMT_GENERIC_INDEX: a raw stream of packets without an index
-BITS = {  # per sample, by libsndfile subtype
-    "PCM_S8": 8,
-    "PCM_U8": 8,
-    "PCM_16": 16,
-    "PCM_24": 24,
-    "PCM_32": 32,
-    "FLOAT": 32,
-    "DOUBLE": 64,
-}
+
+
+class Notices(list[str]):
+    """What sedkit chose or left out in a recording, one line each, beginning with the name of the recording.
+
+    Parameters
+    ----------
+    name : of the recording.
+    on_notice : called with each notice as well, perhaps by another thread.
+    """
+
+    def __init__(self, name: str, on_notice: Notify | None = None) -> None:
+        super().__init__()
+        self.name, self.on_notice = name, on_notice
+
+    def add(self, message: str) -> None:
+        """Add a message, without the name of the recording."""
+        notice = f"{self.name}: {message}"
+        self.append(notice)
+        if self.on_notice:
+            self.on_notice(notice)
 
 
 class AudioStream:
@@ -65,18 +67,20 @@ class AudioStream:
     sample_rate : the recording's own sample rate in Hz.
     samples : number of 16 kHz samples yielded so far.
     duration : seconds decoded so far, measured at the recording's own sample rate.
+    notices : what sedkit chose or left out so far.
     """
 
-    def __init__(self, name: str, decoder: Decoder) -> None:
+    def __init__(self, name: str, decoder: Decoder, channel: int | None = None, notices: Notices | None = None) -> None:
+        self.notices = Notices(name) if notices is None else notices
         first = next(decoder, None)
         if first is None:
             raise AudioError(f"{name}: contains no samples; record or export it again")
         self.name = name
-        self.sample_rate = first[0]
+        self.sample_rate = first.rate
         self.samples = 0
         self._frames = 0
         self._decoder = decoder
-        self._blocks = (block for _, block in chain([first], decoder))
+        self._blocks = mono(chain([first], decoder), channel, name, self.notices.add)
         if not RATES[0] <= self.sample_rate <= RATES[1]:
             self.close()
             raise AudioError(
@@ -132,37 +136,87 @@ class AudioStream:
         self.close()
 
 
-def open_audio(source: Source, sample_rate: float | None = None) -> AudioStream:
+def open_audio(
+    source: Source,
+    sample_rate: float | None = None,
+    *,
+    track: int | None = None,
+    channel: Channel = "mix",
+    on_notice: Notify | None = None,
+) -> AudioStream:
     """Open a recording for decoding.
 
     Parameters
     ----------
     source : a path; a binary file object, which need not be seekable; or an array [samples] or [samples, channels] of
-        floats in [-1, 1] or of integers, which are scaled by the range of their type.
+        floats in [-1, 1] or of integers, which are scaled by the range of their type. A list of floats is an array.
     sample_rate : Hz; required for an array, not allowed otherwise.
+    track : number of the audio track, from 1 on; None for the default track of the file, otherwise its first.
+    channel : ``"mix"`` for the mix of the channels (see :mod:`sedkit.audio.channels`), ``"left"``, ``"right"``, or the
+        number of a channel, from 1 on.
+    on_notice : called with each of the stream's notices, perhaps by the thread that iterates over the stream.
 
     Raises
     ------
     AudioError
-        If the file does not exist or has no audio that can be decoded.
+        If the file does not exist, has no audio that can be decoded, or has no such track or channel.
     ArgumentError
-        If `source` has another type, or `sample_rate` is missing, invalid or not allowed.
+        If `source` has another type or is a closed file, another argument is invalid, or `sample_rate` is missing or
+        not allowed.
     """
+    number = channel_number(channel)
+    if track is not None and (not isinstance(track, int) or isinstance(track, bool) or track < 1):
+        raise ArgumentError(f"track must be an integer of at least 1, not {track!r}")
+    if not isinstance(source, str | os.PathLike) and (is_sequence(source) or hasattr(source, "__array__")):
+        source = np.asarray(source)
     if isinstance(source, np.ndarray):
-        return AudioStream("<array>", _decode_arrays([source], check_rate(sample_rate)))
+        name = "<array>"
+        notices = Notices(name, on_notice)
+        check_track(name, track, 1)
+        return AudioStream(name, _decode_arrays([source], check_rate(sample_rate), notices.add), number, notices)
     if sample_rate is not None:
         raise ArgumentError("sample_rate is only for arrays; a file has its own sample rate")
     if isinstance(source, str | os.PathLike):
         name = os.fspath(source)
-        return AudioStream(name, _decode_path(name, _is_regular(name)))
-    if hasattr(source, "read") and not isinstance(source, io.TextIOBase):
-        name = getattr(source, "name", "-")
-        name = "-" if not isinstance(name, str) or name == "<stdin>" else name
-        return AudioStream(name, _decode_object(source, name))
-    raise ArgumentError(f"audio must be a path, a binary file object or a NumPy array, not {type(source).__name__}")
+        notices = Notices(name, on_notice)
+        return AudioStream(name, _decode_path(name, is_regular(name), notices.add, track), number, notices)
+    name = _checked_object(source)
+    notices = Notices(name, on_notice)
+    return AudioStream(name, decode_object(source, name, notices.add, track), number, notices)
 
 
-def open_blocks(blocks: Iterable[NDArray[Any]], sample_rate: float, name: str = "<stream>") -> AudioStream:
+def is_sequence(source: object) -> bool:
+    """Whether this is a list or tuple that holds floats, or rows of floats."""
+    first = source
+    while isinstance(first, list | tuple) and first:
+        first = first[0]
+    return first is not source and isinstance(first, float)
+
+
+def _checked_object(source: object) -> str:
+    """The name of a binary file object; raises ArgumentError if `source` is none."""
+    if isinstance(source, bytes | bytearray | memoryview):
+        raise ArgumentError(
+            "bytes may be a file or samples; pass io.BytesIO(data) for a file, numpy.frombuffer(data, type) for samples"
+        )
+    if isinstance(source, io.TextIOBase):
+        raise ArgumentError(f"audio must be a binary file object, not {type(source).__name__}; open it with mode 'rb'")
+    if isinstance(source, list | tuple):
+        raise ArgumentError(
+            "a list must hold floats in [-1, 1]; pass integers as an array, numpy.array(samples, dtype)"
+        )
+    if not hasattr(source, "read"):
+        kind = type(source).__name__
+        raise ArgumentError(f"audio must be a path, a binary file object or a NumPy array, not {kind}")
+    if getattr(source, "closed", False):
+        raise ArgumentError("the file object is closed; open it again, or pass its path")
+    name = getattr(source, "name", "-")
+    return "-" if not isinstance(name, str) or name == "<stdin>" else name
+
+
+def open_blocks(
+    blocks: Iterable[NDArray[Any]], sample_rate: float, name: str = "<stream>", on_notice: Notify | None = None
+) -> AudioStream:
     """Open a recording that arrives as arrays, such as a microphone's. Takes the first array immediately.
 
     Parameters
@@ -170,6 +224,7 @@ def open_blocks(blocks: Iterable[NDArray[Any]], sample_rate: float, name: str = 
     blocks : arrays as for :func:`open_audio`, of any length.
     sample_rate : Hz.
     name : name of the recording in error messages.
+    on_notice : see :func:`open_audio`.
 
     Raises
     ------
@@ -178,113 +233,31 @@ def open_blocks(blocks: Iterable[NDArray[Any]], sample_rate: float, name: str = 
     ArgumentError
         If `sample_rate` or an array is invalid.
     """
-    return AudioStream(name, _decode_arrays(blocks, check_rate(sample_rate)))
+    notices = Notices(name, on_notice)
+    return AudioStream(name, _decode_arrays(blocks, check_rate(sample_rate), notices.add), None, notices)
 
 
-@dataclass(frozen=True, slots=True)
-class AudioInfo:
-    """The header of an audio file.
-
-    Attributes
-    ----------
-    container, codec : names as in libsndfile or FFmpeg, in lower case.
-    sample_rate : Hz.
-    bits : bits per sample; None if the codec has no fixed number.
-    duration : seconds; None if the header does not give it.
-    """
-
-    file: str
-    container: str
-    codec: str
-    sample_rate: int
-    channels: int
-    bits: int | None
-    duration: float | None
+def _decode_path(name: str, regular: bool, notify: Notify, track: int | None) -> Decoder:
+    with open(name, "rb") as file:
+        yield from decode(file, name, notify, track, name) if regular else decode_object(file, name, notify, track)
 
 
-def probe(path: str | os.PathLike[str]) -> AudioInfo:
-    """Read the header of an audio file.
-
-    Raises
-    ------
-    AudioError
-        If the file does not exist or has no audio that can be decoded.
-    """
-    name = os.fspath(path)
-    if not _is_regular(name):
-        raise AudioError(f"{name}: not a regular file; save the stream to a file first")
-    if opened := open_soundfile(name):
-        with opened as sound:
-            duration = sound.frames / sound.samplerate
-            bits = BITS.get(sound.subtype)
-            codec = sound.subtype.lower()
-            return AudioInfo(name, sound.format.lower(), codec, sound.samplerate, sound.channels, bits, duration)
-    with open(name, "rb") as file, open_libav(file, name) as container:
-        track = audio_track(container, name)
-        codec = track.codec_context
-        duration = _libav_duration(container, track)
-        kind = container.format.name
-        return AudioInfo(name, kind, codec.name, codec.sample_rate, codec.layout.nb_channels, None, duration)
-
-
-def _libav_duration(container: av.container.InputContainer, track: av.AudioStream) -> float | None:
-    if container.format.flags & GENERIC_INDEX and track.time_base:
-        # A raw stream (aac, ac3) has no duration, and FFmpeg's estimate can be far off: add up the packets.
-        return float(sum(packet.duration or 0 for packet in container.demux(track)) * track.time_base)
-    if track.duration is not None and track.time_base:
-        return float(track.duration * track.time_base)
-    return container.duration / 1e6 if container.duration else None
-
-
-def _is_regular(name: str) -> bool:
-    """Whether the path is a regular file, not a pipe or a device. Raises AudioError if it cannot be read."""
-    try:
-        status = os.stat(name)
-        if stat.S_ISDIR(status.st_mode):
-            raise AudioError(f"{name}: is a folder; pass the files in it")
-        regular = stat.S_ISREG(status.st_mode)
-        if regular:
-            with open(name, "rb"):  # raises if permission is denied
-                pass
-    except FileNotFoundError:
-        raise AudioError(f"{name}: no such file; check the path") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise AudioError(f"{name}: cannot be opened ({reason}); check the path and its permissions") from None
-    if regular and not status.st_size:
-        raise AudioError(f"{name}: empty (0 bytes); record or copy it again")
-    return regular
-
-
-def _decode_path(name: str, regular: bool) -> Decoder:
-    sound = open_soundfile(name) if regular else None
-    if sound:
-        yield from decode_soundfile(sound, name)
-    else:
-        with open(name, "rb") as file:
-            yield from (decode_libav if regular else _decode_object)(file, name)
-
-
-def _decode_object(file: BinaryIO, name: str) -> Decoder:
-    if isinstance(file, io.BufferedReader) and not file.peek(1):
-        if file.seekable():
-            raise AudioError(f"{name}: is empty; pass a recording")
-        raise AudioError(f"{name}: no data came through the pipe; check the output of the command that feeds it")
-    if file.seekable():
-        start = file.tell()
-        if sound := open_soundfile(file):
-            yield from decode_soundfile(sound, name)
-            return
-        file.seek(start)
-    yield from decode_libav(file, name)
-
-
-def _decode_arrays(arrays: Iterable[NDArray[Any]], sample_rate: float) -> Decoder:
+def _decode_arrays(arrays: Iterable[NDArray[Any]], sample_rate: float, notify: Notify) -> Decoder:
+    peak, shifted = 0, True  # of int32 samples: the largest, and whether all are multiples of 256
     for array in arrays:
         samples = _checked_array(array)
+        if samples.dtype == np.int32 and samples.size:
+            peak = max(peak, int(samples.max()), -int(samples.min()))
+            shifted = shifted and not (samples & 0xFF).any()
         block = max(1, BLOCK // samples.shape[1])
         for start in range(0, len(samples), block):
-            yield sample_rate, mono(to_float(samples[start : start + block]).T)
+            yield Chunk(sample_rate, to_float(samples[start : start + block]).T)
+    if SMALLEST_PEAK <= peak <= 1 << 23 and not shifted:
+        bits, remedy = (16, "samples.astype(numpy.int16)") if peak <= 1 << 15 else (24, "samples << 8")
+        notify(
+            f"int32 samples with a peak of {peak} look like {bits}-bit samples, but count as 32-bit samples; "
+            f"if they have {bits} bits, pass {remedy}"
+        )
 
 
 def _checked_array(array: NDArray[Any]) -> NDArray[Any]:
@@ -295,7 +268,7 @@ def _checked_array(array: NDArray[Any]) -> NDArray[Any]:
         raise ArgumentError(f"an array must be [samples] or [samples, channels], not {list(array.shape)}")
     samples = array.reshape(len(array), -1) if array.size else array.reshape(0, 1)
     if samples.shape[1] > max(MAX_CHANNELS, len(samples)):
-        raise ArgumentError(f"an array must be [samples, channels]; {list(array.shape)} looks transposed")
+        raise ArgumentError(f"an array must be [samples, channels]; {list(array.shape)} looks transposed; pass array.T")
     return samples
 
 

@@ -248,7 +248,7 @@ def test_errors_are_one_line(tmp_path, video):
         ".": "is a folder",
         "empty.wav": r"empty \(0 bytes\)",
         "text.wav": "not audio that sedkit can decode",
-        "text.raw": "has no audio track",
+        "text.raw": "not audio that sedkit can decode",
         "list.m3u8": "not audio that sedkit can decode",
         "none.wav": "contains no samples",
         "slow.wav": "sample rate 100 Hz is out of range",

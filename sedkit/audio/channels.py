@@ -1,0 +1,195 @@
+"""From channels to mono: the mean of the channels, or one of them.
+
+The rule of ``mix``, for cells of 20 ms. The energies of the channels, and of what they have in common, are summed from
+the start of the recording with a time constant of 10 s, up to the end of each cell:
+
+- The low-frequency effects channel of 5.1 and 7.1 does not count.
+- A channel 40 dB or more below the loudest one is silent and does not count.
+- The result is the mean of the channels that count, unless they cancel each other: if the mean has less than a
+  twentieth of their average energy, the result is the loudest channel instead.
+
+The cells start with the recording, so the result does not depend on where the decoder cuts its blocks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from sedkit.audio.decoding import Chunk, Notify, Samples
+from sedkit.errors import ArgumentError, AudioError
+
+Channel: TypeAlias = Literal["mix", "left", "right"] | int
+
+CELL = 0.02  # seconds
+MEMORY = 10.0  # seconds; time constant of the energies
+SILENT = 1e-4  # energy relative to the loudest channel; 40 dB
+CANCELLED = 0.05  # energy of the mean relative to the average of its channels; 13 dB
+NAMES = {"left": 1, "right": 2}
+
+
+def channel_number(channel: Channel) -> int | None:
+    """The number of a channel, from 1 on; None for the mix.
+
+    Raises
+    ------
+    ArgumentError
+        If it is neither ``"mix"``, ``"left"``, ``"right"`` nor a number from 1 on.
+    """
+    if channel == "mix":
+        return None
+    number = NAMES.get(channel) if isinstance(channel, str) else channel
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise ArgumentError(f"channel must be 'mix', 'left', 'right' or a number from 1 on, not {channel!r}")
+    return number
+
+
+def mean(channels: Samples) -> Samples:
+    """The mean over channels, [channels, samples]; five times faster than ``numpy.mean`` on interleaved channels."""
+    total: Samples = channels[0]
+    if len(channels) > 1:
+        total = total + channels[1]
+        for channel in channels[2:]:
+            total += channel
+        total /= len(channels)
+    return total
+
+
+class Selected:
+    """Takes one channel of each chunk.
+
+    Parameters
+    ----------
+    number : from 1 on.
+    name : of the recording, for the error.
+    """
+
+    def __init__(self, number: int, name: str) -> None:
+        self.number, self.name = number, name
+        self.checked = False
+
+    def __call__(self, chunk: Chunk) -> Iterator[Samples]:
+        """Yield the channel.
+
+        Raises
+        ------
+        AudioError
+            If the recording has fewer channels at its start. Where it has fewer later, the last one is taken.
+        """
+        channels = len(chunk.samples)
+        if not self.checked and self.number > channels:
+            has = "one channel" if channels == 1 else f"{channels} channels"
+            raise AudioError(f"{self.name}: has {has}, no channel {self.number}; choose another --channel")
+        self.checked = True
+        yield chunk.samples[min(self.number, channels) - 1]
+
+    def finish(self) -> Iterator[Samples]:
+        return iter(())
+
+
+class Mix:
+    """Mixes the channels of a recording by the rule above.
+
+    Parameters
+    ----------
+    notify : called once if channels cancel each other.
+    """
+
+    def __init__(self, notify: Notify) -> None:
+        self.notify = notify
+        self.energy = np.zeros((0, 0))  # running covariance of the channels
+        self.rest: Samples = np.zeros((0, 0), np.float32)  # samples of a cell that is not complete
+        self.lfe: int | None = None
+        self.rate = 0.0
+        self.seconds = 0.0
+        self.told = False
+
+    def __call__(self, chunk: Chunk) -> Iterator[Samples]:
+        """Yield the mix of all complete cells."""
+        if len(chunk.samples) != len(self.energy) or chunk.lfe != self.lfe:
+            yield from self.finish()
+            self.energy = np.zeros((len(chunk.samples),) * 2)
+            self.lfe = chunk.lfe
+        self.rate = chunk.rate
+        if len(chunk.samples) == 1:
+            self.seconds += chunk.samples.shape[1] / chunk.rate
+            yield chunk.samples[0]
+            return
+        samples = np.concatenate([self.rest, chunk.samples], axis=1) if self.rest.size else chunk.samples
+        cell = self._cell()
+        whole = samples.shape[1] // cell * cell
+        self.rest = samples[:, whole:].copy()
+        if whole:
+            yield from self._mixed(samples[:, :whole], cell)
+
+    def finish(self) -> Iterator[Samples]:
+        """Yield the mix of the last cell, which may be incomplete."""
+        rest, self.rest = self.rest, np.zeros((0, 0), np.float32)
+        if rest.size:
+            yield from self._mixed(rest, rest.shape[1])
+
+    def _cell(self) -> int:
+        return max(1, round(CELL * self.rate))
+
+    def _mixed(self, samples: Samples, cell: int) -> Iterator[Samples]:
+        """Mix whole cells of this length; consecutive cells with the same channels are mixed at once."""
+        start = 0
+        for counted, group in groupby(self._choose(samples, cell)):
+            stop = start + cell * len(list(group))
+            part = samples[:, start:stop]
+            yield mean(part if len(counted) == len(part) else part[list(counted)])
+            self.seconds += (stop - start) / self.rate
+            start = stop
+
+    def _choose(self, samples: Samples, cell: int) -> Iterator[tuple[int, ...]]:
+        """Yield the channels that count in each cell."""
+        cells = np.ascontiguousarray(samples.reshape(len(samples), -1, cell).transpose(1, 0, 2))
+        energy = np.matmul(cells, cells.transpose(0, 2, 1)).astype(np.float64)  # [cells, channels, channels]
+        if self.lfe is not None:
+            energy[:, self.lfe, :] = energy[:, :, self.lfe] = 0.0
+        decay = math.exp(-self._cell() / self.rate / MEMORY)
+        for position in range(len(energy)):
+            energy[position] += self.energy * decay
+            self.energy = energy[position]
+        self.energy = self.energy.copy()
+        own = energy.diagonal(axis1=1, axis2=2)
+        loudest = own.argmax(axis=1)
+        counts = own > SILENT * own.max(axis=1, keepdims=True)
+        number = np.maximum(counts.sum(axis=1), 1)
+        with np.errstate(invalid="ignore"):  # samples that are NaN or infinite are refused later
+            mixed = np.einsum("ki,kij,kj->k", counts, energy, counts) / number**2
+            average = (own * counts).sum(axis=1) / number
+            cancelled = ~(mixed >= CANCELLED * average)
+        everything = tuple(index for index in range(len(samples)) if index != self.lfe)
+        for position in range(len(energy)):
+            if cancelled[position]:
+                self._tell(int(loudest[position]), self.seconds)
+                yield (int(loudest[position]),)
+            else:
+                yield tuple(np.flatnonzero(counts[position]).tolist()) or everything
+
+    def _tell(self, channel: int, seconds: float) -> None:
+        if not self.told:
+            self.told = True
+            where = {0: "the left channel", 1: "the right channel"}.get(channel, f"channel {channel + 1}")
+            self.notify(
+                f"the channels cancel each other at {seconds:.1f} s; sedkit takes the louder one there ({where}); "
+                "choose one with --channel"
+            )
+
+
+def mono(chunks: Iterator[Chunk], channel: int | None, name: str, notify: Notify) -> Iterator[Samples]:
+    """Mono samples of decoded chunks.
+
+    Parameters
+    ----------
+    channel : number from 1 on; None for the mix.
+    """
+    mixer: Selected | Mix = Mix(notify) if channel is None else Selected(channel, name)
+    for chunk in chunks:
+        yield from mixer(chunk)
+    yield from mixer.finish()

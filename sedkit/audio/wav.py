@@ -1,0 +1,180 @@
+"""WAV files whose header is wrong about the audio: lengths that wrapped at 2^32, several data chunks, trailing bytes.
+
+A WAV file is a list of chunks: four characters, the size (32 bits), the content, padded to an even size. RF64 and BW64
+files (EBU Tech 3306) hold the size of the chunk ``data`` in a chunk ``ds64``.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import BinaryIO
+
+from sedkit.audio.decoding import Notify
+from sedkit.audio.sniffing import Pipe
+
+MAGIC = (b"RIFF", b"RF64", b"BW64")
+UNKNOWN = 0xFFFFFFFF
+LARGEST_REMAINDER = 1 << 24  # bytes after the audio that are not chunks; more than this is audio
+SHORTEST_REMAINDER = 0.01  # seconds; anything shorter is not reported
+COPIED = 1 << 16  # bytes read at once
+CHUNKS = (
+    b"LIST id3  ID3  bext cue  fact PEAK junk JUNK smpl inst iXML axml chna cart plst adtl note labl minf elm1 regn "
+    b"umid DISP afsp _PMX data acid strc PAD  FLLR LGWV levl aXML link"
+)
+KNOWN = frozenset(CHUNKS[at : at + 4] for at in range(0, len(CHUNKS), 5))
+
+
+def is_wav(start: bytes) -> bool:
+    """Whether a file with these first 12 bytes is a WAV file."""
+    return start[:4] in MAGIC and start[8:12] == b"WAVE"
+
+
+def is_chunk(header: bytes, known_only: bool = False) -> bool:
+    """Whether these 8 bytes are the head of a chunk rather than audio."""
+    if header[:4] in KNOWN:
+        return True
+    printable = all(0x20 <= byte < 0x7F for byte in header[:4])
+    return printable and not known_only and int.from_bytes(header[4:8], "little") < LARGEST_REMAINDER
+
+
+class WavAudio(Pipe):
+    """A WAV file as FFmpeg can read it from front to back: the format, then the audio of all data chunks.
+
+    Where the header gives no length (0 or 2^32 - 1), the audio goes on to the next chunk or the end. Where it gives a
+    length, and what follows are not chunks, up to 16 MiB are left out, with a notice. More than that is audio, as in
+    recordings of more than 4 GiB, whose length wraps at 2^32.
+
+    Parameters
+    ----------
+    file : the WAV file, at its start.
+    notify : called with a message if something is left out or the length in the header is wrong.
+    """
+
+    def __init__(self, file: BinaryIO, notify: Notify) -> None:
+        super().__init__(file)
+        self._notify = notify
+        self._bytes_per_second = 0
+        self._read = 0  # bytes of audio
+        self._left = 0  # bytes of this data chunk
+        self._padded = False
+        self._endless = False
+        self._output = self._header()
+
+    def read(self, size: int = -1) -> bytes:
+        if self._output:
+            size = len(self._output) if size < 0 else size
+            data, self._output = self._output[:size], self._output[size:]
+            return data
+        if size < 0:
+            size = COPIED
+        if not self._endless and not self._left and not self._next_data():
+            return b""
+        data = super().read(size if self._endless else min(size, self._left))
+        self._read += len(data)
+        self._left = 0 if self._endless or not data else self._left - len(data)
+        if not data:
+            self._padded = False
+        return data
+
+    def measure(self) -> float | None:
+        """Read to the end; the seconds of audio, None if the format has no fixed number of bytes per second."""
+        while self.read(COPIED):
+            pass
+        return self._read / self._bytes_per_second if self._bytes_per_second else None
+
+    def _header(self) -> bytes:
+        """Read up to the audio; the header that FFmpeg gets."""
+        self._skip(12)
+        size64, layout = 0, b""
+        while len(chunk := self.peek(8)) == 8:
+            self._skip(8)
+            size = int.from_bytes(chunk[4:], "little")
+            if chunk[:4] == b"data":
+                if size == UNKNOWN and size64:
+                    size = size64
+                self._begin(size, first=True)
+                break
+            content = self.peek(size) if chunk[:4] in (b"ds64", b"fmt ") and size <= COPIED else b""
+            self._skip(size + size % 2)
+            if chunk[:4] == b"ds64" and len(content) >= 16:
+                (size64,) = struct.unpack("<Q", content[8:16])
+            elif chunk[:4] == b"fmt " and len(content) >= 16:
+                layout = chunk + content + bytes(size % 2)
+                (self._bytes_per_second,) = struct.unpack("<I", content[8:12])
+        unknown = UNKNOWN.to_bytes(4, "little")
+        return b"RIFF" + unknown + b"WAVE" + layout + b"data" + unknown
+
+    def _begin(self, size: int, first: bool) -> None:
+        """Begin a data chunk."""
+        self._left, self._padded = size, size % 2 == 1
+        if size == UNKNOWN or (size == 0 and first and not is_chunk(self.peek(8).ljust(8, b"\0"), known_only=True)):
+            self._endless = True
+
+    def _next_data(self) -> bool:
+        """After the audio of a data chunk: go to the next one; False if there is none."""
+        skip = int(self._padded)
+        self._padded = False
+        while len(header := self.peek(skip + 8)[skip:]) == 8:
+            if not is_chunk(header):
+                return self._remainder()
+            self._skip(skip + 8)
+            skip = 0
+            size = int.from_bytes(header[4:], "little")
+            if header[:4] == b"data":
+                self._begin(size, first=False)
+                if size:
+                    return True
+            elif self._skip(size + size % 2) < size:
+                break
+        return False
+
+    def _remainder(self) -> bool:
+        """Decide what bytes are that follow the audio and are not chunks; whether they are audio."""
+        rest = len(self.peek(LARGEST_REMAINDER + 1))
+        seconds = rest / self._bytes_per_second if self._bytes_per_second else 1.0
+        if rest > LARGEST_REMAINDER:
+            self._notify("the header gives too short a length; sedkit reads the audio to the end of the file")
+            self._endless = True
+            return True
+        if seconds >= SHORTEST_REMAINDER:
+            self._notify(f"left out {rest} bytes after the audio ({seconds:.1f} s if they are audio)")
+        self._skip(rest)
+        return False
+
+    def _skip(self, size: int) -> int:
+        """Skip bytes that are not audio; returns how many there were."""
+        left = size
+        while left > 0 and (data := super().read(min(left, COPIED))):
+            left -= len(data)
+        return size - left
+
+
+def is_plain_wav(file: BinaryIO) -> bool:
+    """Whether the header of a seekable WAV file is right about its audio, or claims more than there is.
+
+    The file's position does not change. libsndfile reads plain files.
+    """
+    start = file.tell()
+    try:
+        end = file.seek(0, io.SEEK_END)
+        position, size64, found, per_second = start + 12, 0, False, 0
+        while position + 8 <= end:
+            file.seek(position)
+            header = file.read(8)
+            size = int.from_bytes(header[4:], "little")
+            if found and not is_chunk(header):
+                return bool(per_second) and (end - position) / per_second < SHORTEST_REMAINDER
+            if header[:4] == b"data":
+                if found or not size:
+                    return False
+                size = size64 if size == UNKNOWN and size64 else size
+                found = True
+            elif header[:4] == b"ds64":
+                (size64,) = struct.unpack("<Q", file.read(16)[8:].ljust(8, b"\0"))
+            elif header[:4] == b"fmt ":
+                (per_second,) = struct.unpack("<I", file.read(12)[8:].ljust(4, b"\0"))
+            position += 8 + size + size % 2
+        return True
+    finally:
+        file.seek(start)
