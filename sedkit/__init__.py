@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sedkit.errors import ArgumentError as ArgumentError
     from sedkit.errors import AudioError as AudioError
+    from sedkit.errors import AudioWarning as AudioWarning
     from sedkit.errors import ContractError as ContractError
     from sedkit.errors import DeviceError as DeviceError
     from sedkit.errors import ModelError as ModelError
@@ -32,6 +33,7 @@ _PUBLIC = {  # module: the public names in it
     "sedkit.errors": (
         "ArgumentError",
         "AudioError",
+        "AudioWarning",
         "ContractError",
         "DeviceError",
         "ModelError",

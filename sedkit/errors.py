@@ -7,6 +7,8 @@ SedkitError                 base class; the message is one line: what failed, wh
 ├── DeviceError             the requested device or microphone does not work
 ├── OutputError             a result cannot be written
 └── ArgumentError           an argument has an invalid value; also a ValueError
+
+AudioWarning                what sedkit chose or left out in a recording; a UserWarning, not an error
 """
 
 from __future__ import annotations
@@ -52,3 +54,7 @@ class OutputError(SedkitError):
 
 class ArgumentError(SedkitError, ValueError):
     """An argument has an invalid value."""
+
+
+class AudioWarning(UserWarning):
+    """What sedkit chose or left out in a recording, such as one of several audio tracks."""

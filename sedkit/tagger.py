@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sedkit.audio.channels import Channel
 from sedkit.audio.reading import Source, check_rate, open_audio, open_blocks
 from sedkit.contract import Contract, Label
-from sedkit.errors import ArgumentError
+from sedkit.errors import ArgumentError, AudioWarning
 from sedkit.geometry import SAMPLE_RATE
 from sedkit.inference.installed import Precision, find_model
 from sedkit.inference.model import Model
@@ -59,6 +61,11 @@ class Tagger:
         threads: int | None = None,
     ) -> None:
         self.model = Model(find_model(model, precision, device), device, threads)
+        self._arguments = model, device, precision, threads
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
+        """Pickle the arguments: the model is loaded again, which the process that unpickles it must be able to do."""
+        return type(self), self._arguments
 
     @property
     def contract(self) -> Contract:
@@ -83,6 +90,8 @@ class Tagger:
         top_k: int | None = 5,
         threshold: float | Literal["model"] | None = None,
         classes: Iterable[str] | None = None,
+        track: int | None = None,
+        channel: Channel = "mix",
     ) -> Tagging:
         """Find out which classes a recording contains.
 
@@ -99,6 +108,8 @@ class Tagger:
         threshold : lowest score of a tag, in [0, 1]; None for no threshold; ``"model"`` for the model's threshold of
             each class.
         classes : names or MIDs of the classes to report; None for all classes of the model.
+        track : number of the audio track, from 1 on; None for the default track.
+        channel : ``"mix"``, ``"left"``, ``"right"``, or the number of a channel, from 1 on.
 
         Returns
         -------
@@ -110,9 +121,14 @@ class Tagger:
             If the recording cannot be read.
         ArgumentError
             If an argument has an invalid value, such as an unknown class.
+
+        Warns
+        -----
+        AudioWarning
+            If sedkit chose a track or a channel, or left something out.
         """
         view = self.tags_view(top_k=top_k, threshold=threshold, classes=classes)
-        return self._analyse(view(), source, sample_rate)
+        return self._analyse(view(), source, sample_rate, track, channel)
 
     def timeline(
         self,
@@ -122,6 +138,8 @@ class Tagger:
         threshold: float | None = None,
         resolution: Resolution = 1.0,
         classes: Iterable[str] | None = None,
+        track: int | None = None,
+        channel: Channel = "mix",
     ) -> Timeline:
         """Find out which classes a recording contains, and when.
 
@@ -134,6 +152,7 @@ class Tagger:
         resolution : seconds per cell of the grid; ``"native"`` for one cell per segment, every 0.32 s. Events do not
             depend on it: they are computed from the segments.
         classes : names or MIDs of the classes to report; None for all classes of the model.
+        track, channel : as for :meth:`tag`.
 
         Returns
         -------
@@ -145,9 +164,14 @@ class Tagger:
             If the recording cannot be read.
         ArgumentError
             If an argument has an invalid value, such as an unknown class.
+
+        Warns
+        -----
+        AudioWarning
+            If sedkit chose a track or a channel, or left something out.
         """
         view = self.timeline_view(threshold=threshold, resolution=resolution, classes=classes, scores=True)
-        return self._analyse(view(), source, sample_rate)
+        return self._analyse(view(), source, sample_rate, track, channel)
 
     def stream(
         self,
@@ -246,17 +270,21 @@ class Tagger:
     def _stream(
         self, live: LiveTimeline, blocks: Iterable[NDArray[Any]], sample_rate: float, name: str
     ) -> Iterator[Second | Event]:
-        with open_blocks(blocks, sample_rate, name) as stream:
+        with open_blocks(blocks, sample_rate, name, _warn) as stream:
             for samples, kept, scores in self.model.scored_pieces(stream, low_latency=True):
                 live.add_samples(samples, kept)
                 yield from live.add_scores(scores, stream.duration).by_end()
         yield from live.finish(stream.duration).by_end()
 
-    def _analyse(self, view: View[Result], source: Source, sample_rate: float | None) -> Result:
-        with open_audio(source, sample_rate) as stream:
+    def _analyse(
+        self, view: View[Result], source: Source, sample_rate: float | None, track: int | None, channel: Channel
+    ) -> Result:
+        with open_audio(source, sample_rate, track=track, channel=channel) as stream:
             for samples, kept, scores in self.model.scored_pieces(stream):
                 view.add_samples(samples, kept)
                 view.add_scores(scores)
+        for notice in stream.notices:
+            warnings.warn(notice, AudioWarning, stacklevel=3)
         return view.finish(stream.name, stream.duration)
 
     def _timeline_arguments(
@@ -298,6 +326,10 @@ class Tagger:
         if close:
             return f"did you mean {', '.join(names[match] for match in close)}?"
         return f"sedkit info {self.model.path} lists them"
+
+
+def _warn(notice: str) -> None:
+    warnings.warn(notice, AudioWarning, stacklevel=2)
 
 
 def _checked_threshold(threshold: float) -> float:

@@ -23,6 +23,7 @@ from sedkit.audio.ffmpeg import check_track
 from sedkit.audio.files import is_regular
 from sedkit.audio.opening import decode, decode_object
 from sedkit.audio.probing import AudioInfo as AudioInfo
+from sedkit.audio.probing import Track as Track
 from sedkit.audio.probing import probe as probe
 from sedkit.errors import ArgumentError, AudioError
 from sedkit.geometry import SAMPLE_RATE

@@ -9,11 +9,11 @@ from contextlib import closing, suppress
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from sedkit.audio.prefetch import PrefetchedRecording
+from sedkit.audio.prefetch import AudioSource, PrefetchedRecording
 from sedkit.cli.inputs import STDIN, expand, stdin
 from sedkit.cli.journal import Fingerprint, fingerprint
 from sedkit.cli.messages import print_error, print_notice
@@ -43,6 +43,8 @@ def run_locally(
     options: Mapping[str, Any],
     files: Sequence[str],
     *,
+    track: int | None,
+    channel: str | int,
     classes: Sequence[str],
     format_name: str | None,
     bom: bool,
@@ -62,11 +64,12 @@ def run_locally(
         recording.
     options : the command's own options, by name. With the classes and the model, they determine the results.
     files : the command's arguments; none means standard input.
-    classes, format_name, bom, output, resume, recursive, model, precision, device : the shared options, as given.
+    track, channel, classes, format_name, bom, output, resume, recursive, model, precision, device : the shared
+        options, as given.
 
     Returns
     -------
-    The exit code: 0, or 1 if something failed. Failures are listed on standard error at the end.
+    The exit code: 0, or 1 if something failed. Notices and failures are listed on standard error at the end.
     """
     from sedkit.inference.installed import find_model
 
@@ -84,22 +87,26 @@ def run_locally(
     if output is not None and any(is_same_file(name, output) for name in names):
         raise click.UsageError(f"{output} is one of the recordings; choose another --output.")
     failures = [str(problem) for problem in problems]
+    notices = list[str]()
+    reading = {"track": track, "channel": channel, "on_notice": notices.append}
     try:
         if names:
             path = find_model(model, precision, device)
             single = names[0] if len(names) == 1 and output is None and names[0] != STDIN else None
-            prefetched = None if single is None else PrefetchedRecording(single)
+            prefetched = None if single is None else PrefetchedRecording(single, **reading)
             tagger = load_tagger(path, device, threads_for(path, len(names)), prefetched=prefetched)
             selected = split_classes(classes, tagger.labels)
-            all_options = {**options, "--classes": selected, "--bom": bom}
+            all_options = {**options, "--track": track, "--channel": channel, "--classes": selected, "--bom": bom}
 
             def settings() -> dict[str, Any]:
                 return result_settings(tagger, kind, chosen_format, all_options)
 
             with open_output(output, chosen_format, kind, names, settings, resume, bom) as out:
-                analyse_all(tagger, make_view_factory(tagger, selected), names, prefetched, out, failures)
+                analyse_all(tagger, make_view_factory(tagger, selected), names, reading, prefetched, out, failures)
                 out.complete(keep_journal=resume or bool(failures))
     finally:
+        for notice in notices:
+            print_notice(notice)
         print_failures(failures, total=len(names) + len(problems))
     return 1 if failures else 0
 
@@ -108,6 +115,7 @@ def analyse_all(
     tagger: Tagger,
     make_view: ViewFactory,
     names: Sequence[str],
+    reading: Mapping[str, Any],
     prefetched: PrefetchedRecording | None,
     out: Output,
     failures: list[str],
@@ -116,6 +124,7 @@ def analyse_all(
 
     Parameters
     ----------
+    reading : arguments of :func:`sedkit.audio.reading.open_audio`.
     prefetched : the only recording, if its decoding is already under way.
     """
     from sedkit.inference.pipeline import analyse
@@ -124,7 +133,7 @@ def analyse_all(
     cpus = min(MAX_PARALLEL_PIECES, usable_cpus()) if len(names) == 1 else None
     fingerprints: dict[str, Fingerprint | None] = {}  # of recordings under way, taken before they are read
 
-    def sources() -> Iterator[str | BinaryIO | PrefetchedRecording]:
+    def sources() -> Iterator[AudioSource]:
         for name in names:
             now = fingerprint(name)
             if out.holds(name, now):
@@ -132,7 +141,7 @@ def analyse_all(
                 continue
             fingerprints[name] = now
             progress.start_recording(name)
-            yield prefetched or (stdin() if name == STDIN else name)
+            yield prefetched or AudioSource(stdin() if name == STDIN else name, **reading)
 
     with Progress(names) as progress:
         results = analyse(tagger.model, progress.watch(make_view), sources(), cpus)

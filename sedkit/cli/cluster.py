@@ -31,8 +31,11 @@ def run_on_cluster(
     files: Sequence[str],
     *,
     address: str | None,
+    track: int | None,
+    channel: str | int,
     classes: Sequence[str],
     format_name: str | None,
+    bom: bool,
     output: str | None,
     resume: bool,
     recursive: bool,
@@ -49,8 +52,8 @@ def run_on_cluster(
 
     if output is None or output == "-":
         raise click.UsageError("--engine ray needs --output: a folder, or an address such as s3://bucket/folder.")
-    if format_name is not None:
-        raise click.UsageError("--engine ray always writes Parquet; leave out --format.")
+    if format_name is not None or bom:
+        raise click.UsageError(f"--engine ray always writes Parquet; leave out {'--bom' if bom else '--format'}.")
     if not files or STDIN in files:
         raise click.UsageError("--engine ray cannot read standard input; name FILES.")
     engine.check_installed()
@@ -81,7 +84,8 @@ def run_on_cluster(
                         output,
                         model=tagger.model.path,
                         make_view=make_view_factory(tagger, selected),
-                        options={**options, "--classes": selected},
+                        options={**options, "--track": track, "--channel": channel, "--classes": selected},
+                        reading={"track": track, "channel": channel},
                         device=device,
                         resume=resume,
                         address=address,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from sedkit.audio.reading import AudioInfo
+    from sedkit.audio.reading import AudioInfo, Track
 
 
 @click.command("info")
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 def command(ctx: click.Context, files: tuple[str, ...], format_name: str) -> None:
     """Describe recordings and models.
 
-    For a recording: format, sample rate, channels, bits, duration. For a model (an ONNX file, or the name of an
+    For a recording: format, sample rate, channels, bits, duration, and the audio tracks if there are several. For a
+    model (an ONNX file, or the name of an
     installed model): size, precision and its measured loss of accuracy, licence, how it was trained, and its classes
     with their thresholds. --format json prints one JSON object per line.
 
@@ -79,12 +80,20 @@ def describe_audio(file: str) -> tuple[dict[str, Any], str]:
         "rate": f"{info.sample_rate} Hz",
         "channels": info.channels,
         "bits": info.bits,
-        "duration": None if info.duration is None else f"{info.duration:.3f} s",
+        "duration": "unknown" if info.duration is None else f"{info.duration:.3f} s",
+        **{f"track {track.number}": track_text(track) for track in info.tracks},
     }
     record = asdict(info)
     if info.duration is not None:
         record["duration"] = round(info.duration, 3)
     return record, block(file, rows)
+
+
+def track_text(track: Track) -> str:
+    """One line about an audio track."""
+    channels = "1 channel" if track.channels == 1 else f"{track.channels} channels"
+    facts = [track.codec, f"{track.sample_rate} Hz", channels, track.language, track.title]
+    return ", ".join(filter(None, [*facts, "default" if track.default else ""]))
 
 
 def describe_model(file: str) -> tuple[dict[str, Any], str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -56,15 +56,47 @@ precision = click.option(
     help="Arithmetic: fp32 is the model as trained, int8 a faster version for CPUs. auto uses int8 on a CPU if it is "
     "installed and its measured loss of accuracy is negligible (sedkit info shows it). auto runs a --model file as is.",
 )
+
+
+class ChannelParameter(click.ParamType[Any]):
+    """Parameter type: ``mix``, ``left``, ``right``, or the number of a channel, from 1 on."""
+
+    name = "channel"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
+        if value in ("mix", "left", "right") or isinstance(value, int):
+            return value  # type: ignore[no-any-return]
+        if not str(value).isdecimal() or int(value) < 1:
+            self.fail(f"{value!r} is neither mix, left, right nor the number of a channel, from 1 on.", param, ctx)
+        return int(value)
+
+
 SHARED = (
     classes,
+    click.option(
+        "--track",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Audio track, from 1 on, of a file with several; sedkit info lists them. Default: the file's default one.",
+    ),
+    click.option(
+        "--channel",
+        type=ChannelParameter(),
+        default="mix",
+        show_default=True,
+        metavar="mix|left|right|N",
+        help="mix is the mean of the channels, without silent ones; where the channels cancel each other, it is the "
+        "loudest one.",
+    ),
     click.option(
         "--format",
         "-f",
         "format_name",
         type=click.Choice(list(FORMATS)),
-        help="Output format. Default: by the suffix of --output; without --output, text on a terminal, otherwise tsv.",
+        help="Output format. Default: by the suffix of --output (.txt is tsv); without --output, text on a terminal, "
+        "otherwise tsv.",
     ),
+    click.option("--bom", is_flag=True, help="Begin CSV and TSV with a byte order mark, which Excel needs for UTF-8."),
     click.option(
         "--output",
         "-o",

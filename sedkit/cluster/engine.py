@@ -41,6 +41,7 @@ def analyse(
     model: Path,
     make_view: Callable[[], View[Tagging | Timeline]],
     options: Mapping[str, Any],
+    reading: Mapping[str, Any] | None = None,
     device: Device = "auto",
     resume: bool = False,
     address: str | None = None,
@@ -58,13 +59,14 @@ def analyse(
     model : the model file; only this machine needs to have it.
     make_view : makes the view of one recording; sent to the workers by pickle.
     options : the options that determine the results, by name; values are JSON-serialisable.
+    reading : arguments of :func:`sedkit.audio.reading.open_audio`.
     device : ``"auto"`` runs one worker per GPU if the cluster has GPUs, otherwise one per CPU.
     resume : whether to continue the results in ``output``.
     address : of the cluster, as for ``ray.init``. None is $RAY_ADDRESS, otherwise a cluster that runs on this machine,
         otherwise a new one with this machine's CPUs, which ends with the run.
     on_plan : called with the number of recordings to analyse.
     on_report : called with the report of each finished partition.
-    on_notice : called with one-line notices: about a worker's device, or that Ray has not answered yet.
+    on_notice : called with one-line notices: about a recording or a worker's device, or that Ray has not answered yet.
 
     Returns
     -------
@@ -93,7 +95,7 @@ def analyse(
         partitions = archive.plan(recordings, os.getcwd(), workers.count)
         on_plan(sum(len(partition.files) for partition in partitions))
         location = output if is_uri(output) else os.path.abspath(output)
-        task = Task(kind, make_view, (model.name, content), device, workers.cpus, location)
+        task = Task(kind, make_view, (model.name, content), device, workers.cpus, location, reading or {})
         last_saved = time.monotonic()
         try:
             for number, report in run_partitions(task, partitions, workers, on_notice):
@@ -176,9 +178,10 @@ def run_partitions(
         for answer in answers.iter_rows():
             if answer["error"]:
                 raise SedkitError(answer["error"])
-            if answer["notice"] and answer["notice"] not in notices:
-                notices.add(answer["notice"])
-                on_notice(answer["notice"])
+            for notice in answer["notice"].splitlines():
+                if notice not in notices:
+                    notices.add(notice)
+                    on_notice(notice)
             yield answer["number"], parse_report(answer["report"])
     except ray.exceptions.RayError as error:
         problem = last_line(error)

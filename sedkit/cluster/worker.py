@@ -7,11 +7,12 @@ import json
 import socket
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from sedkit.audio.prefetch import AudioSource
 from sedkit.cluster.archive import COLUMNS, MANIFEST, Partition, Report, write_partition
 from sedkit.cluster.recordings import close_recording, open_recording
 from sedkit.cluster.storage import Store
@@ -39,6 +40,7 @@ class Task:
     device : see :class:`sedkit.inference.model.Model`.
     cpus : CPUs of a worker.
     output : location of the archive.
+    reading : arguments of :func:`sedkit.audio.reading.open_audio`.
     """
 
     kind: Kind
@@ -47,6 +49,7 @@ class Task:
     device: Device
     cpus: int
     output: str
+    reading: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Ledger:
@@ -88,6 +91,7 @@ class Worker:
     def __init__(self, task: Task, ledger: Any) -> None:
         self.task, self.ledger = task, ledger
         self.model: Model | None = None
+        self.notices: list[str] = []  # about recordings of the partition
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         partition = Partition(int(row["number"]), row["folder"], tuple(row["files"]))
@@ -96,8 +100,9 @@ class Worker:
             if self.model is None:
                 self.store = open_store(self.task.output)
                 self.model = load_model(self.task)
-            answer["notice"] = self.model.notice or ""
+            self.notices = [self.model.notice] if self.model.notice else []
             answer["report"] = json.dumps(dataclasses.asdict(self.analyse_partition(partition)))
+            answer["notice"] = "\n".join(self.notices)
         except SedkitError as error:
             answer["error"] = str(error)
         return answer
@@ -145,11 +150,11 @@ class Worker:
         assert self.model is not None
         opened = deque[str | BinaryIO]()
 
-        def sources() -> Iterator[str | BinaryIO]:
+        def sources() -> Iterator[AudioSource]:
             for location in locations:
                 source = open_recording(location)
                 opened.append(source)
-                yield source
+                yield AudioSource(source, **self.task.reading, on_notice=self.notices.append)
 
         with closing(analyse(self.model, self.task.make_view, sources(), self.task.cpus)) as results:
             for _, result in results:

@@ -29,7 +29,7 @@ from typing import BinaryIO, Generic, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit.audio.prefetch import PrefetchedRecording
+from sedkit.audio.prefetch import AudioSource
 from sedkit.audio.reading import open_audio
 from sedkit.errors import SedkitError
 from sedkit.geometry import SEGMENT_HOP, padded_samples
@@ -38,7 +38,7 @@ from sedkit.inference.session import usable_cpus
 from sedkit.timeline.views import View
 
 Result = TypeVar("Result")
-Source: TypeAlias = str | BinaryIO | PrefetchedRecording
+Source: TypeAlias = str | BinaryIO | AudioSource
 
 BATCH_HOPS = {"cpu": 64, "cuda": 512, "tensorrt": 512}  # hops of 0.32 s in a full batch; larger is slower on a CPU
 BATCHES_AHEAD = 8  # full batches' worth of audio decoded ahead of the batches that are running
@@ -61,7 +61,7 @@ def analyse(
     model : the model.
     make_view : called once per recording; returns the view (:mod:`sedkit.timeline.views`) that makes its result. A view
         is used by one thread at a time, but by several threads in turn.
-    sources : paths, binary files, or prefetched recordings; consumed lazily, by other threads.
+    sources : paths, binary files, or either with options for reading; consumed lazily, by other threads.
     cpus : number of CPUs to use; None for all that this process may use.
 
     Yields
@@ -319,14 +319,14 @@ class _Workers(Generic[Result]):
 
 
 def name_of(source: Source) -> str:
-    if isinstance(source, PrefetchedRecording):
+    if isinstance(source, AudioSource):
         return source.name
     return source if isinstance(source, str) else STDIN
 
 
 def _pieces(recording: _Recording[Result], source: Source) -> Generator[_Piece[Result], None, None]:
     """Decode the pieces of a recording one by one."""
-    with source.stream() if isinstance(source, PrefetchedRecording) else open_audio(source) as stream:
+    with source.stream() if isinstance(source, AudioSource) else open_audio(source) as stream:
         for number, (samples, kept) in enumerate(pieces(stream)):
             padded = np.zeros(padded_samples(len(samples)), np.float32)
             padded[: len(samples)] = samples
