@@ -46,7 +46,7 @@ from training.runs.generations import evaluate_generation, fixed_weights, initia
 from training.runs.interpret import execution_of, start_from
 from training.runs.lineage import model_contract
 from training.runs.notices import describe_warm_start, warnings
-from training.runs.options import ON_RESUME, TrainingCommand, all_options, named_on_command_line
+from training.runs.options import ARGUMENTS, ON_RESUME, TrainingCommand, all_options, named_on_command_line
 from training.runs.reports import read_generation, write_report
 from training.runs.reuse import reuse
 from training.runs.run import Run
@@ -65,11 +65,12 @@ from training.supervision.targets import remove_scores, targets_from
 
 COMPILING = 60.0  # seconds that compiling a network may take
 EXPORTING = 60.0  # seconds that the export may take
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 EXPORT_NEEDS = ("onnx", "onnxscript", "onnxruntime")
 
 
 def secost(run: Run, execution: Execution, progress: CascadeProgress, deadline: Deadline) -> Network:
-    """Algorithm 1; returns the network of the last stage, in eval mode. Generations that are trained are kept.
+    """Algorithm 1; returns the network of the last stage, in eval mode. Trained generations are not trained again.
 
     Raises
     ------
@@ -105,7 +106,7 @@ def secost(run: Run, execution: Execution, progress: CascadeProgress, deadline: 
             trained = trained_network(directory, settings, classes, execution.device)
             about = {"generation": generation, "supervision": {str(key): value for key, value in supervision.items()}}
             evaluate_generation(directory, about, trained, splits, run.labels, settings.batch_size, execution.workers)
-        for former in range(generation):  # line 5: the student becomes the teacher, in place of those before it
+        for former in range(generation):  # line 5: delete stored scores that no later generation needs
             if not any(former in later for later in run.supervision[generation + 1 :]):
                 distributed.on_rank_0(partial(remove_scores, run.generation(former)))
     return trained_network(run.generation(len(run.supervision) - 1), settings, classes, execution.device)
@@ -145,13 +146,14 @@ def finish(run: Run, network: Network) -> str:
     """
     rows = [read_generation(run.generation(number)) for number in range(len(run.supervision))]
     table = write_report(run.directory, rows)
-    if run.fine_tuned:
+    if run.is_backbone:
         return f"{table}\n{run.directory}: a teacher (--teacher NAME={run.directory}); backbones are not exported"
     missing = [name for name in EXPORT_NEEDS if importlib.util.find_spec(name) is None]
     if missing:
         raise SedkitError(
             f"{run.directory}: trained, see report.md; the export needs {', '.join(missing)}: "
-            f"{install_remedy('train')}, then sedkit-train secost --resume {run.directory}; or copy the run to a machine that has them"
+            f"{install_remedy('train')}, then sedkit-train secost --resume {run.directory}; or copy the run to a "
+            "machine that has them"
         )
     from training.release.export import export
 
@@ -166,7 +168,7 @@ def finish(run: Run, network: Network) -> str:
     return f"{table}\n{path}  (largest difference between torch and ONNX Runtime {difference:.1g})"
 
 
-@click.command(cls=TrainingCommand, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(cls=TrainingCommand, context_settings=CONTEXT)
 @all_options
 @click.pass_context
 def main(context: click.Context, /, resume: Path | None, device: str, stop_after: float | None, **given: Any) -> None:
@@ -174,7 +176,7 @@ def main(context: click.Context, /, resume: Path | None, device: str, stop_after
 
     \b
     Examples:
-      sedkit-train secost --manifest recordings/ --stages 4     # a folder with one folder a class
+      sedkit-train secost --manifest recordings/ --stages 4     # a folder with one folder per class
       sedkit-train secost --preset own --manifest recordings/   # fine-tune the small model: minutes on a CPU
       sedkit-train secost --stages 5 --alpha 0.3,0.3,0.2,0.1,0.05
       sedkit-train secost --stage labels=0.3,0=0.7 --stage labels=0.3,0=0.3,1=0.4
@@ -196,7 +198,10 @@ def main(context: click.Context, /, resume: Path | None, device: str, stop_after
             ending.report_sigterm()
             moved = given["manifest"] if "manifest" in named else None
             run = _on_every_rank(
-                (lambda: Run.open(resume, moved)) if resume else (lambda: start_from(given, chosen)), moved
+                (lambda: Run.open(resume, moved))
+                if resume
+                else (lambda: start_from(given, chosen, context.meta[ARGUMENTS])),
+                moved,
             )
             ending.directory = run.directory
             distributed.on_rank_0(partial(_hold, run, stack))
@@ -208,7 +213,7 @@ def main(context: click.Context, /, resume: Path | None, device: str, stop_after
                     for line in distributed.on_rank_0(partial(reuse, run, given["reuse"])):
                         progress.print(line)
                 network = secost(run, execution_of(given, chosen), progress, deadline)
-            if not run.fine_tuned:
+            if not run.is_backbone:
                 deadline.check(EXPORTING)
             text = distributed.on_rank_0(partial(finish, run, network))
             if distributed.rank() == 0:

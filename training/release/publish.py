@@ -33,7 +33,7 @@ from training.release.card import crossval_sections, sections
 from training.release.card.crossval_sections import CrossValidation, read_crossval
 from training.release.card.lineage import earlier_runs
 from training.release.card.timelines_section import read_timelines, timelines_section, timelines_table
-from training.runs.config import fine_tuned, read_config
+from training.runs.config import is_backbone, read_config
 from training.runs.generations import trained_network
 from training.runs.reports import read_generation
 from training.runs.run import Run
@@ -111,7 +111,7 @@ def open_publishable(run: Path) -> Run:
     SedkitError
         If it is unfinished, not of a WELS-Net, or lacks test clips, or an earlier run used another manifest.
     """
-    if fine_tuned(run):
+    if is_backbone(run):
         raise SedkitError(f"{run}: fine-tuned networks are not exported; train a WELS-Net with --teacher NAME={run}")
     if not (run / "model.onnx").exists():
         raise SedkitError(f"{run}: the run is not finished: continue with sedkit-train secost --resume {run}")

@@ -41,7 +41,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     return config
 
 
-def fine_tuned(directory: Path) -> bool:
+def is_backbone(directory: Path) -> bool:
     """Whether the run's networks are pretrained backbones instead of WELS-Nets.
 
     Raises

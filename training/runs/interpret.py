@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -22,27 +22,11 @@ from training.runs.start import start
 from training.runs.warm_start import WarmStart, from_backbone, from_model, from_run
 from training.supervision.equations import LABELS, Supervision, parse, single_teacher
 
-AS_GIVEN = (  # settings that options give as they are
-    "epochs",
-    "batch_size",
-    "learning_rate",
-    "schedule",
-    "clip",
-    "ema",
-    "sampling",
-    "crop",
-    "dropout",
-    "freeze",
-    "between",
-    "sync_bn",
-    "validate_every",
-    "teachers_hear",
-    "views",
-)
+RESOLVED = {"warmup", "network", "width", "pooling", "precision", "augmentation"}  # settings with defaults of their own
 
 
-def start_from(options: Mapping[str, Any], device: torch.device) -> Run:
-    """Start a new run.
+def start_from(options: Mapping[str, Any], device: torch.device, arguments: Sequence[str]) -> Run:
+    """Start a new run; ``arguments`` are the command line, for the record.
 
     Raises
     ------
@@ -60,7 +44,7 @@ def start_from(options: Mapping[str, Any], device: torch.device) -> Run:
             "segment targets do not train the weights of --set pooling=attention", param_hint="--teachers-hear"
         )
     settings = Settings(
-        **{key: options[key] for key in AS_GIVEN},
+        **{setting.name: options[setting.name] for setting in fields(Settings) if setting.name not in RESOLVED},
         warmup=WARMUP[options["schedule"]] if options["warmup"] is None else options["warmup"],
         network=warm_start.kind if warm_start else "wels",
         width=warm_start.width if warm_start else options["width"] or (1.0 if cuda else 0.25),
@@ -79,6 +63,7 @@ def start_from(options: Mapping[str, Any], device: torch.device) -> Run:
         options["on_error"],
         {"name": options["name"], "license": options["license"]},
         device,
+        arguments,
         teachers,
         warm_start,
     )
@@ -91,7 +76,7 @@ def _check_combinations(options: Mapping[str, Any]) -> None:
     from_wels = fine_tune.startswith("wels=")
     for wrong, option, why in (
         (options["views"] and hear != "view", "--set views", "needs --teachers-hear view"),
-        (hear == "sounds" and not options["overlay"], "--teachers-hear", "sounds needs --set overlay=0.75"),
+        (hear == "sounds" and not options["overlay"], "--teachers-hear", "sounds needs --set overlay=0.6"),
         (fine_tune and options["width"], "--width", "is that of the warm start; leave it out beside --fine-tune"),
         (fine_tune and options["pooling"] != "mean", "--set pooling", "is that of the warm start; leave it out"),
         (not from_wels and options["freeze"], "--set freeze", needs_warm_start),

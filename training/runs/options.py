@@ -1,7 +1,8 @@
-"""The options of a training: command-line flags in groups, and settings that only presets and ``--set`` name.
+"""The options of a training: flags of the command line, in groups, and settings.
 
-A flag is what people reach for; a setting is what a recipe fixes. Both have one definition, a ``click.Option``, so that
-values from the command line, from a preset and from ``--set`` are checked alike. ``training.runs.interpret`` turns the
+Options that people often change have flags; the others are settings, which presets and ``--set`` fix. Each has one
+definition, a ``click.Option``, so that values from the command line, a preset and ``--set`` are checked alike. Defaults
+that belong to the network's training come from ``Settings`` and ``Augmentation``. ``training.runs.interpret`` turns the
 values into a run.
 """
 
@@ -15,7 +16,9 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from training.data.augment.augmentation import Augmentation
 from training.loop.schedule import WARMUP
+from training.loop.settings import Settings
 from training.networks.wels import FILTERS, Width
 from training.runs.presets import SET, apply
 from training.runtime.command_line import DURATION
@@ -25,6 +28,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 POSITIVE = click.FloatRange(0, min_open=True)
 SHARE = click.FloatRange(0, 1)
+TRAINING, AUGMENTATION = Settings(), Augmentation()  # their defaults are those of the options
 COUNT = click.IntRange(0)
 
 
@@ -59,7 +63,7 @@ GROUPS: dict[str, tuple[click.Option, ...]] = {
         _option(
             "manifest",
             default="manifest.csv",
-            help="Clips, labels and splits: a manifest, a folder with one folder a class, or a packed set.",
+            help="Clips, labels and splits: a manifest, a folder with one folder per class, or a packed set.",
         ),
         _option("on-error", type=click.Choice(["stop", "skip"]), default="stop", help="What to do at unusable clips."),
         _option("seed", type=COUNT, default=0, help="Seed of everything random."),
@@ -72,9 +76,11 @@ GROUPS: dict[str, tuple[click.Option, ...]] = {
             metavar="NAME|FILE.toml",
             help="Options and settings of a preset; what the command line names wins.",
         ),
-        _option("stages", type=COUNT, help="Students after Teacher-0  [default: 4, or one an alpha]"),
-        _option("alpha", default="0.3", help="Weight of the labels (Eq. 2): one number, or one a stage: 0.3,0.2."),
-        _option("stage", multiple=True, help="Eq. 6, once a stage, instead of --stages: labels=0.3,0=0.3,1=0.4."),
+        _option(
+            "stages", type=COUNT, help="Students after Teacher-0  [default: as many as --alpha has values, otherwise 4]"
+        ),
+        _option("alpha", default="0.3", help="Weight of the labels (Eq. 2): one number, or one per stage: 0.3,0.2."),
+        _option("stage", multiple=True, help="Eq. 6, once per stage, instead of --stages: labels=0.3,0=0.3,1=0.4."),
     ),
     "Network": (
         _option(
@@ -83,7 +89,7 @@ GROUPS: dict[str, tuple[click.Option, ...]] = {
             help="Factor on Table 1's filters, or the filters of B1, B2, B3, B4, L1 and L2: 16,40,80,200,1024,512  "
             "[default: 1 on CUDA, 0.25 on a CPU]",
         ),
-        _option("crop", type=click.FloatRange(0.96, 60), default=5.12, help="Seconds of a training crop."),
+        _option("crop", type=click.FloatRange(0.96, 60), default=TRAINING.crop, help="Seconds of a training crop."),
         _option(
             "fine-tune",
             metavar="wels=RUN|wels=MODEL|KIND=FILE",
@@ -92,14 +98,24 @@ GROUPS: dict[str, tuple[click.Option, ...]] = {
         ),
     ),
     "Optimisation": (
-        _option("epochs", type=click.IntRange(1), default=60, help="Epochs of each network."),
-        _option("batch-size", type=click.IntRange(2), default=32, help="Clips a step, over all processes."),
-        _option("learning-rate", type=POSITIVE, default=1e-3, help="Peak learning rate of Adam."),
+        _option("epochs", type=click.IntRange(1), default=TRAINING.epochs, help="Epochs of each network."),
+        _option(
+            "batch-size",
+            type=click.IntRange(2),
+            default=TRAINING.batch_size,
+            help="Clips per step, over all processes.",
+        ),
+        _option("learning-rate", type=POSITIVE, default=TRAINING.learning_rate, help="Peak learning rate of Adam."),
     ),
     "Augmentation": (
-        _option("mixup", type=click.FloatRange(0), default=0.4, help="Parameter of the Beta distribution; 0: off."),
-        _option("gain", type=click.FloatRange(0), default=6.0, help="Random level, +- dB."),
-        _option("noise", type=SHARE, default=0.0, help="Share of the clips with added noise."),
+        _option(
+            "mixup",
+            type=click.FloatRange(0),
+            default=AUGMENTATION.mixup,
+            help="Mixup: parameter of the Beta distribution of the weights; 0: off.",
+        ),
+        _option("gain", type=click.FloatRange(0), default=AUGMENTATION.gain, help="Random level, +- dB."),
+        _option("noise", type=SHARE, default=AUGMENTATION.noise, help="Share of the clips with added noise."),
     ),
     "Teachers": (
         _option(
@@ -113,7 +129,7 @@ GROUPS: dict[str, tuple[click.Option, ...]] = {
         _option(
             "teachers-hear",
             type=click.Choice(["clip", "view", "sounds"]),
-            default="clip",
+            default=TRAINING.teachers_hear,
             help="Input of the teachers. clip: whole clips, once (Algorithm 1); view: the student's augmented input; "
             "sounds: isolated clips by segment, for students trained on overlaid clips (--set overlay=0.6).",
         ),
@@ -138,55 +154,65 @@ GROUPS: dict[str, tuple[click.Option, ...]] = {
             ["--set", SET],
             multiple=True,
             metavar="KEY=VALUE",
-            help="Any option or setting of a preset: ema=0.998. Settings are listed below and in docs/training.md.",
+            help="Any option or setting: ema=0.998. Settings are named below; docs/training-cli.md explains them.",
         ),
     ),
 }
 
-# Settings are keys of presets and of --set. They decide the result, but for those of EXECUTION.
+# Settings are keys of presets and of --set. All except those in EXECUTION affect the result.
 SETTINGS = {
     option.name: option
     for option in (
         _option("vocabulary", type=PATH, help="Classes, a CSV; default: beside the manifest."),
         _option("license", default="unknown", help="Licence of the exported weights."),
-        _option("schedule", type=click.Choice(list(WARMUP)), default="cosine", help="Schedule of the learning rate."),
+        _option(
+            "schedule",
+            type=click.Choice(list(WARMUP)),
+            default=TRAINING.schedule,
+            help="Schedule of the learning rate.",
+        ),
         _option(
             "warmup",
             type=click.FloatRange(0, 1, max_open=True),
             help="Share of the steps with a rising learning rate; default: 0.1, constant: 0.",
         ),
-        _option("clip", type=click.FloatRange(0), default=0.0, help="Largest norm of the gradient; 0: no limit."),
+        _option(
+            "clip", type=click.FloatRange(0), default=TRAINING.clip, help="Gradient clipping: largest norm; 0: off."
+        ),
         _option(
             "ema",
             type=click.FloatRange(0, 1, max_open=True),
-            default=0.0,
+            default=TRAINING.ema,
             help="Decay of an exponential moving average of the weights, which is validated and kept; 0: off.",
         ),
         _option(
             "sampling",
             type=click.Choice(["shuffled", "balanced"]),
-            default="shuffled",
+            default=TRAINING.sampling,
             help="Every clip once an epoch, or clips of rare classes more often.",
         ),
         _option(
             "pooling",
             type=click.Choice(["mean", "attention"]),
-            default="mean",
+            default=TRAINING.pooling,
             help="From segments to the clip: mean, or a mean with learnt weights.",
         ),
         _option(
-            "freeze", type=click.IntRange(0, 4), default=0, help="Blocks, from B1 on, that a warm start keeps fixed."
+            "freeze",
+            type=click.IntRange(0, 4),
+            default=TRAINING.freeze,
+            help="Blocks, from B1 on, that a warm start keeps fixed.",
         ),
         _option(
             "between",
             type=click.FloatRange(0, 1, min_open=True),
-            default=1.0,
+            default=TRAINING.between,
             help="Interpolation between the weights of the warm start, 0, and the trained ones, 1.",
         ),
         _option(
             "dropout",
             type=click.FloatRange(0, 1, max_open=True),
-            default=0.2,
+            default=TRAINING.dropout,
             help="Dropout in L1, L2 and L3; in a pretrained backbone, before the last layer.",
         ),
         _option(
@@ -194,40 +220,56 @@ SETTINGS = {
             type=click.Choice(["float32", "bf16"]),
             help="Precision of the forward and backward pass; default: bf16 on CUDA, float32 on a CPU.",
         ),
-        _option("sync-bn", type=click.BOOL, default=False, help="Batch statistics over all processes."),
+        _option("sync-bn", type=click.BOOL, default=TRAINING.sync_bn, help="Batch statistics over all processes."),
         _option(
             "validate-every",
             type=click.IntRange(1),
-            default=1,
+            default=TRAINING.validate_every,
             help="Epochs between two validations; the last epoch is always validated, and the best one is kept.",
         ),
         _option(
             "views",
             type=COUNT,
-            default=0,
+            default=TRAINING.views,
             help="With teachers-hear=view: epochs after which crops and mixtures repeat, so that teachers score each "
             "once; 0: never.",
         ),
-        _option("mixed", type=SHARE, default=0.5, help="Share of the batches with mixup."),
-        _option("time-mask", type=COUNT, default=24, help="SpecAugment: longest mask, in frames."),
-        _option("band-mask", type=click.IntRange(0, 63), default=8, help="SpecAugment: widest mask, in mel bands."),
-        _option("overlay", type=SHARE, default=0.0, help="Share of the clips overlaid with one to three others."),
-        _option("response", type=click.FloatRange(0), default=0.0, help="Random frequency response, +- dB."),
-        _option("narrow", type=SHARE, default=0.0, help="Share of the clips that are low-passed."),
-        _option("speed", type=SHARE, default=0.0, help="Random speed and pitch, up to 1 + this."),
-        _option("reverb", type=SHARE, default=0.0, help="Share of the clips with reverberation."),
-        _option("style", type=SHARE, default=0.0, help="Share of the batches with Freq-MixStyle."),
+        _option("mixed", type=SHARE, default=AUGMENTATION.mixed, help="Share of the batches with mixup."),
+        _option("time-mask", type=COUNT, default=AUGMENTATION.time_mask, help="SpecAugment: longest mask, in frames."),
+        _option(
+            "band-mask",
+            type=click.IntRange(0, 63),
+            default=AUGMENTATION.band_mask,
+            help="SpecAugment: widest mask, in mel bands.",
+        ),
+        _option(
+            "overlay",
+            type=SHARE,
+            default=AUGMENTATION.overlay,
+            help="Share of the clips overlaid with one to three others.",
+        ),
+        _option(
+            "response",
+            type=click.FloatRange(0),
+            default=AUGMENTATION.response,
+            help="Random frequency response, +- dB.",
+        ),
+        _option("narrow", type=SHARE, default=AUGMENTATION.narrow, help="Share of the clips that are low-passed."),
+        _option("speed", type=SHARE, default=AUGMENTATION.speed, help="Random speed and pitch, up to 1 + this."),
+        _option("reverb", type=SHARE, default=AUGMENTATION.reverb, help="Share of the clips with reverberation."),
+        _option("style", type=SHARE, default=AUGMENTATION.style, help="Share of the batches with Freq-MixStyle."),
         _option("compile", type=click.Choice(["off", "on"]), default="off", help="torch.compile."),
         _option(
             "accumulate",
             type=click.IntRange(1),
             default=1,
-            help="Parts of a batch, one after the other, to save memory.",
+            help="Gradient accumulation: parts of a batch, computed one after the other.",
         ),
         _option("workers", type=click.IntRange(1), help="Threads that read clips ahead; default: by processors."),
         _option("reuse", type=PATH, help="Folder of finished runs whose networks are taken instead of trained again."),
     )
 }
+ARGUMENTS = "training.arguments"  # key of the context's meta: the command line as it was given
 EXECUTION = {"reuse", "compile", "accumulate", "workers"}  # may change while a run is trained
 ON_RESUME = EXECUTION | {"manifest", "name"}  # what --resume accepts
 
@@ -236,6 +278,7 @@ class TrainingCommand(click.Command):
     """A command whose help shows options by group, and whose parameters include the settings."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[ARGUMENTS] = list(args)
         rest = super().parse_args(ctx, args)
         given = _assignments(ctx, ctx.params.pop(SET))
         flags = {parameter.name: parameter for parameter in self.params}

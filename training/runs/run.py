@@ -12,15 +12,22 @@ from sedkit.contract import Label
 from training.data.augment.augmentation import Augmentation
 from training.data.clips import Clips, Subset, WeakLabels
 from training.data.manifest.problems import OnError
+from training.data.manifest.splits import Splitting
 from training.data.manifest.table import Manifest
+from training.data.manifest.vocabulary import Vocabulary
+from training.data.readers.folders import folders
 from training.data.sampling import class_weights
-from training.data.store.packed import PackedAudio
+from training.data.store.packed import INDEX, PackedAudio
 from training.data.store.source import Audio, open_audio
+from training.loop.schedule import WARMUP
 from training.loop.settings import Settings
 from training.runs.config import RunError, read_config, read_supervision
 from training.runtime.files import write_json
 from training.runtime.progress import decoding
 from training.supervision.equations import Supervision
+
+MANIFEST = "manifest.csv"  # in the run directory, if the run was started from a folder of recordings
+VALIDATION_SHARE = 0.2  # of a folder of recordings
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ class Run:
         return int((~self.manifest.labels.known).sum())
 
     @property
-    def fine_tuned(self) -> bool:
+    def is_backbone(self) -> bool:
         """Whether its networks are pretrained backbones, which serve as teachers and are not exported."""
         return self.settings.network != "wels"
 
@@ -82,7 +89,7 @@ class Run:
     def open(cls, directory: Path, moved: str | None = None) -> Run:
         """Open an existing run.
 
-        ``moved`` is the new place of its manifest (with the classes beside it) or packed set.
+        ``moved`` is the new place of its manifest (with the classes beside it), packed set or folder of recordings.
 
         Raises
         ------
@@ -93,13 +100,21 @@ class Run:
         try:
             augmentation = Augmentation(**config["settings"]["augmentation"])
             settings = Settings(**config["settings"] | {"augmentation": augmentation})
+            if settings.schedule not in WARMUP:
+                raise RunError(f"{directory}: schedule {settings.schedule!r} no longer exists; begin a new run")
             supervision, seed = read_supervision(config), config["seed"]
             manifest, on_error, digest = config["manifest"], config["on_error"], config["manifest_sha256"]
             vocabulary = Path(config["vocabulary"]) if config["vocabulary"] else None
-            if moved:
+            if moved and not holds_recordings(moved):
                 manifest, vocabulary = moved, None
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunError(f"{directory}: config.json is not that of a run ({error!r}); begin a new run") from None
+        if moved and holds_recordings(moved):
+            found = read_recordings(moved, vocabulary, seed, on_error)
+            if found.sha256() != digest:
+                raise RunError(f"{directory}: {moved} changed since the run began; begin a new run")
+            found.save(directory / MANIFEST)
+            manifest, vocabulary = str(directory / MANIFEST), None
         audio = load_data(manifest, vocabulary, on_error, settings)
         if audio.manifest.sha256() != digest:
             raise RunError(f"{directory}: {manifest} changed since the run began; begin a new run")
@@ -117,6 +132,25 @@ class Run:
             leftover.unlink(missing_ok=True)
         for done in self.directory.glob("generation-*/network.pt"):
             done.with_name("checkpoint.pt").unlink(missing_ok=True)
+
+
+def holds_recordings(place: str) -> bool:
+    """Whether ``place`` is a folder of recordings, one folder a class, and not a manifest or a packed set."""
+    return "://" not in place and Path(place).is_dir() and not (Path(place) / INDEX[0]).exists()
+
+
+def read_recordings(folder: str, vocabulary: Path | None, seed: int, on_error: OnError) -> Manifest:
+    """The manifest of a folder with one folder of recordings a class.
+
+    ``VALIDATION_SHARE`` of each class becomes the validation split; there is no test split.
+
+    Raises
+    ------
+    ManifestError
+        If the recordings cannot be used.
+    """
+    classes = Vocabulary.load(vocabulary) if vocabulary else None
+    return folders(folder, Splitting(validation_share=VALIDATION_SHARE, seed=seed), classes, on_error)
 
 
 def load_data(manifest: str, vocabulary: Path | None, on_error: OnError, settings: Settings) -> Audio:

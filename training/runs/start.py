@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import platform
 import shlex
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +13,9 @@ from typing import Any
 import torch
 
 from training.data.manifest.problems import OnError
-from training.data.manifest.splits import Splitting
-from training.data.manifest.vocabulary import Vocabulary
-from training.data.readers.folders import folders
-from training.data.store.packed import INDEX
 from training.loop.settings import Settings
 from training.runs.config import RunError, git_revision
-from training.runs.run import Run, load_data
+from training.runs.run import MANIFEST, Run, holds_recordings, load_data, read_recordings
 from training.runs.teachers import copy_teacher
 from training.runs.warm_start import FILE as WARM_START
 from training.runs.warm_start import WarmStart
@@ -30,8 +25,6 @@ from training.runtime.device import describe_device
 from training.runtime.files import write_json
 from training.runtime.lock import Lock
 from training.supervision.equations import Supervision
-
-VALIDATION_SHARE = 0.2  # of a folder of recordings
 
 
 def start(
@@ -44,6 +37,7 @@ def start(
     on_error: OnError,
     model: dict[str, str],
     device: torch.device,
+    arguments: Sequence[str],
     teachers: Mapping[str, Path] | None = None,
     warm_start: WarmStart | None = None,
 ) -> Run:
@@ -52,6 +46,7 @@ def start(
     Parameters
     ----------
     model : ``name`` and ``license`` of the export.
+    arguments : of the command line, for the record.
     teachers : external teachers by name: score files, online teachers, finished runs or model files. They are copied
         into the directory.
     warm_start : initial weights of all networks; None: random.
@@ -90,11 +85,11 @@ def start(
             "begun_with": warm_start.about if warm_start else None,
             "begun_sha256": digest_of(warm_start.weights) if warm_start else None,
         }
-        write_json(directory / "config.json", about | _config(run))
+        write_json(directory / "config.json", about | _config(run, arguments))
     return run
 
 
-def _config(run: Run) -> dict[str, Any]:
+def _config(run: Run, arguments: Sequence[str]) -> dict[str, Any]:
     """The part of ``config.json`` that the run itself knows."""
     clips = {split: len(run.manifest.indices(split)) for split in ("train", "validation", "test")}
     if run.unlabelled:
@@ -112,32 +107,28 @@ def _config(run: Run) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "processes": distributed.world_size(),
         "date": datetime.now(UTC).date().isoformat(),
-        "command": shlex.join(["python", "-m", "training.secost", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "training.secost", *arguments]),
     }
 
 
 def _manifest_of(place: str, directory: Path, vocabulary: Path | None, seed: int, on_error: OnError) -> str:
     """``place``, or a manifest in the run directory if it is a folder with one folder of recordings a class.
 
-    ``VALIDATION_SHARE`` of each class becomes the validation split; there is no test split.
-
     Raises
     ------
     RunError
         If there is nothing at ``place``.
     """
-    if "://" in place or Path(place).is_file() or (Path(place) / INDEX[0]).exists():
-        return place
-    if not Path(place).exists():
+    if not Path(place).exists() and "://" not in place:
         raise RunError(
             f"{place}: no such manifest. Name a folder with one folder of recordings a class (--manifest recordings/), "
             "or make a small set to try: sedkit-train data demo --output demo, then "
             "sedkit-train secost --preset demo --manifest demo --stages 4"
         )
-    classes = Vocabulary.load(vocabulary) if vocabulary else None
-    splitting = Splitting(validation_share=VALIDATION_SHARE, seed=seed)
-    folders(place, splitting, classes, on_error).save(directory / "manifest.csv")
-    return str(directory / "manifest.csv")
+    if not holds_recordings(place):
+        return place
+    read_recordings(place, vocabulary, seed, on_error).save(directory / MANIFEST)
+    return str(directory / MANIFEST)
 
 
 def _refuse_existing(directory: Path) -> None:

@@ -6,7 +6,7 @@ By default a teacher scores every whole training clip once a stage, unmixed. The
 
 KEY depends on the teacher's weights and on the clips. While the file grows its name ends in ``.partial`` and its length
 says how much is done, so that an interrupted computation continues. The file is removed when no later generation needs
-it. Mixup mixes these scores with the weights it mixes the waveforms with.
+it. Mixup mixes these scores in the same proportions as the waveforms.
 
 Online teachers (training.supervision.online) score the augmented input in the objective; this module prepares what they
 need to know about each clip. Segment-level teachers (training.supervision.segments) give targets for segments.
@@ -84,9 +84,9 @@ class Targets:
         """Targets [clips, classes] of the clips at ``rows``.
 
         ``rows`` is [clips], or [clips, n] where up to n clips are overlaid (-1: none). Overlaid clips have the union of
-        their labels and, for each class, the highest of a teacher's scores. If one of them is unlabelled, classes that
-        the others are labelled with are known, and all other classes get their targets from teachers only. With online
-        teachers, the result is the weighted sum of what is known without them.
+        their labels and, for each class, the highest of a teacher's scores. If one clip is unlabelled, the
+        labels of the others still count as known; all remaining classes get their targets from the teachers. With
+        online teachers, the result is the weighted sum of what is known without them.
         """
         known = {key: weight for key, weight in self.supervision.items() if key not in self.online}
         predictions = {teacher: union(stored, rows) for teacher, stored in self.scores.items()}
@@ -148,7 +148,7 @@ def targets_from(
     directory : of the generation that is trained.
     data : SHA-256 of the manifest.
     batch_size, workers : as in ``predict``.
-    step_of : called with a teacher; the result is called before each chunk of clips that it scores.
+    step_of : returns, for a teacher, a callback that runs before each chunk of clips.
 
     Raises
     ------
@@ -202,7 +202,7 @@ def score_clips(
     Parameters
     ----------
     weights : file of the network.
-    identity : any text that differs for other clips.
+    identity : text that identifies the clips, such as the manifest's SHA-256.
     batch_size, workers : as in ``predict``.
     step : called before each chunk of clips.
 

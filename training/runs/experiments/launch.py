@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 import training
-from training.runs.config import RunError, fine_tuned
+from training.runs.config import RunError, is_backbone
 from training.runs.options import ON_RESUME
 from training.runtime.deadline import Deadline, Stopped
 from training.runtime.processes import Processes
@@ -90,7 +90,7 @@ def finished(run: Path) -> bool:
     if (run / "model.onnx").exists():
         return True
     with suppress(RunError):  # which the training will report
-        return (run / "report.md").exists() and fine_tuned(run)  # pretrained backbones are not exported
+        return (run / "report.md").exists() and is_backbone(run)  # pretrained backbones are not exported
     return False
 
 
