@@ -1,27 +1,37 @@
-"""``sedkit listen``: which sounds occur now, from a microphone or a pipe."""
+"""``sedkit listen``: which sounds occur now, from a microphone, a pipe or a file."""
 
 from __future__ import annotations
 
 import io
+import os
 import signal
+import stat
 import sys
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from sedkit.cli import options
-from sedkit.cli.inputs import STDIN, stdin
+from sedkit.cli.inputs import AUDIO_SUFFIXES, STDIN, stdin, stdin_is_piped
+from sedkit.cli.messages import print_notice
 from sedkit.cli.timeline import Resolution
-from sedkit.errors import AudioError, DeviceError
+from sedkit.errors import ArgumentError, AudioError, DeviceError, SedkitError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from sedkit.audio.live import LiveAudio
     from sedkit.cli.display import Display
     from sedkit.inference.installed import Precision
     from sedkit.inference.session import Device
     from sedkit.results import Event, Second
+
+
+PATIENCE = 5.0  # seconds without audio until a notice says that standard input is read
+WAITING = "waiting for audio from standard input; to hear a microphone instead, name it: sedkit listen --list"
 
 
 class Encoding(click.ParamType[str]):
@@ -38,20 +48,20 @@ class Encoding(click.ParamType[str]):
 
 
 @click.command("listen")
-@click.argument("source", required=False, metavar="[MICROPHONE|-]")
+@click.argument("source", required=False, metavar="[MICROPHONE|FILE|-]")
 @click.option("--list", "list_them", is_flag=True, help="List the microphones and exit.")
 @click.option(
     "--rate",
     type=click.FloatRange(1_000, 1_000_000),
     metavar="HZ",
-    help="Sample rate. Required for raw samples from standard input. Default: the microphone's own rate.",
+    help="Sample rate. Required for raw samples. Default: the microphone's own rate.",
 )
 @click.option(
     "--channels",
     type=click.IntRange(1, 64),
     default=1,
     show_default=True,
-    help="Channels of raw samples from standard input.",
+    help="Channels of raw samples.",
 )
 @click.option(
     "--encoding",
@@ -60,7 +70,7 @@ class Encoding(click.ParamType[str]):
     default="s16le",
     show_default=True,
     metavar="|".join(Encoding.NAMES),
-    help="Encoding of raw samples from standard input. Names such as S16_LE work too.",
+    help="Encoding of raw samples. Names such as S16_LE work too.",
 )
 @click.option(
     "--threshold",
@@ -91,11 +101,14 @@ class Encoding(click.ParamType[str]):
 @options.device
 @click.pass_context
 def command(ctx: click.Context, /, source: str | None, list_them: bool, **settings: Any) -> None:
-    """Show which sounds occur now, from a microphone or a pipe.
+    """Show which sounds occur now, from a microphone, a pipe or a file.
 
-    MICROPHONE is a number, or part of a name, from --list. Default: the system's default microphone. - reads samples
-    from standard input as they arrive: a wav file, or raw samples with --rate. Microphones need an extra package:
-    pip install 'sedkit-audio[listen]'
+    MICROPHONE is a number, or part of a name, from --list. Default: standard input if it is a pipe or a file, otherwise
+    the system's default microphone. Microphones need an extra package: pip install 'sedkit-audio[listen]'
+
+    - reads standard input as it arrives: wav, flac, ogg, mp3, aac, mp4 or any other format that FFmpeg can stream, or
+    raw samples with --rate. A FILE is analysed as fast as possible, with the same output as a microphone. A named pipe
+    is read like standard input.
 
     A terminal shows a scrolling timeline. For programs, --format jsonl writes one JSON object per line as soon as it
     is final: a cell of the timeline 2.2 s after its start, an event 2 s after its end (docs/timeline.md). Ctrl-C
@@ -106,8 +119,8 @@ def command(ctx: click.Context, /, source: str | None, list_them: bool, **settin
       sedkit listen
       sedkit listen "USB" --classes "Dog,Siren" --threshold 0.3
       sedkit listen --format jsonl | jq -r 'select(.type == "event") | .label'
-      arecord -f S16_LE -r 16000 -t raw | sedkit listen - --rate 16000
-      ffmpeg -i rtsp://camera -f s16le -ac 1 -ar 16000 - | sedkit listen - --rate 16000
+      arecord -f S16_LE -r 16000 -t raw | sedkit listen --rate 16000
+      ffmpeg -i rtsp://camera -f wav - | sedkit listen
     """
     if list_them:
         list_microphones()
@@ -137,12 +150,30 @@ def listen(
     selected = options.split_classes(classes, tagger.labels)
     chosen_format = format_name or ("text" if sys.stdout.isatty() else "jsonl")
     with open_source(source, rate, channels, encoding) as live, stopping(live):
+        failures = list[SedkitError]()
         items = tagger.stream(
-            live, live.sample_rate, threshold=threshold, resolution=resolution, classes=selected, name=live.name
+            until_failure(live, failures),
+            live.block_rate,
+            threshold=threshold,
+            resolution=resolution,
+            classes=selected,
+            name=live.name,
         )
         with make_display(chosen_format, live.name, live.sample_rate, tagger.contract.name, resolution) as display:
             show(items, live, display)
+        for failure in failures:
+            raise failure
+        if live.endless and not live.stopped:
+            raise DeviceError(f"{live.name}: this microphone delivers no more sound; check that it is plugged in")
     return 0
+
+
+def until_failure(live: LiveAudio, failures: list[SedkitError]) -> Iterator[NDArray[Any]]:
+    """The blocks of a source. An error ends them and is added to a list, so that what came before is still shown."""
+    try:
+        yield from live
+    except SedkitError as failure:
+        failures.append(failure)
 
 
 def show(items: Iterator[Second | Event], live: LiveAudio, display: Display) -> None:
@@ -150,32 +181,94 @@ def show(items: Iterator[Second | Event], live: LiveAudio, display: Display) -> 
 
     Raises
     ------
-    SedkitError
-        If reading fails, or the microphone is unplugged.
+    AudioError
+        If the samples are invalid.
     """
+    from sedkit.formats.terminal import clock
     from sedkit.results import Event
 
-    losses = 0
+    losses = damages = 0
     try:
         for item in items:
             display.add(item)
+            at = item.offset if isinstance(item, Event) else item.end
             if live.losses > losses:
                 losses = live.losses
-                display.lose(item.offset if isinstance(item, Event) else item.end)
+                display.lose(at)
+            if live.damages > damages:
+                damages = live.damages
+                print_notice(f"{live.name}: damaged near {clock(at, 3600)}; what could not be decoded was left out")
     except AudioError:
         if not live.stopped:  # stopped before the first sample: an empty recording, but no error
             raise
-    if live.endless and not live.stopped:
-        raise DeviceError(f"{live.name}: this microphone delivers no more sound; check that it is plugged in")
 
 
 def open_source(source: str | None, rate: float | None, channels: int, encoding: str) -> LiveAudio:
-    """The microphone or standard input, not yet started."""
-    from sedkit.audio.live import Microphone, Pipe
+    """The microphone, standard input or file; a microphone is not yet started.
 
-    if source == STDIN:
-        return Pipe(io.FileIO(stdin().fileno(), closefd=False), rate, channels, encoding)
-    return Microphone(source, rate)
+    Raises
+    ------
+    SedkitError
+        If it cannot be opened.
+    """
+    from sedkit.audio.live import Microphone, Pipe, Recording
+
+    if source == STDIN or (source is None and stdin_is_fed()):
+        with nullcontext() if source else waiting_notice():
+            return Pipe(io.FileIO(stdin().fileno(), closefd=False), rate, channels, encoding)
+    if source is None or not is_path(source):
+        return Microphone(source, rate)
+    if rate is None and os.path.isfile(source):
+        return Recording(source)
+    try:
+        file = io.FileIO(source)
+    except FileNotFoundError:
+        raise AudioError(f"{source}: no such file; check the path") from None
+    except OSError as error:
+        raise AudioError(f"{source}: cannot be opened ({error.strerror}); check the path") from None
+    return Pipe(file, rate, channels, encoding, source)
+
+
+def is_path(source: str) -> bool:
+    """Whether a source is a path rather than a microphone. Names of microphones can hold slashes.
+
+    Raises
+    ------
+    ArgumentError
+        If it is a URL or a folder, which `listen` does not read.
+    """
+    if "://" in source:
+        raise ArgumentError(f"{source}: URLs are read by ffmpeg: ffmpeg -i {source} -f wav - | sedkit listen")
+    looks_like_path = source.startswith((os.sep, "./", "../")) or source.endswith(os.sep)
+    if looks_like_path and os.path.isdir(source):
+        raise ArgumentError(f"{source}: is a folder; analyse its files with sedkit timeline {source}")
+    is_file = os.path.exists(source) and not os.path.isdir(source)
+    has_suffix = os.path.splitext(source)[1].lower() in AUDIO_SUFFIXES
+    return looks_like_path or has_suffix or (is_file and not source.isdecimal())
+
+
+def stdin_is_fed() -> bool:
+    """Whether standard input is a pipe, a socket or a file, which somebody connected to a program on purpose.
+
+    Under a service manager, cron or ``nohup``, it is the null device.
+    """
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode if stdin_is_piped() else 0
+    except OSError:  # not a file of the system
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISREG(mode)
+
+
+@contextmanager
+def waiting_notice() -> Iterator[None]:
+    """Print a notice if the block takes long. Over ssh, for example, standard input is a pipe, but often idle."""
+    timer = threading.Timer(PATIENCE, print_notice, [WAITING])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

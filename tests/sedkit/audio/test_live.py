@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import io
 import os
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
 
+import av
 import numpy as np
 import pytest
 import soundfile
 
-from sedkit.audio.live import MAX_QUEUED_BLOCKS, Microphone, Pipe, microphones
+from sedkit.audio import live as live_module
+from sedkit.audio.live import MAX_QUEUED_BLOCKS, MAX_QUEUED_READS, LiveAudio, Microphone, Pipe, Recording, microphones
+from sedkit.audio.reading import open_audio
 from sedkit.errors import ArgumentError, AudioError, DeviceError
 from tests.conftest import make_sound
 
@@ -78,33 +85,99 @@ def microphone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
 
 
+def encode(kind: str, codec: str, sound: np.ndarray = SOUND, rate: int = 16_000, channels: int = 1) -> bytes:
+    """A file as a program writes it into a pipe: without seeking back to fill in lengths."""
+    buffer = io.BytesIO()
+
+    class Writer:
+        def write(self, data: bytes) -> int:
+            return buffer.write(data)
+
+    options = {"movflags": "frag_keyframe+empty_moov"} if kind == "mp4" else {}
+    layout = "stereo" if channels == 2 else "mono"
+    with av.open(Writer(), "w", format=kind, options=options) as container:
+        stream = container.add_stream(codec, rate=rate, layout=layout)
+        for start in range(0, len(sound), 1600):
+            block = np.repeat((sound[start : start + 1600] * 32767).astype(np.int16), channels)
+            frame = av.AudioFrame.from_ndarray(block[None], format="s16", layout=layout)
+            frame.sample_rate, frame.pts = rate, start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return buffer.getvalue()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for another thread; a minute is for a loaded machine."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def readers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "sedkit-pipe"]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    yield
+    gc.collect()
+    wait_until(lambda: not readers())
+
+
+class Writer:
+    """The end of a pipe into which another program writes; a thread of its own writes, since a pipe holds 64 kB."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.data = number, SimpleQueue[bytes | None]()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self) -> None:
+        with suppress(BrokenPipeError), open(self.number, "wb", buffering=0) as file:
+            while (data := self.data.get()) is not None:
+                while data:
+                    data = data[file.write(data) :]
+
+    def write(self, data: bytes) -> None:
+        self.data.put(data)
+
+    def close(self) -> None:
+        self.data.put(None)
+
+
 @pytest.fixture
-def pipe():
-    """Return a function that makes a Pipe and writes bytes into it piece by piece."""
-    ends, lives = [], []
+def open_pipe():
+    """Return a function that makes an operating system's pipe: the file to read and its :class:`Writer`."""
+    writers = []
 
-    def make(content: bytes, *arguments, pause: float = 0.0, pieces: int = 7) -> Pipe:
+    def make() -> tuple[io.FileIO, Writer]:
         reading, writing = os.pipe()
-        ends.append(reading)
+        writers.append(Writer(writing))
+        return io.FileIO(reading), writers[-1]
 
-        def write() -> None:
-            with suppress(BrokenPipeError), open(writing, "wb", buffering=0) as file:
-                for piece in np.array_split(np.frombuffer(content, np.uint8), pieces):
-                    file.write(piece.tobytes())
-                    time.sleep(pause)
+    yield make
+    for writer in writers:
+        writer.close()
+        writer.thread.join(60)
 
-        threading.Thread(target=write, daemon=True).start()
-        lives.append(Pipe(io.FileIO(reading, closefd=False), *arguments))
+
+@pytest.fixture
+def pipe(open_pipe):
+    """Return a function that makes a Pipe and writes bytes into it piece by piece."""
+    lives = []
+
+    def make(content: bytes, *arguments, pieces: int = 7) -> Pipe:
+        reading, writer = open_pipe()
+        for piece in np.array_split(np.frombuffer(content, np.uint8), pieces):
+            writer.write(piece.tobytes())
+        writer.close()
+        lives.append(Pipe(reading, *arguments))
         return lives[-1]
 
     yield make
-    for live in lives:  # let its thread read to the end: the file descriptor may be reused
-        live._free_slots.release(1000)
-    for thread in threading.enumerate():
-        if thread.name == "sedkit-pipe":
-            thread.join(30)
-    for end in ends:
-        os.close(end)
+    for live in lives:
+        live.close()
 
 
 def all_samples(live) -> np.ndarray:
@@ -126,63 +199,311 @@ def test_raw_samples_of_every_encoding(pipe, encoding, scale, channels):
     np.testing.assert_array_equal(all_samples(live), samples)  # the incomplete last sample is dropped
 
 
-def test_samples_arrive_while_the_pipe_is_open(pipe):
-    live = pipe(SOUND.tobytes(), 16_000, 1, "f32le", pause=0.3, pieces=3)
-    first = next(iter(live))
-    assert 0 < len(first) < len(SOUND) / 2
+def test_raw_samples_arrive_while_the_pipe_is_open(open_pipe):
+    reading, writer = open_pipe()
+    writer.write(SOUND[:100].tobytes())
+    with Pipe(reading, 16_000, 1, "f32le") as live:
+        np.testing.assert_array_equal(next(iter(live))[:, 0], SOUND[:100])
+        writer.write(SOUND[100:150].tobytes())
+        np.testing.assert_array_equal(next(iter(live))[:, 0], SOUND[100:150])
+        writer.close()
+        assert list(live) == []
 
 
-def test_pipe_blocks_its_writer_if_the_consumer_is_slow(pipe):
-    content = np.arange(2_500_000, dtype="<i4")  # 10 MB
-    live = pipe(content.tobytes(), 16_000, 1, "s32le")
-    time.sleep(0.3)
-    assert live._blocks.qsize() <= 64
-    np.testing.assert_array_equal(all_samples(live)[:, 0], content)
+@pytest.mark.parametrize(
+    ("kind", "codec", "seconds"),
+    [
+        ("wav", "pcm_s16le", 2.3),  # FFmpeg reads 64 kB of PCM before it decides that this is not S/PDIF
+        ("wav", "pcm_f32le", 1.0),
+        ("flac", "flac", 1.3),
+        ("ogg", "libopus", 1.5),
+        ("mp3", "libmp3lame", 1.2),
+        ("adts", "aac", 1.0),
+        ("mp4", "aac", 0.6),
+        ("mpegts", "aac", 0.6),
+        ("matroska", "libopus", 0.6),
+    ],
+)
+def test_decoded_samples_arrive_while_the_pipe_is_open(open_pipe, kind, codec, seconds):
+    """The first sound comes after this much sound at most; then another second of sound lets out another second."""
+    sound = np.tile(make_sound(2, 16_000, seed=5), 3)
+    content = encode(kind, codec, sound)
+    second = len(content) / 6
+    reading, writer = open_pipe()
+    writer.write(content[: int(seconds * second)])
+    received = 0
+    with Pipe(reading, None) as live:
+        assert live.sample_rate in (16_000, 48_000)  # Opus always decodes to 48 kHz
+        for end in (seconds, seconds + 1, seconds + 2):
+            writer.write(content[int((end - 1) * second) if end > seconds else int(end * second) : int(end * second)])
+            while received < (end - 1.1) * live.sample_rate:
+                received += len(next(iter(live)))
+            assert received <= (end + 0.3) * live.sample_rate
+        writer.write(content[int(end * second) :])
+        writer.close()
+        received += sum(map(len, live))
+    assert received / live.sample_rate == pytest.approx(6, abs=0.15)
 
 
-@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_32", "PCM_U8"])
-@pytest.mark.parametrize("length", ["known", 0, 0xFFFFFFFF, 0x7FFFFFFF - 36])
-def test_wav_header(pipe, tmp_path, subtype, length):
-    stereo = np.stack([SOUND, -SOUND / 2], axis=1)
-    soundfile.write(tmp_path / "sound.wav", stereo, 22_050, subtype=subtype)
-    content = bytearray((tmp_path / "sound.wav").read_bytes())
-    if length != "known":  # as written by arecord and FFmpeg into a pipe
-        at = content.index(b"data") + 4
-        content[at : at + 4] = length.to_bytes(4, "little")
-    else:
+@pytest.mark.parametrize("kind", ["raw", "wav"])
+def test_pipe_blocks_its_writer_if_the_consumer_is_slow(pipe, kind):
+    content = np.arange(10_000_000, dtype="<i4")[::4]
+    data = content.tobytes()
+    if kind == "wav":
+        buffer = io.BytesIO()
+        soundfile.write(buffer, content, 16_000, subtype="PCM_32", format="WAV")
+        data = buffer.getvalue()
+    live = pipe(data, 16_000, 1, "s32le")
+    wait_until(lambda: live._blocks.qsize() == MAX_QUEUED_READS)
+    samples = all_samples(live)[:, 0]
+    if kind == "wav":
+        samples = samples.astype(np.float64) * 2.0**31
+    np.testing.assert_allclose(samples, content, rtol=2e-7)
+
+
+WAV_LENGTHS = ["known", 0, 0xFFFFFFFF, 0x7FFFFFFF - 36]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_32", "PCM_U8", "FLOAT", "DOUBLE", "ULAW"])
+@pytest.mark.parametrize("kind", ["WAV", "WAVEX"])
+@pytest.mark.parametrize("length", WAV_LENGTHS)
+def test_wav_header(pipe, kind, subtype, length):
+    stereo, buffer = np.stack([SOUND, -SOUND / 2], axis=1), io.BytesIO()
+    soundfile.write(buffer, stereo, 22_050, subtype=subtype, format=kind)
+    content = bytearray(buffer.getvalue())
+    at = content.index(b"data") + 4
+    if length == "known":
         content += b"LIST\x04\0\0\0abcd" * 100  # a chunk after the samples is not audio
+    else:  # as written by arecord, FFmpeg and GStreamer into a pipe
+        content[at : at + 4] = length.to_bytes(4, "little")
+        content[4:8] = (length + 36 if 0 < length < 0x7FFFFFFF else length).to_bytes(4, "little")
+        end = at + 4 + 2 * len(SOUND) * (np.dtype(np.float64).itemsize if subtype == "DOUBLE" else 1)
+        del content[max(end, len(content)) :]
     live = pipe(bytes(content), None)
-    assert live.sample_rate == 22_050
+    assert (live.sample_rate, live.damages) == (22_050, 0)
     samples = all_samples(live)
-    assert samples.shape == stereo.shape
-    half = float(np.iinfo(samples.dtype).max) / (2 if samples.dtype.kind == "u" else 1)
-    np.testing.assert_allclose(samples / half - (samples.dtype.kind == "u"), stereo, atol=0.02)
+    np.testing.assert_allclose(samples, stereo, atol=0.02)
 
 
-def test_invalid_pipe_input(pipe, tmp_path):
+def test_wav_that_is_longer_than_its_writer_thought(pipe):
+    """arecord declares 2 GB, and a recorder of days writes more."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, SOUND, 16_000, format="WAV")
+    content = bytearray(buffer.getvalue())
+    content[4:8] = (0x7FFFFFFF).to_bytes(4, "little")
+    at = content.index(b"data") + 4
+    content[at : at + 4] = (1000).to_bytes(4, "little")  # instead of 2 GB
+    assert len(all_samples(pipe(bytes(content), None))) == len(SOUND)
+
+
+SOUNDFILE_KINDS = [("RF64", "PCM_16"), ("RF64", "PCM_24"), ("W64", "PCM_16"), ("AIFF", "PCM_24"), ("AU", "FLOAT")]
+SOUNDFILE_KINDS += [("FLAC", "PCM_24"), ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")]
+
+
+@pytest.mark.parametrize("rate", [None, 16_000])
+@pytest.mark.parametrize(("kind", "subtype"), SOUNDFILE_KINDS)
+def test_files_of_libsndfile_are_recognised(pipe, kind, subtype, rate):
+    buffer = io.BytesIO()
+    soundfile.write(buffer, SOUND, 16_000, format=kind, subtype=subtype)
+    samples = all_samples(pipe(buffer.getvalue(), rate))[:, 0]
+    assert len(samples) == pytest.approx(len(SOUND), abs=2000)
+    if kind not in ("MP3", "OGG"):
+        np.testing.assert_allclose(samples, SOUND, atol=1e-4)
+    assert 0.5 < np.std(samples) / np.std(SOUND) < 2
+
+
+@pytest.mark.parametrize("rate", [None, 16_000])
+@pytest.mark.parametrize(
+    ("kind", "codec"),
+    [
+        ("wav", "pcm_s24le"),
+        ("flac", "flac"),
+        ("mp3", "libmp3lame"),
+        ("adts", "aac"),
+        ("mp4", "aac"),
+        ("mpegts", "aac"),
+        ("matroska", "pcm_s16le"),
+        ("caf", "pcm_s16le"),
+        ("nut", "pcm_s16le"),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_streams_of_ffmpeg_are_recognised(pipe, kind, codec, rate, channels):
+    content = encode(kind, codec, channels=channels)
+    samples = all_samples(pipe(content, rate))
+    assert samples.shape == (pytest.approx(len(SOUND), abs=3000), channels)
+    assert samples.dtype == np.float32
+    assert 0.5 < np.std(samples) / np.std(SOUND) < 2
+
+
+@pytest.mark.parametrize(("kind", "codec"), [("mp3", "libmp3lame"), ("adts", "aac"), ("mpegts", "aac")])
+def test_radio_that_is_tuned_in_between_two_packets(pipe, kind, codec):
+    content = encode(kind, codec)
+    assert len(all_samples(pipe(content[777:], None))) > 0.7 * len(SOUND)
+
+
+def test_surround_sound_without_low_frequency_effects(pipe):
+    buffer = io.BytesIO()
+    channels = SOUND[:, None] * np.arange(1, 7) / 6
+    soundfile.write(buffer, channels, 16_000, format="FLAC", subtype="PCM_16")
+    np.testing.assert_allclose(all_samples(pipe(buffer.getvalue(), None)), channels[:, [0, 1, 2, 4, 5]], atol=1e-4)
+
+
+def test_number_of_channels_may_change():
+    live = LiveAudio("test", 16_000)
+    for channels in (1, 1, 2, 1):
+        live._blocks.put(np.ones((10, channels)))
+    live.stop()
+    assert [block.shape for block in live] == [(20, 1), (10, 2), (10, 1)]
+
+
+def test_invalid_pipe_input(pipe):
     with pytest.raises(AudioError, match="no data came through the pipe"):
         pipe(b"", 16_000)
     with pytest.raises(ArgumentError, match="add --rate"):
         pipe(b"\0" * 100, None)
-    soundfile.write(tmp_path / "sound.wav", SOUND, 16_000, subtype="PCM_24")
-    with pytest.raises(AudioError, match="24-bit samples"):
-        pipe((tmp_path / "sound.wav").read_bytes(), None)
-    soundfile.write(tmp_path / "sound.wav", SOUND, 16_000, subtype="FLOAT")
-    with pytest.raises(AudioError, match="pipe raw samples instead"):
-        pipe((tmp_path / "sound.wav").read_bytes(), None)
-    soundfile.write(tmp_path / "sound.wav", SOUND, 16_000)
-    with pytest.raises(ArgumentError, match="says 16000; leave --rate out"):
-        pipe((tmp_path / "sound.wav").read_bytes(), 44_100)
+    with pytest.raises(ArgumentError, match="add --rate"):
+        pipe(np.random.default_rng(0).bytes(100_000), None)
+    with pytest.raises(AudioError, match="contains no samples"):
+        pipe(b"\0", 16_000)
+    with pytest.raises(AudioError, match="not audio that sedkit can decode from a pipe"):
+        pipe(b"RIFF" + bytes(100), None)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, SOUND, 16_000, format="WAV")
+    with pytest.raises(AudioError, match="not audio that sedkit can decode from a pipe"):
+        pipe(buffer.getvalue()[:40], None)
 
 
-def test_stop_keeps_the_samples_received(pipe):
-    live = pipe(SOUND.tobytes(), 16_000, 1, "f32le", pause=0.2, pieces=10)
-    blocks = [next(iter(live))]
+@pytest.mark.parametrize(("kind", "codec"), [("wav", "pcm_s16le"), ("flac", "flac"), ("mp3", "libmp3lame")])
+def test_encoded_sound_is_not_taken_for_raw_samples(pipe, kind, codec):
+    with pytest.raises(ArgumentError, match=f"--rate is 44100, but this is no raw sound but {kind}, with 16000 Hz"):
+        pipe(encode(kind, codec), 44_100)
+
+
+def test_damaged_packets_are_left_out_and_counted(pipe):
+    content = bytearray(encode("adts", "aac", np.tile(SOUND, 3)))
+    for start in (20_000, 40_000):
+        content[start : start + 3000] = np.random.default_rng(start).bytes(3000)
+    live = pipe(bytes(content), None)
+    assert 0.7 < len(all_samples(live)) / (3 * len(SOUND)) < 1
+    assert live.damages >= 1
+
+
+def test_stop_keeps_the_samples_received(open_pipe):
+    reading, writer = open_pipe()
+    writer.write(SOUND[:1000].tobytes())
+    live = Pipe(reading, 16_000, 1, "f32le")
+    first = next(iter(live))
+    writer.write(SOUND[1000:2000].tobytes())
+    wait_until(lambda: live._blocks.qsize() == 1)
     live.stop()
     assert live.stopped
-    blocks += list(live)
-    samples = np.concatenate(blocks)[:, 0]
-    np.testing.assert_array_equal(samples, SOUND[: len(samples)])
+    np.testing.assert_array_equal(np.concatenate([first, *live])[:, 0], SOUND[:2000])
+    wait_until(lambda: not readers())  # although the pipe is open
+
+
+class Failing(io.RawIOBase):
+    """A file that fails, or whose data come in pieces with nothing (None) between them."""
+
+    def __init__(self, *pieces: bytes | OSError | None) -> None:
+        self.pieces = list(pieces)
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes | None:
+        piece = self.pieces.pop(0) if self.pieces else b""
+        if isinstance(piece, OSError):
+            raise piece
+        return piece
+
+
+EIO = OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_read_error_is_raised_after_the_samples_received():
+    live = Pipe(Failing(SOUND[:1000].tobytes(), EIO), 16_000, 1, "f32le")
+    blocks = []
+    with pytest.raises(AudioError, match=r"^-: reading failed \(Input/output error\); check"):
+        blocks.extend(live)
+    assert blocks == [] or len(blocks[0]) == 1000
+    assert list(live) == []  # raised once
+
+
+@pytest.mark.parametrize("kind", ["wav", "ogg"])
+def test_read_error_in_an_encoded_stream(kind):
+    content = encode(*{"wav": ("wav", "pcm_s16le"), "ogg": ("ogg", "libopus")}[kind], np.tile(SOUND, 3))
+    live, blocks = Pipe(Failing(content[:-3000], EIO), None), []
+    with pytest.raises(AudioError, match="reading failed"):
+        blocks.extend(live)
+    assert sum(map(len, blocks)) > 6 * live.sample_rate
+
+
+def test_read_error_before_the_first_sample():
+    with pytest.raises(AudioError, match="reading failed"):
+        Pipe(Failing(EIO), 16_000)
+    with pytest.raises(AudioError, match="reading failed"):
+        Pipe(Failing(b"RIFF", EIO), None)
+    with pytest.raises(AudioError, match="reading failed"):
+        Pipe(Failing(b"abc", EIO), None)
+
+
+def test_empty_reads_of_a_non_blocking_file_are_not_its_end():
+    data = SOUND[:300].tobytes()
+    live = Pipe(Failing(None, data[:400], None, None, data[400:], None, BlockingIOError(), b""), 16_000, 1, "f32le")
+    np.testing.assert_array_equal(all_samples(live)[:, 0], SOUND[:300])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs non-blocking pipes")
+@pytest.mark.parametrize("polled", [True, False])
+def test_non_blocking_pipe(open_pipe, monkeypatch, polled):
+    if not polled:  # as on Windows
+        monkeypatch.delattr(live_module.select, "poll")
+    reading, writer = open_pipe()
+    os.set_blocking(reading.fileno(), False)
+    threading.Timer(0.1, writer.write, [SOUND[:100].tobytes()]).start()
+    live = Pipe(reading, 16_000, 1, "f32le")
+    np.testing.assert_array_equal(next(iter(live))[:, 0], SOUND[:100])
+    writer.write(SOUND[100:200].tobytes())
+    writer.close()
+    np.testing.assert_array_equal(all_samples(live)[:, 0], SOUND[100:200])
+
+
+def test_second_iteration_after_the_end_is_empty(pipe):
+    live = pipe(SOUND.tobytes(), 16_000, 1, "f32le")
+    assert sum(map(len, live)) == len(SOUND)
+    assert list(live) == []
+    live.stop()
+    assert list(live) == []
+
+
+@pytest.mark.parametrize("content", [SOUND[:1000].tobytes(), SOUND.tobytes() * 200])
+@pytest.mark.parametrize("leave", ["close", "forget"])
+def test_abandoned_pipe_ends_its_thread(open_pipe, content, leave):
+    """Also if the thread waits for a consumer."""
+    reading, writer = open_pipe()
+    writer.write(content)
+    live = Pipe(reading, 16_000, 1, "f32le")
+    assert len(readers()) == 1
+    if leave == "close":
+        next(iter(live))
+        live.close()
+        list(live)  # ends
+    del live
+    gc.collect()
+    wait_until(lambda: not readers())
+    assert reading.closed
+
+
+def test_recording_has_the_blocks_of_the_file(tmp_path):
+    soundfile.write(tmp_path / "sound.wav", SOUND, 22_050)
+    with Recording(str(tmp_path / "sound.wav")) as live, open_audio(tmp_path / "sound.wav") as stream:
+        assert (live.sample_rate, live.block_rate, live.endless) == (22_050, 16_000, False)
+        np.testing.assert_array_equal(np.concatenate(list(live)), np.concatenate(list(stream)))
+        assert list(live) == []
+    with Recording(str(tmp_path / "sound.wav")) as live:
+        live.stop()
+        assert list(live) == []
 
 
 @pytest.mark.usefixtures("microphone")

@@ -1,22 +1,28 @@
-"""``sedkit listen``: as a process that reads a pipe, and with a fake microphone."""
+"""``sedkit listen``: as a process that reads a pipe or a file, and with a fake microphone."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
+import soundfile
 from click.testing import CliRunner
 
-from sedkit.cli import main
+from sedkit.audio.live import Pipe
+from sedkit.cli import listen, main
+from sedkit.errors import AudioError
 from tests.conftest import make_sound
-from tests.sedkit.audio.test_live import microphone  # noqa: F401
+from tests.sedkit.audio.test_live import encode, microphone  # noqa: F401
 from tests.sedkit.cli.test_process import posix
 
 RATE = 16_000
@@ -24,12 +30,14 @@ SOUND = (make_sound(9.7, RATE, seed=11) * 32767).astype("<i2")
 
 
 class ListenProcess:
-    """A running ``sedkit listen -``."""
+    """A running ``sedkit listen``, fed through a pipe unless `stdin` is something else."""
 
-    def __init__(self, model: Path, *arguments: str) -> None:
-        command = [sys.executable, "-m", "sedkit", "listen", "-", "--model", model, "--device", "cpu", *arguments]
+    def __init__(self, model: Path, *arguments: str, source: str | None = "-", stdin: int | IO[bytes] | None) -> None:
+        command = [sys.executable, "-m", "sedkit", "listen", "--model", model, "--device", "cpu", *arguments]
+        command += [source] if source else []
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen([*map(str, command)], stdin=pipe, stdout=pipe, stderr=pipe)
+        stdin = pipe if stdin is None else stdin
+        self.process = subprocess.Popen([*map(str, command)], stdin=stdin, stdout=pipe, stderr=pipe)
 
     def send(self, samples: np.ndarray) -> None:
         self.process.stdin.write(samples.tobytes())
@@ -49,7 +57,8 @@ class ListenProcess:
 
     def wait(self) -> tuple[int, str]:
         code = self.process.wait(60)
-        self.process.stdin.close()
+        if self.process.stdin:
+            self.process.stdin.close()
         self.process.stdout.close()
         with self.process.stderr as errors:
             return code, errors.read().decode()
@@ -59,8 +68,8 @@ class ListenProcess:
 def listening(model_path):
     started = []
 
-    def start(*arguments: str) -> ListenProcess:
-        started.append(ListenProcess(model_path, *arguments))
+    def start(*arguments: str, source: str | None = "-", stdin: int | IO[bytes] | None = None) -> ListenProcess:
+        started.append(ListenProcess(model_path, *arguments, source=source, stdin=stdin))
         return started[-1]
 
     yield start
@@ -69,7 +78,8 @@ def listening(model_path):
         listening.process.wait()
         for stream in (listening.process.stdin, listening.process.stdout, listening.process.stderr):
             with suppress(BrokenPipeError):  # samples that were not flushed
-                stream.close()
+                if stream:
+                    stream.close()
 
 
 def of_type(records: list[dict], kind: str) -> list[dict]:
@@ -122,6 +132,89 @@ def test_ctrl_c_ends_the_source_and_prints_open_events(listening, tagger, number
     assert_close(of_type(records, "event"), whole["events"])
 
 
+@pytest.mark.parametrize("source", ["-", None])
+@pytest.mark.parametrize(("kind", "codec"), [("wav", "pcm_s24le"), ("flac", "flac"), ("matroska", "pcm_s16le")])
+def test_encoded_sound_through_a_pipe_equals_the_timeline(listening, tagger, source, kind, codec):
+    live = listening("--threshold", "0.4", source=source)
+    live.process.stdin.write(encode(kind, codec, SOUND / 32767))
+    live.process.stdin.close()
+    records = live.read_rest()
+    assert live.wait() == (0, "")
+    assert (records[0]["source"], records[0]["sample_rate"]) == ("-", RATE)
+    assert_close(of_type(records, "second"), tagger.timeline(SOUND, RATE, threshold=0.4).to_dict()["seconds"])
+
+
+def test_records_arrive_while_a_wav_file_is_piped(listening):
+    live = listening()
+    content = encode("wav", "pcm_s16le", SOUND / 32767)
+    live.process.stdin.write(content[: 44 + 2 * 6 * RATE])
+    live.process.stdin.flush()
+    live.read_until("second", end=3.0)
+    assert live.process.poll() is None
+    live.process.stdin.close()
+    assert of_type(live.read_rest(), "second")[-1]["end"] == pytest.approx(6.0, abs=0.01)
+    assert live.wait() == (0, "")
+
+
+@pytest.mark.parametrize("how", ["argument", "redirected", "raw"])
+def test_file_is_analysed_like_live_sound(listening, tagger, tmp_path, how):
+    path = tmp_path / "sound.wav"
+    soundfile.write(path, SOUND, RATE, subtype="PCM_16")
+    if how == "raw":
+        SOUND.tofile(tmp_path / "sound")
+        live = listening("--threshold", "0.4", "--rate", "16000", source=str(tmp_path / "sound"))
+    elif how == "argument":
+        live = listening("--threshold", "0.4", source=str(path))
+    else:
+        with path.open("rb") as file:
+            live = listening("--threshold", "0.4", source=None, stdin=file)
+    records = live.read_rest()
+    assert live.wait() == (0, "")
+    assert Path(records[0]["source"]).stem == {"argument": "sound", "redirected": "-", "raw": "sound"}[how]
+    whole = tagger.timeline(SOUND, RATE, threshold=0.4).to_dict()
+    assert_close(of_type(records, "second"), whole["seconds"])
+    events = sorted(of_type(records, "event"), key=lambda event: (event["onset"], event["label"]))
+    assert_close(events, sorted(whole["events"], key=lambda event: (event["onset"], event["label"])))
+
+
+@posix
+def test_named_pipe(listening, tmp_path):
+    path = str(tmp_path / "pipe")
+    os.mkfifo(path)
+    live = listening(source=path)
+    with open(path, "wb") as pipe:
+        pipe.write(encode("wav", "pcm_s16le", SOUND / 32767))
+    records = live.read_rest()
+    assert live.wait() == (0, "")
+    assert records[0]["source"] == path
+    assert of_type(records, "second")[-1]["end"] == pytest.approx(9.7, abs=0.01)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs Linux")
+@pytest.mark.parametrize("arguments", [[], ["--rate", "16000"]])
+def test_read_error_is_one_line_and_exit_code_1(listening, arguments):
+    with open("/proc/self/mem", "rb", buffering=0) as unreadable:
+        live = listening(*arguments, stdin=unreadable)
+    assert live.read_rest() == []
+    remedy = "check the program or the device that feeds it"
+    assert live.wait() == (1, f"sedkit: error: -: reading failed (Input/output error); {remedy}\n")
+
+
+@posix
+def test_non_blocking_pipe_is_read_to_its_end(listening):
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    live = listening("--rate", "16000", stdin=reading)
+    os.close(reading)
+    with open(writing, "wb", buffering=0) as pipe:
+        pipe.write(SOUND[: 3 * RATE // 2].tobytes())
+        records = live.read_until("start")
+        pipe.write(SOUND[3 * RATE // 2 : 3 * RATE].tobytes())
+    records += live.read_rest()
+    assert of_type(records, "second")[-1]["end"] == 3.0
+    assert live.wait() == (0, "")
+
+
 @posix
 def test_closed_standard_output_exits_with_141(listening):
     live = listening("--rate", "16000")
@@ -147,19 +240,84 @@ def test_text_without_a_terminal_has_one_line_per_event(listening, tagger):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ([], 2, "the sample rate is unknown; add --rate"),
+        ([], 2, "the sample rate of raw samples is unknown; add --rate"),
         (["--rate", "16000", "--classes", "Dgo"], 2, "did you mean Dog?"),
         (["--rate", "16000", "--encoding", "mp3"], 2, "not one of u8, s16le, s32le, f32le"),
     ],
 )
-def test_wrong_usage_is_a_one_line_error(listening, arguments, code, message):
-    live = listening(*arguments)
+@pytest.mark.parametrize("source", ["-", None])
+def test_wrong_usage_is_a_one_line_error(listening, arguments, code, message, source):
+    live = listening(*arguments, source=source)
     live.process.stdin.write(b"\0" * 8)
     live.process.stdin.close()
     found, text = live.wait()
     assert found == code
     assert message in text
     assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "message"),
+    [
+        ("nosuch.wav", 1, "nosuch.wav: no such file; check the path"),
+        ("./nosuch", 1, "./nosuch: no such file; check the path"),
+        ("./", 2, "./: is a folder; analyse its files with sedkit timeline ./"),
+        ("rtsp://camera/1", 2, "ffmpeg -i rtsp://camera/1 -f wav - | sedkit listen"),
+    ],
+)
+def test_path_that_cannot_be_read(model_path, source, code, message):
+    result = CliRunner().invoke(main, ["listen", source, "-m", str(model_path), "--device", "cpu"])
+    assert (result.exit_code, result.stdout) == (code, "")
+    assert message in result.stderr
+
+
+def test_broken_pipe_shows_what_came_before(model_path, tmp_path, monkeypatch):
+    """The error comes after the cells and events of the sound before it."""
+
+    class Failing(Pipe):
+        def __iter__(self):
+            yield from super().__iter__()
+            raise AudioError("-: reading failed (Input/output error); check")
+
+    SOUND[: 2 * RATE].tofile(tmp_path / "sound")
+    monkeypatch.setattr(listen, "open_source", lambda *_: Failing(io.FileIO(tmp_path / "sound"), RATE))
+    result = CliRunner().invoke(main, ["listen", "-m", str(model_path), "--device", "cpu"])
+    assert result.exit_code == 1
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert of_type(records, "second")[-1]["end"] == 2.0
+    assert result.stderr == "sedkit: error: -: reading failed (Input/output error); check\n"
+
+
+def test_damaged_sound_is_a_notice(model_path, tmp_path, monkeypatch):
+    SOUND[: 4 * RATE].tofile(tmp_path / "sound")
+    live = Pipe(io.FileIO(tmp_path / "sound"), RATE)
+    live._input.damages = 1
+    monkeypatch.setattr(listen, "open_source", lambda *_: live)
+    result = CliRunner().invoke(main, ["listen", "-m", str(model_path), "--device", "cpu"])
+    assert result.exit_code == 0
+    assert result.stderr == "sedkit: -: damaged near 0:00:01; what could not be decoded was left out\n"
+
+
+def test_idle_standard_input_is_a_notice(monkeypatch, capsys):
+    monkeypatch.setattr(listen, "PATIENCE", 0.0)
+    with listen.waiting_notice():
+        for thread in threading.enumerate():
+            if isinstance(thread, threading.Timer):
+                thread.join()
+    assert "waiting for audio from standard input" in capsys.readouterr().err
+
+
+@posix
+def test_null_device_is_not_taken_for_a_pipe(monkeypatch):
+    """Under a service manager, cron and nohup, the microphone is meant."""
+    with open(os.devnull) as null:
+        monkeypatch.setattr(sys, "stdin", null)
+        assert not listen.stdin_is_fed()
+    with open(__file__) as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        assert listen.stdin_is_fed()
+    monkeypatch.setattr(sys, "stdin", None)
+    assert not listen.stdin_is_fed()
 
 
 @posix
