@@ -36,12 +36,15 @@ class Output:
     stream : the open stream to write to.
     name : its name in error messages.
     format_name : one of :data:`sedkit.formats.FORMATS`.
-    kind, files : kind of results, and all recordings of the run; see :class:`sedkit.formats.Writer`.
+    kind, files, bom : kind of results, all recordings of the run, and whether to write a byte order mark; see
+        :class:`sedkit.formats.Writer`.
     """
 
-    def __init__(self, stream: TextIO, name: str, format_name: str, kind: Kind, files: Sequence[str]) -> None:
+    def __init__(
+        self, stream: TextIO, name: str, format_name: str, kind: Kind, files: Sequence[str], bom: bool = False
+    ) -> None:
         self.stream, self.name = stream, name
-        self.format, self.kind, self.files = FORMATS[format_name], kind, files
+        self.format, self.kind, self.files, self.bom = FORMATS[format_name], kind, files, bom
         self.writer: Writer | None = None
         self.results = 0
 
@@ -68,7 +71,7 @@ class Output:
 
     def open_writer(self) -> Writer:
         """The writer, which writes the header if the format has one."""
-        return self.format(self.stream, self.kind, self.files)
+        return self.format(self.stream, self.kind, self.files, bom=self.bom)
 
     def on_written(self, file: str, before: Fingerprint | None) -> None:
         """Called after a result has been written and flushed."""
@@ -99,7 +102,7 @@ class FileOutput(Output):
     Parameters
     ----------
     path : ``NAME``.
-    format_name, kind, files : see :class:`Output`.
+    format_name, kind, files, bom : see :class:`Output`.
     settings : everything that determines the results, see :class:`sedkit.cli.journal.Journal`.
     resume : whether to continue from the results of an earlier run.
 
@@ -118,6 +121,7 @@ class FileOutput(Output):
         files: Sequence[str],
         settings: Mapping[str, Any],
         resume: bool,
+        bom: bool = False,
     ) -> None:
         self.path, self.resume = path, resume
         self.partial = path.with_name(path.name + ".partial")
@@ -140,7 +144,7 @@ class FileOutput(Output):
                 self.journal.write(self.journal.entries.values())
         errors = FORMATS[format_name].errors
         stream = io.TextIOWrapper(io.BufferedWriter(self.file), "utf-8", errors, newline="\n")
-        super().__init__(stream, str(path), format_name, kind, files)
+        super().__init__(stream, str(path), format_name, kind, files, bom)
 
     def load(self, files: Sequence[str]) -> bool:
         """Load the journal and the results of an earlier run; returns whether there are any."""
@@ -166,7 +170,7 @@ class FileOutput(Output):
         return True
 
     def open_writer(self) -> Writer:
-        writer = self.format(self.stream, self.kind, self.files, header=not self.end)
+        writer = self.format(self.stream, self.kind, self.files, header=not self.end, bom=self.bom)
         self.stream.flush()
         self.end, self.file.crc = self.file.tell(), 0
         return writer
@@ -217,15 +221,16 @@ class FileOutput(Output):
     def sort(self) -> None:
         """Sort the results into the order of the recordings, unless they are; drop results that no entry describes."""
         entries = [self.journal.entries[file] for file in self.files if file in self.journal.entries]
-        header = io.StringIO(newline="")
-        self.format(header, self.kind, self.files)
-        ends = [len(header.getvalue()), *(entry.end for entry in entries)]
+        text = io.StringIO(newline="")
+        self.format(text, self.kind, self.files, bom=self.bom)
+        header = text.getvalue().encode()
+        ends = [len(header), *(entry.end for entry in entries)]
         if [*(entry.start for entry in entries), self.end] == ends:
             return
         sorted_results = self.path.with_name(self.path.name + ".tmp")
         moved = []
         with open(self.partial, "rb") as source, open(sorted_results, "wb") as target:
-            target.write(header.getvalue().encode())
+            target.write(header)
             for entry in entries:
                 moved.append(replace(entry, start=target.tell()))
                 target.write(entry.results(source) or b"")
@@ -289,6 +294,7 @@ def open_output(
     files: Sequence[str],
     settings: Callable[[], Mapping[str, Any]],
     resume: bool,
+    bom: bool = False,
 ) -> Output:
     """Open the output. This happens before the analysis, so that a path that cannot be written fails early.
 
@@ -296,7 +302,7 @@ def open_output(
     ----------
     path : of a file; None is standard output.
     settings : returns the settings for :class:`FileOutput`; called only for a regular file.
-    format_name, kind, files, resume : see :class:`FileOutput`.
+    format_name, kind, files, resume, bom : see :class:`FileOutput`.
 
     Raises
     ------
@@ -305,19 +311,29 @@ def open_output(
     """
     errors = FORMATS[format_name].errors
     if path is None:
-        return Output(standard_output(errors), "standard output", format_name, kind, files)
+        return Output(standard_output(errors), "standard output", format_name, kind, files, bom)
     target = Path(path).resolve() if Path(path).is_symlink() else Path(path)
-    if target.is_dir():
-        raise OutputError(f"{path}: is a folder; name a file")
     if target.exists() and not os.access(target, os.W_OK):
         raise OutputError(f"{path}: is write-protected; change its permissions, or choose another --output")
     if target.is_file() or not target.exists():
-        return FileOutput(target, format_name, kind, files, settings(), resume)
+        return FileOutput(target, format_name, kind, files, settings(), resume, bom)
     if resume:
         raise OutputError(f"{path}: is not a regular file, which --resume needs; choose another --output")
     with write_errors(path):
         stream = open(target, "w", encoding="utf-8", errors=errors, newline="\n")  # noqa: SIM115
-    return Output(stream, path, format_name, kind, files)
+    return Output(stream, path, format_name, kind, files, bom)
+
+
+def refuse_folder(path: str) -> None:
+    """Refuse an ``--output`` that is a folder, or ends like one.
+
+    Raises
+    ------
+    OutputError
+        If it does.
+    """
+    if os.path.isdir(path) or not os.path.basename(path):
+        raise OutputError(f"{path}: is a folder; name a file in it, such as {os.path.join(path, 'results.csv')}")
 
 
 def standard_output(errors: str) -> TextIO:

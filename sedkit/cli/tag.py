@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sedkit.timeline.views import TagsView
 
 TOP_K = 5
+LOWEST_SCORE = 0.01  # of a tag, unless --threshold or --classes asks for more
 
 
 class Threshold(click.FloatRange):
@@ -40,7 +41,8 @@ class Threshold(click.FloatRange):
     "-t",
     type=Threshold(0, 1),
     metavar="SCORE|model",
-    help="Only tags with a score of SCORE (0 to 1) or more. model uses the model's own threshold for each class.",
+    help="Only tags with a score of SCORE (0 to 1) or more. model uses the model's own threshold for each class. "
+    f"Default: {LOWEST_SCORE}; with --classes, 0.",
 )
 @options.shared
 @click.pass_context
@@ -74,7 +76,8 @@ def command(
     from sedkit.cli.engine import run
 
     def make_view_factory(tagger: Tagger, classes: list[str] | None) -> Callable[[], TagsView]:
-        limit = top_k or (TOP_K if threshold is None and classes is None else None)
-        return tagger.tags_view(top_k=limit, threshold=threshold, classes=classes)
+        if threshold is None and classes is None:
+            return tagger.tags_view(top_k=top_k or TOP_K, threshold=LOWEST_SCORE)
+        return tagger.tags_view(top_k=top_k, threshold=threshold, classes=classes)
 
     ctx.exit(run("tags", make_view_factory, {"--top-k": top_k, "--threshold": threshold}, files, **shared))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 PALETTE = ("cyan", "yellow", "green", "magenta", "blue", "red", "bright_cyan", "bright_yellow", "bright_green")
 QUIET = "bright_black"
+NOTHING = "nothing heard: no class scores high enough"
 
 MAX_SYSTEMS = 4  # a long timeline wraps onto at most this many systems of lanes; longer ones are compressed
 LANE_WIDTHS = (10, 120)  # minimum and maximum number of columns of a lane
@@ -63,7 +64,7 @@ class TagBars:
         glyphs = Glyphs.of(options)
         yield heading(self.tagging.file, self.tagging.duration, options)
         if not self.tagging.tags:
-            yield Text("  no class scores high enough", QUIET)
+            yield Text("  " + NOTHING, QUIET)
         bar_width = min(BAR_WIDTH, options.max_width // 3)
         widest = max((cell_len(tag.label) for tag in self.tagging.tags), default=0)
         width = max(1, min(widest, options.max_width - bar_width - 10))
@@ -95,7 +96,7 @@ class TagLine:
         width = min(widest, max(12, options.max_width * 2 // 5))
         line = Text(fit_end(printable(self.tagging.file), width, glyphs) + "  ", no_wrap=True)
         if not self.tagging.tags:
-            line.append("no class scores high enough", QUIET)
+            line.append(NOTHING, QUIET)
         for rank, tag in enumerate(self.tagging.tags):
             text, score = (glyphs.dot if rank else "") + tag.label, f" {tag.score:.2f}"
             room = options.max_width - line.cell_len - len(score)

@@ -29,22 +29,28 @@ class Writer(ABC):
         :class:`~sedkit.results.Timeline`.
     files : names of the recordings, for the layout. Some of them may fail and have no result.
     header : whether to write a header; False to append to earlier results.
+    bom : whether the header starts with a byte order mark, by which Excel recognises UTF-8; only CSV and TSV have one.
 
     Attributes
     ----------
     suffixes : file name suffixes of this format.
     errors : how the stream must encode undecodable bytes in file names (see :func:`open`).
     resumable : whether results can be appended to those of an earlier run.
+    takes_bom : whether the format may start with a byte order mark.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
     errors: ClassVar[str] = "surrogateescape"
     resumable: ClassVar[bool] = True
+    takes_bom: ClassVar[bool] = False
 
-    def __init__(self, stream: TextIO, kind: Kind, files: Sequence[str] = (), header: bool = True) -> None:
+    def __init__(
+        self, stream: TextIO, kind: Kind, files: Sequence[str] = (), header: bool = True, bom: bool = False
+    ) -> None:
         self.stream = stream
         self.kind = kind
         self.files = files
+        self.bom = bom
         self.begin(header)
 
     def begin(self, header: bool) -> None:  # noqa: B027 (most formats have no header)
@@ -69,6 +75,7 @@ class CsvWriter(Writer):
     """Comma-separated values with a header; one row per tag or event. Quoted as in RFC 4180, but lines end in LF."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".csv",)
+    takes_bom: ClassVar[bool] = True
     delimiter: ClassVar[str] = ","
 
     def begin(self, header: bool) -> None:
@@ -76,6 +83,7 @@ class CsvWriter(Writer):
             self.stream, COLUMNS[self.kind], delimiter=self.delimiter, lineterminator="\n", extrasaction="ignore"
         )
         if header:
+            self.stream.write("\ufeff" if self.bom else "")
             self.rows.writeheader()
 
     def write(self, result: Tagging | Timeline) -> None:

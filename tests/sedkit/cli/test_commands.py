@@ -10,6 +10,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner, Result
@@ -117,6 +118,23 @@ def test_text_format_without_a_terminal(sedkit, clips: Path):
 def test_tag_options(sedkit, clips: Path, options: list[str], count: int):
     (found,) = objects(sedkit("tag", clips / "a.wav", "-f", "json", *options))
     assert len(found["tags"]) == count
+
+
+@pytest.mark.parametrize("output_format", ["json", "tsv", "csv", "text"])
+def test_silence_has_no_tags_unless_they_are_asked_for(sedkit, tmp_path: Path, output_format: str):
+    soundfile.write(tmp_path / "silence.wav", np.zeros(32000), 16000)
+    options: list[tuple[list[str], int]] = [([], 0), (["-k", "2"], 0), (["-t", "model"], 0), (["-t", "0"], ALL)]
+    for choice, count in [*options, (["-c", "Dog"], 1), (["-c", "Dog", "-t", "0.01"], 0)]:
+        result = sedkit("tag", tmp_path / "silence.wav", "-f", output_format, *choice)
+        assert (result.exit_code, result.stderr) == (0, "")
+        shown = result.stdout
+        if output_format == "json":
+            assert [tag["score"] for tag in json.loads(shown)["tags"]] == [0] * count
+        elif output_format == "text":
+            assert ("nothing heard" in shown) == (count == 0)
+            assert len(shown.splitlines()) == 1 + max(1, count)
+        else:
+            assert len(shown.splitlines()) == 1 + count
 
 
 def test_classes_from_a_file(sedkit, clips: Path, tmp_path: Path):
@@ -227,11 +245,39 @@ class TestOutput:
         assert sedkit("tag", clips / "a.wav", "-o", "-").stdout == sedkit("tag", clips / "a.wav").stdout
 
     def test_unwritable_path_fails_before_the_analysis(self, sedkit, clips: Path, tmp_path: Path):
-        for path, cause in ((tmp_path / "none" / "x.csv", "does not exist"), (tmp_path, "folder")):
+        for path, cause in ((tmp_path / "none" / "x.csv", "does not exist"), (tmp_path, "is a folder")):
             result = sedkit("tag", clips / "broken.wav", "-o", path)
             assert result.exit_code == 1
             assert cause in result.stderr
             assert "broken.wav" not in result.stderr
+
+    @pytest.mark.parametrize("name", ["there", "there/", "new/", "new.csv/"])
+    def test_folder_is_refused_with_a_remedy(self, sedkit, clips: Path, tmp_path: Path, name: str):
+        (tmp_path / "there").mkdir()
+        result = sedkit("tag", clips / "a.wav", "-o", f"{tmp_path}/{name}")
+        assert result.exit_code == 1
+        (line,) = result.stderr.splitlines()
+        file = f"{tmp_path}/{name.rstrip('/')}/results.csv"
+        assert line == f"sedkit: error: {tmp_path}/{name}: is a folder; name a file in it, such as {file}"
+        assert os.listdir(tmp_path) == ["there"]
+        assert not os.listdir(tmp_path / "there")
+
+    @pytest.mark.parametrize("name", ["x.csv", "x.tsv", "x.txt"])
+    def test_bom(self, sedkit, clips: Path, tmp_path: Path, name: str):
+        sedkit("timeline", clips / "a.wav", "-t", "0.3", "-o", tmp_path / f"plain-{name}")
+        result = sedkit("timeline", clips / "a.wav", "-t", "0.3", "-o", tmp_path / name, "--bom")
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert (tmp_path / name).read_bytes() == b"\xef\xbb\xbf" + (tmp_path / f"plain-{name}").read_bytes()
+        text = (tmp_path / name).read_text(encoding="utf-8-sig")
+        assert rows(text, "," if name == "x.csv" else "\t")[0]["file"] == str(clips / "a.wav")
+
+    @pytest.mark.parametrize(
+        "options", [["-f", "json"], ["-f", "text"], ["-o", "x.jsonl"], ["--engine", "ray", "-o", "x"]]
+    )
+    def test_bom_is_refused_for_other_formats(self, sedkit, clips: Path, options: list[str]):
+        result = sedkit("tag", clips / "a.wav", "--bom", *options)
+        assert result.exit_code == 2
+        assert "--bom" in result.stderr.splitlines()[-1]
 
     def test_unknown_suffix_needs_the_format_option(self, sedkit, clips: Path, tmp_path: Path):
         for name in ("x.xlsx", "x.csv.gz"):

@@ -164,7 +164,7 @@ def test_resume_after_a_full_disk(archive: Archive):
 @posix
 def test_second_run_with_the_same_output_is_refused(archive: Archive):
     with archive.start("z.csv") as first:
-        while not (archive.output / "z.csv.journal").exists():
+        while not (archive.output / "z.csv.journal").exists() and first.poll() is None:
             time.sleep(0.005)
         code, message = archive.finish("z.csv", "--resume")
         assert code == 1
@@ -266,6 +266,19 @@ class TestChangesBeforeResume:
         assert sedkit("timeline", folder, "-t", "1", "-o", output).exit_code == 0
         assert output.read_text() == "file,onset,offset,label,mid,score\n"
         assert not output.with_name("x.csv.journal").exists()
+
+
+def test_resumed_file_has_one_byte_order_mark(sedkit, folder: Path, tmp_path: Path):
+    output, options = tmp_path / "x.csv", ["-t", "0.4", "--bom"]
+    assert sedkit("timeline", folder, *options, "-o", output).exit_code == 1
+    refused = sedkit("timeline", folder, "-t", "0.4", "-o", output, "--resume")
+    assert "the earlier run used --bom True, this one uses no --bom" in refused.stderr
+    soundfile.write(folder / "3x.wav", make_sound(2, seed=99), 16000)
+    for _ in range(2):
+        assert sedkit("timeline", folder, *options, "-o", output, "--resume").exit_code == 0
+        assert sedkit("timeline", folder, *options, "-o", tmp_path / "fresh.csv").exit_code == 0
+        assert output.read_bytes() == (tmp_path / "fresh.csv").read_bytes()
+        assert output.read_bytes().count(b"\xef\xbb\xbf") == 1
 
 
 def test_recording_without_rows_is_not_analysed_again(sedkit, folder: Path, tmp_path: Path):

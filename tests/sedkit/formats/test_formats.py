@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import os
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,9 +32,9 @@ TIMELINE = Timeline(
 )
 
 
-def written(name: str, kind: Kind, *results: Tagging | Timeline) -> str:
+def written(name: str, kind: Kind, *results: Tagging | Timeline, bom: bool = False) -> str:
     stream = io.StringIO()
-    writer = FORMATS[name](stream, kind, [result.file for result in results])
+    writer = FORMATS[name](stream, kind, [result.file for result in results], bom=bom)
     for result in results:
         writer.write(result)
     return stream.getvalue()
@@ -85,6 +87,22 @@ def test_tsv():
     )
 
 
+@pytest.mark.parametrize("name", ["csv", "tsv"])
+def test_byte_order_mark_comes_once_before_the_header(name: str):
+    assert FORMATS[name].takes_bom
+    assert written(name, "tags", TAGGING, SILENT, bom=True) == "\ufeff" + written(name, "tags", TAGGING, SILENT)
+
+
+def test_appended_results_have_no_byte_order_mark():
+    stream = io.StringIO()
+    FORMATS["csv"](stream, "tags", [], header=False, bom=True).write(TAGGING)
+    assert stream.getvalue().startswith("a b.wav,Dog")
+
+
+def test_only_tables_take_a_byte_order_mark():
+    assert {name for name, writer in FORMATS.items() if writer.takes_bom} == {"csv", "tsv"}
+
+
 @pytest.mark.parametrize("file", ['odd "name".wav', "tab\there.wav", "line\nend.wav", "a,b.wav", "ünïcode 声.wav", ""])
 @pytest.mark.parametrize("name", ["csv", "tsv", "json"])
 def test_unusual_file_names_round_trip(name: str, file: str):
@@ -122,3 +140,15 @@ def test_text_has_bars_for_one_recording_and_lines_for_several():
     one, several = written("text", "tags", TAGGING), written("text", "tags", TAGGING, SILENT)
     assert [line.split()[-1] for line in one.splitlines()] == ["s", "0.97", "0.10", "0.00"]
     assert [line.split()[0] for line in several.splitlines()] == ["a", "silent.wav"]
+
+
+def test_text_of_a_recording_without_tags():
+    assert written("text", "tags", SILENT).splitlines()[1] == "  nothing heard: no class scores high enough"
+    assert "  nothing heard: " in written("text", "tags", TAGGING, SILENT).splitlines()[1]
+
+
+def test_suffixes_of_every_format_are_documented():
+    page = (Path(__file__).parents[3] / "docs" / "formats.md").read_text(encoding="utf-8")
+    for name, writer in FORMATS.items():
+        (row,) = re.findall(rf"^\| `{name}` \|.*$", page, re.MULTILINE)
+        assert tuple(re.findall(r"`(\.\w+)`", row)) == writer.suffixes

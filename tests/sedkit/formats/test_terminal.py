@@ -119,7 +119,10 @@ def test_bars():
         "  Rain   ██████████            0.50",
         "  Siren                        0.00",
     ]
-    assert drawn(terminal.TagBars(Tagging("dog.wav", 61.0, ()))) == ["dog.wav  1:01", "  no class scores high enough"]
+    assert drawn(terminal.TagBars(Tagging("dog.wav", 61.0, ()))) == [
+        "dog.wav  1:01",
+        "  nothing heard: no class scores high enough",
+    ]
 
 
 def test_tag_lines_align_and_keep_the_end_of_long_names():
