@@ -57,6 +57,22 @@ def test_folder_of_recordings_as_manifest_trains_and_resumes(recordings: Path, t
     assert not list(recordings.glob("*.csv")), "nothing is written beside the recordings"
 
 
+def test_resume_with_a_folder_of_recordings(recordings: Path, tmp_path: Path) -> None:
+    """As ``sedkit-train experiments --manifest recordings/`` does. The folder may have been moved, but not changed."""
+    directory, moved = tmp_path / "run", tmp_path / "moved"
+    start_run(recordings, directory, "--stages", "0")
+    resume = ("--resume", directory, "--device", "cpu", "--stop-after", "0s", "--manifest")
+    assert "stopped in time" in run_secost(*resume, recordings)
+    recordings.rename(moved)
+    assert "stopped in time" in run_secost(*resume[:-1]), "the decoded clips suffice"
+    assert "stopped in time" in run_secost(*resume, moved)
+    assert {Path(path).parent.parent for path in Manifest.load(directory / "manifest.csv").paths} == {moved}
+    manifest = (directory / "manifest.csv").read_bytes()
+    (moved / "tone" / "tone-0.wav").unlink()
+    assert f"{moved} changed since the run began" in fail(*resume, moved)
+    assert (directory / "manifest.csv").read_bytes() == manifest
+
+
 def test_demo_preset_trains_on_the_demo_set(tmp_path: Path) -> None:
     make_demo(tmp_path / "demo", 5)
     arguments = ("--manifest", tmp_path / "demo", "--run", tmp_path / "run", "--stages", "1", "--device", "cpu")
