@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from sedkit.cli.messages import print_error, print_notice
+from sedkit.cli.streams import replace_closed_streams
 from sedkit.errors import ArgumentError, SedkitError
 
 COMMANDS = ("tag", "timeline", "listen", "models", "info", "completion")
@@ -69,7 +70,9 @@ def unexpected(error: Exception) -> str:
 
 def mute_stdout() -> None:
     """Send what is still buffered for standard output to the null device, so that the interpreter exits quietly."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
 
 
 def print_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
@@ -102,15 +105,25 @@ def main() -> None:
 def run() -> NoReturn:
     """Entry point of the ``sedkit`` console script; ends the process."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy multiplies no large matrices here; ONNX Runtime does
+    replace_closed_streams()
     try:
         main(prog_name="sedkit")
     except SystemExit as exit_request:
         leave(exit_request.code)
+    except SedkitError as error:  # of --version and --help, which run before Group.invoke
+        leave(str(error))
     leave(0)
 
 
 def leave(code: str | int | None) -> NoReturn:
-    """End the process without the interpreter's own teardown, which takes a tenth of the time of a short run."""
+    """End the process without the interpreter's own teardown.
+
+    Measured in 20 pairs of ``sedkit tag`` on 16 s of sound and two CPUs: the teardown takes 34 of 365 ms of CPU time.
+
+    What the teardown would have done must be done before: output files are closed and threads of the analysis joined
+    when their ``with`` blocks in the commands end. Here, exit handlers run (Ray, temporary folders, loggers) and the
+    standard streams are flushed. Threads that still run are not waited for: they only read ahead, or from a pipe.
+    """
     if isinstance(code, str):
         print_error(code)
         code = 1

@@ -337,8 +337,15 @@ def refuse_folder(path: str) -> None:
 
 
 def standard_output(errors: str) -> TextIO:
-    """Standard output, set to UTF-8 and LF unless it is a terminal; a terminal keeps its own encoding."""
+    """Standard output, set to UTF-8 and LF unless it is a terminal; a terminal keeps its own encoding.
+
+    Raises
+    ------
+    OutputError
+        If it was closed when the process started.
+    """
     stream = sys.stdout
+    stream.write("")
     if isinstance(stream, io.TextIOWrapper):
         if stream.isatty():
             stream.reconfigure(errors=errors)

@@ -46,6 +46,55 @@ def test_atexit_handlers_run():
     assert result.stderr == ""
 
 
+def with_closed(closed: str, arguments: list[str | Path], stdin: str | Path = os.devnull) -> tuple[int, str, str]:
+    """Exit code, output and messages of ``sedkit`` after a shell has closed streams, as in ``sedkit 2>&-``."""
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", *COMMAND, *map(str, arguments)]
+    with open(stdin, "rb") as file:
+        result = subprocess.run(command, stdin=file, capture_output=True, text=True, timeout=120)
+    return result.returncode, result.stdout, result.stderr
+
+
+@posix
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&-", "2>&- >&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("command", ["tag", "timeline"])
+def test_output_file_is_written_with_closed_streams(
+    clip: Path, model_path: Path, tmp_path: Path, command: str, closed: str
+):
+    arguments = [command, clip, "-t", "0.3", "--model", model_path, "--device", "cpu", "-o"]
+    assert with_closed("", [*arguments, tmp_path / "open.csv"]) == (0, "", "")
+    assert with_closed(closed, [*arguments, tmp_path / "closed.csv"]) == (0, "", "")
+    assert (tmp_path / "closed.csv").read_text() == (tmp_path / "open.csv").read_text()
+    assert (tmp_path / "closed.csv").read_text().count("\n") > 1
+    assert with_closed(closed, [command, tmp_path / "no.wav", "-o", tmp_path / "x.csv"])[0] == 1
+
+
+@posix
+@pytest.mark.parametrize(
+    "command", ["--version", "--help", "tag --help", "models", "completion bash", "info", "tag", "timeline", "listen -"]
+)
+def test_closed_standard_output_is_a_one_line_error(clip: Path, model_path: Path, command: str):
+    arguments: list[str | Path] = list(command.split())
+    if command in ("info", "tag", "timeline"):
+        arguments.append(clip)
+    if command in ("tag", "timeline", "listen -"):
+        arguments += ["--model", model_path, "--device", "cpu"]
+    message = "sedkit: error: standard output is closed; redirect it to a file\n"
+    assert with_closed(">&-", arguments, clip) == (1, "", message)
+    assert with_closed(">&- 2>&-", arguments, clip) == (1, "", "")
+    code, output, _ = with_closed("2>&-", arguments, clip)
+    assert (code, bool(output)) == (0, True)
+
+
+@posix
+def test_files_do_not_get_the_descriptors_of_closed_streams():
+    program = (
+        "from sedkit.cli.streams import replace_closed_streams as replace; replace(); import os, sys; "
+        "os.write(2, b'from a library'); sys.exit(open(os.devnull).fileno())"
+    )
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", program]
+    assert subprocess.run(command, timeout=60).returncode > 2
+
+
 def on_terminal(arguments: list[str | Path], columns: int = 80, **environment: str) -> tuple[int, str]:
     """Exit code and output of ``sedkit`` on a pseudo-terminal."""
     import fcntl
