@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sedkit.audio.decoding import Chunk, Notify, Samples
 from sedkit.errors import ArgumentError, AudioError
@@ -57,6 +58,11 @@ def mean(channels: Samples) -> Samples:
             total += channel
         total /= len(channels)
     return total
+
+
+def cell_length(rate: float) -> int:
+    """Samples in a cell."""
+    return max(1, round(CELL * rate))
 
 
 class Selected:
@@ -120,7 +126,7 @@ class Mix:
             yield chunk.samples[0]
             return
         samples = np.concatenate([self.rest, chunk.samples], axis=1) if self.rest.size else chunk.samples
-        cell = self._cell()
+        cell = cell_length(self.rate)
         whole = samples.shape[1] // cell * cell
         self.rest = samples[:, whole:].copy()
         if whole:
@@ -132,45 +138,41 @@ class Mix:
         if rest.size:
             yield from self._mixed(rest, rest.shape[1])
 
-    def _cell(self) -> int:
-        return max(1, round(CELL * self.rate))
-
     def _mixed(self, samples: Samples, cell: int) -> Iterator[Samples]:
         """Mix whole cells of this length; consecutive cells with the same channels are mixed at once."""
-        start = 0
-        for counted, group in groupby(self._choose(samples, cell)):
-            stop = start + cell * len(list(group))
-            part = samples[:, start:stop]
-            yield mean(part if len(counted) == len(part) else part[list(counted)])
-            self.seconds += (stop - start) / self.rate
-            start = stop
+        counts = self._choose(samples, cell)
+        changes = np.flatnonzero((counts[1:] != counts[:-1]).any(axis=1)) + 1
+        for start, stop in pairwise([0, *changes.tolist(), len(counts)]):
+            part = samples[:, start * cell : stop * cell]
+            yield mean(part if counts[start].all() else part[counts[start]])
+            self.seconds += part.shape[1] / self.rate
 
-    def _choose(self, samples: Samples, cell: int) -> Iterator[tuple[int, ...]]:
-        """Yield the channels that count in each cell."""
+    def _choose(self, samples: Samples, cell: int) -> NDArray[np.bool_]:
+        """The channels that count in each cell, [cells, channels]."""
         cells = np.ascontiguousarray(samples.reshape(len(samples), -1, cell).transpose(1, 0, 2))
-        energy = np.matmul(cells, cells.transpose(0, 2, 1)).astype(np.float64)  # [cells, channels, channels]
+        energy = np.einsum("kis,kjs->kij", cells, cells).astype(np.float64)  # [cells, channels, channels]
+        everything = np.ones(len(samples), bool)
         if self.lfe is not None:
             energy[:, self.lfe, :] = energy[:, :, self.lfe] = 0.0
-        decay = math.exp(-self._cell() / self.rate / MEMORY)
-        for position in range(len(energy)):
-            energy[position] += self.energy * decay
-            self.energy = energy[position]
-        self.energy = self.energy.copy()
+            everything[self.lfe] = False
+        decay = math.exp(-cell_length(self.rate) / self.rate / MEMORY)
+        last = self.energy
+        for current in energy:
+            current += last * decay
+            last = current
+        self.energy = last.copy()
         own = energy.diagonal(axis1=1, axis2=2)
-        loudest = own.argmax(axis=1)
         counts = own > SILENT * own.max(axis=1, keepdims=True)
-        number = np.maximum(counts.sum(axis=1), 1)
+        counts[~counts.any(axis=1)] = everything  # digital silence
+        number = counts.sum(axis=1)
         with np.errstate(invalid="ignore"):  # samples that are NaN or infinite are refused later
             mixed = np.einsum("ki,kij,kj->k", counts, energy, counts) / number**2
-            average = (own * counts).sum(axis=1) / number
-            cancelled = ~(mixed >= CANCELLED * average)
-        everything = tuple(index for index in range(len(samples)) if index != self.lfe)
-        for position in range(len(energy)):
-            if cancelled[position]:
-                self._tell(int(loudest[position]), self.seconds)
-                yield (int(loudest[position]),)
-            else:
-                yield tuple(np.flatnonzero(counts[position]).tolist()) or everything
+            cancelled = ~(mixed >= CANCELLED * (own * counts).sum(axis=1) / number)
+        if cancelled.any():
+            loudest = own[cancelled].argmax(axis=1)
+            counts[cancelled] = np.arange(len(samples)) == loudest[:, None]
+            self._tell(int(loudest[0]), self.seconds + int(cancelled.argmax()) * cell / self.rate)
+        return counts
 
     def _tell(self, channel: int, seconds: float) -> None:
         if not self.told:

@@ -147,6 +147,7 @@ class _Clock:
         self.origin = (self.container.start_time or 0) / 1e6  # the container's time stamp at 0 s, in seconds
         self.first_packet: float | None = None  # its time stamp in seconds
         self.last_packet = 0.0  # end of the last packet, in seconds
+        self.time_base = float(stream.time_base or 0)
         self.rate = 0
 
     def chunks(self) -> Decoder:
@@ -234,11 +235,11 @@ class _Clock:
             raise not_audio(self.file, self.name, damage.strerror)
 
     def _note_packet(self, packet: av.Packet[Any]) -> None:
-        if packet.pts is None or packet.time_base is None:
-            return
-        if self.first_packet is None:
-            self.first_packet = float(packet.pts * packet.time_base)
-        self.last_packet = max(self.last_packet, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        pts = packet.pts
+        if pts is not None:
+            if self.first_packet is None:
+                self.first_packet = pts * self.time_base
+            self.last_packet = max(self.last_packet, (pts + (packet.duration or 0)) * self.time_base)
 
     def _on_one_rate(self, frames: Iterator[tuple[int, Samples, int | None]]) -> Decoder:
         """Resample frames whose sample rate differs from that of the first one, as in joined MP3 files."""
@@ -296,12 +297,12 @@ def duration(source: Opened, track: av.AudioStream) -> float | None:
     if isinstance(file, WavAudio):
         return file.measure()
     start = (container.start_time or 0) / 1e6
-    if container.format.flags & GENERIC_INDEX and track.time_base:
+    if container.format.flags & GENERIC_INDEX and track.time_base and track.codec_context.sample_rate:
         # A raw stream (mp3, aac, ac3) has no duration, and FFmpeg's estimate can be far off: add up the packets.
-        packets = [packet.duration or 0 for packet in container.demux(track)]
-        total = float(sum(packets) * track.time_base)
-        rate = track.codec_context.sample_rate
-        if length and abs(total * rate - length.frames * length.frame) <= length.frame:
+        rate = track.codec_context.sample_rate  # time stamps of ac3 are rounded, so count samples
+        samples = sum(round((packet.duration or 0) * track.time_base * rate) for packet in container.demux(track))
+        total = samples / rate
+        if length and abs(samples - length.frames * length.frame) <= length.frame:
             return length.samples / rate
         return max(0.0, total - start)
     if track.duration is not None and track.time_base:

@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from sedkit.audio.channels import cell_length
 from sedkit.audio.decoding import BLOCK, Chunk, Decoder, damaged
 from sedkit.audio.sniffing import is_plain_ogg
 from sedkit.audio.wav import is_plain_wav
@@ -53,7 +54,7 @@ def is_plain(sound: soundfile.SoundFile, file: BinaryIO) -> bool:
         return is_plain_ogg(file)
     if sound.format == "FLAC":
         return bool(sound.frames < LONGEST_FLAC)
-    return sound.format not in ("MP3", "MPEG")  # libsndfile believes an estimate of the length, or the first Info tag
+    return bool(sound.format != "MP3")  # libsndfile believes an estimate of the length, or the first Info tag
 
 
 def decode_soundfile(sound: soundfile.SoundFile, name: str) -> Decoder:
@@ -68,7 +69,9 @@ def decode_soundfile(sound: soundfile.SoundFile, name: str) -> Decoder:
 
     decoded = 0
     with sound:
-        rate, frames = sound.samplerate, max(1, BLOCK // sound.channels)
+        rate = sound.samplerate
+        cell = cell_length(rate)
+        frames = max(1, BLOCK // sound.channels // cell) * cell  # whole cells are mixed without a copy
         while True:
             try:
                 block = sound.read(frames, dtype="float32", always_2d=True)

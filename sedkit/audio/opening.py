@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from sedkit.audio.decoding import Decoder, Notify
 from sedkit.audio.ffmpeg import Opened, check_track, decode_libav, open_libav
 from sedkit.audio.libsndfile import decode_soundfile, is_plain, open_soundfile
+from sedkit.audio.sniffing import head, may_be_mpeg
 from sedkit.errors import AudioError
 
 if TYPE_CHECKING:
@@ -32,38 +33,33 @@ def opened(
     AudioError
         If no decoder knows the format.
     """
+    start = file.tell() if file.seekable() else 0
     sound = None
-    if file.seekable():
-        start = file.tell()
-        sound = open_soundfile(path if path is not None else file)
+    if file.seekable() and not may_be_mpeg(head(file, 3)):
+        sound = open_soundfile(file if path is None else path)
         position = file.tell()
         file.seek(start)
-        plain = sound is not None and is_plain(sound, file)
-        if sound is not None:
-            if plain:
-                file.seek(position)
-                with sound:
-                    yield sound
-                return
-            if path is None:
-                sound.close()
-                file.seek(start)
+        if sound and is_plain(sound, file):
+            file.seek(position)
+            with sound:
+                yield sound
+            return
+        file.seek(start)
+        if sound:
+            sound.close()
     try:
-        container = open_libav(file, name, notify)
+        source = open_libav(file, name, notify)
     except AudioError:
-        if sound is None:
-            raise
-        if path is None:
+        if file.seekable():
             file.seek(start)
-            sound = open_soundfile(file)
-            assert sound is not None
+            sound = open_soundfile(file if path is None else path)
+        if not sound:
+            raise
         with sound:
             yield sound
         return
-    if sound is not None:
-        sound.close()
-    with container.container:
-        yield container
+    with source.container:
+        yield source
 
 
 def decode(file: BinaryIO, name: str, notify: Notify, track: int | None, path: str | None = None) -> Decoder:

@@ -77,6 +77,11 @@ def head(file: BinaryIO, size: int) -> bytes:
     return data
 
 
+def may_be_mpeg(start: bytes) -> bool:
+    """Whether a file with these first 3 bytes may be MPEG audio (mp3, aac). libsndfile does not read it whole."""
+    return start[:3] == b"ID3" or (start[:1] == b"\xff" and start[1:2] >= b"\xe0")
+
+
 class Mp3Length(NamedTuple):
     """The length of an MP3 file by its Info tag: frames, samples per frame, and how many samples are not padding."""
 
