@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit.audio.decoding import Samples, to_float
+from sedkit.audio.decoding import Notify, Samples, to_float
+from sedkit.audio.ffmpeg import audio_track
 from sedkit.audio.reading import open_audio
 from sedkit.audio.recognition import HEAD, is_container, is_packets, may_be_packets
 from sedkit.errors import ArgumentError, AudioError, DeviceError
@@ -33,12 +34,14 @@ if TYPE_CHECKING:
 Blocks: TypeAlias = Iterator[tuple[float, NDArray[Any]]]  # (rate in Hz, samples [samples, channels] at that rate)
 
 ENCODINGS = {"u8": "u1", "s16le": "<i2", "s32le": "<i4", "f32le": "<f4"}  # FFmpeg's name: NumPy dtype
+SAMPLE_FORMATS = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}  # the same, in memory
 BLOCK_SECONDS = 0.1  # length of a microphone's block
 MAX_QUEUED_BLOCKS = 100  # of a microphone: ten seconds; further blocks are lost
 READ_BYTES = 1 << 16  # maximum number of bytes per read from a pipe
 MAX_QUEUED_READS = 64  # of a pipe; after that, its writer has to wait
 WAKE_SECONDS = 0.2  # how often the thread that reads a pipe checks whether anybody still wants its samples
 RETRY_SECONDS = 0.01  # until a pipe that was empty is read again, where poll() is missing
+OTHER_RATE_SECONDS = 0.5  # less than this is a damaged header
 UNKNOWN_LENGTH = 0x7FFF0000  # bytes; a wav header with this length or more, or 0, was written without knowing it
 
 
@@ -126,14 +129,18 @@ class LiveAudio:
 class Recording(LiveAudio):
     """A file, decoded as fast as it is consumed, by :func:`sedkit.audio.reading.open_audio`.
 
+    Parameters
+    ----------
+    on_notice : called with notices about the file, see there.
+
     Raises
     ------
     AudioError
         If the file does not exist or has no audio that can be decoded.
     """
 
-    def __init__(self, path: str) -> None:
-        self._stream = open_audio(path)
+    def __init__(self, path: str, on_notice: Notify | None = None) -> None:
+        self._stream = open_audio(path, on_notice=on_notice)
         super().__init__(path, self._stream.sample_rate)
         self.block_rate = SAMPLE_RATE
 
@@ -374,8 +381,9 @@ def _decoded_blocks(source: _Input, sample_rate: float | None) -> Blocks:
     import av
 
     rate, decoded, damaged = 0, 0, False
+    other = 0.0  # seconds at another sample rate, in a row
     with _open(source) as container:
-        packets = container.demux(_track(container, source.name))
+        packets = container.demux(audio_track(container, source.name))
         while True:
             try:
                 packet = next(packets, None)
@@ -396,9 +404,14 @@ def _decoded_blocks(source: _Input, sample_rate: float | None) -> Blocks:
                 if not rate:
                     rate = frame.sample_rate
                     _check_rate(source.name, container.format.name, rate, sample_rate)
-                elif frame.sample_rate != rate:
+                if frame.sample_rate != rate:
+                    damaged = True
+                    other += frame.samples / frame.sample_rate
+                    if other < OTHER_RATE_SECONDS:
+                        continue
                     change = f"the sample rate changes from {rate} to {frame.sample_rate} Hz at {decoded / rate:.1f} s"
                     raise AudioError(f"{source.name}: {change}; let ffmpeg resample it: ffmpeg -i - -f wav -")
+                other = 0.0
                 source.damages += bool(damaged and decoded and packet.size)  # size 0 flushes the decoder
                 damaged = False
                 decoded += frame.samples
@@ -431,20 +444,18 @@ def _check_rate(name: str, kind: str, rate: float, wanted: float | None) -> None
         raise ArgumentError(f"{name}: --rate is {wanted:g}, but {what}; leave --rate out")
 
 
-def _track(container: av.container.InputContainer, name: str) -> av.AudioStream:
-    import av.stream
-
-    tracks = container.streams.audio
-    if not tracks:
-        raise AudioError(f"{name}: has no audio track; pipe something with audio")
-    return next((track for track in tracks if track.disposition & av.stream.Disposition.default), tracks[0])
-
-
 def _samples(frame: av.AudioFrame) -> Samples:
-    """Samples [samples, channels]."""
-    channels = frame.layout.nb_channels
-    samples = frame.to_ndarray()  # planar [channels, samples], packed [1, samples * channels]
-    samples = to_float(samples.T if frame.format.is_planar else samples.reshape(-1, channels))
+    """Samples [samples, channels].
+
+    Not by PyAV's ``to_ndarray``: it finds more planes than there are if there are more than eight, and crashes.
+    """
+    channels, dtype = frame.layout.nb_channels, SAMPLE_FORMATS[frame.format.name.removesuffix("p")]
+    count = channels if frame.format.is_planar else 1
+    planes = [np.frombuffer(memoryview(plane), dtype) for plane in frame.planes[:count]]
+    if frame.format.is_planar:
+        samples = to_float(np.stack([plane[: frame.samples] for plane in planes], axis=1))
+    else:
+        samples = to_float(planes[0][: frame.samples * channels].reshape(-1, channels))
     if channels > 2:
         samples = samples[:, [channel.name != "LFE" for channel in frame.layout.channels]]
     return samples

@@ -8,6 +8,7 @@ import signal
 import stat
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +19,7 @@ from sedkit.cli import options
 from sedkit.cli.inputs import AUDIO_SUFFIXES, STDIN, stdin, stdin_is_piped
 from sedkit.cli.messages import print_notice
 from sedkit.cli.timeline import Resolution
-from sedkit.errors import ArgumentError, AudioError, DeviceError, SedkitError
+from sedkit.errors import ArgumentError, AudioError, AudioWarning, DeviceError, SedkitError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -149,7 +150,7 @@ def listen(
     tagger = load_tagger(model, device, precision=precision)  # before the source opens, or sound would be lost
     selected = options.split_classes(classes, tagger.labels)
     chosen_format = format_name or ("text" if sys.stdout.isatty() else "jsonl")
-    with open_source(source, rate, channels, encoding) as live, stopping(live):
+    with audio_notices(), open_source(source, rate, channels, encoding) as live, stopping(live):
         failures = list[SedkitError]()
         items = tagger.stream(
             until_failure(live, failures),
@@ -219,7 +220,7 @@ def open_source(source: str | None, rate: float | None, channels: int, encoding:
     if source is None or not is_path(source):
         return Microphone(source, rate)
     if rate is None and os.path.isfile(source):
-        return Recording(source)
+        return Recording(source, print_notice)
     try:
         file = io.FileIO(source)
     except FileNotFoundError:
@@ -257,6 +258,15 @@ def stdin_is_fed() -> bool:
     except OSError:  # not a file of the system
         return False
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISREG(mode)
+
+
+@contextmanager
+def audio_notices() -> Iterator[None]:
+    """Print what the tagger warns of as notices."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", AudioWarning)
+        warnings.showwarning = lambda message, *_: print_notice(str(message))
+        yield
 
 
 @contextmanager

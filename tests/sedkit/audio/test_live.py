@@ -389,6 +389,27 @@ def test_damaged_packets_are_left_out_and_counted(pipe):
     assert live.damages >= 1
 
 
+def test_frame_with_another_sample_rate_is_damage_and_many_are_an_error(pipe):
+    first, other = encode("mp3", "libmp3lame"), encode("mp3", "libmp3lame", rate=24_000)
+    start = other.index(b"\xff\xf3", len(other) // 2)
+    frame = other[start : other.index(b"\xff\xf3", start + 2)]
+    live = pipe(first + frame + first, None)
+    assert len(all_samples(live)) == pytest.approx(2 * len(SOUND), abs=5000)
+    assert live.damages == 1
+    live = pipe(first + other, None)
+    with pytest.raises(AudioError, match="the sample rate changes from 16000 to 24000 Hz at 3"):
+        list(live)
+
+
+def test_more_than_eight_planes(pipe):
+    """PyAV's to_ndarray crashes on them."""
+    samples = np.zeros((16, 960), np.float32) + np.arange(16, dtype=np.float32)[:, None] / 16
+    frame = av.AudioFrame("fltp", "16 channels", 960)
+    for plane, channel in zip(frame.planes, samples, strict=False):
+        plane.update(np.pad(channel, (0, plane.buffer_size // 4 - 960)).tobytes())
+    np.testing.assert_array_equal(live_module._samples(frame), samples.T)
+
+
 def test_stop_keeps_the_samples_received(open_pipe):
     reading, writer = open_pipe()
     writer.write(SOUND[:1000].tobytes())
@@ -553,14 +574,15 @@ def test_missing_sounddevice_or_portaudio(tmp_path, monkeypatch, fault, remedy):
             call()
 
 
-def test_open_pipe_does_not_keep_the_program_running():
+@pytest.mark.parametrize(("rate", "content"), [(16_000, b"\0" * 1000), (None, encode("mp3", "libmp3lame"))])
+def test_open_pipe_does_not_keep_the_program_running(rate, content):
     code = (
         "import io; from sedkit.audio.live import Pipe\n"
-        "live = Pipe(io.FileIO(0, closefd=False), 16000)\n"
+        f"live = Pipe(io.FileIO(0, closefd=False), {rate})\n"
         "print(len(next(iter(live))), flush=True)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
-        process.stdin.write(b"\0" * 1000)
+        process.stdin.write(content)
         process.stdin.flush()
         assert process.wait(60) == 0

@@ -298,6 +298,18 @@ def test_damaged_sound_is_a_notice(model_path, tmp_path, monkeypatch):
     assert result.stderr == "sedkit: -: damaged near 0:00:01; what could not be decoded was left out\n"
 
 
+@pytest.mark.parametrize("how", ["argument", "redirected"])
+def test_channels_that_cancel_each_other_are_a_notice(listening, tmp_path, how):
+    soundfile.write(tmp_path / "sound.flac", np.stack([SOUND, -SOUND], axis=1), RATE)
+    with open(tmp_path / "sound.flac", "rb") as file:
+        live = listening(source=str(tmp_path / "sound.flac") if how == "argument" else None, stdin=file)
+    live.read_rest()
+    code, text = live.wait()
+    assert code == 0
+    assert len(text.splitlines()) == 1
+    assert text.startswith(f"sedkit: {tmp_path / 'sound.flac' if how == 'argument' else '-'}: the channels cancel")
+
+
 def test_idle_standard_input_is_a_notice(monkeypatch, capsys):
     monkeypatch.setattr(listen, "PATIENCE", 0.0)
     with listen.waiting_notice():
