@@ -4,6 +4,7 @@ A resumed run ends with the same bytes as an uninterrupted one. On disk::
 
     NAME            complete results; only ever replaced as a whole
     NAME.partial    results of a running or interrupted run, one recording after the other, in order of completion
+    NAME.lock       empty; deleted at the end of a run
     NAME.journal    JSON Lines. They describe the results in NAME.partial or, if there is none, in NAME. The first
                     line holds the settings (version, model, options). Each further line describes one recording:
                     its name, its size and modification time before it was read, the position and length in bytes
@@ -21,7 +22,10 @@ Rules:
   changed, or had failed at first.
 - The journal is deleted when a run ends without failures. It is kept after a run with ``--resume``, so that the run
   can be repeated when recordings have been added.
-- ``NAME.partial`` is locked (where the system supports locks) while a run writes it. A new run never overwrites it.
+- ``NAME.lock`` is locked (where the file system supports locks) from before an earlier run's files are read until after
+  ``NAME.partial`` is renamed. Hence only one run at a time reads and writes the three files above. A new run never
+  overwrites ``NAME.partial``.
+- A file is on the disk before it replaces another, so that a power loss leaves the old one or the new one.
 """
 
 from __future__ import annotations
@@ -33,8 +37,9 @@ import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple
 
 from sedkit.errors import OutputError
 
@@ -132,6 +137,7 @@ class Journal:
             with open(temporary, "wb") as file:
                 for line in (self.settings, *map(asdict, entries)):
                     file.write(_line(line))
+                sync(file)
             os.replace(temporary, self.path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -152,6 +158,12 @@ class Journal:
     def remove(self) -> None:
         self.close()
         self.path.unlink(missing_ok=True)
+
+
+def sync(file: IO[bytes] | FileIO) -> None:
+    """Flush a file, and wait until it is on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _line(record: Mapping[str, Any]) -> bytes:

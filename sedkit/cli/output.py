@@ -17,7 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from sedkit.cli.journal import Entry, Fingerprint, Journal
+from sedkit.cli.journal import Entry, Fingerprint, Journal, sync
+from sedkit.cli.lock import Lock
 from sedkit.cli.messages import print_notice
 from sedkit.errors import OutputError
 from sedkit.formats import FORMATS, Kind, Writer
@@ -129,22 +130,35 @@ class FileOutput(Output):
         self.reused = 0  # recordings whose results an earlier run has written
         self.completed = False
         with write_errors(str(path)):
-            resumed = resume and self.load(files)
-            self.file = LockedFile(self.partial)
-            if not resumed and self.file.seek(0, os.SEEK_END):
-                self.file.close()
-                remedy = "continue with --resume" if self.journal.path.exists() else "move it away"
-                raise OutputError(
-                    f"{self.partial}: holds results of an interrupted run; {remedy}, or delete it to start over"
-                )
-            self.end = max((entry.end for entry in self.journal.entries.values()), default=0)
-            self.file.truncate(self.end)
-            self.file.seek(self.end)
-            if resumed:
-                self.journal.write(self.journal.entries.values())
+            self.lock = Lock(path.with_name(path.name + ".lock"), path)
+            try:
+                self.file = self.open_partial(files)
+            except BaseException:
+                self.lock.release()
+                raise
         errors = FORMATS[format_name].errors
         stream = io.TextIOWrapper(io.BufferedWriter(self.file), "utf-8", errors, newline="\n")
         super().__init__(stream, str(path), format_name, kind, files, bom)
+
+    def open_partial(self, files: Sequence[str]) -> PartialFile:
+        """Open ``NAME.partial`` at the end of the results of an earlier run, if it is resumed, or empty."""
+        resumed = self.resume and self.load(files)
+        if not resumed and _size(self.partial):
+            remedy = "continue with --resume" if self.journal.path.exists() else "move it away"
+            raise OutputError(
+                f"{self.partial}: holds results of an interrupted run; {remedy}, or delete it to start over"
+            )
+        self.end = max((entry.end for entry in self.journal.entries.values()), default=0)
+        file = PartialFile(os.open(self.partial, os.O_RDWR | os.O_CREAT, 0o666), "r+")
+        try:
+            file.truncate(self.end)
+            file.seek(self.end)
+            if resumed:
+                self.journal.write(self.journal.entries.values())
+        except BaseException:
+            file.close()
+            raise
+        return file
 
     def load(self, files: Sequence[str]) -> bool:
         """Load the journal and the results of an earlier run; returns whether there are any."""
@@ -165,7 +179,9 @@ class FileOutput(Output):
             del self.journal.entries[file]
         if was_complete:
             copy = self.path.with_name(self.path.name + ".tmp")
-            shutil.copyfile(self.path, copy)
+            with open(self.path, "rb") as source, open(copy, "wb") as target:
+                shutil.copyfileobj(source, target)
+                sync(target)
             os.replace(copy, self.partial)
         return True
 
@@ -205,7 +221,7 @@ class FileOutput(Output):
             return
         with write_errors(self.name):
             self.stream.flush()
-            os.fsync(self.file.fileno())
+            sync(self.file)
             self.stream.close()
             if self.resume:
                 self.sort()
@@ -234,52 +250,41 @@ class FileOutput(Output):
             for entry in entries:
                 moved.append(replace(entry, start=target.tell()))
                 target.write(entry.results(source) or b"")
-            target.flush()
-            os.fsync(target.fileno())
+            sync(target)
         os.replace(sorted_results, self.partial)
         self.journal.write(entry for entry in moved if entry.size >= 0)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         super().__exit__(kind, error, at)
         self.journal.close()
-        if self.completed:
-            return
+        try:
+            if not self.completed:
+                self.keep_partial(interrupted=error is not None)
+        finally:
+            self.lock.release()
+
+    def keep_partial(self, interrupted: bool) -> None:
+        """Leave complete results in ``NAME.partial``; delete it if there are none."""
         done = len(self.journal.entries) if self.resume else self.results
         if not done:
             self.partial.unlink()
             return
         with suppress(OSError):
             os.truncate(self.partial, self.end)  # cut off an incomplete result
-        if error is not None:
+        if interrupted:
             hint = "; --resume continues from there" if self.format.resumable else ""
             print_notice(f"{done} of {len(self.files)} results are in {self.partial}{hint}")
 
 
-class LockedFile(io.FileIO):
-    """A file that only one process at a time can open, on systems that support locks.
+class PartialFile(io.FileIO):
+    """A file with a checksum of what is written to it.
 
     Attributes
     ----------
     crc : CRC-32 of the bytes written since it was last set to 0.
-
-    Raises
-    ------
-    OutputError
-        If another process has the file open.
     """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
-        self.crc = 0
-        try:
-            import fcntl
-
-            fcntl.flock(self, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.close()
-            raise OutputError(f"{path}: another run is writing it; wait for it, or choose another --output") from None
-        except (ImportError, OSError):
-            pass  # this system or file system has no locks
+    crc = 0
 
     def write(self, data: Any) -> int:
         written = super().write(data)
