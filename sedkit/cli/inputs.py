@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +19,7 @@ _SUFFIXES = """
     .mp4 .m4v .mov .webm .mkv .mka .avi .3gp .mpg
 """  # files in a folder that count as recordings; a file named on the command line is always tried
 AUDIO_SUFFIXES = frozenset(_SUFFIXES.split())
+GLOB = frozenset("*?[")
 
 
 def expand(arguments: Sequence[str], recursive: bool = False) -> tuple[list[str], list[AudioError]]:
@@ -49,25 +51,76 @@ def recordings(argument: str, recursive: bool, problems: list[AudioError]) -> Se
         names = sorted(in_folder(argument, recursive, problems))
         hint = "" if recursive else "; --recursive searches subfolders too"
         nothing = f"no audio files in this folder (names ending in {' '.join(sorted(AUDIO_SUFFIXES))}){hint}"
-    elif not os.path.exists(argument):
-        import glob  # here, because most runs do not need it
-
-        is_glob = glob.has_magic(argument)
-        matches = [name for name in glob.iglob(argument, recursive=True) if not os.path.isdir(name)] if is_glob else []
-        names = sorted(name for name in matches if may_be_read(name, os.path.isfile(name), problems))
-        nothing = "no file matches; check the pattern" if is_glob else "no such file or folder; check the path"
-    else:
+    elif os.path.exists(argument):
         return [argument]
+    elif has_magic(argument):
+        names = sorted(set(in_glob(argument, problems)))
+        nothing = "no file matches; check the pattern"
+    else:
+        names, nothing = [], "no such file or folder; check the path"
     if not names and len(problems) == before:
         problems.append(AudioError(f"{argument}: {nothing}"))
     return names
 
 
 def in_folder(folder: str, recursive: bool, problems: list[AudioError]) -> Iterator[str]:
-    """Audio files in a folder, except hidden ones; appends to ``problems`` what cannot be read.
+    """Audio files in a folder, except hidden ones; appends to ``problems`` what cannot be read."""
+    for parent, entries in folders(folder, recursive, problems):
+        for entry in entries:
+            if os.path.splitext(entry.name)[1].lower() in AUDIO_SUFFIXES and not is_kind(entry.is_dir):
+                name = os.path.join(parent, entry.name)
+                if may_be_read(name, is_kind(entry.is_file), problems):
+                    yield name
 
-    Links to subfolders are followed. Each subfolder is searched once, and so links in a circle end. A link to a parent
-    of ``folder`` is not followed.
+
+def in_glob(pattern: str, problems: list[AudioError]) -> Iterator[str]:
+    """Files that match a pattern, as by :func:`glob.glob` with ``recursive=True``; appends to ``problems``.
+
+    Unlike there, unreadable folders are reported, and ``**`` searches each folder once (:func:`folders`).
+    """
+    parts: list[str] = []
+    base = pattern
+    while has_magic(base) and base != os.path.split(base)[0]:
+        base, part = os.path.split(base)
+        parts.insert(0, part)
+
+    def below(folder: str, parts: list[str]) -> Iterator[str]:
+        first, rest = parts[0], parts[1:]
+        if first == "**":
+            for parent, entries in folders(folder, True, problems):
+                if rest and not has_magic(rest[0]):
+                    yield from named(os.path.join(parent, rest[0]), rest[1:])
+                else:
+                    yield from among(parent, entries, rest or ["*"])
+        elif has_magic(first):
+            yield from among(folder, listing(folder, problems), parts)
+        else:
+            yield from named(os.path.join(folder, first), rest)
+
+    def among(folder: str, entries: list[os.DirEntry[str]], parts: list[str]) -> Iterator[str]:
+        if parts[0] == "**":
+            yield from below(folder, parts)
+            return
+        for entry in entries:
+            if fnmatch(entry.name, parts[0]) and (parts[0].startswith(".") or not entry.name.startswith(".")):
+                yield from named(os.path.join(folder, entry.name), parts[1:])
+
+    def named(name: str, parts: list[str]) -> Iterator[str]:
+        if parts:
+            if os.path.isdir(name):
+                yield from below(name, parts)
+        elif os.path.lexists(name) and not os.path.isdir(name) and may_be_read(name, os.path.isfile(name), problems):
+            yield name
+
+    if not base or os.path.isdir(base):
+        yield from below(base, parts)
+
+
+def folders(folder: str, recursive: bool, problems: list[AudioError]) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+    """A folder and, if ``recursive``, all folders below it, except hidden ones; each with its visible entries.
+
+    Links to folders are followed. Each folder is searched once, and so links in a circle end. A link to a parent of
+    ``folder`` is not followed. Folders that cannot be read are appended to ``problems``.
     """
     pending, links = [folder], list[str]()  # links come last, so that a folder is found under its own name first
     searched = {identity(parent) for parent in Path(os.path.realpath(folder)).parents} - {None}
@@ -78,30 +131,32 @@ def in_folder(folder: str, recursive: bool, problems: list[AudioError]) -> Itera
             continue
         if this is not None:
             searched.add(this)
-        try:
-            with os.scandir(parent) as listing:
-                entries = sorted(listing, key=lambda entry: entry.name)
-        except OSError as error:
-            problems.append(
-                AudioError(f"{parent}: this folder cannot be read: {error.strerror}; check its permissions")
-            )
-            continue
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
+        entries = [entry for entry in listing(parent, problems) if not entry.name.startswith(".")]
+        yield parent, entries
+        for entry in entries if recursive else ():
             if is_kind(entry.is_dir):
-                if recursive:
-                    (links if entry.is_symlink() else pending).append(entry.path)
-            elif os.path.splitext(entry.name)[1].lower() in AUDIO_SUFFIXES and may_be_read(
-                entry.path, is_kind(entry.is_file), problems
-            ):
-                yield entry.path
+                (links if entry.is_symlink() else pending).append(os.path.join(parent, entry.name))
+
+
+def listing(folder: str, problems: list[AudioError]) -> list[os.DirEntry[str]]:
+    """The entries of a folder, sorted by name; none if it cannot be read, which is appended to ``problems``."""
+    try:
+        with os.scandir(folder or os.curdir) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        problems.append(AudioError(f"{folder}: this folder cannot be read: {error.strerror}; check its permissions"))
+        return []
+
+
+def has_magic(pattern: str) -> bool:
+    """Whether a name holds characters of a glob."""
+    return not GLOB.isdisjoint(pattern)
 
 
 def identity(folder: str | Path) -> tuple[int, int] | None:
     """Device and inode number of a folder, the same for all paths that lead to it; None if it cannot be reached."""
     try:
-        status = os.stat(folder)
+        status = os.stat(folder or os.curdir)
     except OSError:
         return None
     return status.st_dev, status.st_ino

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import re
 import socket
@@ -123,11 +124,16 @@ class TestExpand:
         for parent in (folder, *folder.rglob("*")):
             parent.chmod(0o755)
         (folder / "clips" / "deep" / "er").chmod(0)
-        with ordinary_user():
-            found, problems = expand(["clips"], recursive=True)
-        assert found == ["clips/a.FLAC", "clips/b.wav", "clips/deep/c.mp3"]
-        (line,) = map(str, problems)
-        assert line == "clips/deep/er: this folder cannot be read: Permission denied; check its permissions"
+        for argument in ("clips", "clips/**/*.[wFmo]*", "clips/**"):
+            with ordinary_user():
+                found, problems = expand([argument], recursive=True)
+            assert [name for name in found if not name.endswith(".txt")] == [
+                "clips/a.FLAC",
+                "clips/b.wav",
+                "clips/deep/c.mp3",
+            ]
+            (line,) = map(str, problems)
+            assert line == "clips/deep/er: this folder cannot be read: Permission denied; check its permissions"
 
     @posix
     def test_links_are_followed_once_and_circles_end(self, folder: Path):
@@ -152,6 +158,20 @@ class TestExpand:
             "clips/nowhere.wav",
             "clips/self.wav",
         ]
+        assert names("clips/**/*.[mof]*") == ["clips/deep/c.mp3", "clips/deep/er/d.ogg"]
+        (folder / "clips" / "deep" / "circle2").symlink_to("..")  # with two circles, the paths double at each level
+        assert names("**/f.wav") == ["elsewhere/f.wav"]
+
+    @pytest.mark.parametrize(
+        "pattern",
+        (
+            "* */* ** **/* **/*.wav */deep/* */deep/c.mp3 clips/**/er/* **/deep/**/*.ogg ./cl?ps/* clips/../*/b.wav "
+            "*//b.wav clips/*/ clips/.h*/* [c]lips/[!b].* **/**/d.ogg nowhere/* clips/b.wav/*"
+        ).split(),
+    )
+    def test_globs_match_what_the_standard_library_matches(self, pattern: str):
+        expected = sorted({name for name in glob.glob(pattern, recursive=True) if os.path.isfile(name)})
+        assert expand([pattern])[0] == [os.path.normpath(name) if "//" in pattern else name for name in expected]
 
 
 def test_unreadable_subfolder_is_a_failure_of_the_run(folder: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch):
