@@ -22,9 +22,11 @@ class Entry(NamedTuple):
 COMMANDS = {
     "data": Entry("training.data.commands", "main", "Turn data sets into manifests; check, mix and pack them."),
     "secost": Entry("training.secost", "main", "Train a SeCoST cascade and export its last student."),
-    "teachers": Entry("training.supervision.teachers", "main", "Make external teachers: score files, online YAMNet."),
+    "teachers": Entry(
+        "training.supervision.teacher_commands", "main", "Make external teachers: score files, online YAMNet."
+    ),
     "experiments": Entry("training.runs.experiments.sweep", "main", "Train all runs of a preset."),
-    "crossval": Entry("training.runs.experiments.crossval", "main", "Train one run a fold, tested on that fold."),
+    "crossval": Entry("training.runs.experiments.crossval", "main", "Train one run per fold, tested on that fold."),
     "evaluate": Entry("training.evaluate.commands", "main", "Measure runs and models; print tables in Markdown."),
     "calibrate": Entry("training.release.calibrate", "main", "Calibrate a model's scores and choose its thresholds."),
     "quantize": Entry("training.release.quantize", "main", "Make the int8 form of a model and measure its loss."),

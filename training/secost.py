@@ -8,9 +8,9 @@ A run directory::
     config.json       everything that decides the result: settings, supervision of every stage, seed,
                       manifest hash, classes, git revision, versions, device, command
     frontend.pt       normalisation of the log-mel, measured on the training split
-    teachers/         external teachers (training.runs.teachers)
+    teachers/         external teachers (training.runs.teacher_files)
     begun.pt          initial weights of a warm start (--fine-tune)
-    generation-0/     Teacher-0; then one directory a student (layout: training.loop.fit, training.supervision.targets)
+    generation-0/     Teacher-0; then one directory per student (training.loop.fit, training.supervision.targets)
         report.json   AP and AUC of every class on the validation and the test split
     report.md, .json  all generations side by side
     model.onnx        the last student, for ``sedkit --model``; pretrained backbones are not exported
@@ -44,13 +44,13 @@ from training.networks.wels import Network, describe_network
 from training.runs.config import git_revision
 from training.runs.generations import evaluate_generation, fixed_weights, initial_network, trained_network
 from training.runs.interpret import execution_of, start_from
-from training.runs.lineage import model_contract
+from training.runs.model_contract import model_contract
 from training.runs.notices import describe_warm_start, warnings
 from training.runs.options import ARGUMENTS, ON_RESUME, TrainingCommand, all_options, named_on_command_line
 from training.runs.reports import read_generation, write_report
 from training.runs.reuse import reuse
 from training.runs.run import Run
-from training.runs.teachers import read_teachers
+from training.runs.teacher_files import read_teachers
 from training.runs.warm_start import read_warm_start
 from training.runtime import distributed
 from training.runtime.deadline import Deadline
@@ -59,7 +59,7 @@ from training.runtime.interruption import ExitReporter
 from training.runtime.lock import Lock
 from training.runtime.progress import CascadeProgress
 from training.supervision.equations import Key, has_teacher
-from training.supervision.score_file import Step
+from training.supervision.resumable_scores import Step
 from training.supervision.segments import remove_segment_scores
 from training.supervision.targets import remove_scores, targets_from
 

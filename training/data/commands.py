@@ -66,7 +66,7 @@ for command in (*READERS, *MIXERS):
 
 @main.command()
 @output_folder_option
-@click.option("--count", type=click.IntRange(5), default=30, show_default=True, help="Clips a class.", metavar="N")
+@click.option("--count", type=click.IntRange(5), default=30, show_default=True, help="Clips per class.", metavar="N")
 @seed_option
 def demo(output: Path, count: int, seed: int) -> None:
     """Make a small set of synthetic sounds to try the training on.

@@ -17,8 +17,8 @@ from sedkit.contract import Label
 from sedkit.geometry import SAMPLE_RATE
 from sedkit.metrics import summary
 from sedkit.tagger import Tagger
-from sedkit.timeline.edges import tile_edges
-from training.data.manifest.events import read_events
+from sedkit.timeline.edges import level_changes
+from training.data.manifest.strong_labels import read_events
 from training.data.manifest.table import SPLITS, Manifest
 from training.evaluate.metrics.event_decoding import event_scores
 from training.evaluate.metrics.psds_and_f1 import Detections, EvaluationError, Spans, f1_scores, spans, timeline_metrics
@@ -190,7 +190,7 @@ def sedkit_detector(tagger: Tagger, labels: Sequence[Label]) -> Callable[[Path],
         tagging, timing, edges = tags_view(), timeline_view(), []
         with open_audio(path) as stream:
             for samples, kept, segments in tagger.model.scored_pieces(stream):
-                edges.append(tile_edges(samples)[kept])
+                edges.append(level_changes(samples)[kept])
                 tagging.add_scores(segments)
                 timing.add_samples(samples, kept)
                 timing.add_scores(segments)

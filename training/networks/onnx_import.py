@@ -62,9 +62,7 @@ def read_onnx(path: Path) -> OnnxNetwork:
     except ContractError as error:
         raise OnnxImportError(f"{path}: {error}") from None
     except Exception:  # protobuf has several
-        raise OnnxImportError(
-            f"{path}: not an ONNX file, or damaged; give a model of sedkit-train secost"
-        ) from None
+        raise OnnxImportError(f"{path}: not an ONNX file, or damaged; give a model of sedkit-train secost") from None
     if contract.precision != "fp32":
         raise OnnxImportError(
             f"{path}: is quantised to 8 bits and cannot be trained; give the float model it was made from"

@@ -37,7 +37,7 @@ from sedkit.metrics import summary
 from training.data.audio import FULL_SCALE, crop, without_padding
 from training.data.store.source import Audio, open_audio
 from training.networks.float16 import with_float32_weights
-from training.release.int8_calibration import COPIES, FINENESS, Grid, Layer, QuantizedLayer, parts, quantize_layers
+from training.release.int8_layers import COPIES, FINENESS, Grid, Layer, QuantizedLayer, parts, quantize_layers
 from training.runs.config import git_revision
 from training.runtime.files import replacing
 from training.runtime.progress import decoding

@@ -189,7 +189,7 @@ SETTINGS = {
             "sampling",
             type=click.Choice(["shuffled", "balanced"]),
             default=TRAINING.sampling,
-            help="Every clip once an epoch, or clips of rare classes more often.",
+            help="Every clip once per epoch, or clips of rare classes more often.",
         ),
         _option(
             "pooling",

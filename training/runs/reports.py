@@ -34,7 +34,7 @@ def best_threshold(targets: NDArray[np.float32], scores: NDArray[np.float32]) ->
 def write_report(run: Path, rows: Sequence[dict[str, Any]]) -> str:
     """Write ``report.json`` and ``report.md`` of a run and return the table.
 
-    ``rows`` has one entry a generation: ``{"generation", "supervision", "best_epoch", "validation": {...},
+    ``rows`` has one entry per generation: ``{"generation", "supervision", "best_epoch", "validation": {...},
     "test": {...}}``.
     """
     write_json(run / "report.json", list(rows))

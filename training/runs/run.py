@@ -36,7 +36,7 @@ class Run:
 
     Attributes
     ----------
-    supervision : one entry a generation, Teacher-0 first.
+    supervision : one entry per generation, Teacher-0 first.
     data : SHA-256 of the manifest.
     """
 
@@ -72,7 +72,7 @@ class Run:
     def clips(self, split: str, labelled: bool = False) -> Clips:
         """The clips of a split, read from disk on access; training clips lose the padding at their ends.
 
-        ``labelled`` leaves out clips whose labels are not known. Memory use is one or two numbers a clip.
+        ``labelled`` leaves out clips whose labels are not known. Memory use is one or two numbers per clip.
         """
         rows = self.manifest.labelled(split) if labelled else self.manifest.indices(split)
         labels = WeakLabels(self.manifest, rows)
@@ -135,12 +135,12 @@ class Run:
 
 
 def holds_recordings(place: str) -> bool:
-    """Whether ``place`` is a folder of recordings, one folder a class, and not a manifest or a packed set."""
+    """Whether ``place`` is a folder of recordings, one folder per class, and not a manifest or a packed set."""
     return "://" not in place and Path(place).is_dir() and not (Path(place) / INDEX[0]).exists()
 
 
 def read_recordings(folder: str, vocabulary: Path | None, seed: int, on_error: OnError) -> Manifest:
-    """The manifest of a folder with one folder of recordings a class.
+    """The manifest of a folder with one folder of recordings per class.
 
     ``VALIDATION_SHARE`` of each class becomes the validation split; there is no test split.
 

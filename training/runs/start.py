@@ -16,7 +16,7 @@ from training.data.manifest.problems import OnError
 from training.loop.settings import Settings
 from training.runs.config import RunError, git_revision
 from training.runs.run import MANIFEST, Run, holds_recordings, load_data, read_recordings
-from training.runs.teachers import copy_teacher
+from training.runs.teacher_files import copy_teacher
 from training.runs.warm_start import FILE as WARM_START
 from training.runs.warm_start import WarmStart
 from training.runtime import distributed
@@ -112,7 +112,7 @@ def _config(run: Run, arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def _manifest_of(place: str, directory: Path, vocabulary: Path | None, seed: int, on_error: OnError) -> str:
-    """``place``, or a manifest in the run directory if it is a folder with one folder of recordings a class.
+    """``place``, or a manifest in the run directory if it is a folder with one folder of recordings per class.
 
     Raises
     ------
@@ -121,7 +121,7 @@ def _manifest_of(place: str, directory: Path, vocabulary: Path | None, seed: int
     """
     if not Path(place).exists() and "://" not in place:
         raise RunError(
-            f"{place}: no such manifest. Name a folder with one folder of recordings a class (--manifest recordings/), "
+            f"{place}: no such manifest. Name a folder with one folder of recordings per class (--manifest recordings/), "
             "or make a small set to try: sedkit-train data demo --output demo, then "
             "sedkit-train secost --preset demo --manifest demo --stages 4"
         )

@@ -19,14 +19,14 @@ from training.networks.onnx_import import read_onnx, refit_batch_norm
 from training.networks.pretrained import BACKBONES
 from training.networks.wels import Network, Pooling, Width, describe_network
 from training.runs.config import RunError, read_config
-from training.runs.teachers import last_network
+from training.runs.teacher_files import last_network
 from training.runtime.checkpoint import CheckpointError, load
 from training.runtime.files import sha256
 from training.supervision.predictions import TeacherError
 
 FILE = "begun.pt"  # in the run directory
 CROPS = 128  # training crops, at most, from which a model file's network gets its batch statistics
-CLASS_LAYERS = ("wels.L4.", "wels.weights.")  # layers with one filter a class
+CLASS_LAYERS = ("wels.L4.", "wels.weights.")  # layers with one filter per class
 
 KEPT = (  # keys of the other run's config.json that are copied
     "command",

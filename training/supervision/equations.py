@@ -27,7 +27,7 @@ class SupervisionError(SedkitError):
 def single_teacher(stages: int, alpha: Sequence[float]) -> list[Supervision]:
     """Algorithm 1: stage ``s`` learns from the labels (alpha) and from generation ``s - 1`` (1 - alpha), Eq. 2.
 
-    ``alpha`` is one number for all stages or one a stage, each in [0, 1]; 0 means the teacher only.
+    ``alpha`` is one number for all stages or one per stage, each in [0, 1]; 0 means the teacher only.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def single_teacher(stages: int, alpha: Sequence[float]) -> list[Supervision]:
     if stages < 0:
         raise SupervisionError(f"{stages} stages: the number of stages cannot be negative")
     if len(alpha) not in (1, stages):
-        raise SupervisionError(f"{len(alpha)} values of alpha for {stages} stages: give one, or one a stage")
+        raise SupervisionError(f"{len(alpha)} values of alpha for {stages} stages: give one, or one per stage")
     schedule = list(alpha) * stages if len(alpha) == 1 else list(alpha)
     return [checked({LABELS: a, stage - 1: 1 - a}, stage) for stage, a in enumerate(schedule, start=1)]
 

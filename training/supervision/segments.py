@@ -30,7 +30,7 @@ from training.networks.wels import Network
 from training.runtime import distributed
 from training.runtime.checkpoint import digest_of
 from training.runtime.prefetch import prefetch
-from training.supervision.score_file import Step, rows_in, write_rows
+from training.supervision.resumable_scores import Step, rows_in, write_rows
 
 MARGIN = SEGMENT_SPAN // SEGMENT_HOP - 1  # segments before and after a clip that contain a part of it
 CHUNK = 256  # clips scored between two writes

@@ -1,8 +1,8 @@
 """Targets of the training clips (Algorithm 1, line 3), from labels and teachers' scores.
 
-By default a teacher scores every whole training clip once a stage, unmixed. The scores lie beside its network::
+By default a teacher scores every whole training clip once per stage, unmixed. The scores lie beside its network::
 
-    generation-0/predictions-KEY.f16    [clips, classes] float16, one row a clip; memory-mapped
+    generation-0/predictions-KEY.f16    [clips, classes] float16, one row per clip; memory-mapped
 
 KEY depends on the teacher's weights and on the clips. While the file grows its name ends in ``.partial`` and its length
 says how much is done, so that an interrupted computation continues. The file is removed when no later generation needs
@@ -32,7 +32,7 @@ from training.networks.wels import Network
 from training.runtime import distributed
 from training.supervision.equations import Key, Supervision, known_weight, targets, weighted_sum
 from training.supervision.online import ClipScorer, OnlineTargets, OnlineTeacher
-from training.supervision.score_file import Step, rows_in, write_rows
+from training.supervision.resumable_scores import Step, rows_in, write_rows
 from training.supervision.segments import SegmentScores, overlap, score_segments
 
 CHUNK = 2048  # clips scored between two writes

@@ -14,9 +14,9 @@ from click.testing import CliRunner
 
 from training.data.augment.soundscapes import Recipe, Sources, coloured_noise, overlay, rms, sounding
 from training.data.commands import main
-from training.data.manifest.events import Event, read_events, write_events
 from training.data.manifest.problems import ManifestError
 from training.data.manifest.rows import Row
+from training.data.manifest.strong_labels import Event, read_events, write_events
 from training.data.manifest.table import Manifest
 from training.data.manifest.vocabulary import Vocabulary
 

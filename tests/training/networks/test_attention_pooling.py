@@ -16,7 +16,7 @@ from sedkit.cli import describe
 from sedkit.contract import Contract, Label, metadata_of
 from sedkit.inference.model import Model
 from sedkit.tagger import Tagger
-from sedkit.timeline.edges import tile_edges
+from sedkit.timeline.edges import level_changes
 from tests.conftest import make_sound
 from tests.training.conftest import continue_run, run_secost, start_run, weights
 from training.data.store.source import open_audio
@@ -152,7 +152,7 @@ def test_evaluation_uses_the_tags_and_scores_of_sedkit(varied: tuple[Path, Netwo
     tags = {tag.label: tag.score for tag in tagger.tag(sound).tags}
     np.testing.assert_allclose(heard.tags, [tags[label.name] for label in tagger.labels], atol=1e-6)
     edges, scores = event_scores(
-        tagger.timeline(sound, resolution="native").scores, tile_edges(make_sound(9, seed=2)), 9
+        tagger.timeline(sound, resolution="native").scores, level_changes(make_sound(9, seed=2)), 9
     )
     np.testing.assert_array_equal(heard.edges, edges)
     np.testing.assert_array_equal(heard.scores, scores)

@@ -23,10 +23,10 @@ from training.networks.wels import Network
 from training.release.card.lineage import commands, epoch_was_chosen, origin
 from training.runs.config import read_config
 from training.runs.generations import fixed_weights, initial_network
-from training.runs.lineage import model_contract
+from training.runs.model_contract import model_contract
 from training.runs.notices import warnings
 from training.runs.run import Run
-from training.runs.teachers import read_teachers
+from training.runs.teacher_files import read_teachers
 from training.runs.warm_start import WarmStart, from_model, from_run, read_warm_start
 from training.runtime.checkpoint import load
 from training.secost import main

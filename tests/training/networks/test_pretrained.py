@@ -17,7 +17,7 @@ from training.loop.settings import Kind
 from training.networks.pretrained import BACKBONES, PretrainedNetwork, YamnetLogMel, build_network
 from training.networks.wels import Network
 from training.release.publish import main as publish
-from training.runs import teachers
+from training.runs import teacher_files
 from training.runs.experiments.launch import finished
 from training.runs.generations import trained_network
 from training.runs.run import Run
@@ -163,9 +163,9 @@ def test_fine_tuned_cascade_resumes_and_teaches(
     assert not (tmp_path / "models").exists()
 
     run = Run.open(directory)
-    about = teachers.copy_teacher(directory, directory, "big", "view", run.data, run.labels)
+    about = teacher_files.copy_teacher(directory, directory, "big", "view", run.data, run.labels)
     assert f"{kind}, fine-tuned" in about["teacher"]
-    teacher = teachers.read_teachers(run, {"big": 1.0}, torch.device("cpu")).online["big"]
+    teacher = teacher_files.read_teachers(run, {"big": 1.0}, torch.device("cpu")).online["big"]
     sound = torch.from_numpy(make_sound(1))[None]
     with torch.no_grad():
         scores = teacher.teacher(sound, torch.zeros(1, dtype=torch.int64))
@@ -200,7 +200,7 @@ def test_generations_with_another_warm_start_are_not_reused(
 def test_teacher_file_without_a_kind_is_a_wels_net(tmp_path: Path) -> None:
     network, labels = Network(2, 0.0625).eval(), (Label("tone"), Label("noise"))
     save_state({"network": network.state_dict(), "width": 0.0625, "about": {}}, tmp_path / "big.pt")
-    teacher = teachers._read_network(tmp_path / "big.pt", "another manifest", labels, 5).teacher
+    teacher = teacher_files._read_network(tmp_path / "big.pt", "another manifest", labels, 5).teacher
     sound = torch.from_numpy(make_sound(1))[None]
     with torch.no_grad():
         assert torch.equal(teacher(sound, torch.zeros(1, dtype=torch.int64)), network(sound).clip)

@@ -126,13 +126,13 @@ def test_the_card_has_measurements_of_this_model_only(run: Path, small_manifest:
     before, after = done["macro_f1_of_timelines"]
     assert f"| timelines, macro-averaged F1 | {before:.3f} | {after:.3f} |" in card
     assert f"| mp3, 32 kbit/s | {report['conditions'][8]['mAP']:.3f} |" in card
-    assert "sedkit-train calibrate RUN/model.onnx --manifest MANIFEST\n" in card
+    assert f"sedkit-train calibrate {run}/model.onnx --manifest {small_manifest}\n" in card
     write_json(copy / "robustness.json", report | {"model_sha256": ""})
     code, output = published()
     assert (code, "measured on another model" in output) == (1, True)
 
 
-def test_timelines_are_on_the_card(run: Path, tmp_path: Path) -> None:
+def test_timelines_are_on_the_card(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     """Results of this model and of YAMNet, on mixtures of the run's own test clips; not of other models."""
     copy = shutil.copytree(run, tmp_path / "run")
     figures = {"mAP": 0.7, "tag_f1": 0.4, "segment_f1": 0.6, "event_f1": 0.2, "PSDS1": 0.1, "PSDS2": 0.5}
@@ -168,8 +168,8 @@ def test_timelines_are_on_the_card(run: Path, tmp_path: Path) -> None:
         assert sentence in text
         assert "another" not in text.partition(sentence)[2].partition("##")[0]
     made = "--split test --count 9 --longest 2.5 --background 'Tick, tock' --seed 4 --output mixtures"
-    assert f"sedkit-train data soundscapes MANIFEST {made}\n" in card
-    options = "RUN/model.onnx mixtures --peer yamnet=yamnet.tflite --json RUN/timelines.json"
+    assert f"sedkit-train data soundscapes {small_manifest} {made}\n" in card
+    options = f"{run}/model.onnx mixtures --peer yamnet=yamnet.tflite --json {run}/timelines.json"
     assert f"sedkit-train evaluate timelines {options}\n" in card
     for changed, message in (
         ({"systems": report["systems"][1:]}, "measured on another model"),
@@ -258,7 +258,7 @@ def test_a_card_leads_with_the_cross_validation(run: Path, cv: Path, small_manif
     ]  # fmt: skip
     assert "| tone | 12 | " in card.partition("## Classes")[2].partition("## The network")[0]
     assert "6 held-out clips (6 under CC0) of 3 of its 3 classes" in card
-    assert f"sedkit-train publish RUN --crossval {cv}\n" in card
+    assert f"sedkit-train publish {run} --crossval {cv}\n" in card
     assert f"\nsedkit-train evaluate crossval {cv}\n" in card
     for name, installed in zip(("model.onnx", "model-int8.onnx"), INSTALLED, strict=True):
         assert (copy / name).read_bytes() == before[name]  # so its measurements stay valid

@@ -23,7 +23,7 @@ from training.data.manifest.vocabulary import Vocabulary
 from training.data.store.source import open_audio
 from training.networks.float16 import with_float32_weights
 from training.release import quantize
-from training.release.int8_calibration import LIMIT
+from training.release.int8_layers import LIMIT
 
 
 def command(*arguments: object) -> str:

@@ -43,7 +43,7 @@ def test_finished_folds_are_skipped(cross_validation: Path, tmp_path: Path) -> N
     ("arguments", "message"),
     [
         (["--stages", "1"], "name the data with one of --esc50, --shipped and --manifest"),
-        (["--manifest", "{one}"], "--manifest: one a fold, at least two"),
+        (["--manifest", "{one}"], "--manifest: one per fold, at least two"),
         (["--manifest", "{one}", "--manifest", "{one}", "--epoch", "3"], "No such option"),
         (["--manifest", "{one}", "--manifest", "{one}", "--resume", "there"], "--resume"),
         (["--esc50", "{folder}"], "esc50.csv: cannot be read"),

@@ -19,11 +19,11 @@ from training.release.card.lineage import epoch_was_chosen, origin, supervision_
 from training.release.card.sections import generations, rebuild_section
 from training.release.publish import publish
 from training.runs.config import read_config
-from training.runs.lineage import model_contract
+from training.runs.model_contract import model_contract
 from training.runs.notices import warnings
 from training.runs.reports import read_generation, write_report
 from training.runs.run import Run
-from training.runs.teachers import read_teachers
+from training.runs.teacher_files import read_teachers
 from training.runtime.checkpoint import load, save
 from training.runtime.deadline import Stopped
 from training.secost import main

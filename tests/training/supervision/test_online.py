@@ -22,7 +22,7 @@ from training.networks.wels import Network
 from training.runs.config import read_config
 from training.runs.generations import trained_network
 from training.runs.run import Run
-from training.runs.teachers import read_teachers
+from training.runs.teacher_files import read_teachers
 from training.secost import main
 from training.supervision.equations import LABELS
 from training.supervision.online import ClipScorer, OnlineTargets, OnlineTeacher

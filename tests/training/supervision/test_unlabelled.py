@@ -25,14 +25,14 @@ from training.loop.batches import Epoch
 from training.loop.settings import Execution, Settings
 from training.networks.wels import Network
 from training.runs.run import Run
-from training.runs.teachers import read_teachers
+from training.runs.teacher_files import read_teachers
 from training.runtime.deadline import Deadline
 from training.runtime.lock import Lock
 from training.runtime.progress import CascadeProgress
 from training.secost import secost
 from training.supervision.equations import LABELS, targets
 from training.supervision.targets import Targets, targets_from, union
-from training.supervision.teachers import cross_fitted_scores, split_metrics
+from training.supervision.teacher_commands import cross_fitted_scores, split_metrics
 
 CPU = Execution(torch.device("cpu"))
 

@@ -19,7 +19,7 @@ from training.runtime.checkpoint import save as save_state
 from training.supervision import yamnet_teacher
 from training.supervision.predictions import TeacherError
 from training.supervision.regression import cross_fitted, fit_regression
-from training.supervision.teachers import main
+from training.supervision.teacher_commands import main
 from training.supervision.yamnet_teacher import PARTS, Fitted, YamnetTeacher, load, save
 
 

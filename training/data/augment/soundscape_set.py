@@ -4,7 +4,7 @@
 
     audio/train/00000.flac ...             16 kHz mono
     manifest.csv, manifest.labels.csv      weak labels
-    train.tsv, validation.tsv, test.tsv    strong labels (training.data.manifest.events)
+    train.tsv, validation.tsv, test.tsv    strong labels (training.data.manifest.strong_labels)
     sources.csv                            source clip, onset, offset and level of every event
     recipe.json                            settings
 
@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 
 from sedkit.geometry import SAMPLE_RATE
 from training.data.augment.soundscapes import Plan, Recipe, Sources
-from training.data.manifest.events import Event, write_events
 from training.data.manifest.problems import ManifestError, Tally
 from training.data.manifest.rows import Row
+from training.data.manifest.strong_labels import Event, write_events
 from training.data.manifest.table import SPLITS, Manifest
 from training.data.store.codecs import encoder
 from training.data.store.decoded import Progress

@@ -1,4 +1,4 @@
-"""Columns of a manifest: text and classes of all clips, in a few bytes a clip, that behave like lists.
+"""Columns of a manifest: text and classes of all clips, in a few bytes per clip, that behave like lists.
 
 AudioSet's manifest has two million rows. Arrow buffers hold the text, with repeated text stored once, and two arrays
 hold the classes of all clips. Python objects are made only for the rows that are read.

@@ -19,7 +19,7 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
     Returns
     -------
-    One dictionary a row, column name → text without surrounding white space.
+    One dictionary per row, column name → text without surrounding white space.
 
     Raises
     ------

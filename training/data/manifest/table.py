@@ -46,7 +46,7 @@ DISK_THREADS = 16  # threads that read headers: the disk is the bottleneck
 
 @dataclass(frozen=True, eq=False)
 class Manifest:
-    """A data set in memory, one entry per clip in every column; about a hundred bytes a clip.
+    """A data set in memory, one entry per clip in every column; about a hundred bytes per clip.
 
     Attributes
     ----------

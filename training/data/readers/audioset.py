@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from training.data.audio import SUFFIXES
-from training.data.manifest.events import read_events
 from training.data.manifest.problems import ManifestError, OnError, Tally
 from training.data.manifest.rows import Row
 from training.data.manifest.splits import Splitting
+from training.data.manifest.strong_labels import read_events
 from training.data.manifest.table import Manifest
 from training.data.manifest.vocabulary import Vocabulary
 from training.data.readers.audioset_classes import labels_in

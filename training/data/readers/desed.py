@@ -1,7 +1,7 @@
 """DESED and DCASE task 4: one table of weak or strong labels and a folder of recordings.
 
 A table is tab-separated: ``filename, event_labels`` (weak, several labels separated by commas) or ``filename, onset,
-offset, event_label`` (strong, see training.data.manifest.events). Categories get the AudioSet classes of
+offset, event_label`` (strong, see training.data.manifest.strong_labels). Categories get the AudioSet classes of
 ``desed_audioset.csv``.
 """
 

@@ -79,7 +79,7 @@ def event_scores(
     Parameters
     ----------
     scores : [segments, classes] of one recording.
-    edges : [segments + 1, 2], from :func:`sedkit.timeline.edges.tile_edges`.
+    edges : [segments + 1, 2], from :func:`sedkit.timeline.edges.level_changes`.
     seconds : length of the recording.
 
     Returns

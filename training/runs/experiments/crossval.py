@@ -1,4 +1,4 @@
-"""Cross-validation: one cascade a fold, tested on the held-out clips of that fold.
+"""Cross-validation: one cascade per fold, tested on the held-out clips of that fold.
 
     sedkit-train crossval --esc50 ESC-50 --run runs/cv --stages 4
     sedkit-train evaluate crossval runs/cv
@@ -7,7 +7,7 @@ A cross-validation is a directory::
 
     crossval.json      the folds with their manifests, and the options of every training
     fold-1.csv ...     manifests, if they were made here
-    fold-1/ ...        one run a fold (training.secost)
+    fold-1/ ...        one run per fold (training.secost)
 
 The same command continues where it stopped.
 """
@@ -31,7 +31,7 @@ from training.runs.experiments.folds import write_folds
 from training.runs.experiments.launch import OF_MACHINE, resumable, train
 from training.runs.options import as_arguments, named_on_command_line, training
 from training.runs.presets import Options
-from training.runs.teachers import MODEL
+from training.runs.teacher_files import MODEL
 from training.runtime.command_line import DURATION
 from training.runtime.deadline import Deadline
 from training.runtime.files import write_json
@@ -72,7 +72,7 @@ def main(
     jobs: int,
     stop_after: float | None,
 ) -> None:
-    """Train one run a fold, each tested on its held-out fold.
+    """Train one run per fold, each tested on its held-out fold.
 
     All other options are those of sedkit-train secost; {fold} in them stands for the name of the fold. Groups (clips of
     one recording) that lie in several folds are left out of training where one of their clips is tested. --launch echo
@@ -91,7 +91,7 @@ def main(
     if sum(map(bool, (esc50, shipped, manifests))) != 1:
         raise click.UsageError("name the data with one of --esc50, --shipped and --manifest")
     if len(manifests) == 1:
-        raise click.UsageError("--manifest: one a fold, at least two")
+        raise click.UsageError("--manifest: one per fold, at least two")
     given = parse_options(options, installed=bool(folder))
     try:
         if folder:

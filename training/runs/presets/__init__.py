@@ -5,7 +5,7 @@ which ``sedkit-train experiments`` runs::
 
     preset = "audioset"        # the options of another preset come first
     stages = 1
-    seeds = [0, 1, 2]          # every run once a seed
+    seeds = [0, 1, 2]          # every run once per seed
 
     [runs.labels]              # options of this run only
     alpha = 1

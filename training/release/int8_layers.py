@@ -27,7 +27,7 @@ COPIES = 4  # number of 7-bit tensors that add up to the first layer's weights
 FINENESS = 16  # amplification of the remainder of the first layer's input
 QUANTILE = 0.999  # share of the clips whose activations a range covers
 DAMPING = 0.01  # GPTQ, section 3.3
-COLUMNS = 24_000  # least number of input patches to which a layer's weights are fitted
+MIN_PATCHES = 24_000  # least number of input patches to which a layer's weights are fitted
 CHUNK = 8  # clips per batch
 
 
@@ -175,7 +175,7 @@ def quantize_layer(layer: Layer, grid: Grid, inputs: Pairs, clips: int, limit: i
     The mean difference of the inputs from float32 goes into the bias.
     """
     taps = layer.weight[0].numel()
-    count = -(-max(COLUMNS, 8 * taps) // -(-clips // CHUNK))  # patches per batch
+    count = -(-max(MIN_PATCHES, 8 * taps) // -(-clips // CHUNK))  # patches per batch
     products = torch.zeros(taps + 1, taps + 1, dtype=torch.float64)  # of patches with a 1 for the bias
     shift = torch.zeros(taps, dtype=torch.float64)
     seed = total = 0

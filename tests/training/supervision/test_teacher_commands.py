@@ -15,10 +15,10 @@ from training.data.manifest.rows import Row
 from training.data.manifest.table import Manifest
 from training.data.manifest.vocabulary import Vocabulary
 from training.runs.run import Run
-from training.runs.teachers import read_teachers
+from training.runs.teacher_files import read_teachers
 from training.supervision.equations import LABELS
 from training.supervision.predictions import Predictions, TeacherError, read_predictions, write_predictions
-from training.supervision.teachers import cross_fitted_scores, main
+from training.supervision.teacher_commands import cross_fitted_scores, main
 
 
 @pytest.fixture

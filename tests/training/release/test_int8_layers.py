@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from training.release.int8_calibration import (
+from training.release.int8_layers import (
     COPIES,
     LIMIT,
     FineGrid,
