@@ -162,7 +162,7 @@ class Mix:
             last = current
         self.energy = last.copy()
         own = energy.diagonal(axis1=1, axis2=2)
-        counts = own > SILENT * own.max(axis=1, keepdims=True)
+        counts: NDArray[np.bool_] = own > SILENT * own.max(axis=1, keepdims=True)
         counts[~counts.any(axis=1)] = everything  # digital silence
         number = counts.sum(axis=1)
         with np.errstate(invalid="ignore"):  # samples that are NaN or infinite are refused later

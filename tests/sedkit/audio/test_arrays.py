@@ -1,0 +1,85 @@
+"""sedkit.audio: arrays and file objects that are not what they seem."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+
+from sedkit.audio.reading import open_audio
+from sedkit.errors import ArgumentError, AudioError
+from tests.conftest import make_sound
+from tests.sedkit.audio.encoding import decode
+
+SOUND = make_sound(2, 16_000, seed=1)
+
+
+@pytest.mark.parametrize(("bits", "remedy"), [(16, "samples.astype(numpy.int16)"), (24, "samples << 8")])
+def test_int32_samples_of_fewer_bits(bits, remedy):
+    samples = (SOUND / np.abs(SOUND).max() * (2 ** (bits - 1) - 1)).astype(np.int32)
+    (notice,) = decode(samples, 16_000).notices
+    assert f"with a peak of {2 ** (bits - 1) - 1} look like {bits}-bit samples" in notice
+    assert notice.endswith(f"if they have {bits} bits, pass {remedy}")
+    assert decode(samples << (32 - bits), 16_000).notices == []  # as soundfile.read(dtype="int32") gives them
+
+
+@pytest.mark.parametrize("samples", [SOUND * 2**31 * 0.9, SOUND * 0, SOUND * 100, SOUND * 2**31 * 0.01 // 256 * 256])
+def test_int32_samples_of_32_bits(samples):
+    assert decode(samples.astype(np.int32), 16_000).notices == []
+
+
+def test_lists_and_array_likes():
+    class Tensor:
+        def __array__(self, dtype=None, copy=None):
+            return SOUND
+
+    expected = decode(SOUND, 16_000).samples
+    for source in (SOUND.tolist(), tuple(SOUND.tolist()), [[value] for value in SOUND.tolist()], Tensor()):
+        np.testing.assert_allclose(decode(source, 16_000).samples, expected, atol=1e-6)
+
+
+def closed() -> io.BytesIO:
+    file = io.BytesIO(b"RIFF")
+    file.close()
+    return file
+
+
+@pytest.mark.parametrize(
+    ("source", "rate", "message"),
+    [
+        (closed(), None, "the file object is closed; open it again, or pass its path"),
+        (b"RIFF", None, r"bytes may be a file or samples; pass io.BytesIO\(data\) .* numpy.frombuffer"),
+        (memoryview(b"RIFF"), 16_000, "bytes may be a file or samples|only for arrays"),
+        ([1, 2, 3], 16_000, "a list must hold floats|only for arrays"),
+        ([], None, "a list must hold floats"),
+        (np.zeros((2, 16_000)), 16_000, r"\[2, 16000\] looks transposed; pass array.T"),
+        (io.StringIO("text"), None, "not StringIO; open it with mode 'rb'"),
+    ],
+)
+def test_errors_name_the_remedy(source, rate, message):
+    with pytest.raises(ArgumentError, match=message):
+        open_audio(source, rate)
+
+
+def test_file_object_at_its_end():
+    file = io.BytesIO()
+    soundfile.write(file, SOUND, 16_000, format="WAV")
+    with pytest.raises(AudioError, match=r"-: the file object is at its end; call its seek\(0\) first"):
+        decode(file)
+    file.seek(0)
+    assert len(decode(file).samples) == len(SOUND)
+    with pytest.raises(AudioError, match="-: is empty; pass a recording"):
+        decode(io.BytesIO())
+
+
+@pytest.mark.parametrize("form", ["WAV", "MP3", "OGG", "FLAC"])
+def test_file_object_whose_recording_starts_later(form):
+    file = io.BytesIO(b"header")
+    sound = io.BytesIO()
+    soundfile.write(sound, SOUND, 16_000, format=form)
+    file.seek(6)
+    file.write(sound.getvalue())
+    file.seek(6)
+    assert decode(file).duration == pytest.approx(2, abs=0.01)
