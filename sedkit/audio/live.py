@@ -41,6 +41,7 @@ READ_BYTES = 1 << 16  # maximum number of bytes per read from a pipe
 MAX_QUEUED_READS = 64  # of a pipe; after that, its writer has to wait
 WAKE_SECONDS = 0.2  # how often the thread that reads a pipe checks whether anybody still wants its samples
 RETRY_SECONDS = 0.01  # until a pipe that was empty is read again, where poll() is missing
+MAX_FAULTS = 10  # in a row, in which FFmpeg found no packet
 OTHER_RATE_SECONDS = 0.5  # less than this is a damaged header
 UNKNOWN_LENGTH = 0x7FFF0000  # bytes; a wav header with this length or more, or 0, was written without knowing it
 
@@ -383,13 +384,19 @@ def _decoded_blocks(source: _Input, sample_rate: float | None) -> Blocks:
     rate, decoded, damaged = 0, 0, False
     other = 0.0  # seconds at another sample rate, in a row
     with _open(source) as container:
-        packets = container.demux(audio_track(container, source.name))
+        track = audio_track(container, source.name)
+        packets, faults = container.demux(track), 0
         while True:
             try:
                 packet = next(packets, None)
             except av.FFmpegError as error:
                 if source.ended:  # in the middle of a packet
                     break
+                damaged = True
+                faults += 1
+                if faults < MAX_FAULTS:
+                    packets = container.demux(track)  # FFmpeg looks for the next packet
+                    continue
                 cause = (error.strerror or "unknown cause").strip(" .")
                 where = f"{decoded / rate:.1f} s" if rate else "its start"
                 raise AudioError(f"{source.name}: damaged at {where} ({cause}); check the source") from None
@@ -400,6 +407,7 @@ def _decoded_blocks(source: _Input, sample_rate: float | None) -> Blocks:
             except av.FFmpegError:
                 damaged = True
                 continue
+            faults = 0
             for frame in frames:
                 if not rate:
                     rate = frame.sample_rate

@@ -389,6 +389,14 @@ def test_damaged_packets_are_left_out_and_counted(pipe):
     assert live.damages >= 1
 
 
+def test_packets_that_cannot_be_found_are_left_out_and_counted(pipe):
+    """FFmpeg's ADTS demuxer fails at a header that declares a length of 0."""
+    content = encode("adts", "aac")
+    live = pipe(content + b"\xff\xf1" + bytes(20) + content, None)
+    assert len(all_samples(live)) > 1.5 * len(SOUND)
+    assert live.damages >= 1
+
+
 def test_frame_with_another_sample_rate_is_damage_and_many_are_an_error(pipe):
     first, other = encode("mp3", "libmp3lame"), encode("mp3", "libmp3lame", rate=24_000)
     start = other.index(b"\xff\xf3", len(other) // 2)
