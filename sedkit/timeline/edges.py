@@ -1,7 +1,7 @@
 """Level changes near the edges of tiles, computed from the samples. They refine the onsets and offsets of events.
 
-Segment scores tell which class is present, but its onset only to about one tile (0.32 s). The level of the audio tells
-the onset to about 10 ms. docs/timeline.md, "Events", explains the rules.
+Segment scores tell which class is present, but place its onset only to within about one tile (0.32 s). The level of the
+audio places it to within about 10 ms. docs/timeline.md, "Onsets and offsets", explains the rules.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WEIGHTS = np.arange(AROUND, 0, -1)  # of the frames before and after a change, t
 NEARNESS = 2 * AROUND - abs(np.arange(-AROUND, AROUND + 1))  # weight of a change by distance; half at AROUND
 
 
-def tile_edges(samples: NDArray[np.float32]) -> NDArray[np.int64]:
+def level_changes(samples: NDArray[np.float32]) -> NDArray[np.int64]:
     """Find the largest rise and the largest fall of the level near each edge between two tiles.
 
     The level is in dB. It is the mean of the level of the samples and the level of their first differences; the latter

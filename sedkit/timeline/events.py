@@ -1,7 +1,7 @@
 """The events of a timeline, found in segment scores by hysteresis. docs/timeline.md explains the rules.
 
-1. A *run* is a maximal sequence of tiles (:mod:`sedkit.timeline.grid`) in which a class scores at least
-   ``HYSTERESIS * threshold``.
+1. A *run* is a maximal sequence of tiles (:mod:`sedkit.timeline.grid`) in which a class scores at least its end
+   threshold, ``HYSTERESIS * threshold``.
 2. A run is an event if the mean of its three highest scores reaches the threshold.
 3. The event is the run without its outermost tiles, whose segments contain only a part of the sound. The tile with the
    highest score is always kept, and so are the tiles at the start and the end of the recording.
@@ -54,7 +54,7 @@ class EventDetector:
 
     def __init__(self, thresholds: ArrayLike) -> None:
         self.thresholds = np.asarray(thresholds)
-        self.low_thresholds = HYSTERESIS * self.thresholds
+        self.end_thresholds = HYSTERESIS * self.thresholds
         classes = len(self.thresholds)
         self.segments = 0  # number of segments so far
         # The state of each class's current run:
@@ -73,7 +73,7 @@ class EventDetector:
         Parameters
         ----------
         scores : [k, classes].
-        edges : level changes near the start of the segments' tiles, [k, 2] (:func:`sedkit.timeline.edges.tile_edges`).
+        edges : level changes near the start of the segments' tiles, [k, 2] (:func:`sedkit.timeline.edges.level_changes`).
 
         Returns
         -------
@@ -94,7 +94,7 @@ class EventDetector:
 
     def _step(self, row: NDArray[np.float32], rise: int, fall: int) -> list[DetectedEvent]:
         self.falls = [self.falls[1], fall]
-        in_run = row >= self.low_thresholds
+        in_run = row >= self.end_thresholds
         ended = self._end(self.in_run & ~in_run)
         started = in_run & ~self.in_run
         self.first[started] = self.segments

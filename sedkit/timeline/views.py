@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sedkit.contract import Label
 from sedkit.results import Event, Second, Tag, Tagging, Timeline
 from sedkit.timeline.calibration import Calibration
-from sedkit.timeline.edges import tile_edges
+from sedkit.timeline.edges import level_changes
 from sedkit.timeline.events import DetectedEvent, EventDetector
 from sedkit.timeline.grid import Cells, Grid, Resolution
 
@@ -182,7 +182,7 @@ class LiveTimeline:
 
     def add_samples(self, samples: NDArray[np.float32], kept: slice) -> None:
         """Add the next piece of the recording, as :meth:`View.add_samples`."""
-        self.edges = np.concatenate([self.edges, tile_edges(samples)[kept]])
+        self.edges = np.concatenate([self.edges, level_changes(samples)[kept]])
 
     def add_scores(self, scores: NDArray[np.float32], known_duration: float = 0.0) -> TimelineUpdate:
         """Add the next segment scores; return the cells and events that are now final.

@@ -10,7 +10,7 @@ import soundfile
 import sedkit
 from sedkit.errors import ArgumentError, AudioError, ModelError
 from sedkit.geometry import segment_count
-from sedkit.timeline.edges import tile_edges
+from sedkit.timeline.edges import level_changes
 from sedkit.timeline.events import EventDetector
 from tests.conftest import LABELS, THRESHOLDS, make_sound
 
@@ -70,7 +70,7 @@ def test_timeline_uses_the_thresholds_of_the_model(tagger, outputs):
     tags_of_cells = [{tag.label for tag in second.tags} for second in timeline.seconds]
     assert tags_of_cells == [{LABELS[i].name for i in np.flatnonzero(row)} for row in active]
     detector = EventDetector(THRESHOLDS)
-    edges = tile_edges(SOUND)
+    edges = level_changes(SOUND)
     expected = detector.add(outputs["segments"], edges[:-1]) + detector.finish(timeline.duration, edges[-1, 1])
     assert len(expected) > 3
     assert {(event.onset, event.offset, event.label) for event in timeline.events} == {
@@ -110,7 +110,7 @@ def test_recordings_shorter_than_a_segment(tagger, samples):
     timeline = tagger.timeline(SOUND[:samples], 16_000, threshold=0)
     assert [(second.start, second.end) for second in timeline.seconds] == [(0, duration)]
     ((onset, offset),) = {(event.onset, event.offset) for event in timeline.events}
-    edges = 0.01 * tile_edges(SOUND[:samples])
+    edges = 0.01 * level_changes(SOUND[:samples])
     assert (onset, offset) == (pytest.approx(edges[0, 0]), pytest.approx(duration + edges[1, 1]))
     assert len(tagger.tag(SOUND[:samples], 16_000).tags) == 5
 

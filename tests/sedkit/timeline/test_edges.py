@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sedkit.geometry import HOP, SAMPLE_RATE, SEGMENT_HOP, segment_count
 from sedkit.inference.model import pieces
-from sedkit.timeline.edges import tile_edges
+from sedkit.timeline.edges import level_changes
 from tests.conftest import make_sound
 
 
@@ -30,7 +30,7 @@ def tile_times(seconds: float) -> np.ndarray:
 
 @pytest.mark.parametrize(("onset", "offset"), [(2.0, 4.0), (2.05, 3.7), (2.24, 2.75), (1.93, 4.31)])
 def test_edges_near_a_change_point_to_it(onset, offset):
-    edges, tiles = tile_edges(burst(onset, offset)), tile_times(6)
+    edges, tiles = level_changes(burst(onset, offset)), tile_times(6)
     for time, moved in zip((onset, offset), edges.T, strict=True):
         near = abs(tiles - time) < 0.3
         assert near.any()
@@ -41,41 +41,41 @@ def test_edges_near_a_change_point_to_it(onset, offset):
 def test_change_in_high_frequencies():
     """A loud hum masks a faint hiss in the level of the samples, but not in that of their differences."""
     hum = 0.3 * np.sin(2 * np.pi * 60 * np.arange(6 * SAMPLE_RATE) / SAMPLE_RATE)
-    edges = tile_edges((hum + burst(2.05, 4.0, behind=1e-4) / 10).astype(np.float32))
+    edges = level_changes((hum + burst(2.05, 4.0, behind=1e-4) / 10).astype(np.float32))
     assert tile_times(6)[5] + 0.01 * edges[5, 0] == pytest.approx(2.05, abs=0.02)
 
 
 def test_nearer_of_two_equal_changes_counts():
     sound = burst(2.0, 2.05) + burst(2.4, 2.45)
-    edges, tiles = tile_edges(sound), tile_times(6)
+    edges, tiles = level_changes(sound), tile_times(6)
     assert tiles[5] + 0.01 * edges[5, 0] == pytest.approx(2.0, abs=0.02)  # 2.24 s is only slightly nearer to 2.4 s
     assert tiles[6] + 0.01 * edges[6, 0] == pytest.approx(2.4, abs=0.02)
 
 
 @pytest.mark.parametrize("seconds", [0.4, 0.96, 1.28, 6.0, 6.001])
 def test_onset_in_the_first_tile_and_offset_in_the_last(seconds):
-    edges = tile_edges(burst(0.1, seconds - 0.15, seconds))
+    edges = level_changes(burst(0.1, seconds - 0.15, seconds))
     assert edges[0].tolist() == [pytest.approx(10, abs=1), 0]
     assert edges[-1].tolist() == [0, pytest.approx(-15, abs=1)]
-    assert not tile_edges(burst(0, seconds, seconds))[[0, -1]].any()
-    assert not tile_edges(burst(0.1, seconds - 0.15, seconds, behind=0.08))[[0, -1]].any()  # a change of 4 dB
+    assert not level_changes(burst(0, seconds, seconds))[[0, -1]].any()
+    assert not level_changes(burst(0.1, seconds - 0.15, seconds, behind=0.08))[[0, -1]].any()  # a change of 4 dB
 
 
 def test_sound_before_the_largest_rise_begins_with_the_recording():
     knocks = burst(0, 0.05, 6.0) + burst(0.3, 0.35, 6.0)
-    assert tile_edges(knocks)[0, 0] == 0
-    assert tile_edges(np.flip(knocks))[-1, 1] == 0
-    assert tile_edges(burst(0.01, 0.05, 6.0) / 10 + burst(0.3, 0.35, 6.0))[0, 0] == pytest.approx(30, abs=1)
+    assert level_changes(knocks)[0, 0] == 0
+    assert level_changes(np.flip(knocks))[-1, 1] == 0
+    assert level_changes(burst(0.01, 0.05, 6.0) / 10 + burst(0.3, 0.35, 6.0))[0, 0] == pytest.approx(30, abs=1)
 
 
 def test_no_changes_in_silence_and_in_steady_noise():
-    assert not tile_edges(np.zeros(5 * SAMPLE_RATE, np.float32)).any()
-    assert not tile_edges(burst(0, 6)).any()
+    assert not level_changes(np.zeros(5 * SAMPLE_RATE, np.float32)).any()
+    assert not level_changes(burst(0, 6)).any()
 
 
 @pytest.mark.parametrize("samples", [0, 1, HOP, SEGMENT_HOP, 3 * SEGMENT_HOP, 3 * SEGMENT_HOP + 1, 5 * SAMPLE_RATE])
 def test_number_of_edges(samples):
-    edges = tile_edges(make_sound(5)[:samples])
+    edges = level_changes(make_sound(5)[:samples])
     assert edges.shape == (segment_count(samples) + 1, 2)
     assert abs(edges[1:-1]).max(initial=0) <= 32
     assert 0 <= edges[0, 0] <= (64 if len(edges) > 2 else 96)
@@ -87,8 +87,8 @@ def test_number_of_edges(samples):
 def test_edges_of_pieces_equal_those_of_the_whole_recording(seed, cuts, prompt):
     sound = make_sound(25, seed=seed)
     blocks = np.split(sound, sorted(round(cut * len(sound)) for cut in cuts))
-    parts = [tile_edges(samples)[kept] for samples, kept in pieces(blocks, prompt)]
-    np.testing.assert_array_equal(np.concatenate(parts), tile_edges(sound))
+    parts = [level_changes(samples)[kept] for samples, kept in pieces(blocks, prompt)]
+    np.testing.assert_array_equal(np.concatenate(parts), level_changes(sound))
 
 
 @settings(max_examples=50, deadline=None)
@@ -96,5 +96,5 @@ def test_edges_of_pieces_equal_those_of_the_whole_recording(seed, cuts, prompt):
 def test_edges_keep_the_order_of_tiles(seed, change):
     random = np.random.default_rng(seed)
     level = np.repeat(np.exp(np.cumsum(change * random.standard_normal(200))), 8 * HOP)
-    edges = tile_edges((0.01 * level * random.standard_normal(len(level))).clip(-1, 1).astype(np.float32))[1:-1]
+    edges = level_changes((0.01 * level * random.standard_normal(len(level))).clip(-1, 1).astype(np.float32))[1:-1]
     assert (np.diff(32 * np.arange(len(edges))[:, None] + edges, axis=0) >= 0).all()

@@ -25,7 +25,7 @@ def chunked(scores: np.ndarray, cuts: Sequence[int]) -> list[np.ndarray]:
 
 
 def no_level_changes(scores: np.ndarray) -> np.ndarray:
-    """The result of tile_edges for a recording of constant level."""
+    """The result of level_changes for a recording of constant level."""
     return np.zeros((len(scores) + 1, 2), np.int64)
 
 
