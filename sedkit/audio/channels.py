@@ -6,7 +6,8 @@ the start of the recording with a time constant of 10 s, up to the end of each c
 - The low-frequency effects channel of 5.1 and 7.1 does not count.
 - A channel 40 dB or more below the loudest one is silent and does not count.
 - The result is the mean of the channels that count, unless they cancel each other: if the mean has less than a
-  twentieth of their average energy, the result is the loudest channel instead.
+  twentieth of their average energy, the result is one channel instead, the first within
+  3 dB of the loudest.
 
 The cells start with the recording, so the result does not depend on where the decoder cuts its blocks.
 """
@@ -30,6 +31,7 @@ CELL = 0.02  # seconds
 MEMORY = 10.0  # seconds; time constant of the energies
 SILENT = 1e-4  # energy relative to the loudest channel; 40 dB
 CANCELLED = 0.05  # energy of the mean relative to the average of its channels; 13 dB
+NEARLY_LOUDEST = 0.5  # energy relative to the loudest channel; 3 dB
 NAMES = {"left": 1, "right": 2}
 
 
@@ -169,19 +171,18 @@ class Mix:
             mixed = np.einsum("ki,kij,kj->k", counts, energy, counts) / number**2
             cancelled = ~(mixed >= CANCELLED * (own * counts).sum(axis=1) / number)
         if cancelled.any():
-            loudest = own[cancelled].argmax(axis=1)
-            counts[cancelled] = np.arange(len(samples)) == loudest[:, None]
-            self._tell(int(loudest[0]), self.seconds + int(cancelled.argmax()) * cell / self.rate)
+            energies = own[cancelled]  # not the loudest of equal channels, which would change from cell to cell
+            first = (energies >= NEARLY_LOUDEST * energies.max(axis=1, keepdims=True)).argmax(axis=1)
+            counts[cancelled] = np.arange(len(samples)) == first[:, None]
+            self._tell(int(first[0]), self.seconds + int(cancelled.argmax()) * cell / self.rate)
         return counts
 
     def _tell(self, channel: int, seconds: float) -> None:
         if not self.told:
             self.told = True
-            where = {0: "the left channel", 1: "the right channel"}.get(channel, f"channel {channel + 1}")
-            self.notify(
-                f"the channels cancel each other at {seconds:.1f} s; sedkit takes the louder one there ({where}); "
-                "choose one with --channel"
-            )
+            name = {0: "the left channel", 1: "the right channel"}.get(channel, f"channel {channel + 1}")
+            where = f"at {seconds:.1f} s"
+            self.notify(f"the channels cancel each other {where}; sedkit takes {name} there; choose one with --channel")
 
 
 def mono(chunks: Iterator[Chunk], channel: int | None, name: str, notify: Notify) -> Iterator[Samples]:
