@@ -12,7 +12,7 @@ libsndfile, FFmpeg, soxr and ONNX Runtime release Python's global lock while the
 
 Three limits bound the memory: decoded audio that the model has not processed, the number of open recordings, and their
 total length in seconds. A slow or very long recording delays later ones only when a limit is reached. The recording
-whose result is next is exempt from the limit on seconds.
+whose result will be yielded next is exempt from the limit on seconds.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ Source: TypeAlias = str | BinaryIO | AudioSource
 
 BATCH_HOPS = {"cpu": 64, "cuda": 512, "tensorrt": 512}  # hops of 0.32 s in a full batch; larger is slower on a CPU
 BATCHES_AHEAD = 8  # full batches' worth of audio decoded ahead of the batches that are running
-MAX_OPEN = 512  # recordings opened whose results were not yet yielded
-MAX_OPEN_SECONDS = 3600.0  # total decoded length of these recordings, except the one whose result is next
+MAX_OPEN = 512  # open recordings: those whose results have not been yielded yet
+MAX_OPEN_SECONDS = 3600.0  # total decoded length of these recordings, except the one whose result will be yielded next
 STDIN = "-"
 JOIN_TIMEOUT = 1.0  # seconds to wait, at the end, for a thread that may be blocked reading from a pipe
 
@@ -80,7 +80,7 @@ def analyse(
 
 @dataclass(eq=False)
 class _Recording(Generic[Result]):
-    """An open recording: its result was not yet yielded."""
+    """An open recording: its result has not been yielded yet."""
 
     number: int
     name: str

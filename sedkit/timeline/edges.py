@@ -50,11 +50,11 @@ def level_changes(samples: NDArray[np.float32]) -> NDArray[np.int64]:
     )  # frames; of all tiles except the first
     padded = np.pad(changes, AROUND)
     near = np.lib.stride_tricks.sliding_window_view(padded, 2 * AROUND + 1)[starts]
-    edges = np.zeros((segments + 1, 2), np.int64)
-    edges[1:-1] = np.stack([_largest(near), _largest(-near)], axis=1)
-    edges[0, 0] = _first_sound(levels, changes[: [*starts, last][0] + 1])
-    edges[-1, 1] = -_first_sound(levels[::-1], -changes[[0, *starts][-1] :][::-1])
-    return edges
+    distances = np.zeros((segments + 1, 2), np.int64)
+    distances[1:-1] = np.stack([_largest(near), _largest(-near)], axis=1)
+    distances[0, 0] = _first_sound(levels, changes[: [*starts, last][0] + 1])
+    distances[-1, 1] = -_first_sound(levels[::-1], -changes[[0, *starts][-1] :][::-1])
+    return distances
 
 
 def _levels(samples: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -67,26 +67,28 @@ class EventDetector:
         self.falls = [0, 0]  # frames from tile start to level fall: latest segment and the one after it
         self.previous_offset = np.zeros(classes)  # seconds; end of the class's previous event
 
-    def add(self, scores: NDArray[np.float32], edges: NDArray[np.int64]) -> list[DetectedEvent]:
+    def add(self, scores: NDArray[np.float32], changes: NDArray[np.int64]) -> list[DetectedEvent]:
         """Add the scores of the next segments; return the events that end within them.
 
         Parameters
         ----------
         scores : [k, classes].
-        edges : level changes near the start of the segments' tiles, [k, 2] (:func:`sedkit.timeline.edges.level_changes`).
+        changes : [k, 2], frames from the start of each segment's tile to the level rise and to the level fall near it
+            (:func:`sedkit.timeline.edges.level_changes`).
 
         Returns
         -------
         Events in the order in which their runs end, then by offset, then by class.
         """
-        return [event for row, (rise, fall) in zip(scores, edges, strict=True) for event in self._step(row, rise, fall)]
+        steps = zip(scores, changes, strict=True)
+        return [event for row, (rise, fall) in steps for event in self._step(row, rise, fall)]
 
     def finish(self, duration: float, fall: int) -> list[DetectedEvent]:
         """Return the events that last until the last segment of a recording of `duration` seconds.
 
         Parameters
         ----------
-        fall : frames from the end of the recording to the level fall; the last row of the edges.
+        fall : frames from the end of the recording to the level fall; the last row of the level changes.
         """
         self.falls = [self.falls[1], fall]
         self.top = insert_score(self.top, self.latest, OVERLAP - 1)

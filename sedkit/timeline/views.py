@@ -178,11 +178,11 @@ class LiveTimeline:
     ) -> None:
         self.labels, self.columns, self.thresholds = tuple(labels), columns, thresholds
         self.grid, self.detector = Grid(resolution, len(columns)), EventDetector(thresholds)
-        self.edges = np.zeros((0, 2), np.int64)  # level changes of the segments whose scores were not added yet
+        self.changes = np.zeros((0, 2), np.int64)  # level changes of the segments whose scores were not added yet
 
     def add_samples(self, samples: NDArray[np.float32], kept: slice) -> None:
         """Add the next piece of the recording, as :meth:`View.add_samples`."""
-        self.edges = np.concatenate([self.edges, level_changes(samples)[kept]])
+        self.changes = np.concatenate([self.changes, level_changes(samples)[kept]])
 
     def add_scores(self, scores: NDArray[np.float32], known_duration: float = 0.0) -> TimelineUpdate:
         """Add the next segment scores; return the cells and events that are now final.
@@ -192,13 +192,13 @@ class LiveTimeline:
         scores : [k, classes] of all classes of the model.
         known_duration : seconds; see :meth:`sedkit.timeline.grid.Grid.add`.
         """
-        chosen, edges = scores[:, self.columns], self.edges[: len(scores)]
-        self.edges = self.edges[len(scores) :]
-        return self._update(self.grid.add(chosen, known_duration), self.detector.add(chosen, edges))
+        chosen, changes = scores[:, self.columns], self.changes[: len(scores)]
+        self.changes = self.changes[len(scores) :]
+        return self._update(self.grid.add(chosen, known_duration), self.detector.add(chosen, changes))
 
     def finish(self, duration: float) -> TimelineUpdate:
         """Return the remaining cells and events of a recording of `duration` seconds."""
-        return self._update(self.grid.finish(duration), self.detector.finish(duration, int(self.edges[-1, 1])))
+        return self._update(self.grid.finish(duration), self.detector.finish(duration, int(self.changes[-1, 1])))
 
     def _update(self, cells: Cells, detected: list[DetectedEvent]) -> TimelineUpdate:
         edges = cells.edges.tolist()

@@ -1,4 +1,8 @@
-"""Post-training int8 quantization of a chain of convolutions: calibration of ranges, and rounding of weights (GPTQ).
+"""Quantizes a chain of convolutions to int8 after training: calibration of ranges, and rounding of weights (GPTQ).
+
+``quantize_layers`` quantizes the layers; ``activation_ranges`` measures the ranges of their activations, on calibration
+clips that pass through the float32 layers. GPTQ uses the same clips. ``training.release.quantize`` draws the clips and
+builds the ONNX graph.
 
 Activations are integers from 0 to 255, weights from -64 to 64. x86 instructions without VNNI multiply these without
 saturating. Three methods keep the result close to float32:
@@ -27,7 +31,7 @@ COPIES = 4  # number of 7-bit tensors that add up to the first layer's weights
 FINENESS = 16  # amplification of the remainder of the first layer's input
 QUANTILE = 0.999  # share of the clips whose activations a range covers
 DAMPING = 0.01  # GPTQ, section 3.3
-MIN_PATCHES = 24_000  # least number of input patches to which a layer's weights are fitted
+MIN_PATCHES = 24_000  # minimum number of input patches, from all clips, to which a layer's weights are fitted
 CHUNK = 8  # clips per batch
 
 
@@ -99,7 +103,7 @@ def quantize_layers(
 
     Parameters
     ----------
-    clips : [clips, 1, frames, bands], inputs of the first layer, for calibration.
+    clips : [clips, 1, frames, bands], inputs of the first layer, for calibration: both ranges and GPTQ use them.
     progress : called with the number of layers done and their total.
 
     Returns

@@ -1,9 +1,10 @@
 """fp32 model -> int8 model: ``sedkit-train quantize MODEL.onnx --manifest MANIFEST``.
 
 The convolutions of WELS-Net up to layer L3 become integer convolutions in QuantizeLinear / DequantizeLinear form:
-8-bit activations with one scale per tensor, 7-bit weights with one scale per filter. ``int8_calibration`` computes
-them. The front end, the last layer with its sigmoid, and the silence gate stay float32: they take a few percent of the
-time, and one step of an 8-bit logit would change a score by up to 0.03.
+8-bit activations with one scale per tensor, 7-bit weights with one scale per filter. ``int8_layers`` computes them from
+calibration clips, which are drawn from the training split. The front end, the last layer with its sigmoid, and the
+silence gate stay float32: they take a few percent of the time, and one step of an 8-bit logit would change a score by
+up to 0.03.
 
 The first convolution has one input channel, which is slow in ONNX Runtime's integer kernels. It is rewritten to 16
 channels: the log-mel at frames t - 1, t and t + 1, four copies each, the rounding remainders of these three, and one

@@ -121,8 +121,8 @@ def _manifest_of(place: str, directory: Path, vocabulary: Path | None, seed: int
     """
     if not Path(place).exists() and "://" not in place:
         raise RunError(
-            f"{place}: no such manifest. Name a folder with one folder of recordings per class (--manifest recordings/), "
-            "or make a small set to try: sedkit-train data demo --output demo, then "
+            f"{place}: no such manifest. Name a folder with one folder of recordings per class (--manifest "
+            "recordings/), or make a small set to try: sedkit-train data demo --output demo, then "
             "sedkit-train secost --preset demo --manifest demo --stages 4"
         )
     if not holds_recordings(place):

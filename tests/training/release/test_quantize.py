@@ -49,7 +49,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def models(model_path: Path, manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The test model, and its int8 version beside it."""
-    path = tmp_path_factory.mktemp("quantised") / "model.onnx"
+    path = tmp_path_factory.mktemp("quantized") / "model.onnx"
     path.write_bytes(model_path.read_bytes())
     output = command(path, "--manifest", manifest)
     assert "test: clips 5, mAP " in output
