@@ -291,13 +291,20 @@ def _lfe(frame: av.AudioFrame) -> int | None:
     return next((index for index, channel in enumerate(frame.layout.channels) if channel.name == "LFE"), None)
 
 
-def duration(source: Opened, track: av.AudioStream) -> float | None:
-    """Seconds from the start of the container to the end of a track; None if unknown."""
+def duration(source: Opened, track: av.AudioStream, count: bool) -> float | None:
+    """Seconds from the start of the container to the end of a track; None if unknown.
+
+    Parameters
+    ----------
+    count : whether to count packets where the header does not give the length, which reads the whole file.
+    """
     container, file, length = source
     if isinstance(file, WavAudio):
-        return file.measure()
+        return file.measure() if count else None
     start = (container.start_time or 0) / 1e6
-    if container.format.flags & GENERIC_INDEX and track.time_base and track.codec_context.sample_rate:
+    if length and not count:
+        return length.samples / track.codec_context.sample_rate
+    if count and container.format.flags & GENERIC_INDEX and track.time_base and track.codec_context.sample_rate:
         # A raw stream (mp3, aac, ac3) has no duration, and FFmpeg's estimate can be far off: add up the packets.
         rate = track.codec_context.sample_rate  # time stamps of ac3 are rounded, so count samples
         samples = sum(round((packet.duration or 0) * track.time_base * rate) for packet in container.demux(track))

@@ -70,8 +70,13 @@ class AudioInfo:
     tracks: tuple[Track, ...] = ()
 
 
-def probe(path: str | os.PathLike[str]) -> AudioInfo:
-    """Read the header of an audio file. Where the header does not give the length, count the packets.
+def probe(path: str | os.PathLike[str], count: bool = True) -> AudioInfo:
+    """Read the header of an audio file.
+
+    Parameters
+    ----------
+    count : whether to read the file to its end where the header does not give the length, a second for an hour of MP3.
+        Otherwise, the length is an estimate or unknown.
 
     Raises
     ------
@@ -83,7 +88,7 @@ def probe(path: str | os.PathLike[str]) -> AudioInfo:
         raise AudioError(f"{name}: not a regular file; save the stream to a file first")
     notes = list[str]()
     with open(name, "rb") as file, opened(file, name, notes.append, name) as source:
-        return _libav_info(source, name) if isinstance(source, Opened) else _soundfile_info(source, name)
+        return _libav_info(source, name, count) if isinstance(source, Opened) else _soundfile_info(source, name)
 
 
 def _soundfile_info(sound: soundfile.SoundFile, name: str) -> AudioInfo:
@@ -92,7 +97,7 @@ def _soundfile_info(sound: soundfile.SoundFile, name: str) -> AudioInfo:
     return AudioInfo(name, sound.format.lower(), sound.subtype.lower(), sound.samplerate, sound.channels, bits, seconds)
 
 
-def _libav_info(source: Opened, name: str) -> AudioInfo:
+def _libav_info(source: Opened, name: str, count: bool) -> AudioInfo:
     container = source.container
     chosen = audio_track(container, name)
     tracks = tuple(
@@ -115,6 +120,6 @@ def _libav_info(source: Opened, name: str) -> AudioInfo:
         codec.sample_rate,
         codec.layout.nb_channels,
         None,
-        duration(source, chosen),
+        duration(source, chosen, count),
         tracks if len(tracks) > 1 else (),
     )

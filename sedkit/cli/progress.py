@@ -139,6 +139,6 @@ def duration(name: str) -> float | None:
     from sedkit.errors import AudioError
 
     try:
-        return probe(name).duration
+        return probe(name, count=False).duration
     except AudioError:
         return None

@@ -253,3 +253,12 @@ def test_m4a_ends_where_its_header_says(tmp_path):
     write(path, [Audio(SOUND, RATE, "aac")])
     assert decode(path).duration == pytest.approx(probe(path).duration, abs=0.001)
     assert decode(path).duration == pytest.approx(SECONDS, abs=0.001)
+
+
+def test_info_without_counting(tmp_path, mp3):
+    """The progress bar does not read the recording twice."""
+    assert probe(mp3, count=False).duration == pytest.approx(SECONDS, abs=0.1)
+    path = tmp_path / "unknown.wav"
+    path.write_bytes(wav_file(chunk(b"data", pcm(5), 0)))
+    assert probe(path, count=False).duration is None
+    assert probe(path).duration == pytest.approx(5)
