@@ -16,7 +16,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("*.md", "docs/*.md", "models/*.md", "training/**/*.md")
+PAGES = ("*.md", "docs/**/*.md", "models/*.md", "training/**/*.md")
 LINK = re.compile(r"(?<=\]\()(?!\w+:|[/#])([^()\s#]+)")  # target of a relative link or image, without its anchor
 
 

@@ -20,7 +20,7 @@ TEXT = PAGE.read_text("utf-8")
 DECISIONS = ROOT / "docs" / "decisions"
 HEADING = re.compile(r"^#{1,3} (.*)$")  # those of packages are ### `sedkit/audio/`
 ROW = re.compile(r"^\| `([\w/]+\.py)` \| \S")  # a module, relative to the package of the section
-REFERENCE = re.compile(r"`((?:sedkit|training)/[\w/]+\.py)(?::([\w.]+))?`")  # file, or file:name
+REFERENCE = re.compile(r"`((?:sedkit|training|tests|benchmarks|docs)/[\w/]+\.py)(?::([\w.]+))?`")  # file, or file:name
 
 
 def modules_on_page() -> Iterator[str]:
