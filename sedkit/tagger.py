@@ -187,7 +187,8 @@ class Tagger:
 
         Cells and events are the same as those of :meth:`timeline` for the whole recording. They are yielded as soon as
         the audio that they depend on has arrived: a cell at most 1.12 s after its end (2.12 s after its start, at the
-        default resolution), an event at most 1.92 s after its end. The length of a block adds to this latency.
+        default resolution), an event at most 1.92 s after its end. The length of a block adds to this latency, and
+        several channels add 20 ms.
 
         Parameters
         ----------

@@ -169,7 +169,7 @@ class Mix:
         number = counts.sum(axis=1)
         with np.errstate(invalid="ignore"):  # samples that are NaN or infinite are refused later
             mixed = np.einsum("ki,kij,kj->k", counts, energy, counts) / number**2
-            cancelled = ~(mixed >= CANCELLED * (own * counts).sum(axis=1) / number)
+            cancelled = mixed < CANCELLED * (own * counts).sum(axis=1) / number
         if cancelled.any():
             energies = own[cancelled]  # not the loudest of equal channels, which would change from cell to cell
             first = (energies >= NEARLY_LOUDEST * energies.max(axis=1, keepdims=True)).argmax(axis=1)

@@ -44,6 +44,16 @@ def test_where_channels_cancel_the_louder_one_is_taken(left, right, louder):
     )
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 30_000.0])
+@pytest.mark.parametrize("column", [0, 1])
+@pytest.mark.parametrize("other", [NOISE, -SOUND])
+def test_samples_out_of_range_in_one_channel(value, column, other):
+    both = stereo(SOUND, other)
+    both[30_000, column] = value
+    with pytest.raises(AudioError, match=r"<array>: sample .* at 1\.875 s"):
+        decode(both, 16_000)
+
+
 def test_channels_that_cancel_later():
     both = stereo(SOUND, NOISE)
     both = np.concatenate([both, stereo(3 * SOUND, -3 * SOUND)])
