@@ -43,7 +43,8 @@ def test_tag_real_clips(clips: list[Path]):
     for entry in entries:
         scores = [tag["score"] for tag in entry["tags"]]
         assert entry["duration"] == pytest.approx(5.0, abs=0.01)
-        assert len(scores) == 5
+        assert 1 <= len(scores) <= 5
+        assert scores[-1] >= 0.01
         assert scores == sorted(scores, reverse=True)
         assert 0 <= scores[-1] <= scores[0] <= 1
     assert len({entry["tags"][0]["mid"] for entry in entries}) > 1

@@ -164,10 +164,26 @@ class TestExpand:
 
     @pytest.mark.parametrize(
         "pattern",
-        (
-            "* */* ** **/* **/*.wav */deep/* */deep/c.mp3 clips/**/er/* **/deep/**/*.ogg ./cl?ps/* clips/../*/b.wav "
-            "*//b.wav clips/*/ clips/.h*/* [c]lips/[!b].* **/**/d.ogg nowhere/* clips/b.wav/*"
-        ).split(),
+        [
+            "*",
+            "*/*",
+            "**",
+            "**/*",
+            "**/*.wav",
+            "*/deep/*",
+            "*/deep/c.mp3",
+            "clips/**/er/*",
+            "**/deep/**/*.ogg",
+            "./cl?ps/*",
+            "clips/../*/b.wav",
+            "*//b.wav",
+            "clips/*/",
+            "clips/.h*/*",
+            "[c]lips/[!b].*",
+            "**/**/d.ogg",
+            "nowhere/*",
+            "clips/b.wav/*",
+        ],
     )
     def test_globs_match_what_the_standard_library_matches(self, pattern: str):
         expected = sorted({name for name in glob.glob(pattern, recursive=True) if os.path.isfile(name)})
