@@ -46,7 +46,7 @@ SOURCES = (  # the code that the full-width files depend on
     "training/networks/float16.py",
     "training/release/export.py",
     "training/release/quantize.py",
-    "training/release/int8_calibration.py",
+    "training/release/int8_layers.py",
 )
 
 

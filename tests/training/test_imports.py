@@ -1,4 +1,4 @@
-"""The layout of ``training``: imports point one way between its packages, and no modules import each other in a circle."""
+"""The layout of ``training``: imports point one way between its packages, and there are no import circles."""
 
 from __future__ import annotations
 
