@@ -70,7 +70,8 @@ def clips(tmp_path: Path) -> Path:
 
 
 def sedkit(command: str, folder: Path, model: Path, *options: str | Path) -> Result:
-    arguments = [command, folder, "--model", model, "--device", "cpu", *options]
+    recordings = sorted(folder.iterdir())  # named, because pipes in a folder are skipped
+    arguments = [command, *recordings, "--model", model, "--device", "cpu", *options]
     result = CliRunner().invoke(main, [*map(str, arguments)])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -196,8 +197,8 @@ def test_killed_driver(cluster: str, clips: Path, model_path: Path, tmp_path: Pa
     (clips / "03.wav").unlink()
     expected, _ = single_machine("timeline", clips, model_path, "--threshold", "0.2")
     aside, out = replace_by_pipe(clips / "08.wav"), tmp_path / "out"
-    command = [sys.executable, "-m", "sedkit", "timeline", clips, "--model", model_path, "--threshold", "0.2"]
-    command += ["--device", "cpu", "--engine", "ray", "--address", cluster, "--output", out]
+    command = [sys.executable, "-m", "sedkit", "timeline", *sorted(clips.iterdir()), "--threshold", "0.2"]
+    command += ["--model", model_path, "--device", "cpu", "--engine", "ray", "--address", cluster, "--output", out]
     with subprocess.Popen([*map(str, command)], stdout=PIPE, stderr=PIPE) as driver:
         with reader(clips / "08.wav") as worker:
             wait_for(lambda: list(out.glob("part-*")), "no partition")
