@@ -28,6 +28,7 @@ LARGEST_GAP = 4 * 3600.0  # seconds; a longer one is an error of the time stamps
 RESET = -1.0  # seconds; time stamps that jump back further start a new clock, as in joined files
 LARGEST_PADDING = 4096  # samples that an encoder adds to fill its last frame
 SHORTEST_PADDING = 0.002  # seconds; less is a rounding error of the time stamps
+SAMPLE_FORMATS = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}  # FFmpeg's name: dtype
 TAIL = 5.0  # seconds before the end in which to look for the last packet, at first
 
 
@@ -198,7 +199,7 @@ class _Clock:
             elif gap > SMALLEST_GAP:
                 yield from ((rate, part, None) for part in _silence(round(gap * rate), channels))
                 self.now += round(gap * rate) / rate
-            yield rate, _samples(held), _lfe(held)
+            yield rate, frame_samples(held), _lfe(held)
             self.now += held.samples / rate
             held = frame
 
@@ -278,11 +279,17 @@ def _silence(samples: int, channels: int) -> Iterator[Samples]:
         yield np.zeros((channels, min(block, samples - start)), np.float32)
 
 
-def _samples(frame: av.AudioFrame) -> Samples:
-    samples = frame.to_ndarray()  # planar [channels, samples], packed [1, samples * channels]
-    if not frame.format.is_planar:
-        samples = samples.reshape(-1, frame.layout.nb_channels).T
-    return to_float(samples)
+def frame_samples(frame: av.AudioFrame) -> Samples:
+    """Samples [channels, samples] of a decoded frame.
+
+    Not by PyAV's ``to_ndarray``: it crashes on more than eight planes, and does not know 64-bit integers.
+    """
+    channels, dtype = frame.layout.nb_channels, SAMPLE_FORMATS[frame.format.name.removesuffix("p")]
+    if frame.format.is_planar:
+        planes = [np.frombuffer(memoryview(plane), dtype)[: frame.samples] for plane in frame.planes[:channels]]
+        return to_float(np.stack(planes))
+    packed = np.frombuffer(memoryview(frame.planes[0]), dtype)[: frame.samples * channels]
+    return to_float(packed.reshape(-1, channels).T)
 
 
 def _lfe(frame: av.AudioFrame) -> int | None:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit.audio.decoding import Notify, Samples, to_float
-from sedkit.audio.ffmpeg import audio_track
+from sedkit.audio.decoding import Notify, Samples
+from sedkit.audio.ffmpeg import audio_track, frame_samples
 from sedkit.audio.reading import open_audio
 from sedkit.audio.recognition import HEAD, is_container, is_packets, may_be_packets
 from sedkit.errors import ArgumentError, AudioError, DeviceError
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 
 Blocks: TypeAlias = Iterator[tuple[float, NDArray[Any]]]  # (rate in Hz, samples [samples, channels] at that rate)
 
-ENCODINGS = {"u8": "u1", "s16le": "<i2", "s32le": "<i4", "f32le": "<f4"}  # FFmpeg's name: NumPy dtype
-SAMPLE_FORMATS = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}  # the same, in memory
+ENCODINGS = {"u8": "u1", "s16le": "<i2", "s32le": "<i4", "f32le": "<f4"}  # FFmpeg's name of raw samples: dtype
 BLOCK_SECONDS = 0.1  # length of a microphone's block
 MAX_QUEUED_BLOCKS = 100  # of a microphone: ten seconds; further blocks are lost
 READ_BYTES = 1 << 16  # maximum number of bytes per read from a pipe
@@ -453,18 +452,9 @@ def _check_rate(name: str, kind: str, rate: float, wanted: float | None) -> None
 
 
 def _samples(frame: av.AudioFrame) -> Samples:
-    """Samples [samples, channels].
-
-    Not by PyAV's ``to_ndarray``: it finds more planes than there are if there are more than eight, and crashes.
-    """
-    channels, dtype = frame.layout.nb_channels, SAMPLE_FORMATS[frame.format.name.removesuffix("p")]
-    count = channels if frame.format.is_planar else 1
-    planes = [np.frombuffer(memoryview(plane), dtype) for plane in frame.planes[:count]]
-    if frame.format.is_planar:
-        samples = to_float(np.stack([plane[: frame.samples] for plane in planes], axis=1))
-    else:
-        samples = to_float(planes[0][: frame.samples * channels].reshape(-1, channels))
-    if channels > 2:
+    """Samples [samples, channels] without the LFE channel."""
+    samples = frame_samples(frame).T
+    if frame.layout.nb_channels > 2:
         samples = samples[:, [channel.name != "LFE" for channel in frame.layout.channels]]
     return samples
 
