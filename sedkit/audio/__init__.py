@@ -9,3 +9,20 @@
 ``live``       audio in real time, from a microphone or a pipe
 ``prefetch``   a recording opened in another thread while the model loads
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sedkit.audio.probing import probe as probe
+    from sedkit.audio.reading import open_audio as open_audio
+
+_HOMES = {"open_audio": "sedkit.audio.reading", "probe": "sedkit.audio.probing"}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a function when it is first used (PEP 562): sedkit.audio.prefetch must not import NumPy."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -37,7 +37,8 @@ Decoder: TypeAlias = Generator[Chunk, None, None]
 def to_float(samples: NDArray[Any]) -> Samples:
     """Convert to float32: integers are scaled from the range of their type to [-1, 1), floats keep their values."""
     if samples.dtype.kind == "f":
-        return samples.astype(np.float32)
+        with np.errstate(over="ignore"):  # beyond float32: infinite, which is refused later
+            return samples.astype(np.float32)
     half = 2.0 ** (8 * samples.dtype.itemsize - 1)
     if samples.dtype.kind == "i":
         return samples.astype(np.float32) / np.float32(half)

@@ -95,17 +95,23 @@ def audio_track(container: av.container.InputContainer, name: str, number: int |
     Raises
     ------
     AudioError
-        If there is none.
+        If there is none, or FFmpeg has no decoder for it.
     """
     import av.stream
 
     tracks = container.streams.audio
     if not tracks:
         raise AudioError(f"{name}: has no audio track; use a file with audio")
-    if number is None:
-        return next((track for track in tracks if track.disposition & av.stream.Disposition.default), tracks[0])
     check_track(name, number, len(tracks))
-    return tracks[number - 1]
+    if number is not None:
+        chosen = tracks[number - 1]
+    else:
+        chosen = next((track for track in tracks if track.disposition & av.stream.Disposition.default), tracks[0])
+    if not chosen.codec_context:
+        raise AudioError(
+            f"{name}: its audio track has a codec that sedkit cannot decode; convert it to wav or flac first"
+        )
+    return chosen
 
 
 def check_track(name: str, number: int | None, tracks: int) -> None:
@@ -305,6 +311,8 @@ def duration(source: Opened, track: av.AudioStream, count: bool) -> float | None
     ----------
     count : whether to count packets where the header does not give the length, which reads the whole file.
     """
+    import av
+
     container, file, length = source
     if isinstance(file, WavAudio):
         return file.measure() if count else None
@@ -314,7 +322,10 @@ def duration(source: Opened, track: av.AudioStream, count: bool) -> float | None
     if count and container.format.flags & GENERIC_INDEX and track.time_base and track.codec_context.sample_rate:
         # A raw stream (mp3, aac, ac3) has no duration, and FFmpeg's estimate can be far off: add up the packets.
         rate = track.codec_context.sample_rate  # time stamps of ac3 are rounded, so count samples
-        samples = sum(round((packet.duration or 0) * track.time_base * rate) for packet in container.demux(track))
+        try:
+            samples = sum(round((packet.duration or 0) * track.time_base * rate) for packet in container.demux(track))
+        except av.FFmpegError:  # damaged
+            return None
         total = samples / rate
         if length and abs(samples - length.frames * length.frame) <= length.frame:
             return length.samples / rate

@@ -111,6 +111,7 @@ def _libav_info(source: Opened, name: str, count: bool) -> AudioInfo:
             stream.index == chosen.index,
         )
         for number, stream in enumerate(container.streams.audio, 1)
+        if stream.codec_context  # there is a decoder for it
     )
     codec = chosen.codec_context
     return AudioInfo(

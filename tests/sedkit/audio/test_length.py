@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from sedkit.audio import wav
-from sedkit.audio.reading import probe
+from sedkit.audio.reading import open_audio, probe
 from sedkit.errors import AudioError
 from tests.conftest import make_sound
 from tests.sedkit.audio.encoding import Audio, decode, piped, write
@@ -262,3 +262,21 @@ def test_info_without_counting(tmp_path, mp3):
     path.write_bytes(wav_file(chunk(b"data", pcm(5), 0)))
     assert probe(path, count=False).duration is None
     assert probe(path).duration == pytest.approx(5)
+
+
+@pytest.mark.parametrize("read", [probe, lambda name: list(open_audio(name))])
+def test_a_codec_without_a_decoder_is_a_one_line_error(read, tmp_path: Path) -> None:
+    header = struct.pack(
+        "<4sI4s4sIHHIIHH4sI", b"RIFF", 4036, b"WAVE", b"fmt ", 16, 0x9999, 1, 16_000, 32_000, 2, 16, b"data", 4000
+    )
+    path = tmp_path / "unknown.wav"
+    path.write_bytes(header + bytes(4000))
+    with pytest.raises(AudioError, match=r"unknown\.wav: .*convert it to wav or flac first"):
+        read(str(path))
+
+
+def test_doubles_beyond_float32_are_refused_without_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "huge.wav"
+    soundfile.write(path, np.full(2000, 1e300), 16_000, "DOUBLE")
+    with pytest.raises(AudioError, match=r"samples must be in \[-1, 1\]"):
+        list(open_audio(str(path)))
