@@ -6,7 +6,7 @@
 ``wav``        WAV files whose header is wrong about the audio
 ``sniffing``   headers of other formats
 ``channels``   from channels to mono
-``live``       audio in real time, from a microphone or a pipe
+``live``       audio in real time; its sources are ``pipe`` and ``microphone``
 ``prefetch``   a recording opened in another thread while the model loads
 """
 

@@ -212,7 +212,9 @@ def open_source(source: str | None, rate: float | None, channels: int, encoding:
     SedkitError
         If it cannot be opened.
     """
-    from sedkit.audio.live import Microphone, Pipe, Recording
+    from sedkit.audio.live import Recording
+    from sedkit.audio.microphone import Microphone
+    from sedkit.audio.pipe import Pipe
 
     if source == STDIN or (source is None and stdin_is_fed()):
         with nullcontext() if source else waiting_notice():
@@ -300,7 +302,7 @@ def stopping(live: LiveAudio) -> Iterator[None]:
 
 def list_microphones() -> None:
     """Print one line per microphone; ``*`` marks the default."""
-    from sedkit.audio.live import microphones
+    from sedkit.audio.microphone import microphones
 
     for number, name, channels, rate, default in microphones():
         click.echo(f"{'*' if default else ' '} {number:>3}  {name}  ({channels} channels, {rate:g} Hz)")

@@ -1,4 +1,4 @@
-"""sedkit.audio.live, with real pipes and a fake of the package sounddevice."""
+"""Sources of live audio, with real pipes and a fake of the package sounddevice."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from sedkit.audio import live as live_module
-from sedkit.audio.live import MAX_QUEUED_BLOCKS, MAX_QUEUED_READS, LiveAudio, Microphone, Pipe, Recording, microphones
+from sedkit.audio import pipe as pipe_module
+from sedkit.audio.live import LiveAudio, Recording
+from sedkit.audio.microphone import MAX_QUEUED_BLOCKS, Microphone, microphones
+from sedkit.audio.pipe import MAX_QUEUED_READS, Pipe
 from sedkit.audio.reading import open_audio
 from sedkit.errors import ArgumentError, AudioError, DeviceError
 from tests.conftest import make_sound
@@ -415,7 +417,7 @@ def test_more_than_eight_planes(pipe):
     frame = av.AudioFrame("fltp", "16 channels", 960)
     for plane, channel in zip(frame.planes, samples, strict=False):
         plane.update(np.pad(channel, (0, plane.buffer_size // 4 - 960)).tobytes())
-    np.testing.assert_array_equal(live_module._samples(frame), samples.T)
+    np.testing.assert_array_equal(pipe_module._samples(frame), samples.T)
 
 
 def test_stop_keeps_the_samples_received(open_pipe):
@@ -487,7 +489,7 @@ def test_empty_reads_of_a_non_blocking_file_are_not_its_end():
 @pytest.mark.parametrize("polled", [True, False])
 def test_non_blocking_pipe(open_pipe, monkeypatch, polled):
     if not polled:  # as on Windows
-        monkeypatch.delattr(live_module.select, "poll")
+        monkeypatch.delattr(pipe_module.select, "poll")
     reading, writer = open_pipe()
     os.set_blocking(reading.fileno(), False)
     threading.Timer(0.1, writer.write, [SOUND[:100].tobytes()]).start()
@@ -585,7 +587,7 @@ def test_missing_sounddevice_or_portaudio(tmp_path, monkeypatch, fault, remedy):
 @pytest.mark.parametrize(("rate", "content"), [(16_000, b"\0" * 1000), (None, encode("mp3", "libmp3lame"))])
 def test_open_pipe_does_not_keep_the_program_running(rate, content):
     code = (
-        "import io; from sedkit.audio.live import Pipe\n"
+        "import io; from sedkit.audio.pipe import Pipe\n"
         f"live = Pipe(io.FileIO(0, closefd=False), {rate})\n"
         "print(len(next(iter(live))), flush=True)"
     )

@@ -18,7 +18,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
-from sedkit.audio.live import Pipe
+from sedkit.audio.pipe import Pipe
 from sedkit.cli import listen, main
 from sedkit.errors import AudioError
 from tests.conftest import make_sound
