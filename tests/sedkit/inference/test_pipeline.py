@@ -263,7 +263,7 @@ for count in (40, 400):
 def test_memory_does_not_grow_with_the_number_of_recordings(model_path: Path, clips: list[str]):
     run: Callable[..., str] = subprocess.check_output
     few, many = map(float, run([sys.executable, "-c", PROGRAM, model_path, clips[1]], text=True).split())
-    assert many < few + 12
+    assert many < few + 25  # the allocator keeps some; the samples of 360 recordings would be 69 MB
 
 
 def test_error_while_prefetching(model: Model, clips: list[str], monkeypatch):
