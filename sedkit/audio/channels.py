@@ -114,7 +114,7 @@ class Mix:
         self.lfe: int | None = None
         self.rate = 0.0
         self.seconds = 0.0
-        self.told = False
+        self.notified = False
 
     def __call__(self, chunk: Chunk) -> Iterator[Samples]:
         """Yield the mix of all complete cells."""
@@ -174,12 +174,12 @@ class Mix:
             energies = own[cancelled]  # not the loudest of equal channels, which would change from cell to cell
             first = (energies >= NEARLY_LOUDEST * energies.max(axis=1, keepdims=True)).argmax(axis=1)
             counts[cancelled] = np.arange(len(samples)) == first[:, None]
-            self._tell(int(first[0]), self.seconds + int(cancelled.argmax()) * cell / self.rate)
+            self._notify_once(int(first[0]), self.seconds + int(cancelled.argmax()) * cell / self.rate)
         return counts
 
-    def _tell(self, channel: int, seconds: float) -> None:
-        if not self.told:
-            self.told = True
+    def _notify_once(self, channel: int, seconds: float) -> None:
+        if not self.notified:
+            self.notified = True
             name = {0: "the left channel", 1: "the right channel"}.get(channel, f"channel {channel + 1}")
             where = f"at {seconds:.1f} s"
             self.notify(f"the channels cancel each other {where}; sedkit takes {name} there; choose one with --channel")
