@@ -72,7 +72,7 @@ class YamnetTflite:
         try:
             from ai_edge_litert.interpreter import Interpreter
         except ImportError:
-            raise PeerError(f"YAMNet needs ai-edge-litert: {install_remedy('evaluation')}") from None
+            raise PeerError(f"YAMNet needs ai-edge-litert: {install_remedy('benchmarks')}") from None
         self.labels = class_names(model)
         try:
             with warnings.catch_warnings():
