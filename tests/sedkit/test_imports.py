@@ -63,6 +63,7 @@ LAYERS = (  # a module imports from its own layer and from those to the left
     {"inference"},
     {"tagger"},
     {"formats"},
+    {"judging"},
     {"cluster"},
     {"cli", "__main__"},
 )

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sedkit.judging.bootstrap import accuracy, mean_ap, resampling_weights
 from sedkit.metrics import summary
 from training.data.manifest.summary import sources
-from training.evaluate.metrics.bootstrap import accuracy, mean_ap, resampling_weights
 from training.evaluate.tables import crossval_scores
 from training.evaluate.tables.crossval import document
 from training.evaluate.tables.crossval_scores import CrossvalScores, Fold, System, read_crossval_scores

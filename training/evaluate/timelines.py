@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from sedkit.audio.reading import open_audio
 from sedkit.contract import Label
 from sedkit.geometry import SAMPLE_RATE
+from sedkit.judging.psds_and_f1 import Detections, EvaluationError, Spans, f1_scores, spans, timeline_metrics
 from sedkit.metrics import summary
 from sedkit.tagger import Tagger
 from sedkit.timeline.edges import level_changes
 from training.data.manifest.strong_labels import read_events
 from training.data.manifest.table import SPLITS, Manifest
 from training.evaluate.metrics.event_decoding import event_scores
-from training.evaluate.metrics.psds_and_f1 import Detections, EvaluationError, Spans, f1_scores, spans, timeline_metrics
 from training.evaluate.tables.crossval_scores import UNTRAINED, progress
 from training.evaluate.tables.markdown import table, three
 from training.networks.yamnet_tflite import YamnetTflite, match_classes, parse_peer

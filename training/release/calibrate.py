@@ -32,6 +32,7 @@ from sedkit.errors import SedkitError
 from sedkit.inference.installed import sibling
 from sedkit.inference.model import Model
 from sedkit.inference.pipeline import analyse
+from sedkit.judging.psds_and_f1 import f1_scores
 from sedkit.timeline.calibration import Calibration
 from sedkit.timeline.views import TagsView
 from training.data.augment.soundscapes import Recipe, Samples, Sources
@@ -40,7 +41,6 @@ from training.data.store.codecs import encoder
 from training.data.store.source import Audio, open_audio
 from training.evaluate.metrics import reliability
 from training.evaluate.metrics.event_decoding import Events, best_thresholds, in_events, tile_targets
-from training.evaluate.metrics.psds_and_f1 import f1_scores
 from training.release import platt_scaling
 from training.runs.config import git_revision
 from training.runs.reports import best_threshold

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sedkit.judging.psds_and_f1 import f1_scores
 from sedkit.timeline.events import EventDetector
 from training.evaluate.metrics.event_decoding import best_thresholds, event_scores, in_events, tile_targets
-from training.evaluate.metrics.psds_and_f1 import f1_scores
 
 
 def test_a_class_is_present_in_a_tile_if_it_sounds_for_half_of_it():

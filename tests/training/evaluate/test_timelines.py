@@ -12,9 +12,9 @@ from click.testing import CliRunner
 
 pytest.importorskip("sed_scores_eval", reason="timelines are measured with the extra 'evaluation'")
 
+from sedkit.judging.psds_and_f1 import Detections, EvaluationError, spans, timeline_metrics
 from training.data.commands import main as data
 from training.evaluate.commands import main as evaluate
-from training.evaluate.metrics.psds_and_f1 import Detections, EvaluationError, spans, timeline_metrics
 from training.runtime.files import sha256
 
 FIGURES = {"mAP", "mAUC", "segment_f1", "event_f1", "best_segment_f1", "best_event_f1"}

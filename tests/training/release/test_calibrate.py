@@ -13,11 +13,11 @@ from click.testing import CliRunner
 
 from sedkit.contract import Contract, metadata_of
 from sedkit.geometry import SAMPLE_RATE, segment_count
+from sedkit.judging.psds_and_f1 import f1_scores
 from sedkit.tagger import Tagger
 from training.data.manifest.table import Manifest
 from training.data.store.source import open_audio
 from training.evaluate.metrics import reliability
-from training.evaluate.metrics.psds_and_f1 import f1_scores
 from training.release import calibrate, platt_scaling
 from training.release.quantize import quantize
 from training.runtime.files import sha256

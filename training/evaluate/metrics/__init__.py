@@ -1,1 +1,1 @@
-"""Metrics: PSDS and F1 against strong labels, event decoding, calibration error, bootstrap intervals."""
+"""Metrics: event decoding at many thresholds, calibration error."""

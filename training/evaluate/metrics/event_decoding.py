@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP, SEGMENT_SPAN
+from sedkit.judging.psds_and_f1 import f1_scores
 from sedkit.timeline.events import FRAME, HYSTERESIS, OVERLAP, SHORTEST_EVENT, insert_score
 from sedkit.timeline.grid import EPSILON
-from training.evaluate.metrics.psds_and_f1 import f1_scores
 
 Events = list[tuple[float, float, int]]  # onset and offset in seconds, index of the class
 LEVELS = np.concatenate([np.geomspace(0.001, 0.1, 41)[:-1], np.linspace(0.1, 1, 91)])  # thresholds to decode at

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sedkit.judging.bootstrap import accuracy, mean_ap, resampling_weights
 from sedkit.metrics import summary
-from training.evaluate.metrics.bootstrap import accuracy, mean_ap, resampling_weights
 
 
 def test_weighted_metrics_equal_those_of_repeated_clips() -> None:
