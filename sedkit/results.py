@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import pandas
 
     from sedkit.contract import Label
@@ -64,11 +66,15 @@ class Tagging:
     ----------
     file : path as given, ``-`` for standard input, or ``<array>``.
     duration : seconds.
+    sample_rate : of the source, in Hz; None if unknown.
+    recorded_at : start of the recording; None if unknown.
     """
 
     file: str
     duration: float
     tags: tuple[Tag, ...]
+    sample_rate: float | None = field(default=None, repr=False, compare=False)
+    recorded_at: datetime | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """``{"file", "duration", "tags": [{"label", "mid", "score"}]}``; times to 1 ms, scores to 1e-4."""
@@ -80,6 +86,24 @@ class Tagging:
 
         rows = [{"file": self.file, **asdict(tag)} for tag in self.tags]
         return pandas.DataFrame(rows, columns=["file", "label", "mid", "score"])
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What a picture of a recording is drawn from, in little memory (:mod:`sedkit.timeline.overview`).
+
+    Attributes
+    ----------
+    levels : [bands, columns] uint8, the log-mel spectrogram from 50 Hz to 8 kHz; 0 is -100 dB or less, 255 is 0 dB.
+    seconds : length of a column.
+    classes : the classes that have a track, as positions in :attr:`Timeline.labels`; the highest score first.
+    tracks : [classes, segments] uint8, their score in each segment; 255 is 1.
+    """
+
+    levels: NDArray[np.uint8]
+    seconds: float
+    classes: tuple[int, ...]
+    tracks: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -95,6 +119,8 @@ class Timeline:
     events : sorted by onset, then by label.
     scores : [cells, classes] float32, the score of every class in every cell; None if the scores were not kept.
     labels : one per class, in the order of the columns of ``scores``.
+    sample_rate : of the source, in Hz; None if unknown.
+    recorded_at : start of the recording; None if unknown.
     """
 
     file: str
@@ -104,6 +130,9 @@ class Timeline:
     events: tuple[Event, ...]
     scores: NDArray[np.float32] | None = field(repr=False, compare=False)
     labels: tuple[Label, ...] = field(repr=False, compare=False)
+    overview: Overview | None = field(default=None, repr=False, compare=False)
+    sample_rate: float | None = field(default=None, repr=False, compare=False)
+    recorded_at: datetime | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """``{"file", "duration", "resolution", "seconds", "events"}``; times to 1 ms, scores to 1e-4."""

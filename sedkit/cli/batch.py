@@ -77,7 +77,7 @@ def run_locally(
     if output is not None:
         refuse_folder(output)
     chosen_format = format_name or default_format(output)
-    if resume and (output is None or not FORMATS[chosen_format].resumable):
+    if resume and (output is None or chosen_format == "text"):
         raise click.UsageError("--resume needs an --output FILE in a format other than text.")
     if bom and not FORMATS[chosen_format].takes_bom:
         raise click.UsageError(f"--bom is for csv and tsv; leave it out, or choose --format csv ({chosen_format} now).")

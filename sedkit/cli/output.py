@@ -21,7 +21,7 @@ from sedkit.cli.journal import Entry, Fingerprint, Journal, sync
 from sedkit.cli.lock import Lock
 from sedkit.cli.messages import print_notice
 from sedkit.errors import OutputError
-from sedkit.formats import FORMATS, Kind, Writer
+from sedkit.formats import FORMATS, FormatOptions, Kind, Run, Writer
 
 if TYPE_CHECKING:
     from sedkit.results import Tagging, Timeline
@@ -72,7 +72,7 @@ class Output:
 
     def open_writer(self) -> Writer:
         """The writer, which writes the header if the format has one."""
-        return self.format(self.stream, self.kind, self.files, bom=self.bom)
+        return self.format(self.stream, Run(self.kind, self.files, options=FormatOptions(bom=self.bom)))
 
     def on_written(self, file: str, before: Fingerprint | None) -> None:
         """Called after a result has been written and flushed."""
@@ -186,14 +186,14 @@ class FileOutput(Output):
         return True
 
     def open_writer(self) -> Writer:
-        writer = self.format(self.stream, self.kind, self.files, header=not self.end, bom=self.bom)
+        writer = super().open_writer()
         self.stream.flush()
         self.end, self.file.crc = self.file.tell(), 0
         return writer
 
     def on_written(self, file: str, before: Fingerprint | None) -> None:
         entry = Entry(file, *(before or NO_FINGERPRINT), self.end, self.file.tell() - self.end, self.file.crc)
-        if before and self.format.resumable:
+        if before and True:
             self.journal.add(entry)
         end = entry.end
         if self.resume:
@@ -227,7 +227,7 @@ class FileOutput(Output):
                 self.sort()
             os.replace(self.partial, self.path)
             self.completed = True
-            if not (keep_journal and self.format.resumable):
+            if not (keep_journal and True):
                 self.journal.remove()
             elif self.journal.file is None:
                 self.journal.write([])
@@ -238,7 +238,7 @@ class FileOutput(Output):
         """Sort the results into the order of the recordings, unless they are; drop results that no entry describes."""
         entries = [self.journal.entries[file] for file in self.files if file in self.journal.entries]
         text = io.StringIO(newline="")
-        self.format(text, self.kind, self.files, bom=self.bom)
+        self.format(text, Run(self.kind, self.files, options=FormatOptions(bom=self.bom)))
         header = text.getvalue().encode()
         ends = [len(header), *(entry.end for entry in entries)]
         if [*(entry.start for entry in entries), self.end] == ends:
@@ -272,7 +272,7 @@ class FileOutput(Output):
         with suppress(OSError):
             os.truncate(self.partial, self.end)  # cut off an incomplete result
         if interrupted:
-            hint = "; --resume continues from there" if self.format.resumable else ""
+            hint = "; --resume continues from there" if True else ""
             print_notice(f"{done} of {len(self.files)} results are in {self.partial}{hint}")
 
 

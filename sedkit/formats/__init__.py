@@ -1,17 +1,21 @@
 """Output formats. :data:`FORMATS` maps the name of a format to its writer.
 
-``writers``    JSON Lines, CSV, TSV and text
+``writers``    the base class; JSON Lines, CSV, TSV and text
+``options``    the options of all formats
 ``terminal``   drawing of tags and timelines as text, with rich
 ``scrolling``  drawing of a timeline that is still growing, for ``sedkit listen``
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from importlib.util import find_spec
 
-from sedkit.formats.writers import CsvWriter, JsonWriter, Kind, TextWriter, TsvWriter, Writer
+from sedkit.errors import OutputError
+from sedkit.formats.options import FormatOptions
+from sedkit.formats.writers import CsvWriter, JsonWriter, Kind, Run, TextWriter, TsvWriter, Writer
 
-__all__ = ["FORMATS", "Kind", "Writer", "format_of"]
+__all__ = ["FORMATS", "FormatOptions", "Kind", "Run", "Writer", "check_installed", "format_of"]
 
 FORMATS: dict[str, type[Writer]] = {
     "text": TextWriter,
@@ -21,7 +25,29 @@ FORMATS: dict[str, type[Writer]] = {
 }
 
 
-def format_of(path: str | Path) -> str | None:
-    """The format for a file name's suffix, or None."""
-    suffix = Path(path).suffix.lower()
-    return next((name for name, writer in FORMATS.items() if suffix in writer.suffixes), None)
+def format_of(path: str | os.PathLike[str]) -> str | None:
+    """The format for a file name's ending, or None. Of several endings that fit, the longest decides."""
+    name = os.path.basename(path).lower()
+    endings = [
+        (len(suffix), format_name)
+        for format_name, writer in FORMATS.items()
+        for suffix in writer.suffixes
+        if name.endswith(suffix)
+    ]
+    return max(endings)[1] if endings else None
+
+
+def check_installed(format_name: str) -> None:
+    """Check that the modules which a format needs are installed; imports none of them.
+
+    Raises
+    ------
+    OutputError
+        If one is missing.
+    """
+    writer = FORMATS[format_name]
+    for module in writer.modules:
+        if find_spec(module) is None:
+            from sedkit.install import install_remedy
+
+            raise OutputError(f"{format_name} needs {module}, which is not installed: {install_remedy(writer.extra)}")

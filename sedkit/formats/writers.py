@@ -1,17 +1,22 @@
-"""One writer class per output format. A writer takes results one at a time and writes them to a text stream."""
+"""The base class of the writers, and the writers of JSON Lines, CSV, TSV and text."""
 
 from __future__ import annotations
 
 import csv
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, TextIO, cast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, cast
+
+from sedkit.formats.options import FormatOptions
 
 if TYPE_CHECKING:
     from sedkit.results import Tagging, Timeline
 
 Kind = Literal["tags", "events"]  # what a command reports: the tags of each recording, or its events
+KINDS: tuple[Kind, ...] = ("tags", "events")
 
 COLUMNS: dict[Kind, tuple[str, ...]] = {  # of CSV and TSV
     "tags": ("file", "label", "mid", "score"),
@@ -19,46 +24,75 @@ COLUMNS: dict[Kind, tuple[str, ...]] = {  # of CSV and TSV
 }
 
 
-class Writer(ABC):
-    """Base class of the writers.
-
-    Parameters
-    ----------
-    stream : UTF-8 text stream.
-    kind : ``"tags"`` to write :class:`~sedkit.results.Tagging`, ``"events"`` to write
-        :class:`~sedkit.results.Timeline`.
-    files : names of the recordings, for the layout. Some of them may fail and have no result.
-    header : whether to write a header; False to append to earlier results.
-    bom : whether the header starts with a byte order mark, by which Excel recognises UTF-8; only CSV and TSV have one.
+@dataclass(frozen=True)
+class Run:
+    """What a writer knows of the run whose results it writes.
 
     Attributes
     ----------
-    suffixes : file name suffixes of this format.
-    errors : how the stream must encode undecodable bytes in file names (see :func:`open`).
-    resumable : whether results can be appended to those of an earlier run.
+    kind : ``"tags"`` for :class:`~sedkit.results.Tagging`, ``"events"`` for :class:`~sedkit.results.Timeline`.
+    files : names of the recordings that the file is for, in order; some of them may fail and have no result.
+    path : where the file will be; None for standard output.
+    model, version : name of the model, and version of sedkit.
+    settings : everything that determines the results, by option name.
+    options : see :class:`~sedkit.formats.options.FormatOptions`.
+    """
+
+    kind: Kind
+    files: Sequence[str] = ()
+    path: Path | None = None
+    model: str = ""
+    version: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    options: FormatOptions = field(default_factory=FormatOptions)
+
+
+class Writer(ABC):
+    """Base class of the writers. A writer gets results one at a time and holds none of them longer than it must.
+
+    Parameters
+    ----------
+    stream : text stream, UTF-8 with LF line ends; a binary stream for a `binary` format. Left open.
+    run : what the file is for.
+
+    Attributes
+    ----------
+    suffixes : endings of the names of such files, in lower case. The first one is used where sedkit makes up a name. Of
+        the endings of all formats, the longest that fits a name decides (``.labels.txt`` before ``.txt``).
+    kinds : the kinds of results that the format can hold.
+    single : the kinds of which a file holds one recording; of the others, a file holds all recordings of a run.
+    binary : whether `stream` takes bytes.
+    errors : how a text stream encodes undecodable bytes in file names (see :func:`open`).
     takes_bom : whether the format may start with a byte order mark.
+    modules : modules that the writer imports, beyond the dependencies of sedkit; looked for before the analysis.
+    extra : the extra of sedkit that installs them.
+    keeps : fields of results that are otherwise left empty and that the writer needs, such as ``"scores"``.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
+    kinds: ClassVar[tuple[Kind, ...]] = KINDS
+    single: ClassVar[tuple[Kind, ...]] = ()
+    binary: ClassVar[bool] = False
     errors: ClassVar[str] = "surrogateescape"
-    resumable: ClassVar[bool] = True
     takes_bom: ClassVar[bool] = False
+    modules: ClassVar[tuple[str, ...]] = ()
+    extra: ClassVar[str] = ""
+    keeps: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(
-        self, stream: TextIO, kind: Kind, files: Sequence[str] = (), header: bool = True, bom: bool = False
-    ) -> None:
+    def __init__(self, stream: IO[Any], run: Run) -> None:
         self.stream = stream
-        self.kind = kind
-        self.files = files
-        self.bom = bom
-        self.begin(header)
+        self.run = run
+        self.begin()
 
-    def begin(self, header: bool) -> None:  # noqa: B027 (most formats have no header)
-        """Prepare for writing; write the header, if there is one and `header` is true."""
+    def begin(self) -> None:  # noqa: B027 (most formats have no header)
+        """Prepare for writing; write the header, if there is one."""
 
     @abstractmethod
     def write(self, result: Tagging | Timeline) -> None:
         """Write one result."""
+
+    def finish(self) -> None:  # noqa: B027 (most formats have no end)
+        """Write what comes after the last result, such as a closing bracket."""
 
 
 class JsonWriter(Writer):
@@ -78,23 +112,22 @@ class CsvWriter(Writer):
     takes_bom: ClassVar[bool] = True
     delimiter: ClassVar[str] = ","
 
-    def begin(self, header: bool) -> None:
+    def begin(self) -> None:
         self.rows = csv.DictWriter(
-            self.stream, COLUMNS[self.kind], delimiter=self.delimiter, lineterminator="\n", extrasaction="ignore"
+            self.stream, COLUMNS[self.run.kind], delimiter=self.delimiter, lineterminator="\n", extrasaction="ignore"
         )
-        if header:
-            self.stream.write("\ufeff" if self.bom else "")
-            self.rows.writeheader()
+        self.stream.write("\ufeff" if self.run.options.bom else "")
+        self.rows.writeheader()
 
     def write(self, result: Tagging | Timeline) -> None:
         record = result.to_dict()
-        self.rows.writerows({"file": record["file"], **row} for row in record[self.kind])
+        self.rows.writerows({"file": record["file"], **row} for row in record[self.run.kind])
 
 
 class TsvWriter(CsvWriter):
     """Tab-separated values; fields with a tab, a quote or a line break are quoted as in CSV."""
 
-    suffixes = (".tsv", ".txt")
+    suffixes = (".tsv",)
     delimiter = "\t"
 
 
@@ -105,9 +138,8 @@ class TextWriter(Writer):
     """
 
     errors = "replace"
-    resumable = False
 
-    def begin(self, header: bool) -> None:
+    def begin(self) -> None:
         from rich.cells import cell_len
         from rich.console import Console
 
@@ -119,16 +151,17 @@ class TextWriter(Writer):
 
         self.console = RaisingConsole(file=self.stream, highlight=False, soft_wrap=False)
         self.started = False
-        self.widest = [max(self.files, key=lambda name: cell_len(printable(name)))] if self.files else []
+        self.several = len(self.run.files) > 1
+        self.widest = [max(self.run.files, key=lambda name: cell_len(printable(name)))] if self.run.files else []
 
     def write(self, result: Tagging | Timeline) -> None:
         from sedkit.formats import terminal
 
-        if self.kind == "events":
+        if self.run.kind == "events":
             if self.started:
                 self.console.print()
             self.console.print(terminal.Lanes(cast("Timeline", result)))
-        elif len(self.files) > 1:
+        elif self.several:
             self.console.print(terminal.TagLine(cast("Tagging", result), self.widest))
         else:
             self.console.print(terminal.TagBars(cast("Tagging", result)))

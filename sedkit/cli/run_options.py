@@ -1,0 +1,49 @@
+"""``RunOptions``: the options that ``tag`` and ``timeline`` share, as one object."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+from sedkit.formats import FormatOptions
+
+if TYPE_CHECKING:
+    from sedkit.inference.installed import Precision
+    from sedkit.inference.session import Device
+
+
+def decisive(default: Any) -> Any:
+    """A field whose value decides the results: a run resumes only with the same one."""
+    return field(default=default, metadata={"decisive": True})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(FormatOptions):
+    """One field for each shared option (:data:`sedkit.cli.options.SHARED`), under the name that click gives it.
+
+    Options that only change what a format writes are fields of :class:`~sedkit.formats.FormatOptions`.
+    """
+
+    classes: tuple[str, ...] = ()  # decisive too, once the model has told which classes they are
+    track: int | None = decisive(None)
+    channel: str | int = decisive("mix")
+    formats: tuple[str, ...] = ()
+    output: tuple[str, ...] = ()
+    output_dir: str | None = None
+    recordings: str | None = None
+    resume: bool = False
+    recursive: bool = False
+    model: str | None = None
+    precision: Precision = "auto"
+    device: Device = "auto"
+    engine: Literal["local", "ray"] = "local"
+    address: str | None = None
+
+    def decisive(self) -> Mapping[str, Any]:
+        """The options that decide the results, by name."""
+        return {
+            f"--{option.name.replace('_', '-')}": getattr(self, option.name)
+            for option in fields(self)
+            if option.metadata.get("decisive")
+        }
