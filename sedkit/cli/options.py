@@ -71,23 +71,27 @@ class ChannelParameter(click.ParamType[Any]):
         return int(value)
 
 
+track = click.option(
+    "--track",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Audio track, from 1 on, of a file with several; sedkit info lists them. Default: the file's default one.",
+)
+channel = click.option(
+    "--channel",
+    type=ChannelParameter(),
+    default="mix",
+    show_default=True,
+    metavar="mix|left|right|N",
+    help="mix is the mean of the channels, without silent ones; where the channels cancel each other, it is the "
+    "loudest one.",
+)
+recursive = click.option("--recursive", "-r", is_flag=True, help="Search subfolders too.")
+
 SHARED = (
     classes,
-    click.option(
-        "--track",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Audio track, from 1 on, of a file with several; sedkit info lists them. Default: the file's default one.",
-    ),
-    click.option(
-        "--channel",
-        type=ChannelParameter(),
-        default="mix",
-        show_default=True,
-        metavar="mix|left|right|N",
-        help="mix is the mean of the channels, without silent ones; where the channels cancel each other, it is the "
-        "loudest one.",
-    ),
+    track,
+    channel,
     click.option(
         "--format",
         "-f",
@@ -110,7 +114,7 @@ SHARED = (
         is_flag=True,
         help="Continue an earlier run with the same --output: skip recordings that are done and have not changed.",
     ),
-    click.option("--recursive", "-r", is_flag=True, help="Search subfolders too."),
+    recursive,
     model,
     precision,
     device,
@@ -135,6 +139,13 @@ files = click.argument("files", nargs=-1, type=click.Path())
 def shared(function: Function) -> Function:
     """Add the options that ``tag`` and ``timeline`` have in common."""
     for option in reversed(SHARED):
+        function = option(function)
+    return function
+
+
+def analysing(function: Function) -> Function:
+    """Add the options of the commands that analyse recordings for something else than tags and timelines."""
+    for option in reversed((track, channel, recursive, model, precision, device)):
         function = option(function)
     return function
 

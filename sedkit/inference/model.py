@@ -128,10 +128,7 @@ class Model:
             If the graph's outputs violate the contract.
         """
         names = ["segments", contract.WEIGHTS] if self.weighted else ["segments"]
-        try:
-            scores, *weights = self._session.run(names, {contract.INPUT: waveforms})
-        except Exception as error:  # ONNX Runtime's errors have no common base class
-            raise ModelError(f"{self.path}: ONNX Runtime cannot run it on {self.device}: {one_line(error)}") from error
+        scores, *weights = self._run(names, waveforms)
         recordings, samples = waveforms.shape
         expected = (recordings, segment_count(samples), len(self.contract.labels))
         if scores.shape != expected:
@@ -144,6 +141,25 @@ class Model:
                 raise ContractError(contract.WEIGHTS, "there must be one finite number >= 0 per score", str(self.path))
         result: Scores = np.concatenate([scores, *weights], axis=2) if weights else scores
         return result
+
+    def embeddings(self, waveforms: Scores) -> Scores:
+        """Compute the embedding of each segment (the network's layer L3), as :meth:`batch` computes scores.
+
+        Returns
+        -------
+        Float32 [n, K, 1024]; zeros for silent segments, whose scores are 0.
+        """
+        scores, embeddings = self._run(["segments", "embedding"], waveforms)
+        expected = (len(waveforms), segment_count(waveforms.shape[1]), contract.EMBEDDING)
+        if embeddings.shape != expected:
+            raise ContractError("embedding", f"shape is {embeddings.shape}; it must be {expected}", str(self.path))
+        return np.asarray(embeddings * scores.any(axis=2, keepdims=True))
+
+    def _run(self, outputs: list[str], waveforms: Scores) -> list[Scores]:
+        try:
+            return list(self._session.run(outputs, {contract.INPUT: waveforms}))
+        except Exception as error:  # ONNX Runtime's errors have no common base class
+            raise ModelError(f"{self.path}: ONNX Runtime cannot run it on {self.device}: {one_line(error)}") from error
 
 
 def pieces(blocks: Iterable[Scores], low_latency: bool = False) -> Iterator[tuple[Scores, slice]]:
