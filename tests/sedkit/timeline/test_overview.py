@@ -1,0 +1,84 @@
+"""The overview of a recording: spectrogram and tracks, in bounded memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sedkit.geometry import SAMPLE_RATE
+from sedkit.inference.model import pieces
+from sedkit.timeline import overview
+from sedkit.timeline.overview import Spectrogram, Tracks, with_overview
+from tests.conftest import make_sound
+
+
+def spectrogram(samples, blocks=1, low_latency=False):
+    built = Spectrogram()
+    for piece, kept in pieces(np.array_split(samples, blocks), low_latency):
+        built.add(piece, kept)
+    return built.finish()
+
+
+def test_a_tone_lights_up_its_band_at_its_level():
+    time = np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE
+    levels, seconds = spectrogram((0.1 * np.sin(2 * np.pi * 1000 * time)).astype(np.float32))
+    assert (levels.shape, seconds) == ((overview.BANDS, 100), 0.02)
+    bin_1_khz = 1000 * overview.WINDOW // SAMPLE_RATE
+    assert levels[:, 50].argmax() == overview.mel_filters()[bin_1_khz].argmax()
+    assert levels[:, 50].max() / 2.55 - 100 == pytest.approx(-20, abs=2)  # dB
+
+
+def test_the_spectrogram_does_not_depend_on_the_blocks():
+    samples = make_sound(47)
+    whole, _ = spectrogram(samples)
+    cut, _ = spectrogram(samples, blocks=91, low_latency=True)
+    np.testing.assert_array_equal(whole, cut)
+
+
+def test_a_long_recording_has_few_columns_which_are_the_means_of_the_fine_ones(monkeypatch):
+    samples = make_sound(63)
+    fine, _ = spectrogram(samples)
+    monkeypatch.setattr(overview, "MAX_COLUMNS", 101)
+    coarse, seconds = spectrogram(samples)
+    assert coarse.shape[1] * seconds == pytest.approx(63, abs=seconds)
+    frames = round(seconds / 0.02)
+    assert frames == 32
+    whole = len(fine[0]) // frames
+    power = 10 ** (fine[:, : whole * frames].reshape(overview.BANDS, whole, frames) / 25.5)
+    np.testing.assert_allclose(coarse[:, :whole], 25.5 * np.log10(power.mean(axis=2)), atol=1.5)
+
+
+def test_tracks_keep_the_classes_that_score_at_some_time():
+    scores = np.zeros((100, 5), np.float32)
+    scores[70, 3], scores[3, 1], scores[:, 4] = 0.9, 0.5, 0.09
+    tracks = Tracks()
+    for part in np.array_split(scores, 7):
+        tracks.add(part)
+    classes, rows = tracks.finish(needed=[4])
+    assert classes == [3, 1, 4]
+    np.testing.assert_allclose(rows.T / 255, scores[:, classes], atol=0.002)
+
+
+def test_there_are_no_more_tracks_than_the_limit_unless_needed(monkeypatch):
+    monkeypatch.setattr(overview, "MAX_TRACKS", 2)
+    tracks = Tracks()
+    tracks.add(np.array([[0.5, 0.9, 0.8, 0.6]], np.float32))
+    assert tracks.finish(needed=[0])[0] == [1, 2, 0]
+
+
+def test_a_timeline_with_an_overview_is_otherwise_the_same(tagger):
+    samples = make_sound(25)
+    make_view = tagger.timeline_view(threshold=0.3, classes=["Siren", "Dog"])
+    columns = [label.name for label in tagger.labels].index("Dog"), [x.name for x in tagger.labels].index("Siren")
+    plain, drawn = make_view(), with_overview(make_view, columns)()
+    for piece, kept, scores in tagger.model.scored_pieces([samples]):
+        for view in (plain, drawn):
+            view.add_samples(piece, kept)
+            view.add_scores(scores)
+    timeline = drawn.finish("a.wav", 25.0)
+    assert timeline == plain.finish("a.wav", 25.0)
+    assert timeline.overview.levels.shape == (overview.BANDS, 1250)
+    names = [timeline.labels[position].name for position in timeline.overview.classes]
+    assert {event.label for event in timeline.events} <= set(names)
+    segments = timeline.overview.tracks.shape[1]
+    assert segments == 77
