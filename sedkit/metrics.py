@@ -144,21 +144,24 @@ def summary(targets: ArrayLike, scores: ArrayLike, labels: Sequence[Label]) -> S
 
     Parameters
     ----------
-    targets : [clips, classes], 0 or 1.
+    targets : [clips, classes], 0 or 1; NaN where it is unknown whether a clip contains a class. Such a pair is left
+        out of the class's metrics.
     scores : [clips, classes], any finite numbers; higher means more likely.
     labels : one per class.
 
     Raises
     ------
     ValueError
-        If shapes do not agree, there are no clips, a target is neither 0 nor 1, or a score is not finite.
+        If shapes do not agree, there are no clips, a target is none of 0, 1 and NaN, or a score is not finite.
     """
-    truth, guess = _checked(targets, scores)
+    known = ~np.isnan(np.asarray(targets, np.float64))
+    truth, guess = _checked(np.where(known, targets, 0), scores)
     if truth.ndim != 2 or truth.shape[1] != len(labels):
         raise ValueError(f"targets must be [clips, {len(labels)}], one column per label, not {list(truth.shape)}")
-    ap = np.array([average_precision(*pair) for pair in zip(truth.T, guess.T, strict=True)])
-    auc = np.array([roc_auc(*pair) for pair in zip(truth.T, guess.T, strict=True)])
-    single = truth.sum(axis=1) == 1
+    columns = [(hit[k], score[k]) for hit, score, k in zip(truth.T, guess.T, known.T, strict=True)]
+    ap = np.array([average_precision(*pair) if len(pair[0]) else math.nan for pair in columns])
+    auc = np.array([roc_auc(*pair) if len(pair[0]) else math.nan for pair in columns])
+    single = (truth.sum(axis=1) == 1) & known.all(axis=1)
     right = truth[single].argmax(axis=1) == guess[single].argmax(axis=1)
     mean_auc = _mean(auc)
     return Summary(

@@ -38,19 +38,21 @@ def fit_regression(
 ) -> Regression:
     """Fit the regressions of all classes to ``features`` [clips, n] and ``targets`` [clips, classes].
 
-    They minimise the cross-entropy summed over clips plus ``strength`` / 2 times the squared weights, by L-BFGS. 0.01
+    Targets that are NaN (unknown) do not count. The regressions minimise the cross-entropy summed over clips plus ``strength`` / 2 times the squared weights, by L-BFGS. 0.01
     is added to the features' standard deviations.
     """
     mean, spread = features.mean(0), features.std(0) + 0.01
     inputs = torch.from_numpy((features - mean) / spread).float().to(device)
     wanted = torch.from_numpy(targets).float().to(device)
+    known = wanted.isfinite().float()
+    wanted = wanted.nan_to_num()
     weight = torch.zeros(features.shape[1], targets.shape[1], device=device, requires_grad=True)
     offset = torch.full((targets.shape[1],), -3.0, device=device, requires_grad=True)
     optimiser = torch.optim.LBFGS([weight, offset], max_iter=300, line_search_fn="strong_wolfe", tolerance_change=1e-7)
 
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
-        entropy = F.binary_cross_entropy_with_logits(inputs @ weight + offset, wanted, reduction="sum")
+        entropy = F.binary_cross_entropy_with_logits(inputs @ weight + offset, wanted, known, reduction="sum")
         value: torch.Tensor = (entropy + strength / 2 * weight.square().sum()) / len(inputs)
         value.backward()
         return value
@@ -77,7 +79,7 @@ def cross_fitted(
         for rows, one in zip(held_out, fitted, strict=True):
             scores[rows] = one(features[rows])
         p = scores.clip(1e-6, 1 - 1e-6)
-        return float(-(targets * np.log(p) + (1 - targets) * np.log(1 - p)).mean())
+        return float(-np.nanmean(targets * np.log(p) + (1 - targets) * np.log(1 - p)))
 
     candidates = {
         strength: [fit_regression(features[~rows], targets[~rows], strength, device) for rows in held_out]

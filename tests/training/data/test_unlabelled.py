@@ -147,3 +147,22 @@ def test_command_csv_accepts_unlabelled_clips(tmp_path: Path) -> None:
     output = data("csv", tmp_path / "clips.csv", "--output", tmp_path / "set.csv", "--validation-share", "0.2")
     assert "17 train, 3 validation" in output
     assert "unlabelled: 5" in output
+
+
+def test_marked_classes_are_unknown_and_round_trip(tmp_path: Path) -> None:
+    manifest = manifest_of("Dog;?Cat", "-;?Dog", "Cat", "Dog", "? Cat;Dog")
+    expected = [[1, np.nan], [np.nan, 0], [0, 1], [1, 0], [1, np.nan]]
+    np.testing.assert_array_equal(manifest.targets(), np.array(expected, np.float32))
+    np.testing.assert_array_equal(manifest.take([2, 1]).targets(), np.array([expected[2], expected[1]], np.float32))
+    manifest.save(tmp_path / "set.csv")
+    loaded = Manifest.load(tmp_path / "set.csv")
+    np.testing.assert_array_equal(loaded.targets(), manifest.targets())
+    assert loaded.sha256() == manifest.sha256() != manifest_of("Dog", "-", "Cat", "Dog", "Dog").sha256()
+    assert [row.labels for row in loaded.rows()][:3] == ["/m/0bt9lr;?/m/01yrx", "-;?/m/0bt9lr", "/m/01yrx"]
+
+
+def test_a_marked_class_must_exist() -> None:
+    with pytest.raises(ManifestError, match=r"unknown label \('\?Bird' of 0.wav"):
+        manifest_of("Dog;?Bird")
+    with pytest.raises(ManifestError, match=r"'\?Dog' begins with '\?'"):
+        Vocabulary([Label("?Dog")])

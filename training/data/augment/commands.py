@@ -106,6 +106,14 @@ def noise(
     help="Class whose clips are the background of half of the soundscapes; may be given several times.  "
     "[default: noise only]",
 )
+@click.option(
+    "--bouts",
+    type=click.IntRange(0),
+    nargs=2,
+    default=(0, 0),
+    show_default=True,
+    help="Minimum and maximum number of bouts, in which one clip sounds again and again for up to half the soundscape.",
+)
 @click.option("--split", type=click.Choice(SPLITS), help="Use only clips of this split.  [default: all splits]")
 @seed_option
 @manifest_labels_option
@@ -121,6 +129,7 @@ def soundscapes(
     snr: tuple[float, float],
     level: tuple[float, float],
     backgrounds: tuple[str, ...],
+    bouts: tuple[int, int],
     split: str | None,
     seed: int,
     labels: Path | None,
@@ -135,9 +144,10 @@ def soundscapes(
     Examples:
       sedkit-train data soundscapes esc50.csv --count 10000 --output scapes
       sedkit-train data soundscapes esc50.csv --split test --count 400 --output mixtures
+      sedkit-train data soundscapes esc50.csv --count 10 --seconds 600 --bouts 8 16 --output field
       sedkit-train data noise scapes/manifest.csv --drop 0.25 --output scapes/noisy.csv
     """
-    recipe = Recipe(seconds, _ordered(events), longest, overlap, _ordered(snr), _ordered(level))
+    recipe = Recipe(seconds, _ordered(events), longest, overlap, _ordered(snr), _ordered(level), bouts=_ordered(bouts))
     with decoding() as progress:
         audio = open_audio(manifest, labels, on_error, progress)
         made = soundscape_set.build(audio, output, count, recipe, backgrounds, seed, split, progress)

@@ -35,7 +35,7 @@ def noisy(
     kept[last[empty[clips[last]]]] = True
     flipped = (chance >= drop) & (chance < drop + flip)
     changed = Labels.of_pairs(clips[kept], np.where(flipped, other, labels.classes)[kept], len(labels))
-    return Labels(changed.offsets, changed.classes, labels.known)
+    return Labels(changed.offsets, changed.classes, labels.known, labels.unchecked)
 
 
 def with_noise(

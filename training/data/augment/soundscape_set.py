@@ -83,6 +83,8 @@ def build(
         raise ManifestError(f"no clip {where} has a single label; soundscapes need such clips")
     counts = _shares(count, sizes)
     about = {**asdict(recipe), "count": count, "seed": seed, "backgrounds": list(backgrounds), "split": split}
+    if not recipe.bouts[1]:
+        del about["bouts"]  # as in sets that were made before there were bouts
     _claim(directory / "recipe.json", about | {"manifest_sha256": manifest.sha256()})
     made: dict[str, list[Soundscape]] = {}
     for number, (name, recordings) in enumerate(zip(SPLITS, counts, strict=True)):

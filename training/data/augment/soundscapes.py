@@ -1,6 +1,7 @@
 """Soundscapes: clips mixed into recordings with known onsets and offsets.
 
-:class:`Sources` mixes clips with one label each, for a data set on disk (training.data.augment.soundscape_set).
+:class:`Sources` mixes clips with one label each, for a data set on disk (training.data.augment.soundscape_set). A long
+soundscape may hold *bouts*, as field recordings do: one animal or machine that sounds again and again for minutes.
 :func:`overlay` and :func:`scattered` mix any clips, as augmentation during training.
 """
 
@@ -24,6 +25,9 @@ DYNAMICS = 12.0  # dB: a clip whose level varies by less is sounding throughout
 BELOW_PEAK, ABOVE_FLOOR = 30.0, 6.0  # dB: other clips are sounding where they are louder than both limits
 TRIES = 20  # random positions tried for an event before it is given up
 OVERLAID = 10.0  # dB, largest level difference of a clip to the first one
+SHORTEST_BOUT, LONGEST_BOUT = 10.0, 0.5  # s; share of the soundscape
+PAUSES = 0.5, 20.0  # s, mean pause of a bout
+JITTER = 3.0  # dB, largest level difference of a sound to its bout
 LEAST_AUDIBLE = 2 * SEGMENT_HOP  # samples that remain of a clip that the ends of a recording cut, if it is that long
 Samples = NDArray[np.int16]
 
@@ -47,6 +51,7 @@ class Recipe:
     snr : minimum and maximum level of a sound above the background, in dB.
     background : minimum and maximum level of the background, in dBFS.
     recorded : share of soundscapes with a clip as background, if there are background clips; the others have noise.
+    bouts : minimum and maximum number of bouts, beside the sounds.
     """
 
     seconds: float = 10.0
@@ -56,6 +61,7 @@ class Recipe:
     snr: tuple[float, float] = (3.0, 25.0)
     background: tuple[float, float] = (-50.0, -30.0)
     recorded: float = 0.5
+    bouts: tuple[int, int] = (0, 0)
 
 
 class Sound(NamedTuple):
@@ -147,9 +153,39 @@ class Sources:
                 if _at_once([*sounds, sound]) <= recipe.overlap:
                     sounds.append(sound)
                     break
+        if recipe.bouts[1]:
+            for _ in range(int(random.integers(recipe.bouts[0], recipe.bouts[1] + 1))):
+                sounds = self._with_bout(sounds, recipe, random)
         recorded = len(self.backgrounds) > 0 and random.random() < recipe.recorded
         background = int(self.backgrounds[random.integers(len(self.backgrounds))]) if recorded else -1
         return Plan(tuple(sounds), background, float(random.uniform(*recipe.background)), float(random.uniform(0, 2)))
+
+    def _with_bout(self, sounds: list[Sound], recipe: Recipe, random: np.random.Generator) -> list[Sound]:
+        """The sounds and those of one more bout: parts of one clip, one after the other with random pauses.
+
+        A clip that sounds throughout repeats without pauses, as rain does. Where too much sounds already, the bout
+        pauses.
+        """
+        clips = self.by_class[random.integers(len(self.by_class))]
+        clip = int(clips[random.integers(len(clips))])
+        parts, whole = self.sounding(clip), len(without_padding(self.clips[clip]))
+        longest = LONGEST_BOUT * recipe.seconds
+        length = SHORTEST_BOUT * (max(longest, SHORTEST_BOUT) / SHORTEST_BOUT) ** random.random()
+        steady = len(parts) == 1 and parts[0][1] - parts[0][0] > 0.9 * whole
+        pause = 0.0 if steady else PAUSES[0] * (PAUSES[1] / PAUSES[0]) ** random.random()
+        snr, start = random.uniform(*recipe.snr), random.uniform(0, max(0.0, recipe.seconds - length))
+        position, end = round(start * SAMPLE_RATE), round(min(start + length, recipe.seconds) * SAMPLE_RATE)
+        while parts:
+            first, last = parts[random.integers(len(parts))]
+            stop = position + last - first
+            if stop > end:
+                return sounds
+            sound = Sound(clip, first, last, position, float(snr + random.uniform(-JITTER, JITTER)))
+            near = [other for other in sounds if other.onset < stop and other.offset > position]
+            if _at_once([*near, sound]) <= recipe.overlap:
+                sounds = [*sounds, sound]
+            position = stop + round((GAP + random.exponential(pause)) * SAMPLE_RATE if pause else 0)
+        return sounds
 
     def labels(self, plan: Plan, recipe: Recipe) -> list[tuple[float, float, int]]:
         """Events of a soundscape: onset and offset in seconds, class. Touching sounds of one class are one event."""

@@ -105,14 +105,20 @@ class Labels(Sequence[tuple[int, ...]]):
     offsets : [clips + 1] int64.
     classes : [labels] int32, positions in the vocabulary, ascending within a clip.
     known : [clips] bool, False for unlabelled clips. Both an unlabelled clip and a clip of no class have no classes.
+    unchecked : classes of each clip that may or may not occur in it; None: there are none in any clip.
     """
 
     def __init__(
-        self, offsets: NDArray[np.int64], classes: NDArray[np.int32], known: NDArray[np.bool_] | None = None
+        self,
+        offsets: NDArray[np.int64],
+        classes: NDArray[np.int32],
+        known: NDArray[np.bool_] | None = None,
+        unchecked: Labels | None = None,
     ) -> None:
         self.offsets = offsets
         self.classes = classes
         self.known = np.ones(len(offsets) - 1, bool) if known is None else known
+        self.unchecked = unchecked if unchecked is not None and len(unchecked.classes) else None
 
     @classmethod
     def of(cls, clips: Iterable[Sequence[int]]) -> Labels:
@@ -144,15 +150,18 @@ class Labels(Sequence[tuple[int, ...]]):
         lengths = self.lengths[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         entries = np.repeat(self.offsets[:-1][rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
-        return Labels(offsets, self.classes[entries], self.known[rows])
+        unchecked = self.unchecked.take(rows) if self.unchecked else None
+        return Labels(offsets, self.classes[entries], self.known[rows], unchecked)
 
     def counts(self, classes: int) -> NDArray[np.int64]:
         """[classes] number of clips that have each class."""
         return np.bincount(self.classes, minlength=classes)
 
     def multi_hot(self, classes: int) -> NDArray[np.float32]:
-        """Targets [clips, classes]: 1 for the classes of a clip, else 0; NaN for unlabelled clips."""
+        """Targets [clips, classes]: 1 for the classes of a clip, else 0; NaN where unchecked or unlabelled."""
         targets = np.zeros((len(self), classes), np.float32)
+        if self.unchecked:
+            targets[self.unchecked.clips(), self.unchecked.classes] = np.nan
         targets[self.clips(), self.classes] = 1
         targets[~self.known] = np.nan
         return targets
@@ -164,12 +173,16 @@ class Labels(Sequence[tuple[int, ...]]):
         ----------
         keys : [classes] the text of each class.
         none : text of a clip of no class.
-        unknown : text of an unlabelled clip.
+        unknown : text of an unlabelled clip, and mark before each unchecked class.
         """
         texts = pa.array(keys, TEXT).take(pa.array(self.classes))
         lists = pa.ListArray.from_arrays(pa.array(self.offsets, pa.int32()), texts)
         empty = pc.if_else(pa.array(self.known), scalar(none), scalar(unknown))
-        return pc.if_else(pa.array(self.lengths > 0), pc.binary_join(lists, scalar(";")), empty)
+        joined_labels = pc.if_else(pa.array(self.lengths > 0), pc.binary_join(lists, scalar(";")), empty)
+        if not self.unchecked:
+            return joined_labels
+        marked = self.unchecked.texts([f";{unknown}{key}" for key in keys])
+        return joined(joined_labels, pc.replace_substring(marked, ";;", ";"))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1

@@ -5,6 +5,7 @@
 ``start``        seconds into the file; empty: 0
 ``duration``     seconds; empty: to the end of the file
 ``labels``       MIDs or names of the clip's classes, separated by ``;``; ``-``: none of the classes;
+                 ``?NAME``: nobody checked whether this class occurs, so it counts neither way;
                  ``?``: unlabelled, allowed in ``train`` only, where teachers supply soft targets
 ``split``        ``train``, ``validation`` or ``test``; empty: not assigned
 ``group``        clips that must stay in one split (one recording, one speaker); empty: the file itself
@@ -127,7 +128,8 @@ class Manifest:
             unknown,
             lambda row: "{!r} of {}".format(vocabulary.first_unknown(*at(row, "labels")), *at(row, "path")),
         )
-        bare = (labels.lengths == 0) & labels.known & ~_equal(text["labels"], NONE)
+        none = pc.match_substring_regex(text["labels"], rf"^\s*{NONE}\s*(;|$)").to_numpy(zero_copy_only=False)
+        bare = (labels.lengths == 0) & labels.known & ~none
         faults.mark("clip without a label", bare, lambda row: at(row, "path")[0])
         known = np.logical_or.reduce([splits.equals(split) for split in ("", *SPLITS)])
         faults.mark("unknown split", ~known, lambda row: "{!r} of {}".format(*at(row, "split", "path")))
@@ -350,7 +352,7 @@ class Manifest:
         return self.without(faults, on_error, where)
 
     def targets(self, rows: Sequence[int] | NDArray[np.int64] | None = None) -> NDArray[np.float32]:
-        """Multi-hot labels [clips, classes] of all clips, or of those at ``rows``; NaN for unlabelled clips."""
+        """Multi-hot labels [clips, classes] of all clips, or of those at ``rows``; NaN where unknown."""
         labels = self.labels if rows is None else self.labels.take(np.asarray(rows, dtype=np.int64))
         return labels.multi_hot(len(self.vocabulary))
 

@@ -5,7 +5,8 @@ A vocabulary file is a CSV file ``index,mid,display_name``, the format in which 
 classes that are not AudioSet's.
 
 In a manifest, ``-`` in place of labels means that a clip contains none of the classes, and ``?`` that its labels are
-unknown. No class can have these names.
+unknown. No class can have these names. ``?`` before a label means that nobody checked whether the class occurs in the
+clip; no name can begin with it.
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ class Vocabulary:
             given = [(value, position) for value, position in values if value is not None]
             for mark in MARKS.keys() & dict(given).keys():
                 raise ManifestError(f"{where}: a class is named {mark!r}, which means {MARKS[mark]}; rename it")
+            for name in (value for value, _ in given if kind == "name" and value.startswith(UNKNOWN)):
+                raise ManifestError(
+                    f"{where}: {name!r} begins with {UNKNOWN!r}, which marks labels; rename it"
+                )
             if len({value for value, _ in given}) != len(given):
                 raise ManifestError(f"{where}: the {kind} of a class occurs twice; each must be unique")
             if kind != "index":
@@ -70,7 +75,7 @@ class Vocabulary:
         return self._class.get(text)
 
     def parse(self, texts: pa.Array) -> tuple[Labels, NDArray[np.bool_]]:
-        """Parse a column of labels: MIDs or names separated by ``;``, or ``-`` or ``?``.
+        """Parse a column of labels: MIDs or names separated by ``;``, or ``-`` or ``?``; ``?`` marks unchecked classes.
 
         Returns
         -------
@@ -82,19 +87,28 @@ class Vocabulary:
         pieces = pc.split_pattern(encoded.dictionary, ";")
         labels = pc.utf8_trim_whitespace(pieces.flatten())
         rows = np.repeat(np.arange(count), pc.list_value_length(pieces).to_numpy(zero_copy_only=False))
-        known = pc.index_in(labels, pa.array(list(self._class), TEXT)).fill_null(-1).to_numpy()
+        marked = pc.match_substring_regex(labels, rf"^\{UNKNOWN}.").to_numpy(zero_copy_only=False)
+        names = pc.if_else(pa.array(marked), pc.utf8_trim_whitespace(pc.utf8_slice_codeunits(labels, 1)), labels)
+        known = pc.index_in(names, pa.array(list(self._class), TEXT)).fill_null(-1).to_numpy()
         outside = (known < 0) & pc.not_equal(labels, "").to_numpy(zero_copy_only=False)
+        alone = np.bincount(rows[(known >= 0) & ~marked], minlength=count) == 0  # without classes, "-" is allowed
+        outside &= ~(pc.equal(labels, NONE).to_numpy(zero_copy_only=False) & alone[rows])
         outside &= ~pc.is_in(encoded.dictionary, pa.array(list(MARKS), TEXT)).to_numpy(zero_copy_only=False)[rows]
-        classes = np.array(list(self._class.values()))[known[known >= 0]]
+        classes = np.array(list(self._class.values()))
         unknown = np.bincount(rows[outside], minlength=count) > 0
         labelled = pc.not_equal(encoded.dictionary, UNKNOWN).to_numpy(zero_copy_only=False)
-        distinct = Labels.of_pairs(rows[known >= 0], classes, count)
-        return Labels(distinct.offsets, distinct.classes, labelled).take(codes), unknown[codes]
+
+        def column(chosen: NDArray[np.bool_]) -> Labels:
+            return Labels.of_pairs(rows[chosen], classes[known[chosen]], count)
+
+        distinct, unchecked = column((known >= 0) & ~marked), column((known >= 0) & marked)
+        return Labels(distinct.offsets, distinct.classes, labelled, unchecked).take(codes), unknown[codes]
 
     def first_unknown(self, text: str) -> str:
         """The first label in ``text``, separated by ``;``, that is not in the vocabulary; empty if all are."""
         labels = (label.strip() for label in text.split(";"))
-        return next((label for label in labels if label and label not in self._class), "")
+        names = ((label, label.removeprefix(UNKNOWN).strip() or label) for label in labels if label)
+        return next((label for label, name in names if name not in self._class), "")
 
     def key(self, position: int) -> str:
         """The text of a class in manifests: its MID, or its name if it has no MID."""
@@ -104,7 +118,8 @@ class Vocabulary:
     @classmethod
     def of(cls, texts: Iterable[str]) -> Vocabulary:
         """The vocabulary of the labels that occur in a data set, in alphabetical order, without AudioSet indices."""
-        return cls(Label(text, text if MID.fullmatch(text) else None) for text in sorted({*texts} - {*MARKS}))
+        names = {text.removeprefix(UNKNOWN).strip() for text in texts} - {"", NONE}
+        return cls(Label(text, text if MID.fullmatch(text) else None) for text in sorted(names))
 
     @classmethod
     def union(cls, vocabularies: Sequence[Vocabulary]) -> Vocabulary:
