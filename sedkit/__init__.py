@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sedkit.errors import ModelError as ModelError
     from sedkit.errors import OutputError as OutputError
     from sedkit.errors import SedkitError as SedkitError
+    from sedkit.results import Embedding as Embedding
     from sedkit.results import Event as Event
     from sedkit.results import Second as Second
     from sedkit.results import Tag as Tag
@@ -40,7 +41,7 @@ _PUBLIC = {  # module: the public names in it
         "OutputError",
         "SedkitError",
     ),
-    "sedkit.results": ("Event", "Second", "Tag", "Tagging", "Timeline"),
+    "sedkit.results": ("Embedding", "Event", "Second", "Tag", "Tagging", "Timeline"),
     "sedkit.tagger": ("Tagger",),
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}

@@ -97,12 +97,14 @@ class Overview:
     levels : [bands, columns] uint8, the log-mel spectrogram from 50 Hz to 8 kHz; 0 is -100 dB or less, 255 is 0 dB.
     seconds : length of a column.
     classes : the classes that have a track, as positions in :attr:`Timeline.labels`; the highest score first.
+    thresholds : their thresholds.
     tracks : [classes, segments] uint8, their score in each segment; 255 is 1.
     """
 
     levels: NDArray[np.uint8]
     seconds: float
     classes: tuple[int, ...]
+    thresholds: tuple[float, ...]
     tracks: NDArray[np.uint8]
 
 
@@ -150,6 +152,32 @@ class Timeline:
 
         rows = [{"file": self.file, **asdict(event)} for event in self.events]
         return pandas.DataFrame(rows, columns=["file", "onset", "offset", "label", "mid", "score"])
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """The embedding of one recording: one row for each segment, or one for all.
+
+    Attributes
+    ----------
+    file : path as given, ``-`` for standard input, or ``<array>``.
+    duration : seconds.
+    onsets, offsets : [n], seconds; the span of each row.
+    values : [n, 1024] float32, the network's layer L3; zeros for a silent segment.
+    """
+
+    file: str
+    duration: float
+    onsets: NDArray[np.float64] = field(repr=False)
+    offsets: NDArray[np.float64] = field(repr=False)
+    values: NDArray[np.float32] = field(repr=False)
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row per span: file, onset, offset, embedding (an array [1024]). Needs pandas."""
+        import pandas
+
+        columns = {"onset": self.onsets, "offset": self.offsets, "embedding": list(self.values)}
+        return pandas.DataFrame({"file": [self.file] * len(self.values), **columns})
 
 
 def _tag(tag: Tag | Event) -> dict[str, Any]:

@@ -16,12 +16,14 @@ from sedkit.audio.reading import Source, check_rate, open_audio, open_blocks
 from sedkit.contract import Contract, Label
 from sedkit.errors import ArgumentError, AudioWarning
 from sedkit.geometry import SAMPLE_RATE
+from sedkit.inference.embedding import EmbeddingModel, EmbeddingView, Per
 from sedkit.inference.installed import Precision, find_model
 from sedkit.inference.model import Model
 from sedkit.inference.session import Device
-from sedkit.results import Event, Second, Tagging, Timeline
+from sedkit.results import Embedding, Event, Second, Tagging, Timeline
 from sedkit.timeline.calibration import Calibration
 from sedkit.timeline.grid import Resolution, check_resolution
+from sedkit.timeline.overview import with_overview
 from sedkit.timeline.views import LiveTimeline, TagsView, TimelineView, View
 
 Result = TypeVar("Result")
@@ -156,7 +158,7 @@ class Tagger:
 
         Returns
         -------
-        The timeline, with the scores of all cells and classes.
+        The timeline, with the scores of all cells and classes, and the overview from which it is drawn.
 
         Raises
         ------
@@ -170,8 +172,49 @@ class Tagger:
         AudioWarning
             If sedkit chose a track or a channel, or left something out.
         """
-        view = self.timeline_view(threshold=threshold, resolution=resolution, classes=classes, scores=True)
+        view = self.timeline_view(
+            threshold=threshold, resolution=resolution, classes=classes, scores=True, overview=True
+        )
         return self._analyse(view(), source, sample_rate, track, channel)
+
+    def embed(
+        self,
+        source: Source,
+        sample_rate: float | None = None,
+        *,
+        per: Per = "segment",
+        track: int | None = None,
+        channel: Channel = "mix",
+    ) -> Embedding:
+        """Compute the embedding of a recording: the 1024 values of the network's layer L3, below its classes.
+
+        Recordings that sound alike have embeddings that are near to each other, whatever their classes. They serve to
+        search, cluster and draw recordings, and to train a classifier of few examples.
+
+        Parameters
+        ----------
+        source, sample_rate, track, channel : as for :meth:`tag`.
+        per : ``"segment"`` for one row per segment of 0.96 s, every 0.32 s; ``"clip"`` for one row, the mean over the
+            segments that are not silent.
+
+        Returns
+        -------
+        The rows with their onsets and offsets. Those of more than 1.5 h are in a temporary file (memory-mapped).
+
+        Raises
+        ------
+        AudioError
+            If the recording cannot be read.
+        ArgumentError
+            If an argument has an invalid value.
+
+        Examples
+        --------
+        >>> tagger.embed("street.wav").values.shape
+        >>> tagger.embed("street.wav", per="clip").values[0]
+        """
+        model = EmbeddingModel(self.model)
+        return self._analyse(EmbeddingView(per), source, sample_rate, track, channel, model)
 
     def stream(
         self,
@@ -252,7 +295,8 @@ class Tagger:
         resolution: Resolution = 1.0,
         classes: Iterable[str] | None = None,
         scores: bool = False,
-    ) -> Callable[[], TimelineView]:
+        overview: bool = False,
+    ) -> Callable[[], View[Timeline]]:
         """Return a factory of views whose result is that of :meth:`timeline`; parameters as there.
 
         For :func:`sedkit.inference.pipeline.analyse`, which analyses many recordings in parallel.
@@ -260,13 +304,16 @@ class Tagger:
         Parameters
         ----------
         scores : whether results keep the scores of all cells and classes: 76 MB for ten hours and 527 classes.
+        overview : whether results have an overview, from which they are drawn: a few MB for ten hours.
 
         Raises
         ------
         ArgumentError
             If an argument has an invalid value, such as an unknown class.
         """
-        return partial(TimelineView, *self._timeline_arguments(threshold, resolution, classes), scores)
+        labels, columns, thresholds, resolution = self._timeline_arguments(threshold, resolution, classes)
+        make_view = partial(TimelineView, labels, columns, thresholds, resolution, scores)
+        return with_overview(make_view, columns, thresholds.tolist()) if overview else make_view
 
     def _stream(
         self, live: LiveTimeline, blocks: Iterable[NDArray[Any]], sample_rate: float, name: str
@@ -278,10 +325,16 @@ class Tagger:
         yield from live.finish(stream.duration).by_end()
 
     def _analyse(
-        self, view: View[Result], source: Source, sample_rate: float | None, track: int | None, channel: Channel
+        self,
+        view: View[Result],
+        source: Source,
+        sample_rate: float | None,
+        track: int | None,
+        channel: Channel,
+        model: Model | None = None,
     ) -> Result:
         with open_audio(source, sample_rate, track=track, channel=channel) as stream:
-            for samples, kept, scores in self.model.scored_pieces(stream):
+            for samples, kept, scores in (model or self.model).scored_pieces(stream):
                 view.add_samples(samples, kept)
                 view.add_scores(scores)
         for notice in stream.notices:
