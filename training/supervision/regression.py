@@ -38,7 +38,8 @@ def fit_regression(
 ) -> Regression:
     """Fit the regressions of all classes to ``features`` [clips, n] and ``targets`` [clips, classes].
 
-    Targets that are NaN (unknown) do not count. The regressions minimise the cross-entropy summed over clips plus ``strength`` / 2 times the squared weights, by L-BFGS. 0.01
+    Targets that are NaN (unknown) do not count. The regressions minimise the cross-entropy, summed over clips, plus
+    ``strength`` / 2 times the squared weights, by L-BFGS. 0.01
     is added to the features' standard deviations.
     """
     mean, spread = features.mean(0), features.std(0) + 0.01

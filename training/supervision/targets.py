@@ -115,18 +115,19 @@ class Targets:
                 np.maximum(recording, combined * overlap(place, speed, segments)[:, None], out=recording)
         return made
 
-    def online_inputs(self, rows: Rows) -> tuple[NDArray[Any], ...]:
-        """``weight`` [clips, classes] float32 and ``parts`` [clips, teachers] int64 of :class:`OnlineTargets`.
+    def online_inputs(self, rows: Rows) -> dict[str, NDArray[Any]]:
+        """What :class:`OnlineTargets` needs: ``known`` [clips, classes] float32 and ``parts`` [clips, teachers] int64.
 
         Empty without online teachers. A mixture takes the parts of its first clip, which has the largest share of it
         (with overlay, another clip may be louder).
         """
         if not self.online:
-            return ()
+            return {}
         online_weight = sum(self.supervision[key] for key in self.online)
         weight = known_weight(self.supervision, union(self.clips.labels, rows)) - online_weight
         first = rows.reshape(len(rows), -1)[:, 0]
-        return weight.astype(np.float32), np.stack([teacher.parts[first] for teacher in self.online.values()], 1)
+        parts = np.stack([teacher.parts[first] for teacher in self.online.values()], 1)
+        return {"known": weight.astype(np.float32), "parts": parts}
 
 
 def targets_from(

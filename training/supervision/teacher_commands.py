@@ -34,6 +34,7 @@ from training.runtime.progress import decoding
 from training.supervision import yamnet_teacher
 from training.supervision.predictions import Predictions, TeacherError, write_predictions
 from training.supervision.regression import cross_fitted
+from training.supervision.unchecked import SCORE, mark_unchecked
 
 PARTS = 5  # of the training clips, by group; each is predicted by a regression fitted on the others
 STRENGTHS = (3.0, 10.0, 30.0, 100.0)  # candidates for the strength of the regularisation
@@ -93,6 +94,40 @@ def yamnet(model: Path, **shared: Any) -> None:
         return cross_fitted_scores(np.stack(features), audio)
 
     write_teacher(score, "YAMNet's features, logistic regression fitted on other groups", model, **shared)
+
+
+@main.command("unchecked")
+@MODEL
+@click.option("--manifest", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="Manifest to write, .csv.")
+@click.option("--score", type=click.FloatRange(0, 1), default=SCORE, help="Lowest score of a detection.")
+def unchecked(model: Path, manifest: Path, output: Path, score: float) -> None:
+    """Mark classes as unknown that YAMNet (TFLite) detects in a clip without a label for them.
+
+    Such a class counts neither as present nor as absent (?NAME in the manifest). YAMNet's scores are kept beside the
+    output, in NAME.yamnet.npz.
+
+    \b
+    Example:
+      sedkit-train teachers unchecked --model yamnet.tflite --manifest wide.csv --output checked.csv
+    """
+    from training.networks.yamnet_tflite import class_names, clip_scores
+
+    with decoding() as progress:
+        audio = open_audio(manifest, None, "stop", progress)
+    clips = audio.manifest
+    with click.progressbar(length=len(clips), label="YAMNet", file=sys.stderr) as bar:
+        scored = clip_scores(
+            model,
+            clips.names(),
+            lambda clip: audio[clip].astype(np.float32) / np.float32(FULL_SCALE),
+            output.with_suffix(".yamnet.npz"),
+            bar.update,
+        )
+    marked = mark_unchecked(clips, scored.scores, class_names(model), score)
+    marked.save(output)
+    pairs = np.isnan(marked.targets()).sum() - np.isnan(clips.targets()).sum()
+    click.echo(f"{output}: {pairs} classes marked as unknown in {len(clips)} clips", err=True)
 
 
 @command("yamnet-online", MODEL, DEVICE, suffix=".pt")

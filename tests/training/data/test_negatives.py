@@ -20,6 +20,7 @@ from training.data.manifest.vocabulary import Vocabulary
 from training.data.store.pack import Packing, pack
 from training.data.store.source import open_audio
 from training.loop.objective import cross_entropy
+from training.networks.wels import Segments
 from training.supervision.targets import Targets
 
 RATE = 16_000
@@ -58,9 +59,10 @@ def test_negatives_merge_with_a_set_and_have_zero_targets(manifest: Path, tmp_pa
         assert {len(clips.waveforms[row]) for row in negatives} == {RATE // 2}
         targets = torch.from_numpy(Targets({"labels": 1.0}, clips).of_clips(negatives))
         assert not targets.any()
-        scores = torch.full((3, 2), 0.3, requires_grad=True)
-        cross_entropy(scores, targets).backward()
-        assert (scores.grad > 0).all()  # a step lowers the score of every class
+        ones = torch.ones(3, 1, 1)
+        logits = torch.full((3, 1, 2), -0.8, requires_grad=True)
+        cross_entropy(Segments(logits, ones, ones, ones), targets).backward()
+        assert (logits.grad > 0).all()  # a step lowers the score of every class
 
 
 def test_clips_of_no_class_round_trip_and_empty_labels_are_faults(manifest: Path, tmp_path: Path) -> None:
@@ -130,3 +132,16 @@ def test_low_pass_removes_power_above_its_corner() -> None:
     power = np.abs(np.fft.rfft(low_passed(np.random.default_rng(0).standard_normal(RATE), 2000))) ** 2
     octave = power[500:1500].mean(), power[3950:4050].mean()
     assert 10 * np.log10(octave[1] / octave[0]) == pytest.approx(-24, abs=2)
+
+
+def test_the_last_recordings_are_tones(tmp_path: Path) -> None:
+    """A tone's energy lies in few of its spectrum's bins; that of noise does not."""
+    (tmp_path / "set.csv").write_text("path,labels\na.wav,Dog\n")
+    _vocabulary(tmp_path, "Dog").rename(tmp_path / "set.labels.csv")
+    arguments = ("--count", 6, "--tones", 3, "--level", -30, -20, "--output", tmp_path / "none")
+    run("negatives", tmp_path / "set.csv", *arguments)
+    concentration = []
+    for path in sorted((tmp_path / "none" / "audio").iterdir()):
+        spectrum = np.sort(np.abs(np.fft.rfft(soundfile.read(path)[0])) ** 2)[::-1]
+        concentration.append(spectrum[: len(spectrum) // 50].sum() / spectrum.sum())
+    assert min(concentration[3:]) > 0.6

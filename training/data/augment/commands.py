@@ -158,6 +158,7 @@ def soundscapes(
 @click.argument("manifest", type=FILE)
 @output_folder_option
 @click.option("--count", type=click.IntRange(1), required=True, help="Number of recordings.", metavar="N")
+@click.option("--tones", type=click.IntRange(0), default=0, show_default=True, help="How many are tones, not noise.")
 @click.option("--seconds", type=click.FloatRange(0.1), default=5.0, show_default=True, help="Length of a recording.")
 @click.option(
     "--level",
@@ -174,13 +175,14 @@ def negatives(
     manifest: Path,
     output: Path,
     count: int,
+    tones: int,
     seconds: float,
     level: tuple[float, float],
     split: str,
     seed: int,
     labels: Path | None,
 ) -> None:
-    """Make recordings of noise and hum, labelled as no class.
+    """Make recordings of noise, hum and tones, labelled as no class.
 
     Their classes are those of MANIFEST. Merge them with that manifest: they teach a network to give low scores to
     microphone noise. A few per cent of the training clips are enough.
@@ -188,11 +190,14 @@ def negatives(
     \b
     Examples:
       sedkit-train data negatives set.csv --count 100 --output noise
+      sedkit-train data negatives set.csv --count 200 --tones 100 --output noise
       sedkit-train data merge set.csv noise/manifest.csv --output all.csv
     """
+    if tones > count:
+        raise click.UsageError(f"--tones {tones} is more than --count {count}")
     classes = Manifest.load(manifest, labels, "skip").vocabulary
     with decoding() as progress:
-        made = negative_set.build(classes, output, count, seconds, _ordered(level), split, seed, progress)
+        made = negative_set.build(classes, output, count, seconds, _ordered(level), split, seed, tones, progress)
     click.echo(f"{output}: {describe(made)}", err=True)
 
 

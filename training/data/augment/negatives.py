@@ -1,4 +1,4 @@
-"""Negative recordings: noise and mains hum at any level, labelled as none of the classes.
+"""Negative recordings: noise, mains hum and tones at any level, labelled as none of the classes.
 
 ::
 
@@ -43,9 +43,10 @@ def build(
     levels: tuple[float, float] = LEVELS,
     split: str = "train",
     seed: int = 0,
+    tones: int = 0,
     progress: Progress | None = None,
 ) -> Manifest:
-    """Write ``count`` recordings and their manifest.
+    """Write ``count`` recordings and their manifest; the last ``tones`` of them are tones instead of noise.
 
     Parameters
     ----------
@@ -59,7 +60,7 @@ def build(
     OutputError
         If a file cannot be written.
     """
-    make = partial(_write, directory, round(seconds * SAMPLE_RATE), levels, seed)
+    make = partial(_write, directory, round(seconds * SAMPLE_RATE), levels, seed, count - tones)
     names = []
     for name in prefetch(make, range(count), os.cpu_count() or 1):
         names.append(name)
@@ -71,14 +72,34 @@ def build(
     return manifest
 
 
-def _write(directory: Path, samples: int, levels: tuple[float, float], seed: int, number: int) -> str:
+def _write(directory: Path, samples: int, levels: tuple[float, float], seed: int, first_tone: int, number: int) -> str:
     """Write recording ``number`` and return its path, relative to ``directory``."""
     name = f"audio/{number:05}.flac"
+    make = background_noise if number < first_tone else tone
     with replacing(directory / name) as temporary:
-        temporary.write_bytes(
-            encoder("flac", 0)(background_noise(samples, levels, np.random.default_rng((seed, number))))
-        )
+        temporary.write_bytes(encoder("flac", 0)(make(samples, levels, np.random.default_rng((seed, number)))))
     return name
+
+
+def tone(samples: int, levels: tuple[float, float], random: np.random.Generator) -> Samples:
+    """One recording [samples]: one to three tones of constant or gliding pitch, with up to five harmonics.
+
+    The tones may be pulsed, and lie 10 to 60 dB above white noise.
+    """
+    time = np.arange(samples) / SAMPLE_RATE
+    sound = np.zeros(samples)
+    for _ in range(random.integers(1, 4)):
+        start, octaves = 50 * 2 ** random.uniform(0, 6.5), random.choice((0, 0, random.uniform(-2, 1)))
+        pitch = start * 2 ** (octaves * time / time[-1])
+        phase = 2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE
+        for harmonic in range(1, random.integers(2, 7)):
+            audible = pitch * harmonic < SAMPLE_RATE / 2
+            sound += audible * np.sin(harmonic * phase + random.uniform(0, 6)) * random.random() / harmonic
+    if random.random() < 0.3:
+        sound *= (time * random.uniform(0.5, 8)) % 1 < random.uniform(0.2, 0.8)
+    sound /= max(rms(sound), 1e-9)
+    sound += random.standard_normal(samples) * 10 ** (-random.uniform(10, 60) / 20)
+    return quantised(sound * 10 ** (random.uniform(*levels) / 20) / max(rms(sound), 1e-9))
 
 
 def background_noise(samples: int, levels: tuple[float, float], random: np.random.Generator) -> Samples:

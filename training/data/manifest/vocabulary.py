@@ -53,9 +53,7 @@ class Vocabulary:
             for mark in MARKS.keys() & dict(given).keys():
                 raise ManifestError(f"{where}: a class is named {mark!r}, which means {MARKS[mark]}; rename it")
             for name in (value for value, _ in given if kind == "name" and value.startswith(UNKNOWN)):
-                raise ManifestError(
-                    f"{where}: {name!r} begins with {UNKNOWN!r}, which marks labels; rename it"
-                )
+                raise ManifestError(f"{where}: {name!r} begins with {UNKNOWN!r}, which marks labels; rename it")
             if len({value for value, _ in given}) != len(given):
                 raise ManifestError(f"{where}: the {kind} of a class occurs twice; each must be unique")
             if kind != "index":

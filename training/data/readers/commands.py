@@ -32,6 +32,7 @@ from training.data.readers import plain_csv as plain_csv_reader
 from training.data.readers import shipped as shipped_reader
 from training.data.readers import unlabelled as unlabelled_reader
 from training.data.readers import urbansound8k as urbansound8k_reader
+from training.data.readers import wide as wide_reader
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
@@ -130,6 +131,24 @@ def shipped(folder: Path, output: Path, on_error: OnError, splitting: Splitting)
       sedkit-train data shipped DATA --test-fold none --output set.csv
     """
     write_manifest(shipped_reader.shipped(folder, splitting, on_error), output)
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@output_option
+@on_error_option
+@splitting_options("5")
+def wide(folder: Path, output: Path, on_error: OnError, splitting: Splitting) -> None:
+    """Read the wide data set. FOLDER holds esc50/, speech/, music/, more/ and audioset/.
+
+    Clips get the parents of their classes, too. Children of these are unknown, other classes absent. The classes are
+    those with at least five sources outside the test split.
+
+    \b
+    Example:
+      sedkit-train data wide DATA --test-fold none --output wide.csv
+    """
+    write_manifest(wide_reader.wide(folder, splitting, on_error), output)
 
 
 @click.command("csv")
@@ -344,4 +363,16 @@ def desed(
     write_manifest(desed_reader.desed(table, audio, split, load_vocabulary(labels), on_error, look), output)
 
 
-COMMANDS = (esc50, shipped, plain_csv, folders, unlabelled, audioset, audioset_strong, fsd50k, urbansound8k, desed)
+COMMANDS = (
+    esc50,
+    shipped,
+    wide,
+    plain_csv,
+    folders,
+    unlabelled,
+    audioset,
+    audioset_strong,
+    fsd50k,
+    urbansound8k,
+    desed,
+)
