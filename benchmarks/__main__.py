@@ -20,7 +20,7 @@ from benchmarks import machine, report
 from benchmarks.audio import Recordings, data_folder
 from benchmarks.harness import Row, Setup, Unavailable
 from sedkit.inference import graph_cache as cache
-from sedkit.inference.session import usable_cpus
+from sedkit.inference.cpus import usable_cpus
 
 BENCHMARKS = {
     1: ("arithmetic", "fp32 against the machine's sgemm rate"),

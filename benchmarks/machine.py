@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from sedkit.inference.session import usable_cpus
+from sedkit.inference.cpus import usable_cpus
 
 PACKAGES = (
     "sedkit",

@@ -18,8 +18,9 @@ from sedkit import contract
 from sedkit.contract import Contract
 from sedkit.errors import ArgumentError, ContractError, ModelError
 from sedkit.geometry import REACH, SEGMENT_HOP, SPAN_FRAMES, STEP_FRAMES, segment_count
+from sedkit.inference.cpus import usable_cpus
 from sedkit.inference.installed import installed_text
-from sedkit.inference.session import Device, one_line, open_session, usable_cpus
+from sedkit.inference.session import Device, one_line, open_session
 
 Scores: TypeAlias = NDArray[np.float32]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
-import os
 import re
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from sedkit.errors import ArgumentError, DeviceError, ModelError
 from sedkit.inference import graph_cache as cache
+from sedkit.inference.cpus import usable_cpus
 
 if TYPE_CHECKING:
     from sedkit.inference.onnx_runtime import onnxruntime
@@ -79,11 +79,6 @@ def open_session(
 def expects_gpu(device: Device) -> bool:
     """Whether a model would be loaded on a GPU: `device` is one, or it is ``"auto"`` and CUDA seems to work."""
     return device in ("cuda", "tensorrt") or (device == "auto" and _gpu_problem("cuda") is None)
-
-
-def usable_cpus() -> int:
-    """Number of CPUs that this process may use; ONNX Runtime's default is all cores of the machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def one_line(error: Exception) -> str:
