@@ -37,10 +37,11 @@ class OverviewView:
     ----------
     view : makes the result.
     columns : of the reported classes, in the scores.
+    thresholds : of these classes.
     """
 
-    def __init__(self, view: View[Timeline], columns: Sequence[int]) -> None:
-        self.view, self.columns = view, np.array(columns)
+    def __init__(self, view: View[Timeline], columns: Sequence[int], thresholds: Sequence[float]) -> None:
+        self.view, self.columns, self.thresholds = view, np.array(columns), thresholds
         self.spectrogram, self.tracks = Spectrogram(), Tracks()
 
     def add_samples(self, samples: NDArray[np.float32], kept: slice) -> None:
@@ -57,13 +58,16 @@ class OverviewView:
         present = {event.label for event in timeline.events}
         needed = [column for column, label in enumerate(timeline.labels) if label.name in present]
         classes, tracks = self.tracks.finish(needed)
+        thresholds = tuple(float(self.thresholds[column]) for column in classes)
         self.spectrogram, self.tracks = Spectrogram(), Tracks()  # free memory: the pipeline may keep a finished view
-        return replace(timeline, overview=Overview(levels, seconds, tuple(classes), tracks))
+        return replace(timeline, overview=Overview(levels, seconds, tuple(classes), thresholds, tracks))
 
 
-def with_overview(make_view: Callable[[], View[Timeline]], columns: Sequence[int]) -> Callable[[], OverviewView]:
+def with_overview(
+    make_view: Callable[[], View[Timeline]], columns: Sequence[int], thresholds: Sequence[float]
+) -> Callable[[], OverviewView]:
     """A factory of views whose timelines have an overview; parameters as for :class:`OverviewView`."""
-    return lambda: OverviewView(make_view(), columns)
+    return lambda: OverviewView(make_view(), columns, thresholds)
 
 
 class Spectrogram:

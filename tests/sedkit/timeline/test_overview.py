@@ -69,8 +69,7 @@ def test_there_are_no_more_tracks_than_the_limit_unless_needed(monkeypatch):
 def test_a_timeline_with_an_overview_is_otherwise_the_same(tagger):
     samples = make_sound(25)
     make_view = tagger.timeline_view(threshold=0.3, classes=["Siren", "Dog"])
-    columns = [label.name for label in tagger.labels].index("Dog"), [x.name for x in tagger.labels].index("Siren")
-    plain, drawn = make_view(), with_overview(make_view, columns)()
+    plain, drawn = make_view(), with_overview(make_view, columns=(1, 2), thresholds=(0.3, 0.3))()
     for piece, kept, scores in tagger.model.scored_pieces([samples]):
         for view in (plain, drawn):
             view.add_samples(piece, kept)
