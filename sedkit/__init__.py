@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sedkit.errors import AnnotationError as AnnotationError
     from sedkit.errors import ArgumentError as ArgumentError
     from sedkit.errors import AudioError as AudioError
     from sedkit.errors import AudioWarning as AudioWarning
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _PUBLIC = {  # module: the public names in it
     "sedkit.errors": (
+        "AnnotationError",
         "ArgumentError",
         "AudioError",
         "AudioWarning",

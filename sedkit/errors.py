@@ -52,6 +52,10 @@ class OutputError(SedkitError):
     """A result cannot be written."""
 
 
+class AnnotationError(SedkitError):
+    """A file of events or labels cannot be read."""
+
+
 class ArgumentError(SedkitError, ValueError):
     """An argument has an invalid value."""
 

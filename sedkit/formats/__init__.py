@@ -2,6 +2,12 @@
 
 ``writers``    the base class; JSON Lines, CSV, TSV and text
 ``options``    the options of all formats
+``recordings`` the table of all recordings
+``columnar``   Parquet and Arrow
+``labels``     Audacity, TextGrid, ELAN, RTTM
+``captions``   SRT and WebVTT
+``tables``     Raven, Kaleidoscope, DCASE
+``documents``  JAMS, Label Studio
 ``terminal``   drawing of tags and timelines as text, with rich
 ``scrolling``  drawing of a timeline that is still growing, for ``sedkit listen``
 """
@@ -12,7 +18,12 @@ import os
 from importlib.util import find_spec
 
 from sedkit.errors import OutputError
+from sedkit.formats.captions import SrtWriter, VttWriter
+from sedkit.formats.columnar import ArrowWriter, ParquetWriter
+from sedkit.formats.documents import JamsWriter, LabelStudioWriter
+from sedkit.formats.labels import AudacityWriter, ElanWriter, RttmWriter, TextGridWriter
 from sedkit.formats.options import FormatOptions
+from sedkit.formats.tables import DcaseScoresWriter, DcaseWriter, KaleidoscopeWriter, RavenWriter
 from sedkit.formats.writers import CsvWriter, JsonWriter, Kind, Run, TextWriter, TsvWriter, Writer
 
 __all__ = ["FORMATS", "FormatOptions", "Kind", "Run", "Writer", "check_installed", "format_of"]
@@ -22,6 +33,20 @@ FORMATS: dict[str, type[Writer]] = {
     "json": JsonWriter,
     "csv": CsvWriter,
     "tsv": TsvWriter,
+    "parquet": ParquetWriter,
+    "arrow": ArrowWriter,
+    "audacity": AudacityWriter,
+    "raven": RavenWriter,
+    "kaleidoscope": KaleidoscopeWriter,
+    "textgrid": TextGridWriter,
+    "elan": ElanWriter,
+    "srt": SrtWriter,
+    "vtt": VttWriter,
+    "jams": JamsWriter,
+    "rttm": RttmWriter,
+    "dcase": DcaseWriter,
+    "dcase-scores": DcaseScoresWriter,
+    "label-studio": LabelStudioWriter,
 }
 
 
@@ -37,7 +62,7 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
     return max(endings)[1] if endings else None
 
 
-def check_installed(format_name: str) -> None:
+def check_installed(name: str, writer: type[Writer]) -> None:
     """Check that the modules which a format needs are installed; imports none of them.
 
     Raises
@@ -45,9 +70,8 @@ def check_installed(format_name: str) -> None:
     OutputError
         If one is missing.
     """
-    writer = FORMATS[format_name]
     for module in writer.modules:
         if find_spec(module) is None:
             from sedkit.install import install_remedy
 
-            raise OutputError(f"{format_name} needs {module}, which is not installed: {install_remedy(writer.extra)}")
+            raise OutputError(f"{name} needs {module}, which is not installed: {install_remedy(writer.extra)}")

@@ -12,6 +12,14 @@ class FormatOptions:
     Attributes
     ----------
     bom : whether tables begin with a byte order mark, by which Excel recognises UTF-8.
+    escape_formulas : whether CSV and TSV have an apostrophe before text that a spreadsheet would run as a formula.
+    absolute_time : whether CSV, TSV, JSON, Parquet and Arrow also have times in UTC.
+    caption_style : text of a caption, with ``{}`` for the sounds.
+    merge : path of subtitles that captions are put between; None for captions alone.
     """
 
     bom: bool = False
+    escape_formulas: bool = False
+    absolute_time: bool = False
+    caption_style: str = "[{}]"
+    merge: str | None = None

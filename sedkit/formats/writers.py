@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, cast
 
+from sedkit.formats.absolute_time import UTC_COLUMNS, utc_text, utc_texts
 from sedkit.formats.options import FormatOptions
 
 if TYPE_CHECKING:
@@ -23,17 +24,21 @@ COLUMNS: dict[Kind, tuple[str, ...]] = {  # of CSV and TSV
     "events": ("file", "onset", "offset", "label", "mid", "score"),
 }
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters that make spreadsheets run a cell
+
 
 @dataclass(frozen=True)
 class Run:
     """What a writer knows of the run whose results it writes.
+
+    The version of sedkit is a property, since looking it up takes time.
 
     Attributes
     ----------
     kind : ``"tags"`` for :class:`~sedkit.results.Tagging`, ``"events"`` for :class:`~sedkit.results.Timeline`.
     files : names of the recordings that the file is for, in order; some of them may fail and have no result.
     path : where the file will be; None for standard output.
-    model, version : name of the model, and version of sedkit.
+    model : name of the model.
     settings : everything that determines the results, by option name.
     options : see :class:`~sedkit.formats.options.FormatOptions`.
     """
@@ -42,9 +47,14 @@ class Run:
     files: Sequence[str] = ()
     path: Path | None = None
     model: str = ""
-    version: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     options: FormatOptions = field(default_factory=FormatOptions)
+
+    @property
+    def version(self) -> str:
+        from sedkit.install import version
+
+        return version()
 
 
 class Writer(ABC):
@@ -57,8 +67,9 @@ class Writer(ABC):
 
     Attributes
     ----------
-    suffixes : endings of the names of such files, in lower case. The first one is used where sedkit makes up a name. Of
-        the endings of all formats, the longest that fits a name decides (``.labels.txt`` before ``.txt``).
+    suffixes : endings of file names, in lower case, that choose the format. Of the endings of all formats, the longest
+        that fits a name decides (``.labels.txt`` before ``.txt``).
+    ending : of the names of files in a folder; empty is the first of `suffixes`.
     kinds : the kinds of results that the format can hold.
     single : the kinds of which a file holds one recording; of the others, a file holds all recordings of a run.
     binary : whether `stream` takes bytes.
@@ -67,9 +78,11 @@ class Writer(ABC):
     modules : modules that the writer imports, beyond the dependencies of sedkit; looked for before the analysis.
     extra : the extra of sedkit that installs them.
     keeps : fields of results that are otherwise left empty and that the writer needs, such as ``"scores"``.
+    lists_failures : whether a file makes sense of a run in which all recordings have failed.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = ()
+    ending: ClassVar[str] = ""
     kinds: ClassVar[tuple[Kind, ...]] = KINDS
     single: ClassVar[tuple[Kind, ...]] = ()
     binary: ClassVar[bool] = False
@@ -78,6 +91,7 @@ class Writer(ABC):
     modules: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
     keeps: ClassVar[frozenset[str]] = frozenset()
+    lists_failures: ClassVar[bool] = False
 
     def __init__(self, stream: IO[Any], run: Run) -> None:
         self.stream = stream
@@ -91,6 +105,9 @@ class Writer(ABC):
     def write(self, result: Tagging | Timeline) -> None:
         """Write one result."""
 
+    def fail(self, file: str, error: str) -> None:  # noqa: B027 (most formats leave it out)
+        """Write that a recording has no result, and why; its turn in the order of the recordings is now."""
+
     def finish(self) -> None:  # noqa: B027 (most formats have no end)
         """Write what comes after the last result, such as a closing bracket."""
 
@@ -102,7 +119,12 @@ class JsonWriter(Writer):
     errors = "backslashreplace"  # writes "\udc80", which is also the JSON escape of this character
 
     def write(self, result: Tagging | Timeline) -> None:
-        self.stream.write(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False) + "\n")
+        record = result.to_dict()
+        if self.run.options.absolute_time:
+            record["recorded_at"] = utc_text(result.recorded_at)
+            for event in record.get("events", ()):
+                event.update(utc_texts(result, event["onset"], event["offset"]))
+        self.stream.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 class CsvWriter(Writer):
@@ -113,15 +135,22 @@ class CsvWriter(Writer):
     delimiter: ClassVar[str] = ","
 
     def begin(self) -> None:
+        columns = COLUMNS[self.run.kind] + (UTC_COLUMNS if self.run.options.absolute_time else ())
         self.rows = csv.DictWriter(
-            self.stream, COLUMNS[self.run.kind], delimiter=self.delimiter, lineterminator="\n", extrasaction="ignore"
+            self.stream, columns, delimiter=self.delimiter, lineterminator="\n", extrasaction="ignore"
         )
         self.stream.write("\ufeff" if self.run.options.bom else "")
         self.rows.writeheader()
 
     def write(self, result: Tagging | Timeline) -> None:
-        record = result.to_dict()
-        self.rows.writerows({"file": record["file"], **row} for row in record[self.run.kind])
+        options, record = self.run.options, result.to_dict()
+        for row in record[self.run.kind]:
+            if options.absolute_time:
+                row |= utc_texts(result, row.get("onset", 0.0), row.get("offset", result.duration))
+            row["file"] = record["file"]
+            self.rows.writerow(
+                {name: harmless(value) for name, value in row.items()} if options.escape_formulas else row
+            )
 
 
 class TsvWriter(CsvWriter):
@@ -131,12 +160,18 @@ class TsvWriter(CsvWriter):
     delimiter = "\t"
 
 
+def harmless(value: Any) -> Any:
+    """A cell that no spreadsheet runs as a formula: with an apostrophe before it, if it is text that looks like one."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
 class TextWriter(Writer):
     """Text for reading, drawn with rich (:mod:`sedkit.formats.terminal`); coloured if the stream is a terminal.
 
     Tags: a bar chart for one recording, one line per recording for several. Timelines: lanes and a list of events.
     """
 
+    ending = ".txt"
     errors = "replace"
 
     def begin(self) -> None:

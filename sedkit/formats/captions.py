@@ -1,0 +1,250 @@
+"""Captions of sounds, as SubRip (SRT) and WebVTT; on their own, or between the lines of existing subtitles.
+
+A caption says what sounds from its start to its end. It lasts at least 1 s and has at most two lines of 37 characters,
+as broadcasters ask for. Events whose edges are less than 1 s apart share an edge, so that no caption flashes by:
+captions start and end up to 1 s early. Sounds at the same time are in one caption.
+
+The libraries that write subtitles lose text (pysubs2 drops what is in braces and does not escape WebVTT), so only
+reading of existing subtitles is left to one.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from sedkit.errors import OutputError
+from sedkit.formats.writers import Kind, Writer
+
+if TYPE_CHECKING:
+    from sedkit.results import Event, Tagging, Timeline
+
+SHORTEST = 1000  # milliseconds
+LINES, LINE = 2, 37  # at most, of a caption: lines, and characters in a line
+STYLE = "[{}]"  # how a caption of sounds is set apart from speech
+
+
+@dataclass(frozen=True)
+class Caption:
+    """Text from ``start`` to ``end``, in milliseconds."""
+
+    start: int
+    end: int
+    text: str
+
+
+class CaptionWriter(Writer):
+    """Base class of the writers of captions."""
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("events",)
+    single: ClassVar[tuple[Kind, ...]] = ("events",)
+
+    def write(self, result: Tagging | Timeline) -> None:
+        options, timeline = self.run.options, cast("Timeline", result)
+        captions = captions_of(timeline.events, timeline.duration, options.caption_style)
+        if options.merge is not None:
+            captions = between(captions, read_subtitles(options.merge))
+        for number, caption in enumerate(captions, 1):
+            self.write_caption(number, caption)
+
+    @abstractmethod
+    def write_caption(self, number: int, caption: Caption) -> None:
+        """Write one caption; ``number`` counts from 1."""
+
+
+class SrtWriter(CaptionWriter):
+    """SubRip. A file without sounds is empty."""
+
+    suffixes = (".srt",)
+
+    def write_caption(self, number: int, caption: Caption) -> None:
+        start, end = clock(caption.start, ","), clock(caption.end, ",")
+        self.stream.write(f"{number}\n{start} --> {end}\n{caption.text}\n\n")
+
+
+class VttWriter(CaptionWriter):
+    """WebVTT (https://www.w3.org/TR/webvtt1/). A note names the model."""
+
+    suffixes = (".vtt",)
+
+    def begin(self) -> None:
+        made_by = escape(" ".join(f"{self.run.model}, sedkit {self.run.version}".split()))
+        self.stream.write(f"WEBVTT\n\nNOTE Sounds found by {made_by}\n\n")
+
+    def write_caption(self, number: int, caption: Caption) -> None:
+        start, end = clock(caption.start, "."), clock(caption.end, ".")
+        self.stream.write(f"{start} --> {end}\n{escape(caption.text)}\n\n")
+
+
+def captions_of(events: Iterable[Event], duration: float, style: str = STYLE) -> list[Caption]:
+    """Make captions of events.
+
+    Parameters
+    ----------
+    events : of one recording.
+    duration : of the recording, in seconds. Captions end there, if they last 1 s then.
+    style : text of a caption, with ``{}`` for the sounds.
+
+    Returns
+    -------
+    Captions in order, without overlap.
+    """
+    spans = [(*_span(event, round(duration * 1000)), event) for event in events]
+    edges = _shared_edges({time for start, end, _ in spans for time in (start, end)})
+    captions: list[Caption] = []
+    for start, end, sounding in _intervals([(edges[start], edges[end], event) for start, end, event in spans]):
+        text = caption_text(sounding, style)
+        if captions and captions[-1].end == start and captions[-1].text == text:
+            captions[-1] = replace(captions[-1], end=end)
+        else:
+            captions.append(Caption(start, end, text))
+    return captions
+
+
+def _span(event: Event, duration: int) -> tuple[int, int]:
+    """Start and end of an event in milliseconds, at least SHORTEST apart."""
+    start, end = round(event.onset * 1000), round(event.offset * 1000)
+    if end - start < SHORTEST:
+        start = max(0, min(start, duration - SHORTEST))
+        end = start + SHORTEST
+    return start, end
+
+
+def _shared_edges(times: Iterable[int]) -> dict[int, int]:
+    """The first time of each group of times within SHORTEST, by time."""
+    edges: dict[int, int] = {}
+    first = None
+    for time in sorted(times):
+        if first is None or time - first >= SHORTEST:
+            first = time
+        edges[time] = first
+    return edges
+
+
+def _intervals(spans: Sequence[tuple[int, int, Event]]) -> Iterator[tuple[int, int, list[Event]]]:
+    """Cut the time at all edges; yield start, end and events of each interval in which something sounds."""
+    waiting = sorted(spans, key=lambda span: span[0], reverse=True)
+    sounding: list[tuple[int, int, Event]] = []
+    for start, end in pairwise(sorted({time for span in spans for time in span[:2]})):
+        sounding = [span for span in sounding if span[1] > start]
+        while waiting and waiting[-1][0] <= start:
+            sounding.append(waiting.pop())
+        if sounding:
+            yield start, end, [event for *_, event in sounding]
+
+
+def caption_text(events: Sequence[Event], style: str = STYLE) -> str:
+    """Words for the sounds of events, on at most LINES lines of LINE characters; the lowest scores make room."""
+    import textwrap
+
+    scores: dict[str, float] = {}
+    for event in events:
+        sound = wording(event.label)
+        scores[sound] = max(event.score, scores.get(sound, 0.0))
+    while True:
+        lines = textwrap.wrap(style.replace("{}", ", ".join(scores)), LINE, break_on_hyphens=False)
+        if len(lines) <= LINES or len(scores) == 1:
+            break
+        del scores[min(scores, key=lambda sound: scores[sound])]
+    return "\n".join(lines[:LINES])
+
+
+def wording(label: str) -> str:
+    """Words for a class in a caption: "dog barks" for "Dog"; its first name in lower case if the table lacks it."""
+    plain = re.sub(r"\s*\([^)]*\)", "", label).split(",")[0].strip().lower()
+    return _wordings().get(label) or plain or label
+
+
+@cache
+def _wordings() -> dict[str, str]:
+    with Path(__file__).with_name("caption_wording.tsv").open(encoding="utf-8", newline="") as table:
+        return {row["class"]: row["caption"] for row in csv.DictReader(table, delimiter="\t")}
+
+
+def between(captions: Iterable[Caption], lines: Sequence[Caption]) -> list[Caption]:
+    """Put captions of sounds between lines of dialogue.
+
+    A caption goes to the first second or more of its time in which nobody speaks. Where there is none, it becomes the
+    first line of what is on screen at its start, or, if that has two lines already, a caption at the same time.
+
+    Returns
+    -------
+    All lines and captions, sorted by start.
+    """
+    spoken = sorted(lines, key=lambda line: line.start)
+    placed: list[Caption] = []
+    for caption in captions:
+        gaps = (gap for gap in _gaps(caption, spoken) if gap[1] - gap[0] >= SHORTEST)
+        if gap := next(gaps, None):
+            placed.append(Caption(*gap, caption.text))
+            continue
+        first = next(n for n, line in enumerate(spoken) if line.end > caption.start)
+        if "\n" in spoken[first].text + caption.text:
+            placed.append(caption)
+        else:
+            spoken[first] = replace(spoken[first], text=f"{caption.text}\n{spoken[first].text}")
+    return sorted([*spoken, *placed], key=lambda caption: caption.start)
+
+
+def _gaps(caption: Caption, spoken: Iterable[Caption]) -> Iterator[tuple[int, int]]:
+    """Start and end of each time within a caption in which nobody speaks. ``spoken`` is sorted by start."""
+    start = caption.start
+    for line in spoken:
+        if line.start >= caption.end:
+            break
+        if line.start > start:
+            yield start, line.start
+        start = max(start, line.end)
+    if start < caption.end:
+        yield start, caption.end
+
+
+def read_subtitles(path: str | Path) -> list[Caption]:
+    """Read subtitles of any format that pysubs2 knows; formatting and bytes that are not UTF-8 stay as they are.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be read, or pysubs2 is missing.
+    """
+    try:
+        import pysubs2
+    except ImportError:
+        from sedkit.install import install_remedy
+
+        raise OutputError(f"--merge needs pysubs2, which is not installed: {install_remedy('formats')}") from None
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
+        found = pysubs2.SSAFile.from_string(text, keep_html_tags=True, keep_unknown_html_tags=True) if text else []
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (pysubs2.Pysubs2Error, ValueError) as error:
+        problem = " ".join(str(error).split())
+        raise OutputError(f"{path}: not readable as subtitles ({problem}); convert it to SRT") from None
+    return [Caption(line.start, line.end, _lines(line.text)) for line in found if not line.is_comment]
+
+
+def _lines(text: str) -> str:
+    """The lines of pysubs2's text; an empty one would end a caption."""
+    return "\n".join(line for line in text.replace(r"\N", "\n").splitlines() if line.strip())
+
+
+def clock(milliseconds: int, mark: str) -> str:
+    """``01:02:03`` with the decimal mark of the format and milliseconds."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{mark}{rest:03}"
+
+
+def escape(text: str) -> str:
+    """Text as WebVTT has it; bold, italics and underlining stay."""
+    import html
+
+    escaped = html.escape(html.unescape(text), quote=False)
+    return re.sub(r"&lt;(/?[biu])&gt;", r"<\1>", escaped)

@@ -1,0 +1,128 @@
+"""What is read from a file of events or labels, and the checks that all readers share."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sedkit.errors import AnnotationError
+from sedkit.results import Event, Tag
+
+SURE = 1.0  # the score of an event for which the file has none: a person's word
+AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".mp4", ".mkv", ".mov")
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """What a file says about one recording.
+
+    Attributes
+    ----------
+    file : name of the recording.
+    duration : its length in seconds; None if the file does not say.
+    events : sorted by onset, then by label. ``mid`` is None and ``score`` 1.0 where the file has none.
+    tags : classes of the whole recording (weak labels), as in the file.
+    """
+
+    file: str
+    duration: float | None = None
+    events: tuple[Event, ...] = ()
+    tags: tuple[Tag, ...] = ()
+
+
+class Row(NamedTuple):
+    """A line of a file: a recording, and what it says about it, if anything."""
+
+    file: str
+    found: Event | Tag | None
+
+
+def grouped(rows: Iterable[Row], durations: dict[str, float] | None = None) -> list[Annotations]:
+    """Put the rows of each recording together."""
+    found: dict[str, list[Event | Tag]] = {}
+    for file, item in rows:
+        items = found.setdefault(file, [])
+        if item is not None:
+            items.append(item)
+    return [annotations(file, items, (durations or {}).get(file)) for file, items in found.items()]
+
+
+def annotations(file: str, items: Iterable[Event | Tag], duration: float | None = None) -> Annotations:
+    """Make the annotations of one recording."""
+    items = list(items)
+    events = sorted(
+        (item for item in items if isinstance(item, Event)), key=lambda event: (event.onset, event.label, event.offset)
+    )
+    return Annotations(file, duration, tuple(events), tuple(item for item in items if isinstance(item, Tag)))
+
+
+def event(place: str, onset: Any, offset: Any, label: Any, mid: Any = None, score: Any = None) -> Event:
+    """Make an event from the fields of a file, which may be text.
+
+    Parameters
+    ----------
+    place : file and line, for messages.
+
+    Raises
+    ------
+    AnnotationError
+        If a field is invalid.
+    """
+    start, end = number(place, "onset", onset), number(place, "offset", offset)
+    if start < 0 or end < start:
+        raise AnnotationError(f"{place}: an event cannot last from {start} s to {end} s; correct its times")
+    return Event(start, end, _label(place, label), mid or None, _score(place, score))
+
+
+def tag(place: str, label: Any, mid: Any = None, score: Any = None) -> Tag:
+    """Make a tag from the fields of a file; parameters and errors as for :func:`event`."""
+    return Tag(_label(place, label), mid or None, _score(place, score))
+
+
+def number(place: str, name: str, value: Any) -> float:
+    """A finite number, from a number or a text; also with a decimal comma.
+
+    Raises
+    ------
+    AnnotationError
+        If it is none.
+    """
+    try:
+        result = float(str(value).strip().replace(",", "."))
+    except ValueError:
+        result = math.nan
+    if not math.isfinite(result):
+        raise AnnotationError(f"{place}: {name} is {value!r}, which is no number; correct it")
+    return result
+
+
+def _label(place: str, label: Any) -> str:
+    text = "" if label is None else str(label).strip()
+    if not text:
+        raise AnnotationError(f"{place}: has no class; name one, or delete the line")
+    return text
+
+
+def _score(place: str, score: Any) -> float:
+    return SURE if score is None or score == "" else number(place, "score", score)
+
+
+def recording_of(path: Path) -> str:
+    """The recording that a file of annotations without names belongs to: an audio file beside it, or its stem.
+
+    The stem ends before a known ending of audio or of labels: ``a.wav`` of ``a.wav.txt``, ``a`` of ``a.labels.txt``.
+    """
+    stem = path.with_suffix("")
+    if stem.suffix.lower() in AUDIO:
+        return str(stem)
+    if stem.suffix.lower() in (".labels", ".audacity", ".selections", ".raven"):
+        stem = stem.with_suffix("")
+    for ending in AUDIO:
+        for beside in (f"{stem}{ending}", f"{stem}{ending.upper()}"):
+            if os.path.isfile(beside):
+                return beside
+    return str(stem)

@@ -1,0 +1,56 @@
+"""Parquet and Arrow, with the columns that sedkit writes: file, label, and for events onset and offset."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sedkit.errors import AnnotationError
+from sedkit.formats.reading.annotations import Annotations, Row, event, grouped, tag
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+def read_parquet(path: Path) -> list[Annotations]:
+    """Read a Parquet file."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    path.stat()
+    try:
+        table = parquet.ParquetFile(path).read()
+    except pa.ArrowException as error:
+        raise _unreadable(path, error) from None
+    return _annotations(path, table)
+
+
+def read_arrow(path: Path) -> list[Annotations]:
+    """Read an Arrow file (IPC, Feather)."""
+    import pyarrow as pa
+    from pyarrow import feather
+
+    path.stat()
+    try:
+        table = feather.read_table(path, memory_map=False)
+    except pa.ArrowException as error:
+        raise _unreadable(path, error) from None
+    return _annotations(path, table)
+
+
+def _annotations(path: Path, table: pyarrow.Table) -> list[Annotations]:
+    missing = {"file", "label"} - set(table.column_names)
+    if missing:
+        raise AnnotationError(f"{path}: has no column {min(missing)}; tables of events have file, onset, offset, label")
+    about = json.loads((table.schema.metadata or {}).get(b"sedkit", b"{}"))
+    weak = "onset" not in table.column_names or about.get("results") == "tags"
+    rows = []
+    for number, row in enumerate(table.to_pylist(), 1):
+        place, named = f"{path}, row {number}", (row["label"], row.get("mid"), row.get("score"))
+        rows.append(Row(row["file"], tag(place, *named) if weak else event(place, row["onset"], row["offset"], *named)))
+    return grouped(rows)
+
+
+def _unreadable(path: Path, error: Exception) -> AnnotationError:
+    return AnnotationError(f"{path}: not readable ({str(error).splitlines()[0][:100]}); write it again")

@@ -1,0 +1,159 @@
+"""Tables as text: of sedkit, Raven, Kaleidoscope, DCASE and AudioSet, told apart by their columns; Audacity's labels.
+
+Columns may be separated by tabs, commas or semicolons; their order and case do not matter, and others may be there.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import ntpath
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sedkit.errors import AnnotationError
+from sedkit.formats.reading.annotations import Annotations, Row, event, grouped, number, recording_of, tag
+from sedkit.formats.writers import FORMULA
+
+RAVEN_CLASSES = ("annotation", "species", "common name", "label", "class", "type", "tags")  # the first one there is
+RAVEN_SCORES = ("score", "confidence")
+
+
+class Line(NamedTuple):
+    """A row of a table: file and line for messages, and fields by the lower-case name of their column."""
+
+    place: str
+    fields: dict[str, str]
+
+
+def read_table(path: Path) -> list[Annotations]:
+    """Read a table with one of the known sets of columns, or without a header."""
+    text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
+    delimiter = next((mark for mark in "\t;," if mark in first), "\t")
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=delimiter == ",")
+    try:
+        lines = [(rows.line_num, row) for row in rows if any(map(str.strip, row))]
+    except csv.Error as error:
+        raise AnnotationError(f"{path}:{rows.line_num}: not a table ({error}); save it again as text") from None
+    names = [name.strip().lower() for name in lines[0][1]] if lines else []
+    has = set(names).issuperset
+    table = (Line(f"{path}:{number}", dict(zip(names, row, strict=False))) for number, row in lines[1:])
+    if has({"begin time (s)", "end time (s)"}):
+        return grouped(_raven(path, names, table))
+    if has({"in file", "offset", "duration"}):
+        return grouped(_kaleidoscope(table))
+    if has({"filename", "event_label"}) or has({"filename", "event_labels"}):
+        return grouped(_dcase(table))
+    if has({"segment_id", "start_time_seconds", "end_time_seconds", "label"}):
+        return grouped(_audioset_strong(table))
+    if lines and lines[0][1][0].lstrip("# ").startswith(("Segments csv created", "YTID")):
+        return grouped(_audioset_segments(path, lines))
+    if has({"file", "label"}):
+        return grouped(_own(table))
+    return _without_header(path, lines)
+
+
+def _own(table: Iterator[Line]) -> Iterator[Row]:
+    for place, row in table:
+        file = row.get("file", "")
+        if file.startswith("'") and file[1:].startswith(FORMULA):
+            file = file[1:]  # the apostrophe of --escape-formulas
+        label, mid, score = row.get("label"), row.get("mid"), row.get("score")
+        if "onset" in row:
+            yield Row(file, event(place, row["onset"], row.get("offset"), label, mid, score))
+        else:
+            yield Row(file, tag(place, label, mid, score))
+
+
+def _dcase(table: Iterator[Line]) -> Iterator[Row]:
+    for place, row in table:
+        if "event_labels" in row:
+            labels = [label for label in row["event_labels"].split(",") if label.strip()]
+            yield Row(row["filename"], None)
+            yield from (Row(row["filename"], tag(place, label)) for label in labels)
+        elif not row.get("event_label", "").strip():
+            yield Row(row["filename"], None)
+        elif "onset" in row:
+            yield Row(row["filename"], event(place, row["onset"], row.get("offset"), row["event_label"]))
+        else:
+            yield Row(row["filename"], tag(place, row["event_label"]))
+
+
+def _raven(path: Path, names: Sequence[str], table: Iterator[Line]) -> Iterator[Row]:
+    label = next((name for name in RAVEN_CLASSES if name in names), None)
+    if label is None:
+        known = ", ".join(name.title() for name in RAVEN_CLASSES)
+        raise AnnotationError(f"{path}: has no column for the class; name one of them {known}")
+    score = next((name for name in RAVEN_SCORES if name in names), "")
+    views: dict[str, str] = {}  # Raven lists a selection once for each view: waveform and spectrogram
+    for place, row in table:
+        selection, view = row.get("selection", ""), row.get("view", "")
+        if selection and views.setdefault(selection, view) != view:
+            continue
+        file = row.get("begin path") or row.get("begin file")
+        begin = number(place, "Begin Time (s)", row["begin time (s)"])
+        length = number(place, "End Time (s)", row.get("end time (s)")) - begin
+        within = row.get("file offset (s)") if file else None
+        onset = number(place, "File Offset (s)", within) if within else begin
+        offset = round(onset + length, 6)
+        yield Row(file or recording_of(path), event(place, onset, offset, row.get(label), None, row.get(score)))
+
+
+def _kaleidoscope(table: Iterator[Line]) -> Iterator[Row]:
+    for place, row in table:
+        file = os.path.join(row.get("indir", ""), row.get("folder", ""), row["in file"])
+        if ntpath.isabs(row.get("indir", "")) and "\\" in row["indir"]:
+            file = ntpath.join(row["indir"], row.get("folder", ""), row["in file"])
+        onset = number(place, "OFFSET", row["offset"])
+        offset = round(onset + number(place, "DURATION", row["duration"]), 6)
+        person = (row.get("manual id") or "").strip()
+        distance = (row.get("top1dist") or "").strip()
+        score = None if person or not distance else round(1 - number(place, "TOP1DIST", distance), 6)
+        yield Row(file, event(place, onset, offset, person or row.get("top1match"), None, score))
+
+
+def _audioset_strong(table: Iterator[Line]) -> Iterator[Row]:
+    for place, row in table:
+        times = row["start_time_seconds"], row.get("end_time_seconds")
+        yield Row(row["segment_id"], event(place, *times, row.get("label"), row.get("label")))
+
+
+def _audioset_segments(path: Path, lines: Sequence[tuple[int, Sequence[str]]]) -> Iterator[Row]:
+    """Weak labels of AudioSet's segments: YTID, start, end and the MIDs, which a comma separates."""
+    for line, row in lines:
+        if row[0].startswith("#") or row[0] == "YTID":
+            continue
+        for mid in ",".join(row[3:]).replace('"', "").split(","):
+            yield Row(row[0], tag(f"{path}:{line}", mid, mid.strip()))
+
+
+def _without_header(path: Path, lines: Sequence[tuple[int, Sequence[str]]]) -> list[Annotations]:
+    """Audacity's labels (start, end, class), also with the name of the recording first, as in older DCASE sets."""
+    rows = []
+    for line, row in lines:
+        place, fields = f"{path}:{line}", [field.strip() for field in row]
+        if fields[0] == "\\":
+            continue  # Audacity's frequencies of the line before
+        if len(fields) >= 4 and not _is_number(fields[0]):
+            rows.append(Row(fields[0], event(place, *fields[1:4])))
+        elif len(fields) >= 3 and _is_number(fields[0]):
+            rows.append(Row(recording_of(path), event(place, *fields[:3])))
+        elif len(fields) == 2 and _is_number(fields[0]):
+            raise AnnotationError(f"{place}: has no class; name one, or delete the line")
+        else:
+            raise AnnotationError(
+                f"{place}: not a table of events that sedkit knows; its columns are {', '.join(fields)[:100]} "
+                "(docs/formats.md lists the formats)"
+            )
+    return grouped(rows) or [Annotations(recording_of(path))]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", "."))
+    except ValueError:
+        return False
+    return True

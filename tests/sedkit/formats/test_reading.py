@@ -1,0 +1,218 @@
+"""Reading of events and labels: what sedkit writes, and what other programs make of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sedkit.errors import AnnotationError
+from sedkit.formats import FORMATS
+from sedkit.formats.reading import read_annotations, read_events
+from sedkit.results import Event, Tag, Tagging
+from tests.sedkit.formats.results import BABIES, BABY, DOG, MINE, tagging, timeline, write
+
+UNREADABLE = {"text", "srt", "vtt", "dcase-scores", "html", "png", "svg", "pdf"}
+READABLE = [name for name, writer in FORMATS.items() if name not in UNREADABLE and "events" in writer.kinds]
+NAMELESS = {"audacity", "textgrid"}  # formats without the name of the recording
+EVENTS = DOG, BABIES, MINE
+ODD = [
+    "=1+1.wav",
+    "-.wav",
+    'two "quotes".wav',
+    "'apostrophe.wav",
+    "tab\there.wav",
+    "line\nend.wav",
+    "a,b;c.wav",
+    "50% & <more>.wav",
+    "ünïcode 声.wav",
+    os.fsdecode(b"caf\xe9.wav"),
+]
+
+
+def path_for(folder: Path, name: str, stem: str = "night") -> Path:
+    return folder / (stem + (FORMATS[name].suffixes or (".out",))[0])
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_events_come_back(name: str, tmp_path: Path):
+    file = str(tmp_path / "night.wav")
+    path = write(path_for(tmp_path, name), name, timeline(file, *EVENTS))
+    (recording,) = read_annotations(path)
+    assert [(e.onset, e.offset, e.label) for e in recording.events] == [(e.onset, e.offset, e.label) for e in EVENTS]
+    if name in {"json", "csv", "tsv", "parquet", "arrow"}:
+        assert recording.events == EVENTS
+    expected = {"dcase": "night.wav"}.get(name, str(tmp_path / "night") if name in NAMELESS else file)
+    assert recording.file == expected
+    assert recording.duration in (None, 5.0)
+
+
+@pytest.mark.parametrize("file", ODD)
+@pytest.mark.parametrize("name", [name for name in READABLE if name not in NAMELESS])
+def test_odd_names_come_back(name: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    ((found, event),) = read_events(write(path_for(tmp_path, name), name, timeline(file, DOG)))
+    expected = os.path.abspath(file) if name in {"raven", "elan", "kaleidoscope"} else file
+    if name in {"parquet", "arrow"}:
+        expected = file.encode("utf-8", "backslashreplace").decode()
+    assert found == expected
+    assert event.label == "Dog"
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in {"html", "png", "svg", "pdf"}])
+def test_odd_names_and_classes_are_written(name: str, tmp_path: Path):
+    events = [Event(0.0, 1.0, label, None, 0.5) for label in ('"quoted"', "tab\there", "a <b> & c", "=1", "x\x01y")]
+    for number, file in enumerate(ODD):
+        path = write(path_for(tmp_path, name, f"odd{number}"), name, timeline(file, *events))
+        if name not in UNREADABLE:
+            assert len(read_events(path)) == len(events)
+        else:
+            assert path.stat().st_size
+
+
+@pytest.mark.parametrize("name", READABLE)
+def test_empty_results_are_valid_files(name: str, tmp_path: Path):
+    path = write(path_for(tmp_path, name), name, timeline("night.wav"))
+    assert [recording for recording in read_annotations(path) if recording.events] == []
+    nothing = write(path_for(tmp_path, name, "nothing"), name)
+    if "events" not in FORMATS[name].single:
+        assert read_annotations(nothing) == []
+
+
+def test_recordings_without_events_are_there_where_the_format_says_so(tmp_path: Path):
+    for name in ("json", "dcase", "label-studio", "jams", "elan"):
+        (recording,) = read_annotations(write(path_for(tmp_path, name), name, timeline("night.wav")))
+        assert os.path.basename(recording.file) == "night.wav"
+
+
+@pytest.mark.parametrize("name", ["json", "csv", "tsv", "parquet", "arrow", "jams", "label-studio"])
+def test_tags_come_back(name: str, tmp_path: Path):
+    tags = Tag("Dog", "/m/0bt9lr", 0.9), Tag(BABY, "/t/dd00002", 0.25)
+    (recording,) = read_annotations(write(path_for(tmp_path, name), name, tagging("night.wav", *tags)))
+    assert recording.file == "night.wav"
+    assert [tag.label for tag in recording.tags] == ["Dog", BABY]
+    assert not recording.events
+
+
+def test_escaped_formulas_come_back(tmp_path: Path):
+    path = write(tmp_path / "a.csv", "csv", timeline("=HYPERLINK(1).wav", DOG), escape_formulas=True)
+    assert path.read_text().splitlines()[1].startswith("'=HYPERLINK")
+    assert read_events(path) == [("=HYPERLINK(1).wav", DOG)]
+
+
+def read(tmp_path: Path, name: str, text: str) -> list[tuple[str, float, float, str, float]]:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    return [(file, e.onset, e.offset, e.label, e.score) for file, e in read_events(tmp_path / name)]
+
+
+def test_table_saved_by_raven(tmp_path: Path):
+    table = (
+        "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tLow Freq (Hz)\tHigh Freq (Hz)\tSpecies\n"
+        "1\tWaveform 1\t1\t0.5\t1.25\t0.0\t8000.0\tEATO\n"
+        "1\tSpectrogram 1\t1\t0.5\t1.25\t0.0\t8000.0\tEATO\n"
+        "2\tSpectrogram 1\t1\t2.0\t3.0\t100.0\t900.0\tBarred owl\n"
+    )
+    stem = str(tmp_path / "a")
+    assert read(tmp_path, "a.Table.1.selections.txt", table)[0][1:] == (0.5, 1.25, "EATO", 1.0)
+    assert read(tmp_path, "a.selections.txt", table) == [
+        (stem, 0.5, 1.25, "EATO", 1.0),
+        (stem, 2.0, 3.0, "Barred owl", 1.0),
+    ]
+
+
+def test_labels_saved_by_audacity(tmp_path: Path):
+    (tmp_path / "a.wav").touch()
+    text = "0.500000\t1.250000\tDog\n\\\t100.0\t900.0\n2,0\t2,0\tClick\n"
+    file = str(tmp_path / "a.wav")
+    assert read(tmp_path, "a.txt", text) == [(file, 0.5, 1.25, "Dog", 1.0), (file, 2.0, 2.0, "Click", 1.0)]
+
+
+def test_tables_of_references(tmp_path: Path):
+    dcase = "filename\tonset\toffset\tevent_label\nY1.wav\t0.5\t1.0\tDog\nY2.wav\t\t\t\n"
+    assert read(tmp_path, "dcase.tsv", dcase) == [("Y1.wav", 0.5, 1.0, "Dog", 1.0)]
+    assert [recording.file for recording in read_annotations(tmp_path / "dcase.tsv")] == ["Y1.wav", "Y2.wav"]
+    (tmp_path / "weak.tsv").write_text("filename\tevent_labels\nY1.wav\tDog,Speech\n")
+    (weak,) = read_annotations(tmp_path / "weak.tsv")
+    assert [tag.label for tag in weak.tags] == ["Dog", "Speech"]
+    strong = "segment_id\tstart_time_seconds\tend_time_seconds\tlabel\nb0RFKhbpFJA_30000\t0.0\t1.5\t/m/0bt9lr\n"
+    assert read(tmp_path, "strong.tsv", strong) == [("b0RFKhbpFJA_30000", 0.0, 1.5, "/m/0bt9lr", 1.0)]
+    (tmp_path / "eval_segments.csv").write_text(
+        "# Segments csv created Sun Mar  5 10:54:25 2017\n# num_ytids=1\n"
+        '# YTID, start_seconds, end_seconds, positive_labels\n-0RWZT-miFs, 420.000, 430.000, "/m/03v3yw,/m/0k4j"\n'
+    )
+    (segment,) = read_annotations(tmp_path / "eval_segments.csv")
+    assert (segment.file, [tag.mid for tag in segment.tags]) == ("-0RWZT-miFs", ["/m/03v3yw", "/m/0k4j"])
+
+
+def test_tables_from_a_spreadsheet(tmp_path: Path):
+    text = "\ufeffFile;Onset;Offset;Label\na.wav;0,5;1,25;Dog\n\n"
+    assert read(tmp_path, "a.csv", text) == [("a.wav", 0.5, 1.25, "Dog", 1.0)]
+
+
+def test_class_that_a_person_set_goes_before_the_guess_in_kaleidoscope(tmp_path: Path):
+    text = "INDIR,FOLDER,IN FILE,OFFSET,DURATION,TOP1MATCH,TOP1DIST,MANUAL ID\n/a,b,c.wav,1,2,Dog,0.25,Fox\n"
+    assert read(tmp_path, "k.csv", text) == [("/a/b/c.wav", 1.0, 3.0, "Fox", 1.0)]
+
+
+def test_annotations_of_a_person_go_before_predictions_in_label_studio(tmp_path: Path):
+    region = '{"type": "labels", "value": {"start": 1, "end": 2, "labels": ["%s"]}}'
+    task = '[{"data": {"file": "a.wav"}, "predictions": [{"result": [%s]}], "annotations": [{"result": [%s]}]}]'
+    text = task % (region % "Dog", region % "Fox")
+    assert read(tmp_path, "a.json", text) == [("a.wav", 1.0, 2.0, "Fox", 1.0)]
+
+
+def test_folder_of_labels(tmp_path: Path):
+    (tmp_path / "b").mkdir()
+    write(tmp_path / "b" / "one.labels.txt", "audacity", timeline("one.wav", DOG))
+    write(tmp_path / "two.TextGrid", "textgrid", timeline("two.wav", MINE))
+    (tmp_path / "notes.md").write_text("no labels")
+    assert [(Path(file).name, event.label) for file, event in read_events(tmp_path)] == [
+        ("one", "Dog"),
+        ("two", "Mine"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "file,onset,offset,label\na.wav,x,1,Dog\n", "a.csv:2: onset is 'x', which is no number"),
+        ("a.csv", "file,onset,offset,label\na.wav,2,1,Dog\n", "a.csv:2: an event cannot last from 2.0 s to 1.0 s"),
+        ("a.csv", "file,onset,offset,label\na.wav,nan,1,Dog\n", "onset is 'nan'"),
+        ("a.csv", "file,onset,offset,label\na.wav,1,2,\n", "a.csv:2: has no class"),
+        ("a.csv", "file,onset,offset,label\na.wav,1\n", "offset is None"),
+        ("a.csv", "name,age\nx,1\n", "not a table of events that sedkit knows; its columns are name, age"),
+        ("a.txt", "1.0\t2.0\n", "a.txt:1: has no class"),
+        ("a.txt", "Begin Time (s)\tEnd Time (s)\n1\t2\n", "has no column for the class"),
+        ("a.json", '{"file": "a.wav", "events": [{"onset": 1}]}', "record 1: not the JSON of sedkit"),
+        ("a.json", "[1]", "not the JSON of sedkit"),
+        ("a.json", "{\n", "a.json:1: not JSON"),
+        ("a.jams", '{"file_metadata": {}}', "not the JSON of sedkit, JAMS"),
+        ("a.eaf", "<xml", "a.eaf: not readable"),
+        ("a.TextGrid", "nonsense", "a.TextGrid: not readable"),
+        ("a.rttm", "SPEAKER a 1 2\n", "a.rttm:1: has 4 fields"),
+        ("a.parquet", "nonsense", "a.parquet: not readable"),
+        ("a.arrow", "nonsense", "a.arrow: not readable"),
+        ("a.srt", "", "captions have no classes"),
+    ],
+)
+def test_what_cannot_be_read_is_named_on_one_line(name: str, text: str, message: str, tmp_path: Path):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(AnnotationError) as caught:
+        read_annotations(tmp_path / name)
+    assert message in str(caught.value)
+    assert str(tmp_path / name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_files_and_folders_without_labels(tmp_path: Path):
+    for name in ("a.csv", "a.TextGrid", "a.eaf", "a.parquet", "a.arrow", "a.json"):
+        with pytest.raises(AnnotationError, match=f"{name}: does not exist"):
+            read_annotations(tmp_path / name)
+    with pytest.raises(AnnotationError, match="holds no file with one of the endings"):
+        read_annotations(tmp_path)
+
+
+def test_results_of_tag_are_no_events(tmp_path: Path):
+    assert isinstance(tagging(), Tagging)
+    assert read_events(write(tmp_path / "a.csv", "csv", tagging("a.wav", Tag("Dog", None, 1.0)))) == []
