@@ -1,0 +1,225 @@
+"""Parts of a recording as files of their own: its rate, its channels and, where it is PCM, its very samples.
+
+=======================  ===========================================================================================
+recording                files
+=======================  ===========================================================================================
+FLAC                     FLAC of the same number of bits
+WAV, AIFF and other PCM  WAV of the same type of samples, integers or floats
+anything else            FLAC of the decoded samples: 24 bits if the codec is lossless, otherwise 16 bits (WAV where
+                         FLAC cannot hold them: more than 8 channels, or more than 655 kHz)
+=======================  ===========================================================================================
+
+Times are those of the timeline, so parts of a film are cut on the clock of the film.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from sedkit.audio.decoding import BLOCK, Chunk, Decoder, Notify
+from sedkit.audio.files import is_regular
+from sedkit.audio.libsndfile import LONGEST_FLAC, open_soundfile
+from sedkit.audio.opening import decode
+from sedkit.audio.probing import BITS, probe
+from sedkit.audio.wav import is_plain_wav
+from sedkit.errors import AudioError, OutputError
+
+if TYPE_CHECKING:
+    import soundfile
+
+LOSSLESS = ("flac", "alac", "wavpack", "tta", "ape", "truehd", "mlp", "tak", "shorten")  # and pcm_*, as FFmpeg names
+FLAC_CHANNELS, FLAC_RATE = 8, 655_350
+WAV_TYPES = {"PCM_S8": "PCM_U8"}  # samples that WAV stores otherwise, without loss
+
+
+class Part(NamedTuple):
+    """A part of a recording, from ``start`` to ``end`` in seconds, and the file for it."""
+
+    start: float
+    end: float
+    path: Path
+
+
+class Cutter(ABC):
+    """Cuts one recording.
+
+    Attributes
+    ----------
+    suffix : of the files, ``.wav`` or ``.flac``.
+    duration : seconds; None if unknown.
+    """
+
+    def __init__(self, name: str, rate: float, channels: int, container: str, subtype: str) -> None:
+        self.name, self.rate, self.channels, self.container, self.subtype = name, rate, channels, container, subtype
+        self.suffix = "." + container.lower()
+        self.duration: float | None = None
+
+    @abstractmethod
+    def cut(self, parts: Sequence[Part]) -> Iterator[Part]:
+        """Write the files, and yield the part of each that is complete. A part beyond the end has no file.
+
+        Raises
+        ------
+        AudioError
+            If the recording is damaged.
+        OutputError
+            If a file cannot be written.
+        """
+
+    @contextmanager
+    def file(self, path: Path) -> Iterator[soundfile.SoundFile]:
+        """A sound file that appears under its name when the block ends without an exception, if it has samples."""
+        import soundfile
+
+        temporary = path.with_name(f".{path.name}.tmp")
+        try:
+            target = cast("str", os.fsencode(temporary) if sys.platform != "win32" else temporary)
+            try:
+                with soundfile.SoundFile(
+                    target, "w", round(self.rate), self.channels, self.subtype, format=self.container
+                ) as sound:
+                    yield sound
+                    empty = not sound.frames
+                if not empty:
+                    temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+        except soundfile.LibsndfileError as error:
+            raise OutputError(f"{path}: cannot be written: {error.error_string.strip(' .')}; make room") from None
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+
+    def frames(self, part: Part) -> tuple[int, int]:
+        """First frame of a part, and the one after its last."""
+        first = max(0, round(part.start * self.rate))
+        return first, max(first + 1, round(part.end * self.rate))
+
+
+class PcmCutter(Cutter):
+    """Copies samples from a file that libsndfile reads; seeks to each part."""
+
+    def __init__(self, name: str, sound: soundfile.SoundFile) -> None:
+        container = "FLAC" if sound.format == "FLAC" else "WAV"
+        subtype = sound.subtype if container == "FLAC" else WAV_TYPES.get(sound.subtype, sound.subtype)
+        super().__init__(name, sound.samplerate, sound.channels, container, subtype)
+        self.sound, self.duration = sound, sound.frames / sound.samplerate
+        self.dtype = {"FLOAT": "float32", "DOUBLE": "float64"}.get(sound.subtype, "int32")
+
+    def cut(self, parts: Sequence[Part]) -> Iterator[Part]:
+        import soundfile
+
+        for part in parts:
+            first, last = self.frames(part)
+            last = min(last, self.sound.frames)
+            if first >= last:
+                continue
+            with self.file(part.path) as file:
+                try:
+                    self.sound.seek(first)
+                    for start in range(first, last, BLOCK):
+                        block = self.sound.read(min(BLOCK, last - start), self.dtype, always_2d=True)
+                        file.write(block)
+                except soundfile.LibsndfileError as error:
+                    reason = error.error_string.removeprefix("Error :").strip(" .")
+                    raise AudioError(f"{self.name}: damaged near {part.start:.1f} s ({reason}); repair it") from None
+            yield part
+
+
+class DecodedCutter(Cutter):
+    """Decodes a recording from its start to the end of the last part."""
+
+    def __init__(self, name: str, notify: Notify, track: int | None) -> None:
+        info = probe(name)
+        chosen = next((each for each in info.tracks if each.number == track), info)
+        lossless = chosen.codec in LOSSLESS or chosen.codec.startswith("pcm_")
+        flac = chosen.channels <= FLAC_CHANNELS and chosen.sample_rate <= FLAC_RATE
+        subtype = "PCM_24" if lossless else "PCM_16"
+        super().__init__(name, chosen.sample_rate, chosen.channels, "FLAC" if flac else "WAV", subtype)
+        self.duration, self.notify, self.track = info.duration, notify, track
+
+    def cut(self, parts: Sequence[Part]) -> Iterator[Part]:
+        with open(self.name, "rb") as recording:
+            yield from self._cut(decode(recording, self.name, self.notify, self.track, self.name), parts)
+
+    def _cut(self, chunks: Decoder, parts: Sequence[Part]) -> Iterator[Part]:
+        waiting = sorted(parts, key=lambda part: part.start, reverse=True)  # the next one last
+        with ExitStack() as aborted:  # closes what an exception leaves open
+            aborted.callback(chunks.close)
+            open_parts: list[_OpenPart] = []
+            at = 0
+            for chunk in chunks:
+                until = at + chunk.samples.shape[1]
+                while waiting and self.frames(waiting[-1])[0] < until:
+                    open_parts.append(_OpenPart(self, waiting.pop(), aborted))
+                for part in open_parts:
+                    part.write(chunk, at)
+                yield from (part.close() for part in open_parts if part.last <= until)
+                open_parts = [part for part in open_parts if part.last > until]
+                at = until
+                if not (waiting or open_parts):
+                    return
+            yield from (part.close() for part in open_parts)
+
+
+class _OpenPart:
+    """A part that is being written."""
+
+    def __init__(self, cutter: DecodedCutter, part: Part, aborted: ExitStack) -> None:
+        self.part, self.channels = part, cutter.channels
+        self.first, self.last = cutter.frames(part)
+        self.exit = aborted.enter_context(ExitStack())
+        self.file = self.exit.enter_context(cutter.file(part.path))
+
+    def write(self, chunk: Chunk, at: int) -> None:
+        samples = chunk.samples[:, max(0, self.first - at) : max(0, self.last - at)].T
+        if samples.shape[1] != self.channels:  # changes within some streams
+            samples = samples[:, [min(channel, samples.shape[1] - 1) for channel in range(self.channels)]]
+        self.file.write(samples.clip(-1, 1))
+
+    def close(self) -> Part:
+        self.exit.close()
+        return self.part
+
+
+@contextmanager
+def open_cutter(name: str, notify: Notify, track: int | None = None) -> Iterator[Cutter]:
+    """Open a recording for cutting.
+
+    Parameters
+    ----------
+    notify : called with what sedkit chose or left out.
+    track : number of the audio track, from 1 on; None for the default one.
+
+    Raises
+    ------
+    AudioError
+        If it cannot be read, or is a pipe.
+    """
+    if not is_regular(name):
+        raise AudioError(f"{name}: not a regular file; save the stream to a file first")
+    sound = open_soundfile(name)
+    if sound is None:
+        yield DecodedCutter(name, notify, track)
+        return
+    with sound:
+        yield (
+            PcmCutter(name, sound)
+            if track in (None, 1) and is_copied(sound, name)
+            else DecodedCutter(name, notify, track)
+        )
+
+
+def is_copied(sound: soundfile.SoundFile, name: str) -> bool:
+    """Whether samples can be copied: they are PCM, and the header tells their number."""
+    if sound.subtype not in BITS or not sound.frames or sound.frames >= LONGEST_FLAC:
+        return False
+    if sound.format not in ("WAV", "WAVEX", "RF64"):
+        return True
+    with open(name, "rb") as file:
+        return is_plain_wav(file)

@@ -1,0 +1,164 @@
+"""The folder of ``sedkit extract``: clips in a folder per class, and a table of them.
+
+On disk::
+
+    Dog/street_12.340-13.900.wav   a clip: class, recording, start and end in the recording
+    clips.tsv                      the table, one row per clip; written at the end
+    clips.tsv.partial              rows of an unfinished run, each written before its clip
+
+A clip that is in the table, exists, and is newer than its recording is not cut again. A name that is taken by another
+clip or a foreign file gets a number.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sedkit.cli.atomic import replacing
+from sedkit.cli.lock import Lock
+from sedkit.errors import OutputError
+from sedkit.results import Event
+
+TABLE = "clips.tsv"
+LONGEST_NAME = 120  # characters of a class or a recording in a name
+UNSAFE = re.compile(r"[^\w ,.'()&+-]")
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A row of the table. Times are seconds in the recording, as written: with three decimals.
+
+    Attributes
+    ----------
+    clip : path of the file in the folder.
+    source : path of the recording.
+    onset, offset, label, mid, score : of the event.
+    start, end : of the clip: the event with its padding.
+    """
+
+    clip: str
+    source: str
+    onset: str
+    offset: str
+    label: str
+    mid: str
+    score: str
+    start: str
+    end: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What identifies a clip."""
+        return self.source, self.label, self.start, self.end, os.path.splitext(self.clip)[1]
+
+
+class ClipFolder:
+    """The folder. A context manager, which writes the table at its end, also after an exception.
+
+    Parameters
+    ----------
+    path : created if it does not exist.
+
+    Attributes
+    ----------
+    present : number of clips that an earlier run has written.
+    written : paths of the clips that this run has written.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written, holds a foreign file by the name of the table, or another run uses it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.present = path, 0
+        self.written: list[Path] = []
+        self.table = path / TABLE
+        self.partial = path / f"{TABLE}.partial"
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self.lock = Lock(path / f"{TABLE}.lock", self.table)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {error.strerror}; choose another --output") from None
+        try:
+            self.clips = {clip.key: clip for file in (self.table, self.partial) for clip in read(file)}
+            self.taken = {clip.clip.casefold() for clip in self.clips.values()}
+            self.rows = open(self.partial, "a", encoding="utf-8", errors="surrogateescape", newline="")  # noqa: SIM115
+        except OSError as error:
+            self.lock.release()
+            raise OutputError(f"{path}: cannot be written: {error.strerror}; choose another --output") from None
+        except BaseException:
+            self.lock.release()
+            raise
+
+    def add(self, source: str, event: Event, start: float, end: float, suffix: str) -> Path | None:
+        """Enter a clip into the table; return the path to write it to, or None if it is there and up to date."""
+        times = (f"{event.onset:.3f}", f"{event.offset:.3f}")
+        span = (f"{start:.3f}", f"{end:.3f}")
+        known = self.clips.get((source, event.label, *span, suffix))
+        name = known.clip if known else self._free_name(source, event.label, *span, suffix)
+        path = self.path / name
+        if known and path.exists() and path.stat().st_mtime >= os.stat(source).st_mtime:
+            self.present += 1
+            return None
+        clip = Clip(name, source, *times, event.label, event.mid or "", f"{event.score:.4f}", *span)
+        self.clips[clip.key] = clip
+        self.taken.add(name.casefold())
+        path.parent.mkdir(exist_ok=True)
+        write(self.rows, [clip])
+        self.rows.flush()
+        return path
+
+    def _free_name(self, source: str, label: str, start: str, end: str, suffix: str) -> str:
+        folder = UNSAFE.sub("_", label)[:LONGEST_NAME].strip(" .") or "_"
+        stem = Path(source).stem[:LONGEST_NAME]
+        number, name = 1, f"{folder}/{stem}_{start}-{end}{suffix}"
+        while name.casefold() in self.taken or (self.path / name).exists():
+            number += 1
+            name = f"{folder}/{stem}_{start}-{end}_{number}{suffix}"
+        return name
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            self.rows.close()
+            clips = [clip for clip in self.clips.values() if (self.path / clip.clip).exists()]
+            clips.sort(key=lambda clip: (clip.source, float(clip.start), clip.label))
+            with (
+                replacing(self.table) as temporary,
+                temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+            ):
+                csv.writer(file, delimiter="\t", lineterminator="\n").writerow(COLUMNS)
+                write(file, clips)
+            self.partial.unlink()
+        finally:
+            self.lock.release()
+
+
+COLUMNS = tuple(field.name for field in fields(Clip))
+
+
+def write(file: Iterable[str], clips: Iterable[Clip]) -> None:
+    """Write rows of the table."""
+    csv.writer(file, delimiter="\t", lineterminator="\n").writerows(map(astuple, clips))  # type: ignore[arg-type]
+
+
+def read(path: Path) -> list[Clip]:
+    """Rows of a table, or of its unfinished part, which has no header; none if there is no such file."""
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            rows = list(csv.reader(file, delimiter="\t"))
+    except FileNotFoundError:
+        return []
+    if path.name == TABLE and (not rows or tuple(rows[0]) != COLUMNS):
+        raise OutputError(f"{path}: is not a table of sedkit extract; choose another --output")
+    return [Clip(*row) for row in rows if len(row) == len(COLUMNS) and tuple(row) != COLUMNS]  # the last may be cut off
