@@ -8,6 +8,7 @@
 ``captions``   SRT and WebVTT
 ``tables``     Raven, Kaleidoscope, DCASE
 ``documents``  JAMS, Label Studio
+``pictures``   PNG, SVG, PDF (drawn by ``plot``), and pages for a browser (``html``)
 ``terminal``   drawing of tags and timelines as text, with rich
 ``scrolling``  drawing of a timeline that is still growing, for ``sedkit listen``
 """
@@ -23,6 +24,7 @@ from sedkit.formats.columnar import ArrowWriter, ParquetWriter
 from sedkit.formats.documents import JamsWriter, LabelStudioWriter
 from sedkit.formats.labels import AudacityWriter, ElanWriter, RttmWriter, TextGridWriter
 from sedkit.formats.options import FormatOptions
+from sedkit.formats.pictures import PdfWriter, PngWriter, SvgWriter
 from sedkit.formats.tables import DcaseScoresWriter, DcaseWriter, KaleidoscopeWriter, RavenWriter
 from sedkit.formats.writers import CsvWriter, JsonWriter, Kind, Run, TextWriter, TsvWriter, Writer
 
@@ -47,6 +49,9 @@ FORMATS: dict[str, type[Writer]] = {
     "dcase": DcaseWriter,
     "dcase-scores": DcaseScoresWriter,
     "label-studio": LabelStudioWriter,
+    "png": PngWriter,
+    "svg": SvgWriter,
+    "pdf": PdfWriter,
 }
 
 
