@@ -36,7 +36,7 @@ NAME = re.compile(
     r"(?:[.,]\d{1,6}(?=Z|[+-]\d\d))?(Z(?![A-Za-z])|[+-]\d\d:?\d\d(?!\d))?"  # zone
 )
 AUDIOMOTH = re.compile(r"at (\d\d):(\d\d):(\d\d) (\d\d)/(\d\d)/(\d{4}) \(UTC(?:([+-]\d{1,2})(?::(\d\d))?)?\)")
-BEXT_TIME = slice(320, 338)  # OriginationDate (10 characters) and OriginationTime (8)
+BEXT_DATE, BEXT_TIME = slice(320, 330), slice(330, 338)  # characters with any separators
 
 
 def recording_start(path: str | os.PathLike[str], zone: tzinfo = UTC) -> datetime | None:
@@ -104,9 +104,8 @@ def _times(file: BinaryIO) -> Iterator[tuple[int, datetime | None]]:
             yield 1, _audiomoth_time(info.get(b"ICMT", ""))
             yield 3, parse_time(info.get(b"ICRD", ""))
         elif name == b"bext":
-            text = content[BEXT_TIME].decode("ascii", "replace")
-            digits = [part for part in re.split(r"\D+", text) if part]
-            yield 2, parse_time(f"{'-'.join(digits[:3])}T{':'.join(digits[3:])}") if len(digits) == 6 else None
+            date, time = (re.findall(rb"\d+", content[field]) for field in (BEXT_DATE, BEXT_TIME))
+            yield 2, parse_time(f"{b'-'.join(date).decode()}T{b':'.join(time).decode()}")
 
 
 def _metadata_chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:

@@ -130,7 +130,7 @@ def _shared_edges(times: Iterable[int]) -> dict[int, int]:
 
 def _intervals(spans: Sequence[tuple[int, int, Event]]) -> Iterator[tuple[int, int, list[Event]]]:
     """Cut the time at all edges; yield start, end and events of each interval in which something sounds."""
-    waiting = sorted(spans, key=lambda span: span[0], reverse=True)
+    waiting = sorted(spans, key=lambda span: span[0])[::-1]
     sounding: list[tuple[int, int, Event]] = []
     for start, end in pairwise(sorted({time for span in spans for time in span[:2]})):
         sounding = [span for span in sounding if span[1] > start]

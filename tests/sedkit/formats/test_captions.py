@@ -1,0 +1,186 @@
+"""Captions: their words, their length, their place between dialogue, and the two formats."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sedkit.errors import OutputError
+from sedkit.formats.captions import Caption, between, caption_text, captions_of, read_subtitles, wording
+from sedkit.results import Event
+from tests.sedkit.formats.results import BABIES, DOG, timeline, write
+
+LABELS = [
+    "Dog",
+    "Music",
+    "Speech",
+    "Vehicle horn, car horn, honking",
+    "A class that nobody has a short name for at all",
+]
+CUE = re.compile(r"(?:(\d\d+):)?(\d\d):(\d\d)\.(\d{3}) --> (?:(\d\d+):)?(\d\d):(\d\d)\.(\d{3})$")
+
+
+def event(onset: float, offset: float, label: str = "Dog", score: float = 0.9) -> Event:
+    return Event(onset, offset, label, None, score)
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [
+        ("Dog", "dog barks"),
+        ("Baby cry, infant cry", "baby cries"),
+        ("Fire engine, fire truck (siren)", "fire engine siren wails"),
+        ("Marimba, xylophone", "marimba"),
+        ("Christmas music", "Christmas music"),
+        ("Kettle (mine)", "kettle"),
+        ("(odd)", "(odd)"),
+    ],
+)
+def test_words_for_a_class(label: str, words: str):
+    assert wording(label) == words
+
+
+def test_short_events_last_a_second():
+    assert captions_of([event(2.0, 2.1)], 10) == [Caption(2000, 3000, "[dog barks]")]
+    assert captions_of([event(9.9, 10.0)], 10) == [Caption(9000, 10000, "[dog barks]")]
+    assert captions_of([event(0.0, 0.2)], 0.2) == [Caption(0, 1000, "[dog barks]")]
+
+
+def test_sounds_at_the_same_time_are_in_one_caption():
+    assert captions_of([event(0, 10, "Music"), event(4, 6)], 10) == [
+        Caption(0, 4000, "[music plays]"),
+        Caption(4000, 6000, "[music plays, dog barks]"),
+        Caption(6000, 10000, "[music plays]"),
+    ]
+    assert captions_of([event(1, 5, "Dog"), event(1.5, 5.5, "Siren")], 10) == [
+        Caption(1000, 5000, "[dog barks, siren wails]")
+    ]
+
+
+def test_sounds_with_the_same_words_are_one_caption():
+    assert captions_of([event(0, 2, "Dog"), event(2, 4, "Bark")], 10) == [Caption(0, 4000, "[dog barks]")]
+
+
+def test_long_text_is_broken_and_the_lowest_scores_make_room():
+    names = ["Fire engine, fire truck (siren)", "Helicopter", "Children shouting", "Thunder", "Baby cry, infant cry"]
+    events = [event(0, 5, name, 0.9 - number / 10) for number, name in enumerate(names)]
+    assert caption_text(events) == "[fire engine siren wails, helicopter\nflies over, children shout]"
+    assert caption_text([event(0, 1, "x" * 100)]) == "[" + "x" * 36 + "\n" + "x" * 37
+
+
+def test_style():
+    assert captions_of([event(0, 2)], 10, "({})")[0].text == "(dog barks)"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.builds(
+            lambda onset, length, label, score: event(onset / 100, (onset + length) / 100, label, score),
+            st.integers(0, 3000),
+            st.integers(0, 1500),
+            st.sampled_from(LABELS),
+            st.floats(0, 1),
+        ),
+        max_size=12,
+    )
+)
+def test_captions_are_long_enough_in_order_and_short_lines(events: list[Event]):
+    captions = captions_of(events, 45.0)
+    assert all(caption.end - caption.start >= 1000 for caption in captions)
+    assert all(first.end <= second.start for first, second in pairwise(captions))
+    for caption in captions:
+        lines = caption.text.split("\n")
+        assert len(lines) <= 2
+        assert max(map(len, lines)) <= 37
+    for sound in events:  # every event has a caption at about its time
+        assert any(c.start < sound.offset * 1000 + 1000 and c.end > sound.onset * 1000 - 1000 for c in captions)
+
+
+HELLO, BYE = Caption(1000, 3000, "Hello."), Caption(5000, 7000, "Good\nbye.")
+
+
+def test_captions_go_between_the_lines():
+    assert between([Caption(2000, 6000, "[x]")], [HELLO, BYE]) == [HELLO, Caption(3000, 5000, "[x]"), BYE]
+    assert between([Caption(0, 9000, "[x]")], [HELLO, BYE]) == [Caption(0, 1000, "[x]"), HELLO, BYE]
+    assert between([Caption(8000, 9500, "[x]")], [BYE, HELLO]) == [HELLO, BYE, Caption(8000, 9500, "[x]")]
+
+
+def test_captions_without_a_free_second_go_above_a_line():
+    assert between([Caption(1500, 2500, "[x]")], [HELLO]) == [Caption(1000, 3000, "[x]\nHello.")]
+    assert between([Caption(5500, 6500, "[x]")], [BYE]) == [BYE, Caption(5500, 6500, "[x]")]
+    both = [Caption(1500, 2500, "[x]"), Caption(2000, 3100, "[y]")]
+    assert between(both, [HELLO]) == [Caption(1000, 3000, "[x]\nHello."), Caption(2000, 3100, "[y]")]
+
+
+DIALOGUE = "1\n00:00:00,500 --> 00:00:00,900\n<i>Hi</i> {you} & me\n\n2\n00:01:00,000 --> 00:01:02,000\nA\n\nB\n\n"
+
+
+def test_dialogue_stays_as_it_is(tmp_path: Path):
+    dialogue = tmp_path / "dialogue.srt"
+    dialogue.write_bytes(DIALOGUE.encode() + b"3\n00:02:00,000 --> 00:02:01,000\ncaf\xe9\n")
+    path = write(tmp_path / "film.srt", "srt", timeline("film.mkv", BABIES), merge=str(dialogue))
+    assert path.read_bytes().decode("latin-1") == (
+        "1\n00:00:00,500 --> 00:00:00,900\n<i>Hi</i> {you} & me\n\n"
+        "2\n00:00:01,000 --> 00:00:04,125\n[baby cries]\n\n"
+        "3\n00:01:00,000 --> 00:01:02,000\nA\nB\n\n"
+        "4\n00:02:00,000 --> 00:02:01,000\ncaf\xe9\n\n"
+    )
+    path = write(tmp_path / "film.vtt", "vtt", timeline("film.mkv", BABIES), merge=str(dialogue))
+    assert "<i>Hi</i> {you} &amp; me\n" in path.read_text(errors="surrogateescape")
+
+
+def test_what_is_no_subtitle_file_is_named(tmp_path: Path):
+    with pytest.raises(OutputError, match=r"none\.srt: cannot be read: No such file"):
+        read_subtitles(tmp_path / "none.srt")
+    (tmp_path / "notes.txt").write_text("no subtitles")
+    with pytest.raises(OutputError, match=r"notes\.txt: not readable as subtitles .*; convert it to SRT"):
+        read_subtitles(tmp_path / "notes.txt")
+    (tmp_path / "empty.srt").touch()
+    assert read_subtitles(tmp_path / "empty.srt") == []
+
+
+def test_srt_in_pysubs2(tmp_path: Path):
+    import pysubs2
+
+    path = write(tmp_path / "a.srt", "srt", timeline("a.wav", DOG, BABIES, duration=4000.0))
+    lines = pysubs2.load(str(path))
+    assert [(line.start, line.end, line.plaintext) for line in lines] == [
+        (250, 1500, "[dog barks, baby cries]"),
+        (1500, 4125, "[baby cries]"),
+    ]
+
+
+def cues(text: str) -> list[tuple[float, float, str]]:
+    """Parse WebVTT as far as https://www.w3.org/TR/webvtt1/#file-parsing asks for files without styles."""
+    header, *blocks = re.split(r"\n\n+", text.strip("\n"))
+    assert header == "WEBVTT"
+    found = []
+    for block in blocks:
+        first, *rest = block.split("\n")
+        if first.startswith("NOTE"):
+            assert "-->" not in block
+            continue
+        match = CUE.match(first)
+        assert match, block
+        start, end = (
+            int(h or 0) * 3600 + int(m) * 60 + int(s) + int(ms) / 1000
+            for h, m, s, ms in (match.groups()[:4], match.groups()[4:])
+        )
+        assert start < end
+        assert not re.search(r"-->|&(?!amp;|lt;|gt;)|<(?!/?[biu]>)", "\n".join(rest))
+        found.append((start, end, "\n".join(rest)))
+    return found
+
+
+def test_webvtt(tmp_path: Path):
+    sounds = event(3601.5, 3605.0, "Mine & <yours> --> x")
+    text = write(tmp_path / "a.vtt", "vtt", timeline("a.wav", sounds, duration=4000.0)).read_text()
+    assert cues(text) == [(3601.5, 3605.0, "[mine &amp; &lt;yours&gt; --&gt; x]")]
+    assert "NOTE Sounds found by demo, sedkit " in text
+    assert cues(write(tmp_path / "b.vtt", "vtt", timeline("b.wav")).read_text()) == []
