@@ -16,11 +16,16 @@ class AudioSource:
     ----------
     source : path or binary file object.
     options : keyword arguments of :func:`sedkit.audio.reading.open_audio`.
+
+    Attributes
+    ----------
+    sample_rate : of the recording, in Hz; None before it is opened.
     """
 
     def __init__(self, source: str | BinaryIO, **options: Any) -> None:
         self.source, self.options = source, options
         self.name = source if isinstance(source, str) else "-"
+        self.sample_rate: float | None = None
 
     def stream(self) -> AudioStream:
         """Open the recording.
@@ -32,7 +37,9 @@ class AudioSource:
         """
         from sedkit.audio.reading import open_audio  # here: importing NumPy is part of what runs in a thread
 
-        return open_audio(self.source, **self.options)
+        stream = open_audio(self.source, **self.options)
+        self.sample_rate = stream.sample_rate
+        return stream
 
 
 class PrefetchedRecording(AudioSource):

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
-
-import click
 
 from sedkit.audio.prefetch import AudioSource, PrefetchedRecording
 from sedkit.cli.inputs import STDIN, expand, stdin
 from sedkit.cli.journal import Fingerprint, fingerprint
 from sedkit.cli.messages import print_error, print_notice
 from sedkit.cli.options import split_classes
-from sedkit.cli.output import Output, open_output, refuse_folder
+from sedkit.cli.outputs import Outputs
 from sedkit.cli.progress import Progress
+from sedkit.cli.run_options import RunOptions
+from sedkit.cli.targets import check_recordings, choose_targets
 from sedkit.errors import SedkitError
-from sedkit.formats import FORMATS, Kind, format_of
+from sedkit.formats import Kind, Run
 
 if TYPE_CHECKING:
     from sedkit.inference.installed import Precision
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sedkit.timeline.views import View
 
     ViewFactory = Callable[[], View[Tagging | Timeline]]
+    MakeViewFactory = Callable[[Tagger, list[str] | None, frozenset[str]], ViewFactory]
 
 SMALL_MODEL = 10_000_000  # bytes; below this, inference on one piece of sound needs tens of MB, not hundreds
 PRELOADED = ("soundfile", "soxr", "sedkit.inference.pipeline")  # imported while ONNX Runtime reads the model
@@ -39,33 +40,22 @@ MAX_PARALLEL_PIECES = 4  # of a single recording; beyond this, decoding is the b
 
 def run_locally(
     kind: Kind,
-    make_view_factory: Callable[[Tagger, list[str] | None], ViewFactory],
-    options: Mapping[str, Any],
+    make_view_factory: MakeViewFactory,
+    own_options: Mapping[str, Any],
     files: Sequence[str],
-    *,
-    track: int | None,
-    channel: str | int,
-    classes: Sequence[str],
-    format_name: str | None,
-    bom: bool,
-    output: str | None,
-    resume: bool,
-    recursive: bool,
-    model: str | None,
-    precision: Precision,
-    device: Device,
+    options: RunOptions,
 ) -> int:
     """Analyse recordings and write the results. A recording that fails does not stop the others.
 
     Parameters
     ----------
     kind : ``"tags"`` or ``"events"``.
-    make_view_factory : takes the tagger and the selected classes; returns a function that makes the view of one
-        recording.
-    options : the command's own options, by name. With the classes and the model, they determine the results.
+    make_view_factory : takes the tagger, the selected classes and the fields of results to keep (``Writer.keeps``);
+        returns a function that makes the view of one recording.
+    own_options : the command's own options, by name. With the decisive ones of `options` and the model, they determine
+        the results.
     files : the command's arguments; none means standard input.
-    track, channel, classes, format_name, bom, output, resume, recursive, model, precision, device : the shared
-        options, as given.
+    options : the shared options.
 
     Returns
     -------
@@ -73,41 +63,35 @@ def run_locally(
     """
     from sedkit.inference.installed import find_model
 
-    output = None if output == "-" else output
-    if output is not None:
-        refuse_folder(output)
-    chosen_format = format_name or default_format(output)
-    if resume and (output is None or chosen_format == "text"):
-        raise click.UsageError("--resume needs an --output FILE in a format other than text.")
-    if bom and not FORMATS[chosen_format].takes_bom:
-        raise click.UsageError(f"--bom is for csv and tsv; leave it out, or choose --format csv ({chosen_format} now).")
-    names, problems = expand(files or [STDIN], recursive)
+    arguments = list(files) or [STDIN]
+    targets = choose_targets(kind, options)
+    names, problems = expand(arguments, options.recursive)
     if STDIN in names:
         stdin()  # fails early if nothing is piped in
-    if output is not None and any(is_same_file(name, output) for name in names):
-        raise click.UsageError(f"{output} is one of the recordings; choose another --output.")
-    failures = [str(problem) for problem in problems]
+    check_recordings(kind, targets, names)
+    failures = {problem.name: str(problem) for problem in problems}
     notices = list[str]()
-    reading = {"track": track, "channel": channel, "on_notice": notices.append}
+    reading = {"track": options.track, "channel": options.channel, "on_notice": notices.append}
     try:
         if names:
-            path = find_model(model, precision, device)
-            single = names[0] if len(names) == 1 and output is None and names[0] != STDIN else None
+            path = find_model(options.model, options.precision, options.device)
+            streamed = all(target.streamed for target in targets)
+            single = names[0] if len(names) == 1 and streamed and names[0] != STDIN else None
             prefetched = None if single is None else PrefetchedRecording(single, **reading)
-            tagger = load_tagger(path, device, threads_for(path, len(names)), prefetched=prefetched)
-            selected = split_classes(classes, tagger.labels)
-            all_options = {**options, "--track": track, "--channel": channel, "--classes": selected, "--bom": bom}
-
-            def settings() -> dict[str, Any]:
-                return result_settings(tagger, kind, chosen_format, all_options)
-
-            with open_output(output, chosen_format, kind, names, settings, resume, bom) as out:
-                analyse_all(tagger, make_view_factory(tagger, selected), names, reading, prefetched, out, failures)
-                out.complete(keep_journal=resume or bool(failures))
+            threads = options.threads or threads_for(path, len(names))
+            tagger = load_tagger(path, options.device, threads, prefetched=prefetched)
+            selected = split_classes(options.classes, tagger.labels)
+            settings = {**own_options, **options.decisive(), "--classes": selected, "--device": tagger.device}
+            keeps = frozenset[str]().union(*(target.writer.keeps for target in targets))
+            make_view = make_view_factory(tagger, selected, keeps)
+            run = Run(kind, names, None, tagger.contract.name, settings, options)
+            with Outputs(targets, run, arguments, lambda: model_settings(tagger, kind, keeps)) as out:
+                analyse_all(tagger, make_view, names, reading, prefetched, out, failures, options.jobs)
+                out.complete(failures)
     finally:
         for notice in notices:
             print_notice(notice)
-        print_failures(failures, total=len(names) + len(problems))
+        print_failures(list(failures.values()), total=len(names) + len(problems))
     return 1 if failures else 0
 
 
@@ -117,21 +101,24 @@ def analyse_all(
     names: Sequence[str],
     reading: Mapping[str, Any],
     prefetched: PrefetchedRecording | None,
-    out: Output,
-    failures: list[str],
+    out: Outputs,
+    failures: dict[str, str],
+    jobs: int | None,
 ) -> None:
-    """Write the results of all recordings that have none yet; append error messages to ``failures``.
+    """Write the results of all recordings that have none yet; add error messages to ``failures``, by recording.
 
     Parameters
     ----------
     reading : arguments of :func:`sedkit.audio.reading.open_audio`.
     prefetched : the only recording, if its decoding is already under way.
+    jobs : the option ``--jobs``.
     """
+    from sedkit.inference.cpus import usable_cpus
     from sedkit.inference.pipeline import analyse
-    from sedkit.inference.session import usable_cpus
 
-    cpus = min(MAX_PARALLEL_PIECES, usable_cpus()) if len(names) == 1 else None
-    fingerprints: dict[str, Fingerprint | None] = {}  # of recordings under way, taken before they are read
+    if jobs is None and len(names) == 1:
+        jobs = max(1, min(MAX_PARALLEL_PIECES, usable_cpus()) // tagger.model.threads)
+    reads: dict[str, tuple[AudioSource, Fingerprint | None]] = {}  # under way; fingerprints from before they are read
 
     def sources() -> Iterator[AudioSource]:
         for name in names:
@@ -139,20 +126,22 @@ def analyse_all(
             if out.holds(name, now):
                 progress.skip()
                 continue
-            fingerprints[name] = now
+            source = prefetched or AudioSource(stdin() if name == STDIN else name, **reading)
+            reads[name] = source, now
             progress.start_recording(name)
-            yield prefetched or AudioSource(stdin() if name == STDIN else name, **reading)
+            yield source
 
     with Progress(names) as progress:
-        results = analyse(tagger.model, progress.watch(make_view), sources(), cpus)
+        results = analyse(tagger.model, progress.watch(make_view), sources(), jobs)
         with closing(results):
             for name, result in results:
-                before = fingerprints.pop(name)
+                source, before = reads.pop(name)
                 if isinstance(result, SedkitError):
-                    failures.append(failure_message(name, result))
+                    failures[name] = failure_message(name, result)
                 else:
+                    described = replace(result, sample_rate=source.sample_rate, recorded_at=None)
                     with progress.hidden():
-                        out.write(result, before)
+                        out.write(described, before)
                 progress.finish_recording()
 
 
@@ -163,47 +152,16 @@ def failure_message(name: str, error: SedkitError) -> str:
     return str(error) if str(error).startswith(name) else f"{name}: {error}"
 
 
-def result_settings(tagger: Tagger, kind: Kind, format_name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Everything that determines the results, apart from the recordings."""
+def model_settings(tagger: Tagger, kind: Kind, keeps: frozenset[str]) -> dict[str, Any]:
+    """What determines the results apart from the recordings and the options."""
     import hashlib
 
     from sedkit.install import version
 
     path = tagger.model.path
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return {
-        "sedkit": version(),
-        "results": kind,
-        "--format": format_name,
-        "--model": f"{path.name} (SHA-256 {digest})",
-        "--device": tagger.device,
-        **options,
-    }
-
-
-def is_same_file(name: str, output: str) -> bool:
-    """Whether a recording is also the output file."""
-    if os.path.basename(name).casefold() != os.path.basename(output).casefold():
-        return False  # quick exit: there may be 100,000 recordings
-    return os.path.realpath(name) == os.path.realpath(output)
-
-
-def default_format(output: str | None) -> str:
-    """The format when ``--format`` is not given: by the suffix of a file, text on a terminal, otherwise tsv.
-
-    Raises
-    ------
-    click.UsageError
-        If no format has this suffix.
-    """
-    if output is None:
-        return "text" if sys.stdout.isatty() else "tsv"
-    if not Path(output).suffix:
-        return "tsv"
-    format_name = format_of(output)
-    if format_name is None:
-        raise click.UsageError(f"{output}: no format has the suffix {Path(output).suffix}; choose one with --format.")
-    return format_name
+    kept = dict.fromkeys(sorted(keeps), True)
+    return {"sedkit": version(), "results": kind, "--model": f"{path.name} (SHA-256 {digest})", **kept}
 
 
 def threads_for(model: Path, recordings: int) -> int | None:

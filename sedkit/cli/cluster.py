@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,57 +12,45 @@ from sedkit.cli.inputs import AUDIO_SUFFIXES, STDIN, expand
 from sedkit.cli.messages import print_notice
 from sedkit.cli.options import split_classes
 from sedkit.cli.progress import Progress
+from sedkit.cli.run_options import RunOptions
 from sedkit.errors import SedkitError
 from sedkit.formats import Kind
 
 if TYPE_CHECKING:
-    from sedkit.cli.batch import ViewFactory
+    from sedkit.cli.batch import MakeViewFactory
     from sedkit.cluster.archive import Report
     from sedkit.cluster.recordings import Recording
-    from sedkit.inference.installed import Precision
-    from sedkit.inference.session import Device
-    from sedkit.tagger import Tagger
 
 
 def run_on_cluster(
     kind: Kind,
-    make_view_factory: Callable[[Tagger, list[str] | None], ViewFactory],
-    options: Mapping[str, Any],
+    make_view_factory: MakeViewFactory,
+    own_options: Mapping[str, Any],
     files: Sequence[str],
-    *,
-    address: str | None,
-    track: int | None,
-    channel: str | int,
-    classes: Sequence[str],
-    format_name: str | None,
-    bom: bool,
-    output: str | None,
-    resume: bool,
-    recursive: bool,
-    model: str | None,
-    precision: Precision,
-    device: Device,
+    options: RunOptions,
 ) -> int:
-    """Analyse recordings on a cluster.
-
-    Parameters and exit code: see :func:`sedkit.cli.batch.run_locally`. ``address`` is the option ``--address``.
-    """
+    """Analyse recordings on a cluster. Parameters and exit code: see :func:`sedkit.cli.batch.run_locally`."""
     from sedkit.cluster import engine
     from sedkit.inference.installed import find_model
 
-    if output is None or output == "-":
-        raise click.UsageError("--engine ray needs --output: a folder, or an address such as s3://bucket/folder.")
-    if format_name is not None or bom:
-        raise click.UsageError(f"--engine ray always writes Parquet; leave out {'--bom' if bom else '--format'}.")
+    outputs = [*options.output, *filter(None, [options.output_dir])]
+    if len(outputs) != 1 or outputs == ["-"]:
+        raise click.UsageError("--engine ray needs one --output: a folder, or an address such as s3://bucket/folder.")
+    for value, name in ((options.formats, "--format"), (options.bom, "--bom"), (options.recordings, "--recordings")):
+        if value:
+            raise click.UsageError(f"--engine ray always writes Parquet; leave out {name}.")
+    if options.jobs or options.threads:
+        raise click.UsageError("--engine ray runs one worker per CPU or GPU; leave out --jobs and --threads.")
+    (output,) = outputs
     if not files or STDIN in files:
         raise click.UsageError("--engine ray cannot read standard input; name FILES.")
     engine.check_installed()
-    recordings, failures = find_recordings(files, recursive)
+    recordings, failures = find_recordings(files, options.recursive)
     total = len(recordings) + len(failures)
     try:
         if recordings:
-            tagger = load_tagger(find_model(model, precision, device), "cpu", threads=1)
-            selected = split_classes(classes, tagger.labels)
+            tagger = load_tagger(find_model(options.model, options.precision, options.device), "cpu", threads=1)
+            selected = split_classes(options.classes, tagger.labels)
             finished = 0
             with Progress([recording.file for recording in recordings]) as progress:
 
@@ -83,12 +71,12 @@ def run_on_cluster(
                         recordings,
                         output,
                         model=tagger.model.path,
-                        make_view=make_view_factory(tagger, selected),
-                        options={**options, "--track": track, "--channel": channel, "--classes": selected},
-                        reading={"track": track, "channel": channel},
-                        device=device,
-                        resume=resume,
-                        address=address,
+                        make_view=make_view_factory(tagger, selected, frozenset()),
+                        options={**own_options, **options.decisive(), "--classes": selected},
+                        reading={"track": options.track, "channel": options.channel},
+                        device=options.device,
+                        resume=options.resume,
+                        address=options.address,
                         on_plan=on_plan,
                         on_report=on_report,
                         on_notice=print_notice,

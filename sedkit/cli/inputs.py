@@ -22,7 +22,21 @@ AUDIO_SUFFIXES = frozenset(_SUFFIXES.split())
 GLOB = frozenset("*?[")
 
 
-def expand(arguments: Sequence[str], recursive: bool = False) -> tuple[list[str], list[AudioError]]:
+class InputError(AudioError):
+    """An argument, or something in a folder, that was left out.
+
+    Parameters
+    ----------
+    name : of the argument or file.
+    cause : and remedy.
+    """
+
+    def __init__(self, name: str, cause: str) -> None:
+        super().__init__(f"{name}: {cause}")
+        self.name = name
+
+
+def expand(arguments: Sequence[str], recursive: bool = False) -> tuple[list[str], list[InputError]]:
     """The recordings that the arguments stand for, each once, and an error for everything that was left out.
 
     Left out are arguments that yield no recording and, in folders and globs, folders that cannot be read and audio
@@ -35,14 +49,14 @@ def expand(arguments: Sequence[str], recursive: bool = False) -> tuple[list[str]
     """
     single = len(arguments) == 1  # cannot yield duplicates; skips slow path normalisation of 100,000 names
     found: dict[str, str] = {}  # names as given, by absolute path
-    problems: list[AudioError] = []
+    problems: list[InputError] = []
     for argument in arguments:
         for name in recordings(argument, recursive, problems):
             found.setdefault(name if name == STDIN or single else os.path.abspath(name), name)
     return list(found.values()), problems
 
 
-def recordings(argument: str, recursive: bool, problems: list[AudioError]) -> Sequence[str]:
+def recordings(argument: str, recursive: bool, problems: list[InputError]) -> Sequence[str]:
     """The recordings that one argument stands for; appends to ``problems`` what was left out."""
     if argument == STDIN:
         return [STDIN]
@@ -59,11 +73,11 @@ def recordings(argument: str, recursive: bool, problems: list[AudioError]) -> Se
     else:
         names, nothing = [], "no such file or folder; check the path"
     if not names and len(problems) == before:
-        problems.append(AudioError(f"{argument}: {nothing}"))
+        problems.append(InputError(argument, nothing))
     return names
 
 
-def in_folder(folder: str, recursive: bool, problems: list[AudioError]) -> Iterator[str]:
+def in_folder(folder: str, recursive: bool, problems: list[InputError]) -> Iterator[str]:
     """Audio files in a folder, except hidden ones; appends to ``problems`` what cannot be read."""
     for parent, entries in folders(folder, recursive, problems):
         for entry in entries:
@@ -73,7 +87,7 @@ def in_folder(folder: str, recursive: bool, problems: list[AudioError]) -> Itera
                     yield name
 
 
-def in_glob(pattern: str, problems: list[AudioError]) -> Iterator[str]:
+def in_glob(pattern: str, problems: list[InputError]) -> Iterator[str]:
     """Files that match a pattern, as by :func:`glob.glob` with ``recursive=True``; appends to ``problems``.
 
     Unlike there, unreadable folders are reported, and ``**`` searches each folder once (:func:`folders`).
@@ -116,7 +130,7 @@ def in_glob(pattern: str, problems: list[AudioError]) -> Iterator[str]:
         yield from below(base, parts)
 
 
-def folders(folder: str, recursive: bool, problems: list[AudioError]) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
+def folders(folder: str, recursive: bool, problems: list[InputError]) -> Iterator[tuple[str, list[os.DirEntry[str]]]]:
     """A folder and, if ``recursive``, all folders below it, except hidden ones; each with its visible entries.
 
     Links to folders are followed. Each folder is searched once, and so links in a circle end. A link to a parent of
@@ -138,13 +152,13 @@ def folders(folder: str, recursive: bool, problems: list[AudioError]) -> Iterato
                 (links if entry.is_symlink() else pending).append(os.path.join(parent, entry.name))
 
 
-def listing(folder: str, problems: list[AudioError]) -> list[os.DirEntry[str]]:
+def listing(folder: str, problems: list[InputError]) -> list[os.DirEntry[str]]:
     """The entries of a folder, sorted by name; none if it cannot be read, which is appended to ``problems``."""
     try:
         with os.scandir(folder or os.curdir) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        problems.append(AudioError(f"{folder}: this folder cannot be read: {error.strerror}; check its permissions"))
+        problems.append(InputError(folder, f"this folder cannot be read: {error.strerror}; check its permissions"))
         return []
 
 
@@ -170,14 +184,14 @@ def is_kind(test: Callable[[], bool]) -> bool:
         return False
 
 
-def may_be_read(name: str, is_file: bool, problems: list[AudioError]) -> bool:
+def may_be_read(name: str, is_file: bool, problems: list[InputError]) -> bool:
     """Whether a name that was found is a regular file, or a broken link, which fails when it is opened.
 
     Anything else could block for ever; it is appended to ``problems``.
     """
     if is_file or not os.path.exists(name):
         return True
-    problems.append(AudioError(f"{name}: skipped, because it is not a regular file; name it to read from it"))
+    problems.append(InputError(name, "skipped, because it is not a regular file; name it to read from it"))
     return False
 
 

@@ -1,31 +1,27 @@
-"""The journal of a run with ``--output NAME``, from which ``--resume`` continues.
+"""The journal of a run: an append-only file with the result of each recording, from which the outputs are rendered.
 
-A resumed run ends with the same bytes as an uninterrupted one. On disk::
+It lies beside the first output as ``NAME.journal`` and is a sequence of records::
 
-    NAME            complete results; only ever replaced as a whole
-    NAME.partial    results of a running or interrupted run, one recording after the other, in order of completion
-    NAME.lock       empty; deleted at the end of a run
-    NAME.journal    JSON Lines. They describe the results in NAME.partial or, if there is none, in NAME. The first
-                    line holds the settings (version, model, options). Each further line describes one recording:
-                    its name, its size and modification time before it was read, the position and length in bytes
-                    of its results, and their CRC-32
+    length of the head, length of the body, CRC-32 of both    3 x 4 bytes, little-endian
+    head                                                       JSON
+    body                                                       the result (:mod:`sedkit.cli.result_codec`); may be empty
+
+The head of the first record holds the settings (version, model, options) and the classes; that of each further record
+describes one recording, by its name and its state before it was read (:class:`Fingerprint`). A record with the head
+``{"complete": true}`` ends the journal of a run that has rendered its outputs.
 
 Rules:
 
-- Results are written before their journal line. Results without a complete line are cut off.
-- A line counts if the CRC matches the results, and the recording still has the same size and modification time.
-  Hence neither a crash, nor an edited results file, nor a changed recording can lead to wrong results: whatever does
-  not count is analysed again. A failed recording has no line. A recording without rows has one, of 0 bytes.
-- A run resumes only with the settings it was started with. Other settings are refused, and so is leaving out
-  recordings that still exist. Results of recordings that no longer exist are dropped.
-- At the end, results are sorted into the order of the recordings if they are out of order, because a recording had
-  changed, or had failed at first.
-- The journal is deleted when a run ends without failures. It is kept after a run with ``--resume``, so that the run
-  can be repeated when recordings have been added.
-- ``NAME.lock`` is locked (where the file system supports locks) from before an earlier run's files are read until after
-  ``NAME.partial`` is renamed. Hence only one run at a time reads and writes the three files above. A new run never
-  overwrites ``NAME.partial``.
-- A file is on the disk before it replaces another, so that a power loss leaves the old one or the new one.
+- What follows the first record that is cut off or has a wrong CRC does not count, and is cut off by ``--resume``.
+- A record counts if the recording has not changed since. Of several records of a recording, the last one counts. A
+  failed recording has none. Hence neither a crash nor a changed recording can lead to wrong results: whatever does not
+  count is analysed again.
+- A run resumes only with the settings it was started with. Other settings are refused, and so is leaving out recordings
+  that still exist. Results of recordings that no longer exist are left out.
+- A new run never overwrites a journal that holds results but is not complete.
+- The journal is on the disk before an output is replaced and, while the run goes on, every SYNC_INTERVAL seconds.
+- It is deleted when a run ends without failures. It is kept after a run with ``--resume``, so that the run can be
+  repeated when recordings have been added.
 """
 
 from __future__ import annotations
@@ -33,22 +29,45 @@ from __future__ import annotations
 import json
 import os
 import stat
+import struct
+import time
 import zlib
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
-from io import FileIO
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from sedkit.errors import OutputError
 
+if TYPE_CHECKING:
+    from sedkit.contract import Label
+    from sedkit.results import Tagging, Timeline
+
+FRAME = struct.Struct("<III")
+SYNC_INTERVAL = 5.0  # seconds; a power loss costs the results of this time
+SAMPLES, SAMPLE = 16, 4096  # blocks of a recording that are hashed, and their length in bytes
+
 
 class Fingerprint(NamedTuple):
-    """Identifies the state of a recording: size in bytes and modification time in ns."""
+    """The state of a recording.
+
+    Attributes
+    ----------
+    size : bytes.
+    modified : time of the last change of its contents, in ns, which a program may set.
+    changed : time of the last change of contents, name or permissions, in ns; on Windows, of the creation.
+    sample : hash of blocks of the contents; empty if they were not read.
+    """
 
     size: int
+    modified: int
     changed: int
+    sample: str = ""
+
+    def matches(self, name: str, now: Fingerprint) -> bool:
+        """Whether the recording is still the same. Reads some of it if only ``changed`` tells that it might differ."""
+        if (self.size, self.modified) != (now.size, now.modified):
+            return False
+        return self.changed == now.changed or (self.sample != "" and self.sample == sample_of(name, now.size))
 
 
 def fingerprint(name: str) -> Fingerprint | None:
@@ -57,33 +76,37 @@ def fingerprint(name: str) -> Fingerprint | None:
         status = os.stat(name)
     except (OSError, ValueError):
         return None
-    return Fingerprint(status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return Fingerprint(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A finished recording, and the position, length and CRC-32 of its results in the results file."""
+def sample_of(name: str, size: int) -> str:
+    """A hash of a file of up to 64 KiB, or of 16 blocks of 4 KiB of a larger one; empty if it cannot be read."""
+    import hashlib
 
-    file: str
-    size: int
-    changed: int
-    start: int
-    length: int
-    crc: int
+    digest = hashlib.blake2b(digest_size=8)
+    try:
+        with open(name, "rb", buffering=0) as file:
+            for number in range(SAMPLES):
+                file.seek(
+                    max(0, size - SAMPLE) * number // (SAMPLES - 1) if size > SAMPLES * SAMPLE else number * SAMPLE
+                )
+                digest.update(file.read(SAMPLE))
+    except OSError:
+        return ""
+    return digest.hexdigest()
 
-    @property
-    def end(self) -> int:
-        return self.start + self.length
 
-    def results(self, file: BinaryIO) -> bytes | None:
-        """The results, read from the results file; None if the file does not hold them."""
-        file.seek(self.start)
-        results = file.read(self.length)
-        return results if len(results) == self.length and zlib.crc32(results) == self.crc else None
+class Entry(NamedTuple):
+    """Where the result of a recording is in the journal, and what the recording was like."""
+
+    position: int
+    before: Fingerprint | None
 
 
 class Journal:
-    """The journal of one results file.
+    """The journal of one run.
 
     Parameters
     ----------
@@ -92,66 +115,182 @@ class Journal:
 
     Attributes
     ----------
-    entries : finished recordings of an earlier run, by name; empty unless :meth:`load` was called.
+    entries : the recordings whose results it holds, by name; those of an earlier run only after :meth:`load`.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
         self.path = path
         self.settings = json.loads(json.dumps(settings))  # tuples become lists, as when read back
         self.entries: dict[str, Entry] = {}
+        self.labels: tuple[Label, ...] = ()
+        self.end = 0  # bytes; of the records that count
         self.file: BinaryIO | None = None
+        self.synced = time.monotonic()
 
-    def load(self, results: Path, remedy: str) -> None:
-        """Read the journal of an earlier run; entries that do not match its results are skipped.
-
-        Parameters
-        ----------
-        results : the earlier run's results file.
-        remedy : what a user can do if the results cannot be used; part of the error message.
+    def begin(self) -> None:
+        """Begin a new journal, in place of an earlier one, with the first result.
 
         Raises
         ------
         OutputError
-            If that run had other settings, or its journal is damaged.
+            If there is a journal of an interrupted run.
         """
-        lines = [_parse(line) for line in self.path.read_bytes().splitlines()]
-        earlier_settings = lines[0] if lines else None
-        if earlier_settings is None:
-            raise OutputError(f"{self.path}: damaged; {remedy}")
-        for name in earlier_settings | self.settings:
-            before, now = (_format_option(name, settings.get(name)) for settings in (earlier_settings, self.settings))
+        found, complete = 0, False
+        for _, head in self.records():
+            found, complete = found + ("file" in head), "complete" in head
+        if found and not complete:
+            raise OutputError(
+                f"{self.path}: holds results of an interrupted run; continue with --resume, or delete it to start over"
+            )
+        self.end = 0
+
+    def load(self, output: Path, files: Sequence[str]) -> None:
+        """Read the journal of an earlier run.
+
+        Parameters
+        ----------
+        output : the output beside which it lies, for messages.
+        files : the recordings that are given now.
+
+        Raises
+        ------
+        OutputError
+            If that run had other settings or recordings, or its file is no journal.
+        """
+        remedy = f"to start over, leave out --resume and delete {self.path}"
+        earlier: dict[str, Any] | None = None
+        for position, head in self.records():
+            if earlier is None:
+                earlier = head["settings"]
+                self._check_settings(output, earlier, remedy)
+                from sedkit.contract import Label
+
+                self.labels = tuple(Label(*label) for label in head["labels"])
+            elif "file" in head:
+                before = Fingerprint(*head["before"]) if head["before"] else None
+                self.entries[head["file"]] = Entry(position, before)
+        if earlier is None and self.path.exists() and self.path.stat().st_size:
+            raise OutputError(f"{self.path}: is not a journal of this version of sedkit; {remedy}")
+        given = set(files)
+        dropped = [file for file in self.entries if file not in given]
+        if existing := next((file for file in dropped if os.path.exists(file)), None):
+            raise OutputError(f"{output}: holds results of {existing}, which is not given now; give it, or {remedy}")
+        for file in dropped:
+            del self.entries[file]
+
+    def _check_settings(self, output: Path, earlier: Mapping[str, Any], remedy: str) -> None:
+        for name in {**earlier, **self.settings}:
+            before, now = (_format_option(name, settings.get(name)) for settings in (earlier, self.settings))
             if before != now:
-                raise OutputError(f"{results}: the earlier run used {before}, this one uses {now}; {remedy}")
-        with open(results, "rb") as file:
-            for line in lines[1:]:
-                with suppress(TypeError):  # an incomplete line
-                    entry = Entry(**(line or {}))
-                    if entry.results(file) is not None:
-                        self.entries[entry.file] = entry
+                raise OutputError(f"{output}: the earlier run used {before}, this one uses {now}; {remedy}")
 
-    def write(self, entries: Iterable[Entry]) -> None:
-        """Replace the file by one with these entries; :meth:`add` appends more."""
-        self.close()
-        temporary = self.path.with_name(self.path.name + ".tmp")
+    def records(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Positions and heads of the records that count; sets ``end`` to the end of the last one about results."""
+        self.end = 0
         try:
-            with open(temporary, "wb") as file:
-                for line in (self.settings, *map(asdict, entries)):
-                    file.write(_line(line))
-                sync(file)
-            os.replace(temporary, self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        self.file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+            file = open(self.path, "rb")  # noqa: SIM115
+        except FileNotFoundError:
+            return
+        with file:
+            while (record := _read(file)) is not None:
+                head, _ = record
+                if ("settings" in head) != (self.end == 0):
+                    return
+                yield self.end if "file" in head else 0, head
+                if "complete" not in head:
+                    self.end = file.tell()
 
-    def add(self, entry: Entry) -> None:
-        """Append the entry of a recording whose results have been written."""
-        if self.file is None:
-            self.write([])
+    def holds(self, name: str, now: Fingerprint | None) -> bool:
+        """Whether there is a result of this recording, which has not changed since; forgets one that does not count."""
+        entry = self.entries.get(name)
+        if entry is None:
+            return False
+        if now is None or entry.before is None or not entry.before.matches(name, now):
+            del self.entries[name]
+            return False
+        return True
+
+    def add(self, result: Tagging | Timeline, before: Fingerprint | None) -> None:
+        """Append the result of a recording.
+
+        Parameters
+        ----------
+        before : the recording's fingerprint from before it was read; None if it has none, such as a pipe.
+        """
+        from sedkit.cli.result_codec import pack
+
+        self.open(getattr(result, "labels", ()))
+        if before is not None:
+            same = before == fingerprint(result.file)
+            before = before._replace(sample=sample_of(result.file, before.size) if same else "")
+        position = self.end
+        self._append({"file": result.file, "before": before}, pack(result))
+        self.entries[result.file] = Entry(position, before)
+        if time.monotonic() - self.synced > SYNC_INTERVAL:
+            self.sync()
+
+    def result(self, name: str) -> Tagging | Timeline:
+        """The result of a recording in ``entries``.
+
+        Raises
+        ------
+        OutputError
+            If the journal was changed by another program.
+        """
+        from sedkit.cli.result_codec import unpack
+
         assert self.file is not None
-        self.file.write(_line(asdict(entry)))
+        self.file.seek(self.entries[name].position)
+        record = _read(self.file)
+        if record is None or record[0].get("file") != name:
+            raise OutputError(f"{self.path}: was changed by another program; delete it and start over")
+        return unpack(record[1], self.labels)
+
+    def open(self, labels: tuple[Label, ...] = ()) -> None:
+        """Open the file, unless it is open; cut off what does not count, and begin it if it is new.
+
+        Parameters
+        ----------
+        labels : the classes of all timelines of the run; for a new journal.
+        """
+        if self.file is not None:
+            return
+        self.file = open(self.path, "r+b" if self.end else "w+b", buffering=0)  # noqa: SIM115
+        self.file.truncate(self.end)
+        if not self.end:
+            self.labels = labels
+            described = [(label.name, label.mid, label.index) for label in labels]
+            self._append({"settings": self.settings, "labels": described}, b"")
+            self.sync()
+            sync_folder(self.path.parent)
+
+    def _append(self, head: Mapping[str, Any], body: bytes) -> None:
+        """Write a record at the end; a failed or interrupted write is overwritten by the next one, or cut off."""
+        assert self.file is not None
+        encoded = json.dumps(head).encode("ascii")
+        crc = zlib.crc32(body, zlib.crc32(encoded))
+        record = memoryview(FRAME.pack(len(encoded), len(body), crc) + encoded + body)
+        self.file.seek(self.end)
+        while record:
+            record = record[self.file.write(record) :]
+        self.end = self.file.tell()
+
+    def sync(self) -> None:
+        """Wait until the records are on the disk."""
+        if self.file is not None:
+            os.fsync(self.file.fileno())
+            self.synced = time.monotonic()
+
+    def finish(self, keep: bool) -> None:
+        """Mark the journal as complete, or delete it."""
+        if not keep:
+            self.remove()
+            return
+        self._append({"complete": True}, b"")
+        self.sync()
 
     def close(self) -> None:
-        if self.file:
+        if self.file is not None:
             self.file.close()
             self.file = None
 
@@ -160,22 +299,33 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
 
-def sync(file: IO[bytes] | FileIO) -> None:
-    """Flush a file, and wait until it is on the disk."""
-    file.flush()
-    os.fsync(file.fileno())
+def sync_folder(folder: Path) -> None:
+    """Wait until new names in a folder are on the disk; does nothing where folders cannot be opened (Windows)."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
-def _line(record: Mapping[str, Any]) -> bytes:
-    return (json.dumps(record) + "\n").encode("ascii")
-
-
-def _parse(line: bytes) -> dict[str, Any] | None:
+def _read(file: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
+    """Head and body of the record at the position of a file; None if it is incomplete or damaged."""
+    frame = file.read(FRAME.size)
+    if len(frame) < FRAME.size:
+        return None
+    head_length, body_length, crc = FRAME.unpack(frame)
+    left = os.fstat(file.fileno()).st_size - file.tell()
+    if head_length + body_length > left:
+        return None
+    head, body = file.read(head_length), file.read(body_length)
+    if zlib.crc32(body, zlib.crc32(head)) != crc:
+        return None
     try:
-        record = json.loads(line)
+        decoded = json.loads(head)
     except ValueError:
         return None
-    return record if isinstance(record, dict) else None
+    return (decoded, body) if isinstance(decoded, dict) else None
 
 
 def _format_option(name: str, value: Any) -> str:

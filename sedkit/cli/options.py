@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from sedkit.cli.clock import Moment, Zone
 from sedkit.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -88,6 +89,72 @@ channel = click.option(
 )
 recursive = click.option("--recursive", "-r", is_flag=True, help="Search subfolders too.")
 
+MOST_THREADS = 1024
+
+class CaptionStyle(click.ParamType[str]):
+    """Parameter type: a text with ``{}`` in it."""
+
+    name = "caption style"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if "{}" not in value:
+            self.fail(f"{value!r} has no {{}} for the sounds, as in '({{}})'.", param, ctx)
+        return str(value)
+
+
+def check_subtitles(ctx: click.Context, param: click.Parameter, path: str | None) -> str | None:
+    """The callback of ``--merge``: refuse what is no file of subtitles before the analysis."""
+    if path is not None and not ctx.resilient_parsing:
+        from sedkit.formats.captions import read_subtitles
+
+        read_subtitles(path)
+    return path
+
+
+FORMAT_OPTIONS = (  # fields of FormatOptions, and what fills Tagging.recorded_at
+    click.option("--bom", is_flag=True, help="Begin CSV and TSV with a byte order mark, which Excel needs for UTF-8."),
+    click.option(
+        "--escape-formulas",
+        is_flag=True,
+        help="In CSV and TSV, put an apostrophe before text that a spreadsheet would run as a formula (=, +, -, @).",
+    ),
+    click.option(
+        "--absolute-time",
+        is_flag=True,
+        help="Add times in UTC to CSV, TSV, JSON, Parquet and Arrow. The start of a recording is in its metadata or its "
+        "name (AudioMoth, Song Meter and others), or given with --start.",
+    ),
+    click.option(
+        "--start",
+        type=Moment(),
+        metavar="TIME",
+        help="When the recording began, such as 2024-05-01T05:30:00+02:00.",
+    ),
+    click.option(
+        "--timezone",
+        type=Zone(),
+        default="UTC",
+        show_default=True,
+        metavar="ZONE",
+        help="Time zone of starts that are given without one, such as +02:00 or Europe/Berlin.",
+    ),
+    click.option(
+        "--caption-style",
+        type=CaptionStyle(),
+        default="[{}]",
+        show_default=True,
+        metavar="TEXT",
+        help="Text of a caption in SRT and WebVTT, with {} for the sounds.",
+    ),
+    click.option(
+        "--merge",
+        metavar="FILE",
+        type=click.Path(),
+        callback=check_subtitles,
+        help="Put the captions of SRT and WebVTT between the lines of these subtitles.",
+    ),
+)
+
 SHARED = (
     classes,
     track,
@@ -95,19 +162,36 @@ SHARED = (
     click.option(
         "--format",
         "-f",
-        "format_name",
+        "formats",
+        multiple=True,
         type=click.Choice(list(FORMATS)),
-        help="Output format. Default: by the suffix of --output (.txt is tsv); without --output, text on a terminal, "
-        "otherwise tsv.",
+        help="Output format. Default: by the ending of --output; without --output, text on a terminal, otherwise tsv. "
+        "Repeatable with a folder, or with as many --output.",
     ),
-    click.option("--bom", is_flag=True, help="Begin CSV and TSV with a byte order mark, which Excel needs for UTF-8."),
+    *FORMAT_OPTIONS,
     click.option(
         "--output",
         "-o",
         metavar="FILE",
+        multiple=True,
         type=click.Path(),
-        help="Write to FILE, which appears when it is complete; until then, results are in FILE.partial. With "
-        "--engine ray: a folder, or an address such as s3://bucket/folder.",
+        help="Write to FILE, which appears when it is complete. Repeatable, for several formats in one run. A folder, "
+        "or a name that ends in /, is an --output-dir. With --engine ray: a folder, or an address such as "
+        "s3://bucket/folder.",
+    ),
+    click.option(
+        "--output-dir",
+        metavar="DIR",
+        type=click.Path(),
+        help="Write each --format into DIR. Formats that hold one recording get a file for each, in folders like "
+        "those of the recordings.",
+    ),
+    click.option(
+        "--recordings",
+        metavar="FILE",
+        type=click.Path(),
+        help="Also write a table of all recordings, with length, sample rate, number of results and error. FILE ends "
+        "in .csv, .tsv or .parquet.",
     ),
     click.option(
         "--resume",
@@ -118,6 +202,21 @@ SHARED = (
     model,
     precision,
     device,
+    click.option(
+        "--jobs",
+        "-j",
+        metavar="N",
+        type=click.IntRange(1, MOST_THREADS),
+        help="Recordings, or pieces of a long one, to run through the model at the same time on a CPU; memory grows with "
+        "N. Default: as many as the CPUs that sedkit may use can run, at most 4 for a single recording.",
+    ),
+    click.option(
+        "--threads",
+        metavar="N",
+        type=click.IntRange(1, MOST_THREADS),
+        help="CPU threads of one run of the model. Default: 1 for several recordings and for small models, otherwise "
+        "all CPUs that sedkit may use.",
+    ),
     click.option(
         "--engine",
         type=click.Choice(["local", "ray"]),
@@ -143,6 +242,13 @@ def shared(function: Function) -> Function:
     return function
 
 
+def format_options(function: Function) -> Function:
+    """Add the options that change what is written about given results."""
+    for option in reversed(FORMAT_OPTIONS):
+        function = option(function)
+    return function
+
+
 def analysing(function: Function) -> Function:
     """Add the options of the commands that analyse recordings for something else than tags and timelines."""
     for option in reversed((track, channel, recursive, model, precision, device)):
@@ -152,8 +258,12 @@ def analysing(function: Function) -> Function:
 
 def no_files_error(ctx: click.Context) -> click.UsageError:
     """The error for a command that got no files on a terminal: usage and examples."""
-    examples = inspect.cleandoc(ctx.command.help or "").partition("\b\n")[2]
-    return click.UsageError(f"no FILES given, and no audio piped in.\n\n{examples}", ctx)
+    return click.UsageError(f"no FILES given, and no audio piped in.\n\n{examples(ctx)}", ctx)
+
+
+def examples(ctx: click.Context) -> str:
+    """The examples at the end of a command's help."""
+    return inspect.cleandoc(ctx.command.help or "").partition("\b\n")[2]
 
 
 def split_classes(values: Sequence[str], labels: Sequence[Label]) -> list[str] | None:

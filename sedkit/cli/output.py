@@ -1,60 +1,48 @@
-"""Output of results: to standard output, or to a file that appears under its name only when it is complete.
-
-The layout on disk, and how an interrupted run resumes, is described in :mod:`sedkit.cli.journal`.
-"""
+"""Output of results to standard output and devices as they come; files that replace another only when complete."""
 
 from __future__ import annotations
 
 import io
 import os
-import shutil
 import sys
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import IO, TYPE_CHECKING, Any, Self, TextIO
 
-from sedkit.cli.journal import Entry, Fingerprint, Journal, sync
-from sedkit.cli.lock import Lock
-from sedkit.cli.messages import print_notice
 from sedkit.errors import OutputError
-from sedkit.formats import FORMATS, FormatOptions, Kind, Run, Writer
+from sedkit.formats import Run, Writer
 
 if TYPE_CHECKING:
     from sedkit.results import Tagging, Timeline
 
-NO_FINGERPRINT = Fingerprint(-1, -1)  # of a pipe
 
-
-class Output:
+class Stream:
     """Writes results one by one to standard output, or to a path that is not a regular file (a device, a named pipe).
 
     Parameters
     ----------
-    stream : the open stream to write to.
-    name : its name in error messages.
-    format_name : one of :data:`sedkit.formats.FORMATS`.
-    kind, files, bom : kind of results, all recordings of the run, and whether to write a byte order mark; see
-        :class:`sedkit.formats.Writer`.
+    writer : of the format.
+    run : what the output is for; its path is None for standard output.
+
+    Raises
+    ------
+    OutputError
+        If the path cannot be opened, or standard output is closed.
     """
 
-    def __init__(
-        self, stream: TextIO, name: str, format_name: str, kind: Kind, files: Sequence[str], bom: bool = False
-    ) -> None:
-        self.stream, self.name = stream, name
-        self.format, self.kind, self.files, self.bom = FORMATS[format_name], kind, files, bom
+    def __init__(self, writer: type[Writer], run: Run) -> None:
+        self.writer_type, self.run = writer, run
+        self.name = "standard output" if run.path is None else str(run.path)
         self.writer: Writer | None = None
-        self.results = 0
+        if run.path is None:
+            self.stream = standard_output(writer.errors, writer.binary)
+        else:
+            with write_errors(self.name):
+                self.stream = open_for(writer, run.path)
 
-    def write(self, result: Tagging | Timeline, before: Fingerprint | None) -> None:
-        """Write one result and flush it.
-
-        Parameters
-        ----------
-        before : the recording's fingerprint from before it was read, if it has one.
+    def write(self, result: Tagging | Timeline) -> None:
+        """Write one result and flush it. The header, if there is one, comes with the first.
 
         Raises
         ------
@@ -65,283 +53,90 @@ class Output:
         """
         with write_errors(self.name):
             if self.writer is None:
-                self.writer = self.open_writer()
+                self.writer = self.writer_type(self.stream, self.run)
             self.writer.write(result)
             self.stream.flush()
-            self.on_written(result.file, before)
 
-    def open_writer(self) -> Writer:
-        """The writer, which writes the header if the format has one."""
-        return self.format(self.stream, Run(self.kind, self.files, options=FormatOptions(bom=self.bom)))
+    def finish(self) -> None:
+        """Write what comes after the last result."""
+        with write_errors(self.name):
+            if self.writer is not None:
+                self.writer.finish()
+                self.stream.flush()
 
-    def on_written(self, file: str, before: Fingerprint | None) -> None:
-        """Called after a result has been written and flushed."""
-        self.results += 1
-
-    def holds(self, file: str, now: Fingerprint | None) -> bool:
-        """Whether an earlier run has written the results of a recording with this fingerprint."""
-        return False
-
-    def complete(self, keep_journal: bool) -> None:
-        """Called after all results have been written."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self.stream is not sys.stdout:
+    def close(self) -> None:
+        """Close the stream, unless it is standard output."""
+        if self.run.path is not None:
             with suppress(OSError):  # a full disk, which write() has reported
                 self.stream.close()
 
 
-class FileOutput(Output):
-    """Writes results to ``NAME.partial``, which is renamed to ``NAME`` when it is complete.
+class AtomicFile:
+    """A new file, which replaces the one of its name when it is complete; a context manager.
 
-    If an exception ends the ``with`` block, the results so far stay in ``NAME.partial``. If there are none, it is
-    deleted. In both cases an older ``NAME`` is left unchanged.
+    Until then, it is ``NAME.tmp``, which is deleted if :meth:`commit` was not called.
 
     Parameters
     ----------
-    path : ``NAME``.
-    format_name, kind, files, bom : see :class:`Output`.
-    settings : everything that determines the results, see :class:`sedkit.cli.journal.Journal`.
-    resume : whether to continue from the results of an earlier run.
-
-    Raises
-    ------
-    OutputError
-        If the file cannot be written; if there are results of an interrupted run and ``resume`` is false; or if
-        ``resume`` is true and the earlier results cannot be continued.
+    writer : of the format.
+    run : what the file is for; its path is that of the file.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        format_name: str,
-        kind: Kind,
-        files: Sequence[str],
-        settings: Mapping[str, Any],
-        resume: bool,
-        bom: bool = False,
-    ) -> None:
-        self.path, self.resume = path, resume
-        self.partial = path.with_name(path.name + ".partial")
-        self.journal = Journal(path.with_name(path.name + ".journal"), settings)
-        self.reused = 0  # recordings whose results an earlier run has written
-        self.completed = False
-        with write_errors(str(path)):
-            self.lock = Lock(path.with_name(path.name + ".lock"), path)
-            try:
-                self.file = self.open_partial(files)
-            except BaseException:
-                self.lock.release()
-                raise
-        errors = FORMATS[format_name].errors
-        stream = io.TextIOWrapper(io.BufferedWriter(self.file), "utf-8", errors, newline="\n")
-        super().__init__(stream, str(path), format_name, kind, files, bom)
-
-    def open_partial(self, files: Sequence[str]) -> PartialFile:
-        """Open ``NAME.partial`` at the end of the results of an earlier run, if it is resumed, or empty."""
-        resumed = self.resume and self.load(files)
-        if not resumed and _size(self.partial):
-            remedy = "continue with --resume" if self.journal.path.exists() else "move it away"
-            raise OutputError(
-                f"{self.partial}: holds results of an interrupted run; {remedy}, or delete it to start over"
-            )
-        self.end = max((entry.end for entry in self.journal.entries.values()), default=0)
-        file = PartialFile(os.open(self.partial, os.O_RDWR | os.O_CREAT, 0o666), "r+")
+    def __init__(self, writer: type[Writer], run: Run) -> None:
+        assert run.path is not None
+        self.path, self.temporary = run.path, run.path.with_name(run.path.name + ".tmp")
+        self.name = str(run.path)
+        with write_errors(self.name):
+            self.stream = open_for(writer, self.temporary)
         try:
-            file.truncate(self.end)
-            file.seek(self.end)
-            if resumed:
-                self.journal.write(self.journal.entries.values())
+            with write_errors(self.name):
+                self.writer = writer(self.stream, run)
         except BaseException:
-            file.close()
+            self.__exit__()
             raise
-        return file
 
-    def load(self, files: Sequence[str]) -> bool:
-        """Load the journal and the results of an earlier run; returns whether there are any."""
-        was_complete = not _size(self.partial)
-        results = self.path if was_complete else self.partial
-        if not _size(results):
-            return False
-        remedy = "leave out --resume" if was_complete else f"move {self.partial} away"
-        remedy += " to start over"
-        if not self.journal.path.exists():
-            raise OutputError(f"{results}: cannot be resumed, {self.journal.path.name} is missing; {remedy}")
-        self.journal.load(results, remedy)
-        given = set(files)
-        dropped = [file for file in self.journal.entries if file not in given]
-        if existing := next((file for file in dropped if os.path.exists(file)), None):
-            raise OutputError(f"{results}: holds results of {existing}, which is not given now; give it, or {remedy}")
-        for file in dropped:
-            del self.journal.entries[file]
-        if was_complete:
-            copy = self.path.with_name(self.path.name + ".tmp")
-            with open(self.path, "rb") as source, open(copy, "wb") as target:
-                shutil.copyfileobj(source, target)
-                sync(target)
-            os.replace(copy, self.partial)
-        return True
+    def write(self, result: Tagging | Timeline) -> None:
+        """Write one result."""
+        with write_errors(self.name):
+            self.writer.write(result)
 
-    def open_writer(self) -> Writer:
-        writer = super().open_writer()
-        self.stream.flush()
-        self.end, self.file.crc = self.file.tell(), 0
-        return writer
+    def fail(self, file: str, error: str) -> None:
+        """Write that a recording has no result."""
+        with write_errors(self.name):
+            self.writer.fail(file, error)
 
-    def on_written(self, file: str, before: Fingerprint | None) -> None:
-        entry = Entry(file, *(before or NO_FINGERPRINT), self.end, self.file.tell() - self.end, self.file.crc)
-        if before and True:
-            self.journal.add(entry)
-        end = entry.end
-        if self.resume:
-            self.journal.entries[file] = entry
-        self.end, self.file.crc, self.results = end, 0, self.results + 1  # one statement: Ctrl-C cannot separate them
-
-    def holds(self, file: str, now: Fingerprint | None) -> bool:
-        entry = self.journal.entries.get(file)
-        if entry is None:
-            return False
-        if now != (entry.size, entry.changed):
-            del self.journal.entries[file]
-            return False
-        self.reused += 1
-        return True
-
-    def complete(self, keep_journal: bool) -> None:
-        """Sort the results if necessary, and rename ``NAME.partial`` to ``NAME``.
+    def commit(self, sync: bool = True) -> None:
+        """End the file and give it its name.
 
         Parameters
         ----------
-        keep_journal : whether a later run may resume from these results.
+        sync : whether to wait until the file is on the disk, so that a power loss leaves the old file or the new one.
         """
-        if not self.results + self.reused:
-            return
         with write_errors(self.name):
+            self.writer.finish()
             self.stream.flush()
-            sync(self.file)
+            if sync:
+                os.fsync(self.stream.fileno())
             self.stream.close()
-            if self.resume:
-                self.sort()
-            os.replace(self.partial, self.path)
-            self.completed = True
-            if not (keep_journal and True):
-                self.journal.remove()
-            elif self.journal.file is None:
-                self.journal.write([])
-        if self.reused:
-            print_notice(f"{self.reused} of {len(self.files)} recordings were already done")
+            os.replace(self.temporary, self.path)
 
-    def sort(self) -> None:
-        """Sort the results into the order of the recordings, unless they are; drop results that no entry describes."""
-        entries = [self.journal.entries[file] for file in self.files if file in self.journal.entries]
-        text = io.StringIO(newline="")
-        self.format(text, Run(self.kind, self.files, options=FormatOptions(bom=self.bom)))
-        header = text.getvalue().encode()
-        ends = [len(header), *(entry.end for entry in entries)]
-        if [*(entry.start for entry in entries), self.end] == ends:
-            return
-        sorted_results = self.path.with_name(self.path.name + ".tmp")
-        moved = []
-        with open(self.partial, "rb") as source, open(sorted_results, "wb") as target:
-            target.write(header)
-            for entry in entries:
-                moved.append(replace(entry, start=target.tell()))
-                target.write(entry.results(source) or b"")
-            sync(target)
-        os.replace(sorted_results, self.partial)
-        self.journal.write(entry for entry in moved if entry.size >= 0)
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        super().__exit__(kind, error, at)
-        self.journal.close()
-        try:
-            if not self.completed:
-                self.keep_partial(interrupted=error is not None)
-        finally:
-            self.lock.release()
-
-    def keep_partial(self, interrupted: bool) -> None:
-        """Leave complete results in ``NAME.partial``; delete it if there are none."""
-        done = len(self.journal.entries) if self.resume else self.results
-        if not done:
-            self.partial.unlink()
-            return
+    def __exit__(self, *_: object) -> None:
         with suppress(OSError):
-            os.truncate(self.partial, self.end)  # cut off an incomplete result
-        if interrupted:
-            hint = "; --resume continues from there" if True else ""
-            print_notice(f"{done} of {len(self.files)} results are in {self.partial}{hint}")
+            self.stream.close()
+        self.temporary.unlink(missing_ok=True)
 
 
-class PartialFile(io.FileIO):
-    """A file with a checksum of what is written to it.
-
-    Attributes
-    ----------
-    crc : CRC-32 of the bytes written since it was last set to 0.
-    """
-
-    crc = 0
-
-    def write(self, data: Any) -> int:
-        written = super().write(data)
-        self.crc = zlib.crc32(memoryview(data)[:written], self.crc)
-        return written
+def open_for(writer: type[Writer], path: Path) -> IO[Any]:
+    """Open a file for a writer, empty."""
+    if writer.binary:
+        return open(path, "wb")
+    return open(path, "w", encoding="utf-8", errors=writer.errors, newline="\n")
 
 
-def open_output(
-    path: str | None,
-    format_name: str,
-    kind: Kind,
-    files: Sequence[str],
-    settings: Callable[[], Mapping[str, Any]],
-    resume: bool,
-    bom: bool = False,
-) -> Output:
-    """Open the output. This happens before the analysis, so that a path that cannot be written fails early.
-
-    Parameters
-    ----------
-    path : of a file; None is standard output.
-    settings : returns the settings for :class:`FileOutput`; called only for a regular file.
-    format_name, kind, files, resume, bom : see :class:`FileOutput`.
-
-    Raises
-    ------
-    OutputError
-        If the output cannot be opened.
-    """
-    errors = FORMATS[format_name].errors
-    if path is None:
-        return Output(standard_output(errors), "standard output", format_name, kind, files, bom)
-    target = Path(path).resolve() if Path(path).is_symlink() else Path(path)
-    if target.exists() and not os.access(target, os.W_OK):
-        raise OutputError(f"{path}: is write-protected; change its permissions, or choose another --output")
-    if target.is_file() or not target.exists():
-        return FileOutput(target, format_name, kind, files, settings(), resume, bom)
-    if resume:
-        raise OutputError(f"{path}: is not a regular file, which --resume needs; choose another --output")
-    with write_errors(path):
-        stream = open(target, "w", encoding="utf-8", errors=errors, newline="\n")  # noqa: SIM115
-    return Output(stream, path, format_name, kind, files, bom)
-
-
-def refuse_folder(path: str) -> None:
-    """Refuse an ``--output`` that is a folder, or ends like one.
-
-    Raises
-    ------
-    OutputError
-        If it does.
-    """
-    if os.path.isdir(path) or not os.path.basename(path):
-        raise OutputError(f"{path}: is a folder; name a file in it, such as {os.path.join(path, 'results.csv')}")
-
-
-def standard_output(errors: str) -> TextIO:
+def standard_output(errors: str, binary: bool = False) -> IO[Any]:
     """Standard output, set to UTF-8 and LF unless it is a terminal; a terminal keeps its own encoding.
 
     Raises
@@ -349,8 +144,10 @@ def standard_output(errors: str) -> TextIO:
     OutputError
         If it was closed when the process started.
     """
-    stream = sys.stdout
+    stream: TextIO = sys.stdout
     stream.write("")
+    if binary:
+        return stream.buffer
     if isinstance(stream, io.TextIOWrapper):
         if stream.isatty():
             stream.reconfigure(errors=errors)
@@ -371,7 +168,3 @@ def write_errors(name: str) -> Iterator[None]:
         raise OutputError(f"{name}: the folder {folder} does not exist; create it first") from None
     except OSError as error:
         raise OutputError(f"{name}: cannot be written: {error.strerror}") from None
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0

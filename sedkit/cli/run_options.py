@@ -28,6 +28,8 @@ class RunOptions(FormatOptions):
     classes: tuple[str, ...] = ()  # decisive too, once the model has told which classes they are
     track: int | None = decisive(None)
     channel: str | int = decisive("mix")
+    start: str | None = decisive(None)
+    timezone: str = decisive("UTC")
     formats: tuple[str, ...] = ()
     output: tuple[str, ...] = ()
     output_dir: str | None = None
@@ -37,6 +39,8 @@ class RunOptions(FormatOptions):
     model: str | None = None
     precision: Precision = "auto"
     device: Device = "auto"
+    jobs: int | None = None
+    threads: int | None = None
     engine: Literal["local", "ray"] = "local"
     address: str | None = None
 

@@ -74,10 +74,11 @@ def command(
     if not files and not stdin_is_piped():
         raise options.no_files_error(ctx)
     from sedkit.cli.engine import run
+    from sedkit.cli.run_options import RunOptions
 
-    def make_view_factory(tagger: Tagger, classes: list[str] | None) -> Callable[[], TagsView]:
+    def make_view_factory(tagger: Tagger, classes: list[str] | None, keeps: frozenset[str]) -> Callable[[], TagsView]:
         if threshold is None and classes is None:
             return tagger.tags_view(top_k=top_k or TOP_K, threshold=LOWEST_SCORE)
         return tagger.tags_view(top_k=top_k, threshold=threshold, classes=classes)
 
-    ctx.exit(run("tags", make_view_factory, {"--top-k": top_k, "--threshold": threshold}, files, **shared))
+    ctx.exit(run("tags", make_view_factory, {"--top-k": top_k, "--threshold": threshold}, files, RunOptions(**shared)))

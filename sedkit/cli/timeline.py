@@ -80,9 +80,13 @@ def command(
     if not files and not stdin_is_piped():
         raise options.no_files_error(ctx)
     from sedkit.cli.engine import run
+    from sedkit.cli.run_options import RunOptions
 
-    def make_view_factory(tagger: Tagger, classes: list[str] | None) -> Callable[[], TimelineView]:
-        return tagger.timeline_view(threshold=threshold, resolution=resolution, classes=classes)
+    def make_view_factory(
+        tagger: Tagger, classes: list[str] | None, keeps: frozenset[str]
+    ) -> Callable[[], TimelineView]:
+        kept = dict.fromkeys(keeps, True)
+        return tagger.timeline_view(threshold=threshold, resolution=resolution, classes=classes, **kept)
 
     own_options = {"--threshold": threshold, "--resolution": resolution}
-    ctx.exit(run("events", make_view_factory, own_options, files, **shared))
+    ctx.exit(run("events", make_view_factory, own_options, files, RunOptions(**shared)))

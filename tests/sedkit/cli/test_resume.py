@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,8 @@ import soundfile
 from click.testing import CliRunner, Result
 
 from sedkit.cli import main
+from sedkit.cli.journal import Journal
+from sedkit.formats import FORMATS
 from tests.conftest import make_sound
 
 COMMAND = [sys.executable, "-m", "sedkit"]
@@ -76,10 +79,10 @@ class Archive:
         return process.returncode, message.splitlines()
 
     def interrupt(self, name: str, *options: str, size: int = 1, how: int = signal.SIGKILL) -> tuple[int, list[str]]:
-        """Send a signal as soon as the partial output is larger than ``size`` bytes."""
-        partial = self.output / f"{name}.partial"
+        """Send a signal as soon as the journal is larger than ``size`` bytes."""
+        journal = self.output / f"{name}.journal"
         process = self.start(name, *options)
-        while not (partial.exists() and partial.stat().st_size > size) and process.poll() is None:
+        while not (journal.exists() and journal.stat().st_size > size) and process.poll() is None:
             time.sleep(0.005)
         process.send_signal(how)
         _, message = process.communicate()
@@ -99,66 +102,102 @@ def uninterrupted(archive: Archive) -> bytes:
     return (archive.output / "uninterrupted.csv").read_bytes()
 
 
+def results_in(journal: Path) -> list[str]:
+    """The recordings whose results a journal holds, once for each time."""
+    return [head["file"] for _, head in Journal(journal, {}).records() if "file" in head]
+
+
+@pytest.fixture(scope="module")
+def journal_size(archive: Archive) -> int:
+    """Bytes of the journal of a complete run."""
+    archive.finish("size.csv", "--resume")
+    return (archive.output / "size.csv.journal").stat().st_size
+
+
 @posix
-def test_resume_after_two_kills_and_truncated_files_gives_the_same_bytes(archive: Archive, uninterrupted: bytes):
-    partial, journal = archive.output / "x.csv.partial", archive.output / "x.csv.journal"
-    assert archive.interrupt("x.csv", size=len(uninterrupted) // 4)[0] == -signal.SIGKILL
-    with open(partial, "ab") as file:
-        file.write(b'"clips/0300.wav",0.0,0.9')
-    with open(journal, "ab") as file:
-        file.write(b'{"file": "clips/03')
-    before = len(journal.read_bytes().splitlines()) - 2
-    assert archive.interrupt("x.csv", "--resume", size=len(uninterrupted) // 2)[0] == -signal.SIGKILL
-    done = len(journal.read_bytes().splitlines()) - 1
-    assert 0 < before < done < archive.count
+def test_resume_after_two_kills_and_a_torn_record_gives_the_same_bytes(
+    archive: Archive, uninterrupted: bytes, journal_size: int
+):
+    journal = archive.output / "x.csv.journal"
+    assert archive.interrupt("x.csv", size=journal_size // 4)[0] == -signal.SIGKILL
+    before = results_in(journal)
+    with open(journal, "r+b") as file:
+        file.truncate(journal.stat().st_size - 7)
+    assert results_in(journal) == before[:-1]
+    assert archive.interrupt("x.csv", "--resume", size=journal_size // 2)[0] == -signal.SIGKILL
+    done = len(results_in(journal))
+    assert 0 < len(before) < done < archive.count
     code, message = archive.finish("x.csv", "--resume")
     assert code == 1
     assert message[0] == f"sedkit: {done} of {archive.count + 1} recordings were already done"
     assert message[-1] == f"sedkit: 1 of {archive.count + 1} failed"
     assert (archive.output / "x.csv").read_bytes() == uninterrupted
-    assert not partial.exists()
 
 
 @posix
-def test_ctrl_c_keeps_complete_results_and_suggests_resume(archive: Archive, uninterrupted: bytes):
+def test_ctrl_c_keeps_results_and_suggests_resume(archive: Archive, uninterrupted: bytes, journal_size: int):
     (archive.output / "y.csv").write_text("from an earlier run")
-    partial = archive.output / "y.csv.partial"
-    code, message = archive.interrupt("y.csv", size=len(uninterrupted) // 3, how=signal.SIGINT)
-    kept = partial.read_bytes()
+    journal = archive.output / "y.csv.journal"
+    code, message = archive.interrupt("y.csv", size=journal_size // 3, how=signal.SIGINT)
     assert code == 130
     assert (archive.output / "y.csv").read_text() == "from an earlier run"
-    assert uninterrupted.startswith(kept)
-    assert kept.endswith(b"\n")
-    entries = map(json.loads, (archive.output / "y.csv.journal").read_bytes().splitlines()[1:])
-    done = sum(entry["start"] + entry["length"] <= len(kept) for entry in entries)
-    notice = f"sedkit: {done} of {archive.count + 1} results are in {partial}; --resume continues from there"
+    kept = journal.read_bytes()
+    done = len(results_in(journal))
+    notice = f"sedkit: {done} of {archive.count + 1} results are in {journal}; --resume continues from there"
     assert message[0] == notice
     assert message[-1] == "sedkit: interrupted"
     code, message = archive.finish("y.csv")
     assert code == 1
     assert message[0].endswith("continue with --resume, or delete it to start over")
-    assert partial.read_bytes() == kept
+    assert journal.read_bytes() == kept
     assert archive.finish("y.csv", "--resume")[0] == 1
     assert (archive.output / "y.csv").read_bytes() == uninterrupted
 
 
 @posix
-def test_resume_after_a_full_disk(archive: Archive):
+def test_resume_after_a_full_disk(archive: Archive, journal_size: int):
     import resource
 
+    limit = journal_size // 2
+
     def limit_file_size() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     arguments = ["timeline", archive.clips, "-t", "0.4", "--model", archive.model, "-o", archive.output / "x.jsonl"]
     command = [*COMMAND, *map(str, arguments)]
     result = subprocess.run(command, preexec_fn=limit_file_size, capture_output=True, text=True)
     assert result.returncode == 1
     assert "results are in" in result.stderr
-    assert "cannot be written: File too large" in result.stderr
-    partial = archive.output / "x.jsonl.partial"
-    assert all(json.loads(line)["seconds"] for line in partial.read_text().splitlines())
+    assert "x.jsonl.journal: cannot be written: File too large" in result.stderr
+    assert not (archive.output / "x.jsonl").exists()
     assert archive.finish("x.jsonl", "--resume")[0] == 1
-    assert len((archive.output / "x.jsonl").read_text().splitlines()) == archive.count
+    lines = (archive.output / "x.jsonl").read_text().splitlines()
+    assert len(lines) == archive.count
+    assert all(json.loads(line)["seconds"] for line in lines)
+
+
+@posix
+def test_a_full_disk_while_rendering_loses_nothing(archive: Archive, uninterrupted: bytes, journal_size: int):
+    """The journal is there already, and only the output is too large."""
+    shutil.copy(archive.output / "size.csv.journal", archive.output / "w.csv.journal")
+    import resource
+
+    def limit_file_size() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (journal_size, journal_size))
+
+    arguments = ["timeline", archive.clips, "-t", "0.4", "--model", archive.model, "--resume"]
+    for name in ("w.csv", "w.jsonl"):
+        arguments += ["-o", archive.output / name]
+    (archive.output / "w.csv").write_text("old")
+    result = subprocess.run(
+        [*COMMAND, *map(str, arguments)], preexec_fn=limit_file_size, capture_output=True, text=True
+    )
+    assert result.returncode == 1
+    assert "w.jsonl: cannot be written: File too large" in result.stderr
+    assert (archive.output / "w.csv").read_text() == "old"
+    assert sorted(path.name for path in archive.output.glob("w.*")) == ["w.csv", "w.csv.journal"]
+    assert archive.finish("w.csv", "--resume")[0] == 1
+    assert (archive.output / "w.csv").read_bytes() == uninterrupted
 
 
 @posix
@@ -225,27 +264,52 @@ class TestChangesBeforeResume:
         shutil.copy(folder / "1.wav", folder / "9.wav")
         self.check(sedkit, folder, output, COUNT - 1)
 
-    def test_output_was_edited(self, sedkit, folder: Path, output: Path):
-        text = output.read_text()
-        row = text.splitlines()[3]
-        output.write_text(text.replace(row, row[::-1]))
+    def test_recording_was_replaced_by_one_with_the_same_size_and_time(self, sedkit, folder: Path, output: Path):
+        """As by ``cp -p``."""
+        status = (folder / "5.wav").stat()
+        soundfile.write(folder / "5.wav", make_sound(1, seed=99), 16000)
+        os.utime(folder / "5.wav", ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert (folder / "5.wav").stat().st_size == status.st_size
         self.check(sedkit, folder, output, COUNT - 1, code=1)
 
-    def test_output_was_truncated(self, sedkit, folder: Path, output: Path):
-        output.write_bytes(output.read_bytes()[:-7])
+    def test_recording_was_copied_to_another_disk(self, sedkit, folder: Path, output: Path):
+        status = (folder / "5.wav").stat()
+        shutil.copy2(folder / "5.wav", folder / "copy")
+        os.replace(folder / "copy", folder / "5.wav")
+        assert (folder / "5.wav").stat().st_ino != status.st_ino
+        self.check(sedkit, folder, output, COUNT, code=1)
+
+    def test_output_was_edited_or_deleted(self, sedkit, folder: Path, output: Path):
+        output.write_text("edited")
+        self.check(sedkit, folder, output, COUNT, code=1)
+        output.unlink()
+        self.check(sedkit, folder, output, COUNT, code=1)
+
+    def test_journal_was_truncated(self, sedkit, folder: Path, output: Path):
+        journal = output.with_name("x.csv.journal")
+        end = list(Journal(journal, {}).records())[-1][0]
+        assert end == 0  # the record that completes it
+        os.truncate(journal, journal.stat().st_size - 60)
         self.check(sedkit, folder, output, COUNT - 1, code=1)
+
+    def test_another_format_is_written_without_analysing_again(self, sedkit, folder: Path, output: Path):
+        options = ["-t", "0.4", "--resume", "-o", output]
+        result = sedkit("timeline", folder, *options, "-o", output.with_name("x.json"))
+        assert result.stderr.splitlines()[0] == f"sedkit: {COUNT} of {COUNT + 1} recordings were already done"
+        assert sedkit("timeline", folder, "-t", "0.4", "-o", output.with_name("fresh.json")).exit_code == 1
+        assert output.with_name("x.json").read_bytes() == output.with_name("fresh.json").read_bytes()
 
     def test_other_options_are_refused(self, sedkit, folder: Path, output: Path):
         before = output.read_bytes()
         for options, difference in (
             (["-t", "0.5"], "the earlier run used --threshold 0.4, this one uses --threshold 0.5"),
             (["-t", "0.4", "-c", "Dog"], "the earlier run used no --classes, this one uses --classes Dog"),
-            (["-t", "0.4", "-f", "tsv"], "the earlier run used --format csv, this one uses --format tsv"),
+            (["-t", "0.4", "--channel", "1"], "the earlier run used --channel mix, this one uses --channel 1"),
         ):
             result = sedkit("timeline", folder, *options, "-o", output, "--resume")
             (line, *_) = result.stderr.splitlines()
             assert result.exit_code == 1
-            assert line == f"sedkit: error: {output}: {difference}; leave out --resume to start over"
+            assert line.startswith(f"sedkit: error: {output}: {difference}; to start over, leave out --resume")
         assert output.read_bytes() == before
 
     def test_leaving_out_an_existing_recording_is_refused(self, sedkit, folder: Path, output: Path):
@@ -271,8 +335,6 @@ class TestChangesBeforeResume:
 def test_resumed_file_has_one_byte_order_mark(sedkit, folder: Path, tmp_path: Path):
     output, options = tmp_path / "x.csv", ["-t", "0.4", "--bom"]
     assert sedkit("timeline", folder, *options, "-o", output).exit_code == 1
-    refused = sedkit("timeline", folder, "-t", "0.4", "-o", output, "--resume")
-    assert "the earlier run used --bom True, this one uses no --bom" in refused.stderr
     soundfile.write(folder / "3x.wav", make_sound(2, seed=99), 16000)
     for _ in range(2):
         assert sedkit("timeline", folder, *options, "-o", output, "--resume").exit_code == 0
@@ -300,16 +362,32 @@ def test_standard_input_is_always_analysed_again(folder: Path, tmp_path: Path, m
     assert [json.loads(line)["file"] for line in output.read_text().splitlines()] == [str(folder / "0.wav"), "-"]
 
 
-@pytest.mark.parametrize("options", [["--resume"], ["--resume", "-o", "-"], ["--resume", "-o", "x.txt", "-f", "text"]])
-def test_resume_needs_a_resumable_output(sedkit, folder: Path, options: list[str]):
+@pytest.mark.parametrize("options", [["--resume"], ["--resume", "-o", "-"]])
+def test_resume_needs_a_file(sedkit, folder: Path, options: list[str]):
     result = sedkit("tag", folder, *options)
     assert result.exit_code == 2
-    assert "--resume needs an --output FILE in a format other than text" in result.stderr
+    assert "--resume needs an --output FILE or an --output-dir" in result.stderr
 
 
-def test_partial_text_output_is_not_overwritten(sedkit, folder: Path, tmp_path: Path):
-    (tmp_path / "x.txt.partial").write_text("results of hours")
-    result = sedkit("tag", folder, "-o", tmp_path / "x.txt", "-f", "text")
-    assert result.exit_code == 1
-    assert "move it away, or delete it to start over" in result.stderr
-    assert (tmp_path / "x.txt.partial").read_text() == "results of hours"
+@pytest.mark.parametrize("name", [name for name, writer in FORMATS.items() if "events" in writer.kinds])
+def test_every_format_resumes(sedkit, folder: Path, tmp_path: Path, name: str):
+    """The first run fails on one recording, which is repaired before the second."""
+    folder_of = {run: tmp_path / run for run in ("resumed", "fresh")}
+    options = ["-t", "0.4", "-f", name, "--output-dir"]
+    few = [folder / file for file in ("0.wav", "1.wav", "3x.wav")]
+    assert sedkit("timeline", *few, *options, folder_of["resumed"]).exit_code == 1
+    soundfile.write(folder / "3x.wav", make_sound(1, seed=99), 16000)
+    resumed = sedkit("timeline", *few, *options, folder_of["resumed"], "--resume")
+    assert (resumed.exit_code, resumed.stderr) == (0, "sedkit: 2 of 3 recordings were already done\n")
+    assert sedkit("timeline", *few, *options, folder_of["fresh"]).exit_code == 0
+    (folder_of["resumed"] / "sedkit.journal").unlink()
+    resumed_files, fresh_files = (
+        {path.name: comparable(path) for path in folder_of[run].iterdir()} for run in ("resumed", "fresh")
+    )
+    assert resumed_files == fresh_files
+    assert len(fresh_files) == (3 if "events" in FORMATS[name].single else 1)
+
+
+def comparable(path: Path) -> bytes:
+    """The contents of a file without the time at which it was made, which some formats hold."""
+    return re.sub(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\d]*", b"", path.read_bytes())
