@@ -75,8 +75,8 @@ class VttWriter(CaptionWriter):
     suffixes = (".vtt",)
 
     def begin(self) -> None:
-        made_by = escape(" ".join(f"{self.run.model}, sedkit {self.run.version}".split()))
-        self.stream.write(f"WEBVTT\n\nNOTE Sounds found by {made_by}\n\n")
+        made_by = ", ".join(filter(None, [self.run.model, f"sedkit {self.run.version}"]))
+        self.stream.write(f"WEBVTT\n\nNOTE Sounds found by {escape(' '.join(made_by.split()))}\n\n")
 
     def write_caption(self, number: int, caption: Caption) -> None:
         start, end = clock(caption.start, "."), clock(caption.end, ".")

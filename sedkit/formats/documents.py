@@ -56,7 +56,7 @@ class JamsWriter(DocumentWriter):
                 "annotation_tools": f"sedkit {self.run.version}",
                 "annotation_rules": "",
                 "validation": "",
-                "data_source": "program",
+                "data_source": "program" if self.run.model else "",
             },
             "sandbox": {},
             "time": 0.0,
@@ -92,7 +92,7 @@ class LabelStudioWriter(DocumentWriter):
         self.stream.write(",\n" if self.tasks else "\n")
         self.tasks += 1
         regions = self.choices(cast("Tagging", result)) if self.run.kind == "tags" else self.regions(result)
-        prediction: dict[str, Any] = {"model_version": self.run.model, "result": regions}
+        prediction: dict[str, Any] = {"model_version": self.run.model or "sedkit", "result": regions}
         if scores := [region["score"] for region in regions if "score" in region]:
             prediction["score"] = max(scores)
         path = os.path.abspath(result.file) if result.file != "-" else result.file

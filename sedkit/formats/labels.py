@@ -44,6 +44,7 @@ class TextGridWriter(LabelWriter):
     """A TextGrid of Praat, with one tier for each class."""
 
     suffixes = (".textgrid",)
+    ending = ".TextGrid"
     modules = ("praatio",)
     extra = "formats"
 

@@ -18,7 +18,7 @@ from importlib import import_module
 from pathlib import Path
 
 from sedkit.errors import AnnotationError
-from sedkit.formats.reading.annotations import Annotations
+from sedkit.formats.reading.annotations import Annotations, merged
 from sedkit.install import install_remedy
 from sedkit.results import Event
 
@@ -52,9 +52,9 @@ def read_annotations(path: str | os.PathLike[str]) -> list[Annotations]:
 
     Returns
     -------
-    One item per recording, in the order in which they appear. A recording is named as in the file. In a format without
-    names (Audacity, TextGrid), it has the path of the annotations without their ending, or that of the audio file that
-    lies beside them under this name.
+    One item per recording, in the order in which they appear; what several files in a folder say about a recording is
+    in one item. A recording is named as in the file. In a format without names (Audacity, TextGrid), it has the path of
+    the annotations without their ending, or that of the audio file that lies beside them under this name.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def read_annotations(path: str | os.PathLike[str]) -> list[Annotations]:
     files = [file for file in sorted(_files(path)) if file.suffix.lower() in READERS]
     if not files:
         raise AnnotationError(f"{path}: holds no file with one of the endings {', '.join(READERS)}")
-    return [recording for file in files for recording in _read_file(file)]
+    return merged(recording for file in files for recording in _read_file(file))
 
 
 def read_events(path: str | os.PathLike[str]) -> list[tuple[str, Event]]:

@@ -51,6 +51,17 @@ def grouped(rows: Iterable[Row], durations: dict[str, float] | None = None) -> l
     return [annotations(file, items, (durations or {}).get(file)) for file, items in found.items()]
 
 
+def merged(found: Iterable[Annotations]) -> list[Annotations]:
+    """Put together what several files say about each recording."""
+    recordings: dict[str, Annotations] = {}
+    for each in found:
+        before = recordings.get(each.file, Annotations(each.file))
+        duration = each.duration if before.duration is None else before.duration
+        items = *before.events, *each.events, *before.tags, *each.tags
+        recordings[each.file] = annotations(each.file, items, duration)
+    return list(recordings.values())
+
+
 def annotations(file: str, items: Iterable[Event | Tag], duration: float | None = None) -> Annotations:
     """Make the annotations of one recording."""
     items = list(items)

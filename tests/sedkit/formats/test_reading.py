@@ -171,6 +171,8 @@ def test_folder_of_labels(tmp_path: Path):
         ("one", "Dog"),
         ("two", "Mine"),
     ]
+    write(tmp_path / "b" / "one.audacity.txt", "audacity", timeline("one.wav", MINE))
+    assert [recording.events[-1].label for recording in read_annotations(tmp_path)] == ["Mine", "Mine"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,176 @@
+"""``sedkit convert``: events and tags from one format to another, such as those that people corrected."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sedkit.cli import options
+from sedkit.cli.clock import recorded_at
+from sedkit.cli.messages import print_notice
+from sedkit.cli.output import AtomicFile, Stream
+from sedkit.cli.run_options import RunOptions
+from sedkit.cli.targets import Target, check_recordings, choose_targets
+from sedkit.errors import ArgumentError
+from sedkit.formats import FORMATS, Kind, Run
+
+if TYPE_CHECKING:
+    from sedkit.formats.reading import Annotations
+    from sedkit.results import Tagging, Timeline
+
+NEED_LENGTHS = ("json", "textgrid", "jams", "label-studio", "raven")  # formats that say how long a recording is
+
+
+@click.command("convert")
+@click.argument("source", metavar="IN", type=click.Path())
+@click.argument("output", metavar="OUT", type=click.Path())
+@click.option(
+    "--format",
+    "-f",
+    "format_name",
+    type=click.Choice([name for name in FORMATS if name != "dcase-scores"]),
+    help="Format of OUT. Default: by its ending. Needed if OUT is a folder.",
+)
+@click.option("--classes", "-c", multiple=True, metavar="NAMES", help="Only these classes, separated by commas.")
+@click.option("--exclude", "--skip", multiple=True, metavar="NAMES", help="Not these classes, separated by commas.")
+@options.format_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    source: str,
+    output: str,
+    format_name: str | None,
+    classes: tuple[str, ...],
+    exclude: tuple[str, ...],
+    **format_options: Any,
+) -> None:
+    """Convert events or tags from one format to another.
+
+    IN is a file in one of the formats that sedkit reads (docs/formats.md), or a folder of them: its own CSV, TSV, JSON,
+    Parquet and Arrow, and what Audacity, Raven, Praat, ELAN, Kaleidoscope, Label Studio, JAMS, RTTM and DCASE have. OUT
+    is a file, a folder (with a / at its end), or - for standard output.
+
+    \b
+    Examples:
+      sedkit convert corrected.selections.txt events.csv
+      sedkit convert labels/ events.parquet
+      sedkit convert events.json audacity/ --format audacity
+      sedkit convert events.csv film.srt --skip Speech,Music --merge dialogue.srt
+    """
+    from sedkit.formats.reading import read_annotations
+
+    annotations = chosen(read_annotations(source), classes, exclude)
+    kind: Kind = "tags" if all(found.tags and not found.events for found in annotations) and annotations else "events"
+    run_options = RunOptions(formats=(format_name,) if format_name else (), output=(output,), **format_options)
+    (target,) = choose_targets(kind, run_options)
+    names = [found.file for found in annotations]
+    check_recordings(kind, [target], names)
+    results, unknown = [], 0
+    for found in annotations:
+        length, rate = measured(found)
+        unknown += length is None
+        start = recorded_at(found.file, run_options.start, run_options.timezone)
+        results.append(result_of(found, kind, length, rate, start))
+    if unknown and target.name in NEED_LENGTHS:
+        print_notice(
+            f"the length of {unknown} of {len(names)} recordings is unknown, since they are not where {source} says; "
+            f"{target.name} has the end of their last event in its place"
+        )
+    write(target, Run(kind, names, options=run_options), results)
+
+
+def chosen(annotations: Sequence[Annotations], classes: Sequence[str], exclude: Sequence[str]) -> Sequence[Annotations]:
+    """The annotations of the classes that are asked for.
+
+    Raises
+    ------
+    ArgumentError
+        If a class occurs nowhere.
+    """
+    from dataclasses import replace
+
+    from sedkit.contract import Label
+
+    if not classes and not exclude:
+        return annotations
+    mids = {item.label: item.mid for found in annotations for item in (*found.events, *found.tags)}
+    labels = [Label(name, mid, None) for name, mid in sorted(mids.items())]
+    known = {name.casefold(): label.name for label in labels for name in (label.name, label.mid or label.name)}
+    wanted, unwanted = (
+        {_known(name, known) for name in options.split_classes(values, labels) or ()} for values in (classes, exclude)
+    )
+
+    def kept(label: str) -> bool:
+        return (not classes or label in wanted) and label not in unwanted
+
+    return [
+        replace(
+            found,
+            events=tuple(event for event in found.events if kept(event.label)),
+            tags=tuple(tag for tag in found.tags if kept(tag.label)),
+        )
+        for found in annotations
+    ]
+
+
+def _known(name: str, known: dict[str, str]) -> str:
+    if name.casefold() not in known:
+        from difflib import get_close_matches
+
+        names = sorted(set(known.values()))
+        nearest = ", ".join(get_close_matches(name, names, cutoff=0.5) or names[:5])
+        raise ArgumentError(f"no event has the class {name!r}; classes that events have: {nearest}")
+    return known[name.casefold()]
+
+
+def measured(found: Annotations) -> tuple[float | None, float | None]:
+    """Length in seconds and sample rate of a recording, as far as the annotations or the recording itself tell."""
+    if not os.path.isfile(found.file):
+        return found.duration, None
+    from sedkit.audio.probing import probe
+    from sedkit.errors import AudioError
+
+    try:
+        about = probe(found.file)
+    except AudioError:
+        return found.duration, None
+    return found.duration if about.duration is None else about.duration, about.sample_rate
+
+
+def result_of(
+    found: Annotations, kind: Kind, length: float | None, rate: float | None, start: Any
+) -> Tagging | Timeline:
+    """Annotations as a result that the writers take. A timeline has events only, no cells."""
+    from sedkit.results import Tagging, Timeline
+
+    end = length if length is not None else max((event.offset for event in found.events), default=0.0)
+    if kind == "tags":
+        return Tagging(found.file, end, found.tags, sample_rate=rate, recorded_at=start)
+    return Timeline(found.file, end, 1.0, (), found.events, None, (), sample_rate=rate, recorded_at=start)
+
+
+def write(target: Target, run: Run, results: Sequence[Tagging | Timeline]) -> None:
+    """Write the results to the target."""
+    from dataclasses import replace
+
+    if target.streamed:
+        stream = Stream(target.writer, replace(run, path=None if target.path is None else Path(target.path)))
+        for result in results:
+            stream.write(result)
+        stream.finish()
+        stream.close()
+        return
+    target.place()
+    by_name = {result.file: result for result in results}
+    for path, names in target.paths(run.kind, run.files, run.files or [os.curdir]).items():
+        if target.in_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with AtomicFile(target.writer, replace(run, path=path, files=names)) as file:
+            for name in names:
+                file.write(by_name[name])
+            file.commit()

@@ -1,0 +1,123 @@
+"""``sedkit convert``: from one format to another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner, Result
+
+from sedkit.cli import main
+
+EVENTS = """file,onset,offset,label,mid,score
+a/dog.wav,0.25,1.5,Dog,/m/0bt9lr,0.9
+a/dog.wav,1.0,1.75,"Baby cry, infant cry",/t/dd00002,0.5
+b/dog.wav,0.5,0.75,Dog,/m/0bt9lr,0.75
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "events.csv").write_text(EVENTS)
+    (tmp_path / "a").mkdir()
+    soundfile.write(tmp_path / "a" / "dog.wav", np.zeros(24000), 8000)
+    return tmp_path
+
+
+def convert(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["convert", *arguments])
+
+
+def test_file_to_file(folder: Path):
+    assert convert("events.csv", "events.parquet").exit_code == 0
+    assert convert("events.parquet", "again.csv").exit_code == 0
+    assert (folder / "again.csv").read_text() == EVENTS
+
+
+def test_file_to_folder_of_labels_and_back(folder: Path):
+    assert convert("events.csv", "labels/", "--format", "audacity").exit_code == 0
+    assert sorted(path.relative_to(folder / "labels").as_posix() for path in folder.rglob("*.labels.txt")) == [
+        "a/dog.labels.txt",
+        "b/dog.labels.txt",
+    ]
+    result = convert("labels", "-", "--format", "tsv")
+    assert result.exit_code == 0
+    assert [line.split("\t")[1:4] for line in result.output.splitlines()[1:]] == [
+        ["0.25", "1.5", "Dog"],
+        ["1.0", "1.75", "Baby cry, infant cry"],
+        ["0.5", "0.75", "Dog"],
+    ]
+
+
+def test_table_of_all_recordings_in_a_folder(folder: Path):
+    assert convert("events.csv", "out/", "-f", "raven").exit_code == 0
+    rows = [line.split("\t") for line in (folder / "out" / "events.selections.txt").read_text().splitlines()[1:]]
+    assert [row[3] for row in rows] == ["0.250", "1.000", "3.500"]  # a/dog.wav has 3 s
+    assert rows[0][6] == "4000.0"
+
+
+def test_lengths_are_those_of_the_recordings_that_are_there(folder: Path):
+    result = convert("events.csv", "-", "-f", "json")
+    assert "the length of 1 of 2 recordings is unknown" in result.stderr
+    records = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [record["duration"] for record in records] == [3.0, 0.75]
+
+
+def test_choice_of_classes(folder: Path):
+    assert convert("events.csv", "dogs.csv", "--classes", "dog").exit_code == 0
+    assert (folder / "dogs.csv").read_text().count("Dog") == 2
+    assert convert("events.csv", "rest.csv", "--skip", "/m/0bt9lr,Baby cry, infant cry").exit_code == 0
+    assert len((folder / "rest.csv").read_text().splitlines()) == 1
+    result = convert("events.csv", "x.csv", "--exclude", "Dogs")
+    assert result.exit_code == 2
+    assert "no event has the class 'Dogs'; classes that events have: Dog" in result.stderr
+
+
+def test_captions_between_dialogue(folder: Path):
+    (folder / "dialogue.srt").write_text("1\n00:00:01,250 --> 00:00:03,000\nHello.\n")
+    (folder / "one.csv").write_text("".join(EVENTS.splitlines(keepends=True)[:2]))
+    arguments = ["one.csv", "film.srt", "--merge", "dialogue.srt", "--caption-style", "({})"]
+    assert convert(*arguments).exit_code == 0
+    assert (folder / "film.srt").read_text() == (
+        "1\n00:00:00,250 --> 00:00:01,250\n(dog barks)\n\n2\n00:00:01,250 --> 00:00:03,000\nHello.\n\n"
+    )
+
+
+def test_times_in_utc(folder: Path):
+    (folder / "a.csv").write_text("file,onset,offset,label\n20240501_073000.WAV,1,2,Dog\n")
+    result = convert("a.csv", "-", "-f", "csv", "--absolute-time", "--timezone", "+02:00")
+    assert result.output.splitlines()[1].endswith(",2024-05-01T05:30:01.000Z,2024-05-01T05:30:02.000Z")
+    result = convert("a.csv", "-", "-f", "csv", "--absolute-time", "--start", "2024-05-01T05:30:00")
+    assert "2024-05-01T05:30:01.000Z" in result.output
+
+
+def test_tags(folder: Path):
+    (folder / "tags.tsv").write_text("file\tlabel\tmid\tscore\na.wav\tDog\t/m/0bt9lr\t0.9\n")
+    assert convert("tags.tsv", "tags.json").exit_code == 0
+    assert json.loads((folder / "tags.json").read_text())["tags"][0]["label"] == "Dog"
+    assert "audacity holds events, not tags" in convert("tags.tsv", "a.labels.txt").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.csv", "a.json"], "none.csv: does not exist"),
+        (["events.csv", "a.xyz"], "no format has the ending .xyz"),
+        (["events.csv", "out/"], "choose with --format"),
+        (["events.csv", "a.srt"], "holds one recording, and 2 are given"),
+        (["events.csv", "none/a.json"], "create it first"),
+        (["events.csv", "a.srt", "--merge", "events.csv"], "not readable as subtitles"),
+        (["events.csv", "a.srt", "--caption-style", "x"], "has no {} for the sounds"),
+        (["events.csv", "a.csv", "--start", "now"], "is no date and time"),
+        (["events.csv", "a.csv", "--timezone", "Mars/Base"], "is no time zone"),
+    ],
+)
+def test_what_does_not_work_is_named(arguments: list[str], message: str, folder: Path):
+    result = convert(*arguments)
+    assert result.exit_code in (1, 2)
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
