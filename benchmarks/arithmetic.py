@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from benchmarks.harness import Row, Setup, at_least, packages, race
 from benchmarks.networks import Models, cut, full_width, multiply_adds
 from sedkit.inference.session import open_session
+from sedkit.model_file import ModelFile
 
 GOALS = {1: 0.90, 2: 0.85}  # by threads
 FRAMES = 3072  # about 31 s, one block of sedkit
@@ -38,7 +39,7 @@ def rate(models: Models, threads: int, setup: Setup) -> Row:
     frames, size = (320, 512) if setup.quick else (FRAMES, SIZE)
     parts = cut(models, models.fp32, setup.scratch)
     work = multiply_adds(onnx.load(parts.body), (1, 1, frames, 64))
-    front, body = (open_session(part, "cpu", threads)[0] for part in (parts.front, parts.body))
+    front, body = (open_session(ModelFile(part), "cpu", threads)[0] for part in (parts.front, parts.body))
     products = {
         "NumPy": best_of(numpy_product(size, threads)),
         "ONNX Runtime": best_of(runtime_product(size, threads, setup.scratch)),
@@ -102,7 +103,7 @@ def runtime_product(size: int, threads: int, scratch: Path) -> Callable[[], Any]
     )
     path = scratch / "product.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
-    session, *_ = open_session(path, "cpu", threads)
+    session, *_ = open_session(ModelFile(path), "cpu", threads)
     return lambda: session.run(None, {"left": left})
 
 

@@ -47,20 +47,22 @@ end is part of the graph. Network weights may be stored as float16, each followe
                                 ``calibrated_on``: the held-out clips used for calibration and
                                 thresholds
 ``sedkit.license``              licence of the weights
+``sedkit.digest``               SHA-256 of the graph and its weights (:mod:`sedkit.model_file`),
+                                checked when the model is loaded; optional
 ==============================  ==================================================================
 """
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 from sedkit import geometry
 from sedkit.errors import ContractError
+from sedkit.model_file import metadata_of as metadata_of
 
 VERSION = "1"
 PREFIX = "sedkit."
@@ -69,6 +71,7 @@ OUTPUTS = ("segments", "clip", "embedding")
 WEIGHTS = "weights"
 EMBEDDING = 1024
 TAG_SEGMENTS, MOST_TAG_SEGMENTS = 30, 1000  # 10 s, the length of AudioSet's clips; 320 s
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")  # line breaks and terminal sequences
 MAX_COEFFICIENT = 100.0  # of a calibration: largest absolute slope or offset
 NUMBERS = {
     "sample_rate": geometry.SAMPLE_RATE,
@@ -168,61 +171,15 @@ class Contract:
         labels = _labels(_parsed(metadata, "labels", list))
         timeline = "timeline_thresholds" if PREFIX + "timeline_thresholds" in metadata else "thresholds"
         return cls(
-            name=_text(metadata, "name"),
+            name=_line(metadata, "name"),
             labels=labels,
             thresholds=_thresholds(metadata, "thresholds", len(labels)),
             calibration=_calibration(metadata, len(labels)),
             lineage=_parsed(metadata, "lineage", dict),
-            license=_text(metadata, "license"),
+            license=_line(metadata, "license"),
             timeline_thresholds=_thresholds(metadata, timeline, len(labels)),
             tag_segments=_tag_segments(metadata),
         )
-
-
-def metadata_of(path: Path) -> dict[str, str]:
-    """Read the ``metadata_props`` of an ONNX file without loading its graph.
-
-    Each entry is field 14 of the protobuf message ModelProto, with its key in field 1 and its value in field 2. If the
-    file is damaged, the entries before the damage are returned.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be opened.
-    """
-    metadata = {}
-    with path.open("rb") as file:
-        for _, entry in _messages(file, {14}):
-            parts = dict(_messages(io.BytesIO(entry), {1, 2}))
-            metadata[parts.get(1, b"").decode(errors="replace")] = parts.get(2, b"").decode(errors="replace")
-    return metadata
-
-
-def _messages(file: BinaryIO, wanted: set[int]) -> Iterator[tuple[int, bytes]]:
-    """Number and content of the length-delimited fields of a protobuf message whose numbers are in ``wanted``."""
-    while (tag := _varint(file)) is not None:
-        if tag & 7 == 0:
-            _varint(file)
-            continue
-        size = {1: 8, 5: 4}.get(tag & 7) or (_varint(file) if tag & 7 == 2 else None)
-        if size is None:
-            return
-        if tag & 7 == 2 and tag >> 3 in wanted:
-            yield tag >> 3, file.read(size)
-        else:
-            file.seek(size, io.SEEK_CUR)
-
-
-def _varint(file: BinaryIO) -> int | None:
-    """Read a protobuf varint (7 bits per byte, lowest first); None at the end of the file."""
-    value = 0
-    for shift in range(0, 64, 7):
-        if not (byte := file.read(1)):
-            return None
-        value |= (byte[0] & 127) << shift
-        if byte[0] < 128:
-            return value
-    return None
 
 
 def check_tensors(inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Sequence[Any]], classes: int) -> None:
@@ -272,11 +229,20 @@ def _text(metadata: Mapping[str, str], key: str) -> str:
     return value
 
 
+def _line(metadata: Mapping[str, str], key: str) -> str:
+    value = _text(metadata, key)
+    if CONTROL.search(value):
+        raise ContractError(PREFIX + key, "contains control characters")
+    return value
+
+
 def _parsed(metadata: Mapping[str, str], key: str, kind: type) -> Any:
     try:
         value = json.loads(_text(metadata, key))
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # also numbers of thousands of digits
         raise ContractError(PREFIX + key, f"is not valid JSON ({error})") from None
+    except RecursionError:
+        raise ContractError(PREFIX + key, "is JSON that is nested too deeply") from None
     if not isinstance(value, kind):
         raise ContractError(PREFIX + key, f"must be a JSON {'object' if kind is dict else 'list'}")
     return value
@@ -295,6 +261,8 @@ def _labels(entries: list[Any]) -> tuple[Label, ...]:
             raise ContractError(field, f"entry {position} has no name")
         if not (mid is None or isinstance(mid, str)) or not (index is None or type(index) is int):
             raise ContractError(field, f"entry {position} ({name}): mid must be text or null, index a number or null")
+        if CONTROL.search(name + (mid or "")):
+            raise ContractError(field, f"entry {position} ({name!r}) contains control characters")
         labels.append(Label(name, mid, index))
     for what, values in (("name", [x.name for x in labels]), ("mid", [x.mid for x in labels if x.mid])):
         if len(set(values)) != len(values):

@@ -7,10 +7,13 @@ but memory-maps those of a cached graph. On disk, in the user's cache folder or 
     graphs/KEY/weights.bin    its weights
     graphs/KEY/seal.json      key, and SHA-256 of the two files
 
-KEY is a hash of the model file, the build of ONNX Runtime and the processor's instruction sets: an optimised graph has
-its weights in the layout of one processor, and would give wrong scores on another. Entries are renamed into place when
-complete, and never modified. An entry whose seal does not match is replaced. If the cache cannot be written, sedkit
-silently works without it. ``SEDKIT_CACHE=off`` turns the cache off.
+KEY is a hash of the model's graph and weights, the build of ONNX Runtime and the processor's instruction sets: an
+optimised graph has its weights in the layout of one processor, and would give wrong scores on another. Entries are
+renamed into place when complete, and never modified. An entry whose seal does not match is replaced. If the cache
+cannot be written, sedkit silently works without it. ``SEDKIT_CACHE=off`` turns the cache off.
+
+A seal finds damage, not forgery. So folders and files that belong to another user, or that others may write, are not
+used (:func:`unsafe`). On Windows, where the cache is in the user's profile, this is not checked.
 """
 
 from __future__ import annotations
@@ -18,14 +21,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import mmap
 import os
 import platform
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-FORMAT = 1
+FORMAT = 2
 VARIABLE = "SEDKIT_CACHE"
 OFF = ("", "0", "off", "none")
 GRAPH, WEIGHTS, SEAL = "graph.onnx", "weights.bin", "seal.json"
@@ -51,60 +54,84 @@ def folder() -> Path | None:
     return base / "sedkit" / "graphs"
 
 
-def key(model: Path, runtime: str) -> str | None:
-    """The key of a model's entry; None if the file cannot be read or stores weights in other files.
+def key(digest: str, runtime: str) -> str | None:
+    """The key of a model's entry; None if the processor is unknown.
 
     Parameters
     ----------
+    digest : of the model's graph and weights (:mod:`sedkit.model_file`).
     runtime : version and build of ONNX Runtime.
     """
     try:
-        with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            if content.find(b"location") >= 0:  # TensorProto.external_data: weights in other files
-                return None
-            parts = [str(FORMAT), hashlib.sha256(content).hexdigest(), runtime, platform.machine(), _processor()]
-    except (OSError, ValueError):  # ValueError: an empty file
+        parts = [str(FORMAT), digest, runtime, platform.machine(), _processor()]
+    except (OSError, AttributeError):  # AttributeError: a system library without the function
         return None
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
+def unsafe(folder: Path) -> str | None:
+    """Why the cache must not be used, in one line; None if it is new, or only this user and root can write to it."""
+    if (problem := _writable_by_others(folder)) is not None:
+        return f"the cache of optimised graphs is not used: {problem}; correct this, or set {VARIABLE}"
+    return None
+
+
 def find(folder: Path, key: str) -> Path | None:
-    """The graph of an entry whose seal matches, or None."""
+    """The graph of an entry that is safe and whose seal matches, or None."""
     entry = folder / key
     try:
+        if any(_writable_by_others(path) for path in (entry, entry / GRAPH, entry / WEIGHTS, entry / SEAL)):
+            return None
         if json.loads((entry / SEAL).read_text("utf-8")) != _seal(entry, key):
             return None
         os.utime(entry / SEAL)  # marks the entry as used
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return entry / GRAPH
 
 
 @contextlib.contextmanager
-def writing(folder: Path, key: str) -> Iterator[Path | None]:
-    """Write an entry: yields the folder for GRAPH and WEIGHTS, or None if the cache cannot be written.
-
-    The entry is kept if the ``with`` block creates both files. If several processes write the same entry at the same
-    time, one of them wins.
-    """
+def writing(folder: Path) -> Iterator[Path | None]:
+    """Yield a temporary folder for GRAPH and WEIGHTS, or None if the cache cannot be written; :func:`keep` keeps it."""
     import shutil
     import tempfile
 
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".", suffix=".tmp", dir=folder))
     except OSError:
         yield None
         return
     try:
         yield temporary
-        with contextlib.suppress(OSError):
-            (temporary / SEAL).write_text(json.dumps(_seal(temporary, key)), "utf-8")
-            _discard(folder / key)
-            temporary.rename(folder / key)
-            _prune(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def keep(temporary: Path, folder: Path, key: str) -> None:
+    """Make a temporary folder the entry of a key. If several processes write the same entry, one of them wins."""
+    with contextlib.suppress(OSError):
+        (temporary / SEAL).write_text(json.dumps(_seal(temporary, key)), "utf-8")
+        for name in (GRAPH, WEIGHTS, SEAL):
+            (temporary / name).chmod(0o600)
+        _discard(folder / key)
+        temporary.rename(folder / key)
+        _prune(folder)
+
+
+def _writable_by_others(path: Path) -> str | None:
+    """How a user other than this one and root could change a folder or file; None if not, or if it does not exist."""
+    if not hasattr(os, "geteuid"):
+        return None
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    if about.st_uid not in (0, os.geteuid()):
+        return f"{path} belongs to another user"
+    if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"{path} can be written by others"
+    return None
 
 
 def _seal(entry: Path, key: str) -> dict[str, str]:
@@ -147,13 +174,24 @@ def _processor() -> str:
 
     Raises
     ------
-    OSError
+    OSError, AttributeError
         If they cannot be read.
     """
-    if sys.platform != "linux":  # there is no list of instruction sets; use the machine's name
-        return f"{platform.processor()} {platform.node()}"
-    with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-        for line in file:
-            if line.lower().startswith(("flags", "features", "isa")):
-                return line
-    return platform.node()
+    if sys.platform == "linux":
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.lower().startswith(("flags", "features", "isa")):
+                    return line
+        return platform.node()
+    import ctypes
+
+    if sys.platform == "win32":  # one bit per instruction set that the system offers to programs
+        present = ctypes.windll.kernel32.IsProcessorFeaturePresent
+        features = "".join(str(int(bool(present(number)))) for number in range(128))
+        return f"{os.environ.get('PROCESSOR_IDENTIFIER')} {features}"
+    if sys.platform == "darwin":  # the model, such as "Apple M2"; the host name, which changes, is not part of it
+        name, size = ctypes.create_string_buffer(256), ctypes.c_size_t(256)
+        if ctypes.CDLL(None).sysctlbyname(b"machdep.cpu.brand_string", name, ctypes.byref(size), None, 0):
+            raise OSError("sysctl machdep.cpu.brand_string")
+        return name.value.decode(errors="replace")
+    return f"{platform.processor()} {platform.node()}"

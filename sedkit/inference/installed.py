@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from sedkit.contract import Contract, metadata_of
-from sedkit.errors import ArgumentError, ContractError, ModelError
+from sedkit.errors import ArgumentError, ModelError
 from sedkit.inference.session import Device, expects_gpu
+from sedkit.model_file import check_is_file
 
 Precision: TypeAlias = Literal["auto", "fp32", "int8"]
 
@@ -78,11 +79,12 @@ def find_model(
 
 
 def named_model(name_or_path: str | os.PathLike[str] | None = None) -> Path:
-    """Return the file with exactly this name or path, in any precision. Raises ModelError if there is none."""
+    """Return the file with exactly this name or path, in any precision. Raises ModelError if it is not a file."""
     wanted = os.fspath(DEFAULT if name_or_path is None else name_or_path)
     path = names().get(wanted, Path(wanted))
-    if not path.is_file():
+    if not os.path.exists(path):
         raise ModelError(f"{wanted}: no such model; {installed_text()}")
+    check_is_file(path)
     return path
 
 
@@ -102,7 +104,7 @@ def _acceptable_int8(path: Path) -> Path | None:
     other = sibling(path, "int8")
     try:
         loss = Contract.from_metadata(metadata_of(other)).quantisation_loss
-    except (OSError, ContractError):
+    except ModelError:
         return None
     return other if loss is not None and loss <= MAX_INT8_LOSS else None
 
@@ -111,5 +113,5 @@ def _precision(path: Path) -> str:
     """Precision according to the metadata; "fp32" if it cannot be read (loading the model will raise the error)."""
     try:
         return Contract.from_metadata(metadata_of(path)).precision
-    except (OSError, ContractError):
+    except ModelError:
         return "fp32"

@@ -21,6 +21,7 @@ from sedkit.geometry import REACH, SEGMENT_HOP, SPAN_FRAMES, STEP_FRAMES, segmen
 from sedkit.inference.cpus import usable_cpus
 from sedkit.inference.installed import installed_text
 from sedkit.inference.session import Device, one_line, open_session
+from sedkit.model_file import ModelFile
 
 Scores: TypeAlias = NDArray[np.float32]
 
@@ -48,39 +49,37 @@ class Model:
     weighted : whether the graph outputs weights of segments for clip scores.
     device : the device in use: ``"cpu"``, ``"cuda"`` or ``"tensorrt"``.
     threads : CPU threads per run.
-    notice : one line that says why ``"auto"`` does not use the GPU that it found; None otherwise.
+    notice : one line that says why ``"auto"`` does not use the GPU that it found, or why the cache of optimised graphs
+        is not used; None otherwise.
 
     Raises
     ------
     ModelError
         If the file is missing or not a valid ONNX file.
     ContractError
-        If the file is not a sedkit model; names the invalid field.
+        If the file is not a sedkit model, or was changed after its export; names the invalid field.
     DeviceError
         If `device` is ``"cuda"`` or ``"tensorrt"`` and does not work; says what is missing.
     """
 
     def __init__(self, path: str | os.PathLike[str], device: Device = "auto", threads: int | None = None) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
+        if not os.path.exists(self.path):
             raise ModelError(f"{self.path}: no such model file; {installed_text()}")
-        if threads is not None and (not isinstance(threads, int) or threads < 1):
+        if threads is not None and (type(threads) is not int or threads < 1):
             raise ArgumentError(f"threads must be an integer of at least 1, not {threads!r}")
         self.threads = threads or usable_cpus()
-        self._session, self.device, self.notice = open_session(self.path, device, self.threads)
-        self.contract = self._read_contract()
-
-    def _read_contract(self) -> Contract:
-        session = self._session
+        file = ModelFile(self.path)
         try:
-            metadata = Contract.from_metadata(session.get_modelmeta().custom_metadata_map)
-            inputs = {tensor.name: tensor.shape for tensor in session.get_inputs()}
-            outputs = {tensor.name: tensor.shape for tensor in session.get_outputs()}
-            contract.check_tensors(inputs, outputs, len(metadata.labels))
-            self.weighted = contract.WEIGHTS in outputs
+            self.contract = Contract.from_metadata(file.metadata)
+            file.check()
+            self._session, self.device, self.notice = open_session(file, device, self.threads)
+            inputs = {tensor.name: tensor.shape for tensor in self._session.get_inputs()}
+            outputs = {tensor.name: tensor.shape for tensor in self._session.get_outputs()}
+            contract.check_tensors(inputs, outputs, len(self.contract.labels))
         except ContractError as error:
             raise ContractError(error.field, error.problem, str(self.path)) from None
-        return metadata
+        self.weighted = contract.WEIGHTS in outputs
 
     def weights(self, columns: Sequence[int]) -> list[int] | None:
         """Columns of the weights of some classes in the scores; None if the model has no weights."""

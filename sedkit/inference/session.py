@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from sedkit.errors import ArgumentError, DeviceError, ModelError
 from sedkit.inference import graph_cache as cache
 from sedkit.inference.cpus import usable_cpus
+from sedkit.model_file import ModelFile
 
 if TYPE_CHECKING:
     from sedkit.inference.onnx_runtime import onnxruntime
@@ -31,13 +32,13 @@ LOG_FATAL, LOG_WARNING = 4, 2  # ONNX Runtime's log levels; errors are raised as
 
 
 def open_session(
-    path: Path, device: Device, threads: int | None = None
+    file: ModelFile, device: Device, threads: int | None = None
 ) -> tuple[onnxruntime.InferenceSession, Literal["cpu", Gpu], str | None]:
     """Load a graph on a device.
 
     Parameters
     ----------
-    path : an ONNX file.
+    file : an ONNX file.
     device : see :class:`sedkit.inference.model.Model`.
     threads : CPU threads per run; None takes all CPUs that this process may use.
 
@@ -47,7 +48,7 @@ def open_session(
     device : ``"cpu"``, ``"cuda"`` or ``"tensorrt"``
         The device in use.
     notice : str or None
-        One line that says why ``"auto"`` does not use the GPU that it found.
+        One line that says why ``"auto"`` does not use the GPU that it found, or why the cache is not used.
 
     Raises
     ------
@@ -62,18 +63,19 @@ def open_session(
         raise ArgumentError(f"device must be auto, cpu, cuda or tensorrt, not {device!r}")
     threads = threads or usable_cpus()
     if device == "cpu":
-        return _cpu_session(path, threads), "cpu", None
+        session, notice = _cpu_session(file, threads)
+        return session, "cpu", notice
     gpu: Gpu = "cuda" if device == "auto" else device
     problem = _gpu_problem(gpu)
     if problem is None:
-        session = _gpu_session(path, gpu, threads)
+        session = _gpu_session(file, gpu, threads)
         if PROVIDERS[gpu] in session.get_providers():  # ONNX Runtime falls back to the CPU silently
             return session, gpu, None
         problem = f"ONNX Runtime cannot start it (mismatched library versions?); {REMEDIES[gpu]}"
     if device != "auto":
         raise DeviceError(f"device {device} does not work: {problem}")
-    notice = None if _driver_problem() else f"running on the CPU: there is a GPU, but {problem}"
-    return _cpu_session(path, threads), "cpu", notice
+    session, notice = _cpu_session(file, threads)
+    return session, "cpu", notice if _driver_problem() else f"running on the CPU: there is a GPU, but {problem}"
 
 
 def expects_gpu(device: Device) -> bool:
@@ -87,27 +89,33 @@ def one_line(error: Exception) -> str:
     return text[:300].strip(" .")
 
 
-def _cpu_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """Open a session on the CPU. Loads the optimised graph from the cache if there is one, otherwise caches it."""
+def _cpu_session(file: ModelFile, threads: int) -> tuple[onnxruntime.InferenceSession, str | None]:
+    """Open a session on the CPU, and say why the cache is not used.
+
+    Loads the optimised graph from the cache if there is one, otherwise caches it.
+    """
+    folder = cache.folder()
+    notice = cache.unsafe(folder) if folder else None
+    key = None if folder is None or notice or file.external else cache.key(file.digest, _runtime())
+    if folder is None or key is None:
+        return _session(file.path, [CPU], threads), notice
     from sedkit.inference.onnx_runtime import onnxruntime
 
-    folder = cache.folder()
-    key = cache.key(path, _runtime()) if folder else None
-    if folder is None or key is None:
-        return _session(path, [CPU], threads)
     if (graph := cache.find(folder, key)) is not None:
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # already optimised
         with contextlib.suppress(ModelError):
-            return _session(graph, [CPU], threads, options)
-    with cache.writing(folder, key) as entry:
+            return _session(graph, [CPU], threads, options), None
+    with cache.writing(folder) as entry:
         if entry is not None:
             options = onnxruntime.SessionOptions()
             options.optimized_model_filepath = str(entry / cache.GRAPH)
             options.add_session_config_entry("session.optimized_model_external_initializers_file_name", cache.WEIGHTS)
             with contextlib.suppress(ModelError):  # for example, if the disk is full
-                return _session(path, [CPU], threads, options)
-        return _session(path, [CPU], threads)
+                session = _session(file.path, [CPU], threads, options)
+                cache.keep(entry, folder, key)
+                return session, None
+    return _session(file.path, [CPU], threads), None
 
 
 def _session(
@@ -119,31 +127,36 @@ def _session(
     options.log_severity_level = LOG_FATAL
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leaves idle time to decoding
-    onnxruntime.set_default_logger_severity(LOG_FATAL)
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors have no common base class
         raise ModelError(
             f"{path}: not an ONNX file that ONNX Runtime can load ({one_line(error)}); export or copy it again"
         ) from None
-    finally:
-        onnxruntime.set_default_logger_severity(LOG_WARNING)
 
 
-def _gpu_session(path: Path, gpu: Gpu, threads: int) -> onnxruntime.InferenceSession:
+def _gpu_session(file: ModelFile, gpu: Gpu, threads: int) -> onnxruntime.InferenceSession:
     """Open a session on a GPU. Nodes that TensorRT cannot run use CUDA; nodes that CUDA cannot run use the CPU.
 
     Written from the documentation of ONNX Runtime's providers; not yet tried on a GPU. Pieces are not padded to common
     lengths: padding the last piece would change its scores, and a new length costs little with the HEURISTIC search.
     TensorRT builds an engine for each new length, which takes minutes, and keeps it in the cache.
     """
+    from sedkit.inference.onnx_runtime import onnxruntime
+
     providers: list[Any] = [(PROVIDERS["cuda"], CUDA_OPTIONS), CPU]
     if gpu == "tensorrt":
-        folder, key = cache.folder(), cache.key(path, _runtime())
+        folder = cache.folder()
+        safe = folder is not None and not (file.external or cache.unsafe(folder) or cache.unsafe(folder.parent))
+        key = cache.key(file.digest, _runtime()) if safe else None
         place = {"trt_engine_cache_path": str(folder.parent / "tensorrt" / key)} if folder and key else {}
         options = {"trt_engine_cache_enable": bool(place), "trt_timing_cache_enable": bool(place), **place}
         providers.insert(0, (PROVIDERS["tensorrt"], options))
-    return _session(path, providers, threads)
+    onnxruntime.set_default_logger_severity(LOG_FATAL)  # a provider that cannot start is reported by open_session
+    try:
+        return _session(file.path, providers, threads)
+    finally:
+        onnxruntime.set_default_logger_severity(LOG_WARNING)  # its default; what it was cannot be asked for
 
 
 def _runtime() -> str:
@@ -164,12 +177,15 @@ def _gpu_problem(gpu: Gpu) -> str | None:
     if hasattr(onnxruntime, "preload_dlls"):  # finds the CUDA libraries that pip installs
         with contextlib.redirect_stdout(io.StringIO()):
             onnxruntime.preload_dlls()
-    library = Path(onnxruntime.__file__).parent / "capi" / f"libonnxruntime_providers_{gpu}.so"
+    windows = sys.platform == "win32"
+    library = f"onnxruntime_providers_{gpu}.dll" if windows else f"libonnxruntime_providers_{gpu}.so"
     try:
-        ctypes.CDLL(str(library))
+        ctypes.CDLL(str(Path(onnxruntime.__file__).parent / "capi" / library))
     except OSError as error:
         if missing := re.match(r"(\S+): cannot open shared object", str(error)):
             return f"{missing[1]} is missing; {REMEDIES[gpu]}"
+        if windows and isinstance(error, FileNotFoundError):  # Windows does not name it
+            return f"{library}, or a library that it needs, is missing; {REMEDIES[gpu]}"
     return None
 
 

@@ -13,7 +13,7 @@ from sedkit.contract import EMBEDDING, Contract, Label, check_tensors
 from sedkit.errors import ContractError, ModelError
 from sedkit.geometry import SAMPLE_RATE, segment_count
 
-NAMES = st.text(min_size=1, max_size=12).filter(str.strip)
+NAMES = st.text("abXY 19,;\"'\\/\u00e4\u00df\u0451\u65e5\U0001f436", min_size=1, max_size=12).filter(str.strip)
 
 
 @pytest.fixture
@@ -95,6 +95,12 @@ def test_missing_field(metadata, field):
     ("field", "value"),
     [
         ("contract", "2"),
+        ("name", "two\nlines"),
+        ("license", "\x1b[2J"),
+        ("labels", '[{"name": "Dog\\u0007", "mid": null, "index": null}]'),
+        ("lineage", "[" * 100_000),
+        ("lineage", '{"a":' * 100_000),
+        ("lineage", '{"seed": ' + "9" * 5000 + "}"),
         ("sample_rate", "32000"),
         ("segment_hop", "5120.0"),
         ("segment_span", "10240"),

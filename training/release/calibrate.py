@@ -8,11 +8,13 @@ Both use the validation split. The gain is measured on the test split.
 - Timelines: thresholds of segment scores, chosen on soundscapes. These are mixed from validation clips, so their strong
   labels are known (``training.data.augment.soundscapes``).
 
-The results are written into the metadata of the model's file and of its int8 version. Weights do not change.
+The results are written into the metadata of the model's file. An int8 version is calibrated on its own scores, and both
+files are replaced once both are done. Weights do not change.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,8 +25,6 @@ from typing import Any, NamedTuple
 
 import click
 import numpy as np
-import onnx
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from sedkit.contract import Contract, metadata_of
@@ -42,9 +42,10 @@ from training.data.store.source import Audio, open_audio
 from training.evaluate.metrics import reliability
 from training.evaluate.metrics.event_decoding import Events, best_thresholds, in_events, tile_targets
 from training.release import platt_scaling
+from training.release.pairs import GRAPH, check_pair, graph_sha256, read_model, with_metadata
 from training.runs.config import git_revision
 from training.runs.reports import best_threshold
-from training.runtime.files import replacing, sha256
+from training.runtime.files import replace_together
 from training.runtime.progress import decoding
 
 Scores = NDArray[np.float32]
@@ -110,22 +111,52 @@ def calibrate(path: Path, audio: Audio, clips: int, soundscapes: int, seed: int)
         raise CalibrateError(
             f"{path}: its {len(about.labels)} classes differ from the manifest's: give the model's own manifest"
         )
-    int8 = sibling(path, "int8")
-    if int8.exists() and _contract(int8).lineage["quantisation"]["of_sha256"] != sha256(path):
-        raise CalibrateError(
-            f"{int8}: the int8 version of another model: remove it, or rebuild it with sedkit-train quantize"
-        )
-    model = Model(path, threads=1)
+    int8, files = sibling(path, "int8"), {path: about}
+    if int8.exists():
+        check_pair(int8, path)
+        files[int8] = _contract(int8)
     held_out = {split: draw_clips(audio, split, clips, seed) for split in ("validation", "test")}
     if not len(held_out["validation"]):
         raise CalibrateError("the manifest has no clips in the split 'validation': calibration needs some")
     span = median_segments(Subset(audio, held_out["validation"]))
+    changed = {
+        file: calibrated(file, described, audio, held_out, span, soundscapes, seed) for file, described in files.items()
+    }
+    contents = {path: with_metadata(path, changed[path])}
+    if int8 in changed:
+        lineage, fp32 = changed[int8].lineage, contents[path]
+        of = {GRAPH: graph_sha256(read_model(path)), "of_sha256": hashlib.sha256(fp32).hexdigest()}
+        changed[int8] = replace(changed[int8], lineage={**lineage, "quantisation": {**lineage["quantisation"], **of}})
+        contents[int8] = with_metadata(int8, changed[int8])
+    replace_together(contents)
+    return Calibrated(tuple(contents), changed[path].lineage["calibrated_on"])
+
+
+def calibrated(
+    path: Path,
+    about: Contract,
+    audio: Audio,
+    held_out: Mapping[str, NDArray[np.int64]],
+    span: int,
+    soundscapes: int,
+    seed: int,
+) -> Contract:
+    """The contract of the model at ``path`` with calibration and thresholds from its own scores.
+
+    Parameters
+    ----------
+    about : its contract so far.
+    held_out : rows of the clips, by split.
+    span : length of the sliding window of tags, in segments.
+    soundscapes : number of soundscapes per split.
+    """
+    model = Model(path, threads=1)
     tags = {split: score_clips(model, audio, rows, span) for split, rows in held_out.items() if len(rows)}
     timelines = {
         split: score_soundscapes(model, audio, rows, soundscapes, seed) for split, rows in held_out.items() if len(rows)
     }
     fitted = fit(tags["validation"], timelines["validation"])
-    record = {
+    record: dict[str, Any] = {
         "clips": len(held_out["validation"]),
         "soundscapes": soundscapes,
         "seed": seed,
@@ -134,28 +165,19 @@ def calibrate(path: Path, audio: Audio, clips: int, soundscapes: int, seed: int)
     }
     if "test" in tags:
         record["test"] = measure_gain(fitted, tags, timelines)
-    changes: dict[str, Any] = {
-        "calibration": {
-            "kind": "platt",
-            "slope": fitted.calibration.slope.tolist(),
-            "offset": fitted.calibration.offset.tolist(),
-        },
-        "thresholds": tuple(fitted.thresholds.tolist()),
-        "timeline_thresholds": tuple(fitted.timeline_thresholds.tolist()),
-        "tag_segments": span,
-    }
-    rewrite_metadata(path, replace(about, lineage={**about.lineage, "calibrated_on": record}, **changes))
-    if not int8.exists():
-        return Calibrated((path,), record)
-    about = _contract(int8)
-    quantisation = {**about.lineage["quantisation"], "of_sha256": sha256(path)}
-    lineage = {**about.lineage, "quantisation": quantisation, "calibrated_on": record}
-    rewrite_metadata(int8, replace(about, lineage=lineage, **changes))
-    return Calibrated((path, int8), record)
+    slope, offset = fitted.calibration.slope.tolist(), fitted.calibration.offset.tolist()
+    return replace(
+        about,
+        lineage={**about.lineage, "calibrated_on": record},
+        calibration={"kind": "platt", "slope": slope, "offset": offset},
+        thresholds=tuple(fitted.thresholds.tolist()),
+        timeline_thresholds=tuple(fitted.timeline_thresholds.tolist()),
+        tag_segments=span,
+    )
 
 
 class ScoredClips(NamedTuple):
-    """Raw scores and targets, [clips, classes] each, or [recordings, segments, classes].
+    """Raw scores and targets, [clips, classes] each, or [recordings, segments, classes]; unknown targets are NaN.
 
     ``weight``: weight of each clip or segment in the fit; below 1 for segments, which are not independent.
     """
@@ -226,7 +248,8 @@ def measure_gain(
         ),
     }
     for name, (before_and_after, targets) in predicted.items():
-        micro, macro = zip(*(f1_scores(each, targets) for each in before_and_after), strict=True)
+        known = ~np.isnan(targets)
+        micro, macro = zip(*(f1_scores(each & known, targets) for each in before_and_after), strict=True)
         metrics |= {f"micro_f1_of_{name}": micro, f"macro_f1_of_{name}": macro}
     return {
         "clips": len(raw),
@@ -295,10 +318,7 @@ class SegmentScores:
         self.classes = classes
         self.parts: list[Scores] = []
 
-    def add_samples(self, samples: Scores, kept: slice) -> None:
-        """Ignored: only scores are needed."""
-
-    def add_scores(self, scores: Scores) -> None:
+    def add(self, samples: Scores, kept: slice, scores: Scores) -> None:
         self.parts.append(scores[:, : self.classes])
 
     def finish(self, file: str, duration: float) -> Scores:
@@ -315,17 +335,6 @@ def run_model(model: Model, view: Callable[[], Any], sounds: Iterable[Samples], 
         if isinstance(result, SedkitError):
             raise result
     return results
-
-
-def rewrite_metadata(path: Path, about: Contract) -> None:
-    """Replace the metadata of a model's file."""
-    try:
-        model = onnx.load(path)
-    except DecodeError:
-        raise CalibrateError(f"{path}: not a readable ONNX file: export or copy it again") from None
-    onnx.helper.set_model_props(model, about.to_metadata())
-    with replacing(path) as temporary:
-        temporary.write_bytes(model.SerializeToString(deterministic=True))
 
 
 def _contract(path: Path) -> Contract:

@@ -35,10 +35,12 @@ from sedkit.geometry import SAMPLE_RATE
 from sedkit.inference.installed import sibling
 from sedkit.inference.onnx_runtime import onnxruntime
 from sedkit.metrics import summary
+from sedkit.model_file import with_digest
 from training.data.audio import FULL_SCALE, crop, without_padding
 from training.data.store.source import Audio, open_audio
 from training.networks.float16 import with_float32_weights
 from training.release.int8_layers import COPIES, FINENESS, Grid, Layer, QuantizedLayer, parts, quantize_layers
+from training.release.pairs import GRAPH, graph_sha256
 from training.runs.config import git_revision
 from training.runtime.files import replacing
 from training.runtime.progress import decoding
@@ -121,6 +123,7 @@ def quantize(path: Path, audio: Audio, output: Path, clips: int, seed: int) -> d
     quantisation = {
         "precision": "int8",
         "of_sha256": hashlib.sha256(content).hexdigest(),
+        GRAPH: graph_sha256(onnx.load_from_string(content)),
         "clips": len(rows),
         "seed": seed,
         "git_revision": git_revision(),
@@ -131,7 +134,7 @@ def quantize(path: Path, audio: Audio, output: Path, clips: int, seed: int) -> d
     helper.set_model_props(integers, about.to_metadata())
     onnx.checker.check_model(integers, full_check=True)
     with replacing(output) as temporary:
-        temporary.write_bytes(integers.SerializeToString(deterministic=True))
+        temporary.write_bytes(with_digest(integers.SerializeToString(deterministic=True)))
     return loss
 
 

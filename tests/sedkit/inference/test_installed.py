@@ -8,16 +8,16 @@ from pathlib import Path
 import onnx
 import pytest
 
-from sedkit.contract import Contract, metadata_of
+from sedkit.contract import Contract
 from sedkit.errors import ArgumentError, ModelError
 from sedkit.inference import installed as module
 from sedkit.inference.installed import find_model, installed_models, named_model, sibling
 from sedkit.tagger import Tagger
 
 
-@pytest.mark.parametrize("name", ["missing.onnx", "."])
-def test_missing_model(tmp_path, name):
-    with pytest.raises(ModelError, match="no such model"):
+@pytest.mark.parametrize(("name", "problem"), [("missing.onnx", "no such model"), (".", "is a folder, not a model")])
+def test_missing_model(tmp_path, name, problem):
+    with pytest.raises(ModelError, match=problem):
         find_model(tmp_path / name)
 
 
@@ -154,15 +154,3 @@ def test_named_model(folder):
 def test_precision_of_the_tagger(folder):
     assert Tagger(device="cpu").model.path.stem == "wels-secost-int8"
     assert Tagger(device="cpu", precision="fp32").model.path.stem == "wels-secost"
-
-
-def test_metadata_of(model_path, description, tmp_path):
-    assert metadata_of(model_path) == description.to_metadata()
-    model = onnx.load(model_path)
-    model.ClearField("metadata_props")
-    model.metadata_props.add(key="long", value="x" * 100_000)
-    model.metadata_props.add(key="none")
-    onnx.save(model, tmp_path / "other.onnx")
-    assert metadata_of(tmp_path / "other.onnx") == {"long": "x" * 100_000, "none": ""}
-    with pytest.raises(OSError, match="No such file"):
-        metadata_of(tmp_path / "missing.onnx")
