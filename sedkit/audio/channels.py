@@ -5,9 +5,10 @@ the start of the recording with a time constant of 10 s, up to the end of each c
 
 - The low-frequency effects channel of 5.1 and 7.1 does not count.
 - A channel 40 dB or more below the loudest one is silent and does not count.
-- The result is the mean of the channels that count, unless they cancel each other: if the mean has less than a
-  twentieth of their average energy, the result is one channel instead, the first within
-  3 dB of the loudest.
+- The result is the weighted mean of the channels that count, unless they cancel each other: if the mean has less than a
+  twentieth of their average energy, the result is one channel instead, the first within 3 dB of the loudest.
+- The weights are those of ITU-R BS.775-4, Annex 4, Table 2, for mono: left and right 1, centre +3 dB, surround and back
+  -3 dB. The channels of arrays and of unknown layouts have equal weights.
 
 The cells start with the recording, so the result does not depend on where the decoder cuts its blocks.
 """
@@ -51,15 +52,24 @@ def channel_number(channel: Channel) -> int | None:
     return number
 
 
-def mean(channels: Samples) -> Samples:
-    """The mean over channels, [channels, samples]; five times faster than ``numpy.mean`` on interleaved channels."""
-    total: Samples = channels[0]
-    if len(channels) > 1:
-        total = total + channels[1]
-        for channel in channels[2:]:
-            total += channel
-        total /= len(channels)
-    return total
+def mean(channels: Samples, weights: NDArray[np.float32] | None = None) -> Samples:
+    """The (weighted) mean over channels, [channels, samples]; faster than ``numpy.mean`` on interleaved channels."""
+    if len(channels) == 1:
+        return channels[0]
+    if weights is not None and weights.min() == weights.max():
+        weights = None
+    with np.errstate(invalid="ignore", over="ignore"):  # samples that are NaN or infinite are refused later
+        if weights is None:
+            total: Samples = channels[0] + channels[1]
+            for channel in channels[2:]:
+                total += channel
+            total /= len(channels)
+            return total
+        weighted: Samples = channels[0] * weights[0]
+        for channel, weight in zip(channels[1:], weights[1:], strict=True):
+            weighted += channel * weight
+        weighted /= weights.sum()
+        return weighted
 
 
 def cell_length(rate: float) -> int:
@@ -111,17 +121,19 @@ class Mix:
         self.notify = notify
         self.energy = np.zeros((0, 0))  # running covariance of the channels
         self.rest: Samples = np.zeros((0, 0), np.float32)  # samples of a cell that is not complete
-        self.lfe: int | None = None
+        self.weights: NDArray[np.float32] = np.zeros(0, np.float32)
+        self.layout: tuple[float, ...] | None = None
         self.rate = 0.0
         self.seconds = 0.0
         self.notified = False
 
     def __call__(self, chunk: Chunk) -> Iterator[Samples]:
         """Yield the mix of all complete cells."""
-        if len(chunk.samples) != len(self.energy) or chunk.lfe != self.lfe:
+        if len(chunk.samples) != len(self.energy) or chunk.weights != self.layout:
             yield from self.finish()
             self.energy = np.zeros((len(chunk.samples),) * 2)
-            self.lfe = chunk.lfe
+            self.layout = chunk.weights
+            self.weights = np.array(chunk.weights or [1.0] * len(chunk.samples), np.float32)
         self.rate = chunk.rate
         if len(chunk.samples) == 1:
             self.seconds += chunk.samples.shape[1] / chunk.rate
@@ -146,17 +158,17 @@ class Mix:
         changes = np.flatnonzero((counts[1:] != counts[:-1]).any(axis=1)) + 1
         for start, stop in pairwise([0, *changes.tolist(), len(counts)]):
             part = samples[:, start * cell : stop * cell]
-            yield mean(part if counts[start].all() else part[counts[start]])
+            chosen = counts[start]
+            yield mean(part, self.weights) if chosen.all() else mean(part[chosen], self.weights[chosen])
             self.seconds += part.shape[1] / self.rate
 
     def _choose(self, samples: Samples, cell: int) -> NDArray[np.bool_]:
         """The channels that count in each cell, [cells, channels]."""
-        cells = np.ascontiguousarray(samples.reshape(len(samples), -1, cell).transpose(1, 0, 2))
-        energy = np.einsum("kis,kjs->kij", cells, cells).astype(np.float64)  # [cells, channels, channels]
-        everything = np.ones(len(samples), bool)
-        if self.lfe is not None:
-            energy[:, self.lfe, :] = energy[:, :, self.lfe] = 0.0
-            everything[self.lfe] = False
+        cells = samples.reshape(len(samples), -1, cell).transpose(1, 0, 2)  # a view
+        with np.errstate(invalid="ignore", over="ignore"):  # samples that are NaN or infinite are refused later
+            energy = (cells @ cells.transpose(0, 2, 1)).astype(np.float64)  # [cells, channels, channels]
+        everything = self.weights > 0
+        energy[:, ~everything, :] = energy[:, :, ~everything] = 0.0
         decay = math.exp(-cell_length(self.rate) / self.rate / MEMORY)
         last = self.energy
         for current in energy:
@@ -166,10 +178,11 @@ class Mix:
         own = energy.diagonal(axis1=1, axis2=2)
         counts: NDArray[np.bool_] = own > SILENT * own.max(axis=1, keepdims=True)
         counts[~counts.any(axis=1)] = everything  # digital silence
-        number = counts.sum(axis=1)
-        with np.errstate(invalid="ignore"):  # samples that are NaN or infinite are refused later
-            mixed = np.einsum("ki,kij,kj->k", counts, energy, counts) / number**2
-            cancelled = mixed < CANCELLED * (own * counts).sum(axis=1) / number
+        shares = counts * self.weights.astype(np.float64)
+        shares /= shares.sum(axis=1, keepdims=True)
+        with np.errstate(invalid="ignore"):
+            mixed = np.einsum("ki,kij,kj->k", shares, energy, shares)
+            cancelled = mixed < CANCELLED * (own * shares).sum(axis=1)
         if cancelled.any():
             energies = own[cancelled]  # not the loudest of equal channels, which would change from cell to cell
             first = (energies >= NEARLY_LOUDEST * energies.max(axis=1, keepdims=True)).argmax(axis=1)

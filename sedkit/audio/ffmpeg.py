@@ -6,14 +6,27 @@ audio starts later, packets were lost), the decoder yields silence.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
-from sedkit.audio.decoding import BLOCK, Chunk, Decoder, Notify, Samples, damaged, not_audio, to_float
-from sedkit.audio.sniffing import Mp3Length, Nameless, Pipe, head, mp3_length
+from sedkit.audio.decoding import (
+    BLOCK,
+    Chunk,
+    Decoder,
+    Notify,
+    Samples,
+    damaged,
+    not_audio,
+    notify_if_truncated,
+    to_float,
+)
+from sedkit.audio.sniffing import Mp3Length, mp3_length
+from sedkit.audio.sources import PATIENCE, Nameless, Pipe, Source, head
 from sedkit.audio.wav import WavAudio, is_plain_wav, is_wav
 from sedkit.errors import AudioError
 
@@ -29,6 +42,12 @@ RESET = -1.0  # seconds; time stamps that jump back further start a new clock, a
 LARGEST_PADDING = 4096  # samples that an encoder adds to fill its last frame
 SHORTEST_PADDING = 0.002  # seconds; less is a rounding error of the time stamps
 SAMPLE_FORMATS = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}  # FFmpeg's name: dtype
+LONGEST_SILENCE = 1200.0  # seconds of gaps; more only if there is a hundredth as much sound
+WEIGHTS = {  # of the channels in the mix: ITU-R BS.775-4, Annex 4, Table 2, for mono, relative to left and right
+    **dict.fromkeys(("LFE", "LFE2"), 0.0),
+    "FC": math.sqrt(2),
+    **dict.fromkeys(("SL", "SR", "BL", "BR", "BC"), math.sqrt(0.5)),
+}
 TAIL = 5.0  # seconds before the end in which to look for the last packet, at first
 
 
@@ -37,17 +56,17 @@ class Opened(NamedTuple):
 
     Attributes
     ----------
-    file : as FFmpeg reads it.
+    source : the file as FFmpeg reads it.
     length : of an MP3 file, by its Info tag; None if it has none.
     """
 
     container: av.container.InputContainer
-    file: BinaryIO
+    source: Source
     length: Mp3Length | None = None
 
 
 def open_libav(file: BinaryIO, name: str, notify: Notify) -> Opened:
-    """Open a file with PyAV. FFmpeg reads MP3, and WAV files with a wrong header, from front to back, as from a pipe.
+    """Open a file with PyAV. FFmpeg reads MP3 and WAV files from front to back, as from a pipe.
 
     Raises
     ------
@@ -56,37 +75,38 @@ def open_libav(file: BinaryIO, name: str, notify: Notify) -> Opened:
     """
     if not file.seekable():
         return _open_pipe(Pipe(file), name, notify)
+    if is_wav(head(file, 12)):  # FFmpeg believes the sizes in the header, and allocates that much memory
+        return _open_pipe(Pipe(file), name, notify, is_plain_wav(file))
     start = file.tell()
-    if is_wav(head(file, 12)) and not is_plain_wav(file):
-        return _open_pipe(Pipe(file), name, notify)
-    nameless = cast("BinaryIO", Nameless(file))
-    container = _open(nameless, name)
+    source = Nameless(file)
+    container = _open(source, name)
     if container.format.name != "mp3":
-        return Opened(container, nameless)
+        return Opened(container, source)
     container.close()
     file.seek(start)
     return _open_pipe(Pipe(file), name, notify)
 
 
-def _open_pipe(pipe: Pipe, name: str, notify: Notify) -> Opened:
+def _open_pipe(pipe: Pipe, name: str, notify: Notify, plain: bool = False) -> Opened:
     length = None
     if is_wav(pipe.peek(12)):
-        pipe = WavAudio(cast("BinaryIO", pipe), notify)
+        pipe = WavAudio(cast("BinaryIO", pipe), notify, plain)
     else:
         length = mp3_length(pipe)
-    file = cast("BinaryIO", pipe)
-    return Opened(_open(file, name), file, length)
+    pipe.renew()
+    return Opened(_open(pipe, name), pipe, length)
 
 
-def _open(file: BinaryIO, name: str) -> av.container.InputContainer:
+def _open(source: Source, name: str) -> av.container.InputContainer:
     import av
 
     # No protocols: a playlist disguised as audio must not make FFmpeg open the files or URLs that it lists.
     options = {"protocol_whitelist": "none"}
+    file = cast("BinaryIO", source)
     try:
         return av.open(file, "r", metadata_errors="ignore", options=options)
     except av.FFmpegError as error:
-        raise not_audio(file, name, error.strerror) from None
+        raise not_audio(name, source.start, error.strerror, source.piped) from None
 
 
 def audio_track(container: av.container.InputContainer, name: str, number: int | None = None) -> av.AudioStream:
@@ -141,16 +161,35 @@ def decode_libav(source: Opened, name: str, notify: Notify, track: int | None = 
     if len(tracks) > 1 and track is None:
         number = tracks.index(stream) + 1
         notify(f"has {len(tracks)} audio tracks; sedkit analyses track {number}; choose another one with --track")
-    yield from _Clock(source, stream, name).chunks()
+    clock = _Clock(source, stream, name)
+    yield from clock.chunks()
+    if clock.silence and source.container.format.name == "flac":  # whose time stamps have gaps only where it is damaged
+        notify(f"damaged at {clock.first_gap:.1f} s; {clock.silence:.1f} s that cannot be decoded count as silence")
+    notify_if_truncated(notify, clock.now, clock.promised())
+
+
+class _Part(NamedTuple):
+    """A frame of a track, or silence in a gap.
+
+    Attributes
+    ----------
+    kind : sample rate, layout of the channels, sample format. Parts of one kind are decoded at once.
+    """
+
+    kind: tuple[int, str, str]
+    channels: int
+    samples: int
+    frame: av.AudioFrame | None = None
 
 
 class _Clock:
     """Places the frames of a track on the clock of the container."""
 
     def __init__(self, source: Opened, stream: av.AudioStream, name: str) -> None:
-        self.container, self.file, self.length = source
+        self.container, self.source, self.length = source
         self.stream, self.name = stream, name
         self.now = 0.0  # seconds decoded so far, with silence
+        self.silence, self.first_gap = 0.0, 0.0  # seconds of it, and where it begins
         self.origin = (self.container.start_time or 0) / 1e6  # the container's time stamp at 0 s, in seconds
         self.first_packet: float | None = None  # its time stamp in seconds
         self.last_packet = 0.0  # end of the last packet, in seconds
@@ -158,23 +197,56 @@ class _Clock:
         self.rate = 0
 
     def chunks(self) -> Decoder:
-        """Decode the track, in chunks of at most about BLOCK samples."""
-        pending, size = list[Chunk](), 0  # what is pending is at least the padding that may have to be cut off
-        for chunk in self._on_one_rate(self._on_time()):
-            kind = chunk.samples.shape[0], chunk.lfe
-            if pending and kind != (pending[0].samples.shape[0], pending[0].lfe):
-                yield _joined(pending)
+        """Decode the track, in chunks of at most about BLOCK samples, at the sample rate of the first one."""
+        import soxr
+
+        resampler, shape = None, (0, 0)
+        nothing = np.zeros((0, 0), np.float32)
+        for chunk in chain(self._chunks(), [Chunk(0, nothing)]):  # chunks at other rates occur in joined MP3 files
+            rate, samples = int(chunk.rate), chunk.samples
+            self.rate = self.rate or rate
+            if resampler is not None and shape != (rate, len(samples)):
+                yield Chunk(self.rate, _resampled(resampler, np.zeros((shape[1], 0), np.float32), last=True))
+                resampler = None
+            if rate not in (self.rate, 0):
+                if resampler is None:
+                    shape = (rate, len(samples))
+                    resampler = soxr.ResampleStream(rate, self.rate, len(samples), dtype="float32", quality="HQ")
+                samples = _resampled(resampler, samples)
+            if samples.size:
+                yield chunk._replace(rate=self.rate, samples=samples)
+
+    def promised(self) -> float | None:
+        """Seconds that the header of the container gives; None if it gives none, or none that can be trusted."""
+        if self.length:
+            return self.length.samples / self.rate
+        if isinstance(self.source, WavAudio):
+            return self.now + self.source.lacks
+        if self.container.format.name == "flac" or "mp4" in self.container.format.name:
+            return _promised(self.container, self.stream)
+        return None
+
+    def _chunks(self) -> Decoder:
+        """Parts of one kind as chunks, without the padding of the encoder at the end."""
+        pending, size = list[_Part](), 0  # what is pending is at least the padding that may have to be cut off
+        for part in self._parts():
+            if pending and part.kind != pending[0].kind:
+                yield _decoded(pending)
                 pending, size = [], 0
-            if pending and size + chunk.samples.size > BLOCK and size > LARGEST_PADDING * kind[0]:
-                whole = _joined(pending)
-                yield whole._replace(samples=whole.samples[:, :-LARGEST_PADDING])
-                pending = [whole._replace(samples=whole.samples[:, -LARGEST_PADDING:])]
-                size = pending[0].samples.size
-            pending.append(chunk)
-            size += chunk.samples.size
+            if (size + part.samples) * part.channels > BLOCK and size > LARGEST_PADDING:
+                kept = 0
+                while sum(late.samples for late in pending[len(pending) - kept :]) < LARGEST_PADDING:
+                    kept += 1
+                if kept < len(pending):
+                    yield _decoded(pending[: len(pending) - kept])
+                    pending = pending[len(pending) - kept :]
+                    size = sum(late.samples for late in pending)
+            pending.append(part)
+            size += part.samples
         if pending:
-            whole = _joined(pending)
-            yield whole._replace(samples=whole.samples[:, : max(1, whole.samples.shape[1] - self._padding())])
+            chunk = _decoded(pending)
+            self.rate = self.rate or int(chunk.rate)
+            yield chunk._replace(samples=chunk.samples[:, : max(1, chunk.samples.shape[1] - self._padding())])
 
     def _padding(self) -> int:
         """Samples after the end of the recording, which fill the encoder's last frame."""
@@ -184,33 +256,49 @@ class _Clock:
         elif "mp4" in self.container.format.name:
             end = self.last_packet - self.origin
         excess = self.now - end if end is not None else 0.0
-        return round(excess * self.rate) if SHORTEST_PADDING < excess < LARGEST_PADDING / self.rate else 0
+        if not SHORTEST_PADDING < excess < LARGEST_PADDING / self.rate:
+            return 0
+        self.now -= excess
+        return round(excess * self.rate)
 
-    def _on_time(self) -> Iterator[tuple[int, Samples, int | None]]:
-        """Frames and silence: sample rate, samples [channels, samples], index of the LFE channel."""
+    def _parts(self) -> Iterator[_Part]:
+        """Frames and silence, in the order of the clock."""
         held: av.AudioFrame | None = None
+        held_at: float | None = None
         for frame in chain(self._frames(), [None]):
+            at = None if frame is None or frame.pts is None else frame.pts * self.time_base
             if held is None:
-                held = frame
+                held, held_at = frame, at
                 starts = self.container.start_time is None or (self.first_packet or 0.0) <= self.origin
                 if frame is not None and starts:
-                    self.origin = frame.time or 0.0  # the audio starts the container: the encoder's delay is no gap
+                    self.origin = at or 0.0  # the audio starts the container: the encoder's delay is no gap
                 continue
-            rate, channels = held.sample_rate, held.layout.nb_channels
-            gap = self._lag(held, self.now)
-            if frame is not None:  # a gap that the next frame does not confirm is a fault of one time stamp
-                gap = min(gap, self._lag(frame, self.now + held.samples / rate))
-            if gap < RESET or gap > LARGEST_GAP:
-                self.origin += gap
-            elif gap > SMALLEST_GAP:
-                yield from ((rate, part, None) for part in _silence(round(gap * rate), channels))
-                self.now += round(gap * rate) / rate
-            yield rate, frame_samples(held), _lfe(held)
-            self.now += held.samples / rate
-            held = frame
+            layout, rate = held.layout, held.sample_rate
+            part = _Part((rate, layout.name, held.format.name), layout.nb_channels, held.samples, held)
+            yield from self._gap(part, held_at, at)
+            yield part
+            self.now += part.samples / rate
+            held, held_at = frame, at
 
-    def _lag(self, frame: av.AudioFrame, now: float) -> float:
-        return 0.0 if frame.time is None else frame.time - self.origin - now
+    def _gap(self, part: _Part, at: float | None, following: float | None) -> Iterator[_Part]:
+        """Silence before a part with this time stamp; the next part has the time stamp `following`."""
+        if at is None:
+            return
+        rate = part.kind[0]
+        gap = at - self.origin - self.now
+        if following is not None:  # a gap that the next frame does not confirm is a fault of one time stamp
+            gap = min(gap, following - self.origin - self.now - part.samples / rate)
+        most = max(LONGEST_SILENCE, 100 * (self.now - self.silence)) - self.silence
+        if gap < RESET or gap > min(LARGEST_GAP, most):
+            self.origin += gap
+        elif gap > SMALLEST_GAP:
+            block = max(1, BLOCK // part.channels)
+            silent = round(gap * rate)
+            self.first_gap = self.first_gap if self.silence else self.now
+            for start in range(0, silent, block):
+                yield part._replace(samples=min(block, silent - start), frame=None)
+            self.now += silent / rate
+            self.silence += silent / rate
 
     def _frames(self) -> Iterator[av.AudioFrame]:
         """Decode the packets."""
@@ -227,7 +315,12 @@ class _Clock:
                 frames = [frame for frame in packet.decode() if frame.samples] if packet else []
             except av.FFmpegError as error:
                 damage = error
+                frames = []
                 continue
+            finally:
+                if self.source.exhausted:
+                    where = f"at {decoded / rate:.1f} s" if rate else "at its start"
+                    raise damaged(self.name, where, f"no audio found in {PATIENCE:g} s")
             if packet is None:
                 break
             self._note_packet(packet)
@@ -237,9 +330,11 @@ class _Clock:
                     raise damaged(self.name, f"at {decoded / rate:.1f} s", damage.strerror)
                 decoded += frame.samples
                 yield frame
-            damage = None if frames else damage
+            if frames:
+                damage = None
+                self.source.renew()
         if damage and not decoded:
-            raise not_audio(self.file, self.name, damage.strerror)
+            raise not_audio(self.name, self.source.start, damage.strerror, self.source.piped)
 
     def _note_packet(self, packet: av.Packet[Any]) -> None:
         pts = packet.pts
@@ -248,60 +343,48 @@ class _Clock:
                 self.first_packet = pts * self.time_base
             self.last_packet = max(self.last_packet, (pts + (packet.duration or 0)) * self.time_base)
 
-    def _on_one_rate(self, frames: Iterator[tuple[int, Samples, int | None]]) -> Decoder:
-        """Resample frames whose sample rate differs from that of the first one, as in joined MP3 files."""
-        import soxr
-
-        resampler, shape = None, (0, 0)
-        for rate, samples, lfe in frames:
-            self.rate = self.rate or rate
-            if resampler is not None and shape != (rate, len(samples)):
-                yield Chunk(self.rate, _resampled(resampler, np.zeros((shape[1], 0), np.float32), last=True))
-                resampler = None
-            if rate != self.rate:
-                if resampler is None:
-                    shape = (rate, len(samples))
-                    resampler = soxr.ResampleStream(rate, self.rate, len(samples), dtype="float32", quality="HQ")
-                samples = _resampled(resampler, samples)
-            if samples.shape[1]:
-                yield Chunk(self.rate, samples, lfe)
-        if resampler is not None:
-            yield Chunk(self.rate, _resampled(resampler, np.zeros((shape[1], 0), np.float32), last=True))
-
 
 def _resampled(resampler: soxr.ResampleStream, samples: Samples, last: bool = False) -> Samples:
     resampled: Samples = resampler.resample_chunk(np.ascontiguousarray(samples.T), last=last)
     return resampled.reshape(-1, len(samples)).T
 
 
-def _joined(chunks: list[Chunk]) -> Chunk:
-    """Chunks of equal layout as one."""
-    return chunks[0]._replace(samples=np.concatenate([chunk.samples for chunk in chunks], axis=1))
-
-
-def _silence(samples: int, channels: int) -> Iterator[Samples]:
-    block = max(1, BLOCK // channels)
-    for start in range(0, samples, block):
-        yield np.zeros((channels, min(block, samples - start)), np.float32)
+def _decoded(parts: list[_Part]) -> Chunk:
+    """Parts of one kind as a chunk."""
+    (rate, layout, form), channels = parts[0].kind, parts[0].channels
+    dtype = np.dtype(SAMPLE_FORMATS[form.removesuffix("p")])
+    planes = channels if form.endswith("p") else 1
+    width = channels // planes
+    silence = np.full(max(part.samples for part in parts) * width, 128 if form.startswith("u8") else 0, dtype)
+    samples = np.empty((planes, sum(part.samples for part in parts) * width), dtype)
+    at = 0
+    for part in parts:
+        size = part.samples * width
+        # Not by PyAV's to_ndarray: it crashes on more than eight planes, and does not know 64-bit integers.
+        buffers = part.frame.planes if part.frame else [silence] * planes
+        for plane in range(planes):
+            samples[plane, at : at + size] = np.frombuffer(buffers[plane], dtype, size)
+        at += size
+    floats = to_float(samples)
+    return Chunk(rate, floats if planes > 1 or width == 1 else floats.reshape(-1, channels).T, _weights(layout))
 
 
 def frame_samples(frame: av.AudioFrame) -> Samples:
-    """Samples [channels, samples] of a decoded frame.
-
-    Not by PyAV's ``to_ndarray``: it crashes on more than eight planes, and does not know 64-bit integers.
-    """
-    channels, dtype = frame.layout.nb_channels, SAMPLE_FORMATS[frame.format.name.removesuffix("p")]
-    if frame.format.is_planar:
-        planes = [np.frombuffer(memoryview(plane), dtype)[: frame.samples] for plane in frame.planes[:channels]]
-        return to_float(np.stack(planes))
-    packed = np.frombuffer(memoryview(frame.planes[0]), dtype)[: frame.samples * channels]
-    return to_float(packed.reshape(-1, channels).T)
+    """Samples [channels, samples] of a decoded frame."""
+    kind = frame.sample_rate, frame.layout.name, frame.format.name
+    return _decoded([_Part(kind, frame.layout.nb_channels, frame.samples, frame)]).samples
 
 
-def _lfe(frame: av.AudioFrame) -> int | None:
-    if frame.layout.nb_channels <= 2:
+@cache
+def _weights(layout: str) -> tuple[float, ...] | None:
+    """Weights of the channels of a layout, by FFmpeg's name; None if they are equal."""
+    import av
+
+    try:
+        weights = tuple(WEIGHTS.get(channel.name, 1.0) for channel in av.AudioLayout(layout).channels)
+    except ValueError:  # no named layout, such as "12 channels"
         return None
-    return next((index for index, channel in enumerate(frame.layout.channels) if channel.name == "LFE"), None)
+    return weights if len(set(weights)) > 1 else None
 
 
 def duration(source: Opened, track: av.AudioStream, count: bool) -> float | None:
@@ -315,7 +398,7 @@ def duration(source: Opened, track: av.AudioStream, count: bool) -> float | None
 
     container, file, length = source
     if isinstance(file, WavAudio):
-        return file.measure() if count else None
+        return file.measure(count)
     start = (container.start_time or 0) / 1e6
     if length and not count:
         return length.samples / track.codec_context.sample_rate
@@ -330,12 +413,21 @@ def duration(source: Opened, track: av.AudioStream, count: bool) -> float | None
         if length and abs(samples - length.frames * length.frame) <= length.frame:
             return length.samples / rate
         return max(0.0, total - start)
-    if track.duration is not None and track.time_base:
-        return max(0.0, float(((track.start_time or 0) + track.duration) * track.time_base) - start)
+    promised = _promised(container, track)
+    if promised is not None:
+        return promised
     end = _last_packet(container, track)
     if end is not None:
         return max(0.0, end - start)
     return container.duration / 1e6 if container.duration else None
+
+
+def _promised(container: av.container.InputContainer, track: av.AudioStream) -> float | None:
+    """Seconds from the start of the container to the end of a track by its header; None if it has none."""
+    if track.duration is None or not track.time_base:
+        return None
+    start = (container.start_time or 0) / 1e6
+    return max(0.0, float(((track.start_time or 0) + track.duration) * track.time_base) - start)
 
 
 def _last_packet(container: av.container.InputContainer, track: av.AudioStream) -> float | None:

@@ -7,9 +7,7 @@ import sys
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from sedkit.audio.channels import cell_length
-from sedkit.audio.decoding import BLOCK, Chunk, Decoder, damaged
-from sedkit.audio.sniffing import is_plain_ogg
-from sedkit.audio.wav import is_plain_wav
+from sedkit.audio.decoding import BLOCK, Chunk, Decoder, Notify, damaged, notify_if_truncated
 
 if TYPE_CHECKING:
     import soundfile
@@ -38,27 +36,12 @@ def open_soundfile(source: str | BinaryIO) -> soundfile.SoundFile | None:
     return None
 
 
-def is_plain(sound: soundfile.SoundFile, file: BinaryIO) -> bool:
-    """Whether libsndfile reads a file to its end and knows its channels; otherwise, FFmpeg is the better reader.
+def decode_soundfile(sound: soundfile.SoundFile, name: str, notify: Notify, lacks: float = 0.0) -> Decoder:
+    """Decode a file to its end, then close it.
 
     Parameters
     ----------
-    sound : the opened file.
-    file : the same file, at its start.
-    """
-    if not sound.frames or sound.channels > 2:  # no frames: an interrupted recorder leaves a length of 0 in the header
-        return False
-    if sound.format in ("WAV", "WAVEX", "RF64"):
-        return is_plain_wav(file)
-    if sound.format == "OGG":
-        return is_plain_ogg(file)
-    if sound.format == "FLAC":
-        return bool(sound.frames < LONGEST_FLAC)
-    return bool(sound.format != "MP3")  # libsndfile believes an estimate of the length, or the first Info tag
-
-
-def decode_soundfile(sound: soundfile.SoundFile, name: str) -> Decoder:
-    """Decode a file to its end, then close it.
+    lacks : seconds that the header promises and the file does not have.
 
     Raises
     ------
@@ -79,6 +62,7 @@ def decode_soundfile(sound: soundfile.SoundFile, name: str) -> Decoder:
                 where = f"between {decoded / rate:.0f} and {(decoded + frames) / rate:.0f} s"
                 raise damaged(name, where, error.error_string.removeprefix("Error :")) from None
             if not len(block):
+                notify_if_truncated(notify, decoded / rate, decoded / rate + lacks)
                 return
             decoded += len(block)
             yield Chunk(rate, block.T)

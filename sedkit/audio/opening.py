@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from sedkit.audio.decoding import Decoder, Notify
 from sedkit.audio.ffmpeg import Opened, check_track, decode_libav, open_libav
-from sedkit.audio.libsndfile import decode_soundfile, is_plain, open_soundfile
-from sedkit.audio.sniffing import head, may_be_mpeg
-from sedkit.errors import AudioError
+from sedkit.audio.libsndfile import decode_soundfile, open_soundfile
+from sedkit.audio.sniffing import is_for_libsndfile
+from sedkit.audio.sources import head
+from sedkit.audio.wav import is_wav, wav_length
+from sedkit.errors import AudioError, SedkitError
 
 if TYPE_CHECKING:
     import soundfile
@@ -23,6 +25,8 @@ def opened(
 ) -> Iterator[soundfile.SoundFile | Opened]:
     """Open a recording with the decoder that reads all of it; closes the decoder, but not the file.
 
+    Whatever a decoder raises in the ``with`` block becomes an AudioError.
+
     Parameters
     ----------
     file : at the start of the recording.
@@ -33,43 +37,51 @@ def opened(
     AudioError
         If no decoder knows the format.
     """
+    try:
+        with ExitStack() as stack:
+            yield _decoder(stack, file, name, notify, path)
+    except SedkitError:
+        raise
+    except Exception as error:
+        cause = " ".join(str(error).split()) or type(error).__name__
+        raise AudioError(f"{name}: cannot be decoded ({cause}); convert it to wav or flac first") from error
+
+
+def _decoder(
+    stack: ExitStack, file: BinaryIO, name: str, notify: Notify, path: str | None
+) -> soundfile.SoundFile | Opened:
+    readable: BinaryIO | str = file if path is None else path
     start = file.tell() if file.seekable() else 0
-    sound = None
-    if file.seekable() and not may_be_mpeg(head(file, 3)):
-        sound = open_soundfile(file if path is None else path)
-        position = file.tell()
+    sound = open_soundfile(readable) if file.seekable() and is_for_libsndfile(file) else None
+    if sound:
+        if sound.frames and sound.channels <= 2:  # FFmpeg knows the layout of more channels
+            return stack.enter_context(sound)
+        sound.close()
+    if file.seekable():
         file.seek(start)
-        if sound and is_plain(sound, file):
-            file.seek(position)
-            with sound:
-                yield sound
-            return
-        file.seek(start)
-        if sound:
-            sound.close()
     try:
         source = open_libav(file, name, notify)
     except AudioError:
-        if file.seekable():
-            file.seek(start)
-            sound = open_soundfile(file if path is None else path)
         if not sound:
             raise
-        with sound:
-            yield sound
-        return
-    with source.container:
-        yield source
+        file.seek(start)
+        sound = open_soundfile(readable)
+        if not sound:
+            raise
+        return stack.enter_context(sound)
+    stack.enter_context(source.container)
+    return source
 
 
 def decode(file: BinaryIO, name: str, notify: Notify, track: int | None, path: str | None = None) -> Decoder:
     """Decode a recording; parameters and errors as in :func:`opened` and :func:`sedkit.audio.ffmpeg.decode_libav`."""
+    lacks = wav_length(file).lacks if file.seekable() and is_wav(head(file, 12)) else 0.0
     with opened(file, name, notify, path) as source:
         if isinstance(source, Opened):
             yield from decode_libav(source, name, notify, track)
         else:
             check_track(name, track, 1)
-            yield from decode_soundfile(source, name)
+            yield from decode_soundfile(source, name, notify, lacks)
 
 
 def decode_object(file: BinaryIO, name: str, notify: Notify, track: int | None) -> Decoder:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sedkit.audio.decoding import check_plausible
 from sedkit.audio.ffmpeg import Opened, audio_track, duration
 from sedkit.audio.files import is_regular
 from sedkit.audio.opening import opened
@@ -88,7 +89,9 @@ def probe(path: str | os.PathLike[str], count: bool = True) -> AudioInfo:
         raise AudioError(f"{name}: not a regular file; save the stream to a file first")
     notes = list[str]()
     with open(name, "rb") as file, opened(file, name, notes.append, name) as source:
-        return _libav_info(source, name, count) if isinstance(source, Opened) else _soundfile_info(source, name)
+        info = _libav_info(source, name, count) if isinstance(source, Opened) else _soundfile_info(source, name)
+    check_plausible(name, info.sample_rate, info.channels)
+    return info
 
 
 def _soundfile_info(sound: soundfile.SoundFile, name: str) -> AudioInfo:

@@ -18,7 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.audio.channels import Channel, channel_number, mono
-from sedkit.audio.decoding import BLOCK, Chunk, Decoder, Notify, Samples, to_float
+from sedkit.audio.decoding import (
+    BLOCK,
+    RATES,
+    Chunk,
+    Decoder,
+    Notify,
+    Samples,
+    Truncated,
+    check_plausible,
+    to_float,
+)
 from sedkit.audio.ffmpeg import check_track
 from sedkit.audio.files import is_regular
 from sedkit.audio.opening import decode, decode_object
@@ -30,7 +40,6 @@ from sedkit.geometry import SAMPLE_RATE
 
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO | NDArray[Any]"
 
-RATES = (1_000, 1_000_000)  # Hz; a rate outside this range means a broken header
 MAX_CHANNELS = 64  # an array with more channels than this, and more channels than samples, is transposed
 SMALLEST_PEAK = 256  # of int32 samples; below it, they are silence rather than samples of fewer bits
 MAX_AMPLITUDE = 100.0  # 40 dB above full scale; samples beyond it were never scaled to [-1, 1]
@@ -43,14 +52,21 @@ class Notices(list[str]):
     ----------
     name : of the recording.
     on_notice : called with each notice as well, perhaps by another thread.
+
+    Attributes
+    ----------
+    truncated : seconds at the end that the header promises and the recording does not have.
     """
 
     def __init__(self, name: str, on_notice: Notify | None = None) -> None:
         super().__init__()
+        self.truncated = 0.0
         self.name, self.on_notice = name, on_notice
 
     def add(self, message: str) -> None:
         """Add a message, without the name of the recording."""
+        if isinstance(message, Truncated):
+            self.truncated = message.seconds
         notice = f"{self.name}: {message}"
         self.append(notice)
         if self.on_notice:
@@ -82,11 +98,11 @@ class AudioStream:
         self._frames = 0
         self._decoder = decoder
         self._blocks = mono(chain([first], decoder), channel, name, self.notices.add)
-        if not RATES[0] <= self.sample_rate <= RATES[1]:
+        try:
+            check_plausible(name, self.sample_rate)
+        except AudioError:
             self.close()
-            raise AudioError(
-                f"{name}: sample rate {self.sample_rate:g} Hz is out of range (1 kHz to 1 MHz); resample it"
-            )
+            raise
 
     @property
     def duration(self) -> float:

@@ -1,4 +1,4 @@
-"""What a file is, by its content and never by its name: byte sources without a name, ID3, MP3 and Ogg headers."""
+"""What a file is, by its content and never by its name: formats for libsndfile, and headers of MP3 and Ogg."""
 
 from __future__ import annotations
 
@@ -6,80 +6,30 @@ import io
 import struct
 from typing import BinaryIO, NamedTuple
 
+from sedkit.audio.sources import Pipe, head
+from sedkit.audio.wav import is_plain_wav, is_wav
+
 MAX_ID3 = 1 << 25  # bytes; longer tags (cover art) are not searched for what follows them
 XING_HEAD = 4096  # bytes of an MP3's first frame that may hold its Info tag
 LAYER_3_SAMPLES = {3: 1152, 2: 576, 0: 576}  # per frame, by the version bits of the header (MPEG 1, 2, 2.5)
 
 
-class Pipe(io.RawIOBase):
-    """A binary file that is read from front to back, without its name, which FFmpeg would take for a hint.
+def is_for_libsndfile(file: BinaryIO) -> bool:
+    """Whether libsndfile reads a seekable file whole, by its first bytes and its structure. Its position stays.
 
-    Parameters
-    ----------
-    file : need not be seekable; read from its position.
+    Its parsers of rare formats loop on damaged files or print messages, and some formats have no magic number. It stops
+    at the end of the first of several FLAC or MP3 streams.
     """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._source = file
-        self._ahead = io.BytesIO()  # bytes that were peeked at, from its position on
-
-    def peek(self, size: int) -> bytes:
-        """The next `size` bytes, or all that there are."""
-        ahead = self._ahead.getbuffer().nbytes - self._ahead.tell()
-        if ahead < size:
-            parts = [self._ahead.read()]
-            while ahead < size and (data := self._source.read(size - ahead)):
-                parts.append(data)
-                ahead += len(data)
-            self._ahead = io.BytesIO(b"".join(parts))
-        start = self._ahead.tell()
-        data = self._ahead.read(size)
-        self._ahead.seek(start)
-        return data
-
-    def read(self, size: int = -1) -> bytes:
-        return self._ahead.read(size) or self._source.read(size) or b""
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False
-
-
-class Nameless(io.RawIOBase):
-    """A seekable binary file without its name. Its position when it is wrapped counts as the start."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._source, self._start = file, file.tell()
-
-    def read(self, size: int = -1) -> bytes:
-        return self._source.read(size) or b""
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._source.seek(offset + (self._start if whence == io.SEEK_SET else 0), whence) - self._start
-
-    def tell(self) -> int:
-        return self._source.tell() - self._start
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-
-def head(file: BinaryIO, size: int) -> bytes:
-    """The next bytes of a seekable file, whose position does not change."""
-    start = file.tell()
-    data = file.read(size)
-    file.seek(start)
-    return data
-
-
-def may_be_mpeg(start: bytes) -> bool:
-    """Whether a file with these first 3 bytes may be MPEG audio (mp3, aac). libsndfile does not read it whole."""
-    return start[:3] == b"ID3" or (start[:1] == b"\xff" and start[1:2] >= b"\xe0")
+    start = head(file, 12)
+    if is_wav(start):
+        return is_plain_wav(file)
+    if start[:4] == b"OggS":
+        return is_plain_ogg(file)
+    return (
+        start[:4] in (b".snd", b"caff", b"riff")
+        or (start[:4] == b"FORM" and start[8:] in (b"AIFF", b"AIFC"))
+        or (start[:4] == b"RIFX" and start[8:] == b"WAVE")
+    )
 
 
 class Mp3Length(NamedTuple):
@@ -115,7 +65,7 @@ def mp3_length(pipe: Pipe) -> Mp3Length | None:
 
 
 def is_plain_ogg(file: BinaryIO) -> bool:
-    """Whether a seekable Ogg file has one stream, and no page of it is missing. Its position does not change.
+    """Whether a seekable Ogg file has one stream, and no page of it is missing or damaged. Its position stays.
 
     libsndfile stops at the end of the first of several streams and ignores missing pages.
     Format of a page: RFC 3533, section 6.
@@ -130,6 +80,6 @@ def is_plain_ogg(file: BinaryIO) -> bool:
                 return False
             expected += 1
             file.seek(sum(file.read(page[26])), io.SEEK_CUR)
-        return True
+        return not page  # anything else between the pages is damage
     finally:
         file.seek(start)

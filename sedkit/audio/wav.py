@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from sedkit.audio.decoding import Notify
-from sedkit.audio.sniffing import Pipe
+from sedkit.audio.sources import Pipe
 
 MAGIC = (b"RIFF", b"RF64", b"BW64")
 UNKNOWN = 0xFFFFFFFF
+PLACEHOLDER = 0x7FFF0000  # bytes; headers with this size or more were written without knowing it
+MPEG = (0x50, 0x55)  # format tags
 LARGEST_REMAINDER = 1 << 24  # bytes after the audio that are not chunks; more than this is audio
 SHORTEST_REMAINDER = 0.01  # seconds; anything shorter is not reported
 COPIED = 1 << 16  # bytes read at once
@@ -49,16 +51,23 @@ class WavAudio(Pipe):
     ----------
     file : the WAV file, at its start.
     notify : called with a message if something is left out or the length in the header is wrong.
+    plain : whether the header is known to be right, see :func:`is_plain_wav`.
+
+    Attributes
+    ----------
+    lacks : seconds that the header promises and the file does not have; known at its end.
     """
 
-    def __init__(self, file: BinaryIO, notify: Notify) -> None:
+    def __init__(self, file: BinaryIO, notify: Notify, plain: bool = False) -> None:
         super().__init__(file)
-        self._notify = notify
+        self._notify, self._plain = notify, plain
+        self.lacks = 0.0
         self._bytes_per_second = 0
         self._read = 0  # bytes of audio
         self._left = 0  # bytes of this data chunk
         self._padded = False
         self._endless = False
+        self._promised = False
         self._output = self._header()
 
     def read(self, size: int = -1) -> bytes:
@@ -72,33 +81,39 @@ class WavAudio(Pipe):
             return b""
         data = super().read(size if self._endless else min(size, self._left))
         self._read += len(data)
+        if not data and self._promised and self._bytes_per_second:
+            self.lacks = self._left / self._bytes_per_second
         self._left = 0 if self._endless or not data else self._left - len(data)
         if not data:
             self._padded = False
         return data
 
-    def measure(self) -> float | None:
-        """Read to the end; the seconds of audio, None if the format has no fixed number of bytes per second."""
-        while self.read(COPIED):
+    def measure(self, count: bool) -> float | None:
+        """Seconds of audio; None if unknown. Reads to the end if the header does not say and `count` is true."""
+        if not self._bytes_per_second:
+            return None
+        if self._plain and not self._read:
+            return self._left / self._bytes_per_second
+        while count and self.read(COPIED):
             pass
-        return self._read / self._bytes_per_second if self._bytes_per_second else None
+        return self._read / self._bytes_per_second if count else None
 
     def _header(self) -> bytes:
         """Read up to the audio; the header that FFmpeg gets."""
         self._skip(12)
-        size64, layout = 0, b""
+        self._size64, layout = 0, b""
         while len(chunk := self.peek(8)) == 8:
             self._skip(8)
             size = int.from_bytes(chunk[4:], "little")
             if chunk[:4] == b"data":
-                if size == UNKNOWN and size64:
-                    size = size64
+                if size == UNKNOWN and self._size64:
+                    size = self._size64
                 self._begin(size, first=True)
                 break
             content = self.peek(size) if chunk[:4] in (b"ds64", b"fmt ") and size <= COPIED else b""
             self._skip(size + size % 2)
             if chunk[:4] == b"ds64" and len(content) >= 16:
-                (size64,) = struct.unpack("<Q", content[8:16])
+                (self._size64,) = struct.unpack("<Q", content[8:16])
             elif chunk[:4] == b"fmt " and len(content) >= 16:
                 layout = chunk + content + bytes(size % 2)
                 (self._bytes_per_second,) = struct.unpack("<I", content[8:12])
@@ -108,6 +123,7 @@ class WavAudio(Pipe):
     def _begin(self, size: int, first: bool) -> None:
         """Begin a data chunk."""
         self._left, self._padded = size, size % 2 == 1
+        self._promised = size < PLACEHOLDER or self._size64 > 0
         if size == UNKNOWN or (size == 0 and first and not is_chunk(self.peek(8).ljust(8, b"\0"), known_only=True)):
             self._endless = True
 
@@ -150,31 +166,55 @@ class WavAudio(Pipe):
         return size - left
 
 
-def is_plain_wav(file: BinaryIO) -> bool:
-    """Whether the header of a seekable WAV file is right about its audio, or claims more than there is.
+class WavLength(NamedTuple):
+    """What the chunks of a WAV file say of its length.
 
-    The file's position does not change. libsndfile reads plain files.
+    Attributes
+    ----------
+    plain : whether the header is right about the audio, or promises more than there is; and libsndfile can read it.
+    lacks : seconds that it promises and the file does not have.
     """
+
+    plain: bool
+    lacks: float = 0.0
+
+
+def is_plain_wav(file: BinaryIO) -> bool:
+    """Whether libsndfile reads the whole audio of a seekable WAV file, whose position does not change."""
+    return wav_length(file).plain
+
+
+def wav_length(file: BinaryIO) -> WavLength:
+    """Read the chunks of a seekable WAV file, whose position does not change."""
     start = file.tell()
     try:
-        end = file.seek(0, io.SEEK_END)
-        position, size64, found, per_second = start + 12, 0, False, 0
-        while position + 8 <= end:
-            file.seek(position)
-            header = file.read(8)
-            size = int.from_bytes(header[4:], "little")
-            if found and not is_chunk(header):
-                return bool(per_second) and (end - position) / per_second < SHORTEST_REMAINDER
-            if header[:4] == b"data":
-                if found or not size:
-                    return False
-                size = size64 if size == UNKNOWN and size64 else size
-                found = True
-            elif header[:4] == b"ds64":
-                (size64,) = struct.unpack("<Q", file.read(16)[8:].ljust(8, b"\0"))
-            elif header[:4] == b"fmt ":
-                (per_second,) = struct.unpack("<I", file.read(12)[8:].ljust(4, b"\0"))
-            position += 8 + size + size % 2
-        return True
+        return _wav_length(file, start)
     finally:
         file.seek(start)
+
+
+def _wav_length(file: BinaryIO, start: int) -> WavLength:
+    end = file.seek(0, io.SEEK_END)
+    position, size64, found, per_second, lacks = start + 12, 0, False, 0, 0
+    while position + 8 <= end:
+        file.seek(position)
+        header = file.read(8)
+        size = int.from_bytes(header[4:], "little")
+        if found and not is_chunk(header):
+            return WavLength(bool(per_second) and (end - position) / per_second < SHORTEST_REMAINDER)
+        if header[:4] == b"data":
+            if found or not size:
+                return WavLength(False)
+            if size == UNKNOWN and size64:
+                size = size64
+            lacks = position + 8 + size - end if size < PLACEHOLDER or size64 else 0
+            found = True
+        elif header[:4] == b"ds64":
+            (size64,) = struct.unpack("<Q", file.read(16)[8:].ljust(8, b"\0"))
+        elif header[:4] == b"fmt ":
+            layout = file.read(12).ljust(12, b"\0")
+            if int.from_bytes(layout[:2], "little") in MPEG:
+                return WavLength(False)
+            (per_second,) = struct.unpack("<I", layout[8:])
+        position += 8 + size + size % 2
+    return WavLength(True, max(0, lacks) / per_second if per_second else 0.0)

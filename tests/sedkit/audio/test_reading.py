@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from sedkit.audio.reading import open_audio, open_blocks, probe
 from sedkit.errors import ArgumentError, AudioError
 from tests.conftest import make_sound
+from tests.sedkit.audio.encoding import Audio, write
 
 SOUND = make_sound(23.4, 44_100, seed=1)
 
@@ -225,15 +227,41 @@ def test_truncated_file_gives_its_readable_part(tmp_path, ending, kind, capfd):
     assert np.corrcoef(samples[middle], expected[middle])[0, 1] > 0.9
 
 
-def test_damaged_file(tmp_path):
-    path = tmp_path / "damaged.flac"
-    soundfile.write(path, SOUND, 44_100)
+@pytest.mark.parametrize("ending", ["ogg", "mka"])
+def test_damaged_file(tmp_path, ending):
+    path = tmp_path / f"damaged.{ending}"
+    if ending == "ogg":
+        soundfile.write(path, SOUND, 44_100)
+    else:
+        write(path, [Audio(SOUND, 44_100, "flac")])
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
     content[middle : middle + 20_000] = np.random.default_rng(0).bytes(20_000)
     path.write_bytes(content)
-    with pytest.raises(AudioError, match=r"damaged\.flac: damaged between 6 and 12 s"):
-        decode(path)
+    if ending == "ogg":
+        samples, stream = decode(path)
+        assert stream.duration == pytest.approx(23.4, abs=0.1)
+        np.testing.assert_array_equal(through_pipe(f"cat '{path}'")[0], samples)
+    else:
+        with pytest.raises(AudioError, match=r"damaged\.mka: damaged at 11\.\d s \(Invalid data"):
+            decode(path)
+
+
+def test_damage_in_a_flac_file_is_silent(tmp_path):
+    path = tmp_path / "damaged.flac"
+    soundfile.write(path, SOUND, 44_100)
+    whole, _ = decode(path)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 20_000] = np.random.default_rng(0).bytes(20_000)
+    path.write_bytes(content)
+    for samples, stream in (decode(path), through_pipe(f"cat '{path}'")):
+        assert stream.duration == pytest.approx(23.4)
+        different = np.flatnonzero(np.abs(samples - whole) > 1e-3) / 16_000
+        assert 0.1 < len(different) / 16_000 < 0.6
+        assert 11 < different[0] < different[-1] < 13
+        (notice,) = stream.notices
+        assert re.fullmatch(r".*: damaged at 11\.\d s; 0\.\d s that cannot be decoded count as silence", notice)
 
 
 def test_errors_are_one_line(tmp_path, video):
