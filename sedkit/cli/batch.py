@@ -12,6 +12,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from sedkit.audio.prefetch import AudioSource, PrefetchedRecording
+from sedkit.cli.clock import recorded_at
 from sedkit.cli.inputs import STDIN, expand, stdin
 from sedkit.cli.journal import Fingerprint, fingerprint
 from sedkit.cli.messages import print_error, print_notice
@@ -69,6 +70,7 @@ def run_locally(
     if STDIN in names:
         stdin()  # fails early if nothing is piped in
     check_recordings(kind, targets, names)
+    options.check_single(len(names))
     failures = {problem.name: str(problem) for problem in problems}
     notices = list[str]()
     reading = {"track": options.track, "channel": options.channel, "on_notice": notices.append}
@@ -86,7 +88,7 @@ def run_locally(
             make_view = make_view_factory(tagger, selected, keeps)
             run = Run(kind, names, None, tagger.contract.name, settings, options)
             with Outputs(targets, run, arguments, lambda: model_settings(tagger, kind, keeps)) as out:
-                analyse_all(tagger, make_view, names, reading, prefetched, out, failures, options.jobs)
+                analyse_all(tagger, make_view, names, reading, prefetched, out, failures, options)
                 out.complete(failures)
     finally:
         for notice in notices:
@@ -103,7 +105,7 @@ def analyse_all(
     prefetched: PrefetchedRecording | None,
     out: Outputs,
     failures: dict[str, str],
-    jobs: int | None,
+    options: RunOptions,
 ) -> None:
     """Write the results of all recordings that have none yet; add error messages to ``failures``, by recording.
 
@@ -111,11 +113,12 @@ def analyse_all(
     ----------
     reading : arguments of :func:`sedkit.audio.reading.open_audio`.
     prefetched : the only recording, if its decoding is already under way.
-    jobs : the option ``--jobs``.
+    options : the shared options.
     """
     from sedkit.inference.cpus import usable_cpus
     from sedkit.inference.pipeline import analyse
 
+    jobs = options.jobs
     if jobs is None and len(names) == 1:
         jobs = max(1, min(MAX_PARALLEL_PIECES, usable_cpus()) // tagger.model.threads)
     reads: dict[str, tuple[AudioSource, Fingerprint | None]] = {}  # under way; fingerprints from before they are read
@@ -131,6 +134,7 @@ def analyse_all(
             progress.start_recording(name)
             yield source
 
+    unknown_starts = 0
     with Progress(names) as progress:
         results = analyse(tagger.model, progress.watch(make_view), sources(), jobs)
         with closing(results):
@@ -139,10 +143,14 @@ def analyse_all(
                 if isinstance(result, SedkitError):
                     failures[name] = failure_message(name, result)
                 else:
-                    described = replace(result, sample_rate=source.sample_rate, recorded_at=None)
+                    start = recorded_at(name, options.start, options.timezone)
+                    unknown_starts += start is None
+                    described = replace(result, sample_rate=source.sample_rate, recorded_at=start)
                     with progress.hidden():
                         out.write(described, before)
                 progress.finish_recording()
+    if unknown_starts and options.absolute_time:
+        print_notice(f"{unknown_starts} of {len(names)} recordings do not say when they began; --start says it of one")
 
 
 def failure_message(name: str, error: SedkitError) -> str:

@@ -50,7 +50,7 @@ def zone_of(name: str) -> tzinfo | None:
         return None
 
 
-def recorded_at(name: str, start: str | None, zone: str) -> datetime | None:
+def recorded_at(name: str, start: str | None, zone: str | None) -> datetime | None:
     """When a recording began, in UTC; None if nothing tells.
 
     Parameters
@@ -60,7 +60,7 @@ def recorded_at(name: str, start: str | None, zone: str) -> datetime | None:
     """
     from sedkit.audio.recording_time import parse_time, recording_start
 
-    where = zone_of(zone)
+    where = zone_of(zone or "UTC")
     assert where is not None  # Zone has checked it
     if start is None:
         return recording_start(name, where)

@@ -70,6 +70,7 @@ def command(
     (target,) = choose_targets(kind, run_options)
     names = [found.file for found in annotations]
     check_recordings(kind, [target], names)
+    run_options.check_single(len(names))
     results, unknown = [], 0
     for found in annotations:
         length, rate = measured(found)

@@ -121,7 +121,7 @@ FORMAT_OPTIONS = (  # fields of FormatOptions, and what fills Tagging.recorded_a
     click.option(
         "--absolute-time",
         is_flag=True,
-        help="Add times in UTC to CSV, TSV, JSON, Parquet and Arrow. The start of a recording is in its metadata or its "
+        help="Add times in UTC to CSV, TSV, JSON, Parquet and Arrow. When a recording began is in its metadata or its "
         "name (AudioMoth, Song Meter and others), or given with --start.",
     ),
     click.option(
@@ -133,8 +133,7 @@ FORMAT_OPTIONS = (  # fields of FormatOptions, and what fills Tagging.recorded_a
     click.option(
         "--timezone",
         type=Zone(),
-        default="UTC",
-        show_default=True,
+        show_default="UTC",
         metavar="ZONE",
         help="Time zone of starts that are given without one, such as +02:00 or Europe/Berlin.",
     ),

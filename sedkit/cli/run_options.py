@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
+import click
+
 from sedkit.formats import FormatOptions
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ class RunOptions(FormatOptions):
     track: int | None = decisive(None)
     channel: str | int = decisive("mix")
     start: str | None = decisive(None)
-    timezone: str = decisive("UTC")
+    timezone: str | None = decisive(None)
     formats: tuple[str, ...] = ()
     output: tuple[str, ...] = ()
     output_dir: str | None = None
@@ -43,6 +45,22 @@ class RunOptions(FormatOptions):
     threads: int | None = None
     engine: Literal["local", "ray"] = "local"
     address: str | None = None
+
+    def given_format_options(self) -> list[str]:
+        """The names of the format options that have another value than their default."""
+        return [option.name for option in fields(FormatOptions) if getattr(self, option.name) != option.default]
+
+    def check_single(self, recordings: int) -> None:
+        """Refuse options that are about one recording if there are several.
+
+        Raises
+        ------
+        click.UsageError
+            If one of them is given.
+        """
+        for name, value in (("--start", self.start), ("--merge", self.merge)):
+            if value is not None and recordings > 1:
+                raise click.UsageError(f"{name} is for one recording, and {recordings} are given.")
 
     def decisive(self) -> Mapping[str, Any]:
         """The options that decide the results, by name."""

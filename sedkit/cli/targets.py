@@ -98,9 +98,7 @@ def choose_targets(kind: Kind, options: RunOptions) -> list[Target]:
             raise click.UsageError(f"{target.name} holds {target.writer.kinds[0]}, not {kind}; use {command}.")
         if target.path is None and target.writer.binary and sys.stdout.isatty():
             raise click.UsageError(f"{target.name} is not for a terminal; name a file with --output.")
-    if options.bom and not any(target.writer.takes_bom for target in targets):
-        formats = ", ".join(dict.fromkeys(target.name for target in targets))
-        raise click.UsageError(f"--bom is for csv and tsv; leave it out, or choose --format csv ({formats} now).")
+    check_format_options(options, targets)
     if options.resume and any(target.streamed for target in targets):
         raise click.UsageError("--resume needs an --output FILE or an --output-dir, and no other output.")
     places = Counter(
@@ -112,6 +110,24 @@ def choose_targets(kind: Kind, options: RunOptions) -> list[Target]:
     for target in targets:
         check_installed(target.name, target.writer)
     return targets
+
+
+def check_format_options(options: RunOptions, targets: Sequence[Target]) -> None:
+    """Refuse options that none of the formats takes.
+
+    Raises
+    ------
+    click.UsageError
+        If one is given.
+    """
+    for name in options.given_format_options():
+        if not any(name in target.writer.takes for target in targets):
+            takers = [taker for taker, writer in FORMATS.items() if name in writer.takes]
+            formats = ", ".join(dict.fromkeys(target.name for target in targets))
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} is for {', '.join(takers[:-1])} and {takers[-1]}; leave it out, "
+                f"or choose --format {takers[0]} ({formats} now)."
+            )
 
 
 def _targets(options: RunOptions) -> Iterator[Target]:

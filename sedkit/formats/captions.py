@@ -45,6 +45,7 @@ class CaptionWriter(Writer):
 
     kinds: ClassVar[tuple[Kind, ...]] = ("events",)
     single: ClassVar[tuple[Kind, ...]] = ("events",)
+    takes: ClassVar[frozenset[str]] = frozenset({"caption_style", "merge"})
 
     def write(self, result: Tagging | Timeline) -> None:
         options, timeline = self.run.options, cast("Timeline", result)

@@ -24,6 +24,7 @@ class ParquetWriter(Writer):
     """Parquet (https://parquet.apache.org). The metadata of its schema names model and version, as JSON."""
 
     suffixes = (".parquet",)
+    takes = frozenset({"absolute_time"})
     binary = True
     modules = ("pyarrow",)
     extra = "formats"

@@ -23,7 +23,7 @@ class CsvRecordings(Writer):
     """The table as CSV: the columns of :data:`COLUMNS`; ``results`` is the number of tags or events."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".csv",)
-    takes_bom: ClassVar[bool] = True
+    takes: ClassVar[frozenset[str]] = frozenset({"bom"})
     lists_failures: ClassVar[bool] = True
     delimiter: ClassVar[str] = ","
 
@@ -74,7 +74,7 @@ class ParquetRecordings(CsvRecordings):
 
     suffixes = (".parquet",)
     binary = True
-    takes_bom = False
+    takes = frozenset()
     modules = ("pyarrow",)
     extra = "formats"
 

@@ -74,7 +74,7 @@ class Writer(ABC):
     single : the kinds of which a file holds one recording; of the others, a file holds all recordings of a run.
     binary : whether `stream` takes bytes.
     errors : how a text stream encodes undecodable bytes in file names (see :func:`open`).
-    takes_bom : whether the format may start with a byte order mark.
+    takes : names of the options in :class:`~sedkit.formats.options.FormatOptions` that change what is written.
     modules : modules that the writer imports, beyond the dependencies of sedkit; looked for before the analysis.
     extra : the extra of sedkit that installs them.
     keeps : fields of results that are otherwise left empty and that the writer needs, such as ``"scores"``.
@@ -87,7 +87,7 @@ class Writer(ABC):
     single: ClassVar[tuple[Kind, ...]] = ()
     binary: ClassVar[bool] = False
     errors: ClassVar[str] = "surrogateescape"
-    takes_bom: ClassVar[bool] = False
+    takes: ClassVar[frozenset[str]] = frozenset()
     modules: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
     keeps: ClassVar[frozenset[str]] = frozenset()
@@ -116,6 +116,7 @@ class JsonWriter(Writer):
     """JSON Lines (https://jsonlines.org): the ``to_dict()`` of each result on a line."""
 
     suffixes = (".json", ".jsonl", ".ndjson")
+    takes = frozenset({"absolute_time"})
     errors = "backslashreplace"  # writes "\udc80", which is also the JSON escape of this character
 
     def write(self, result: Tagging | Timeline) -> None:
@@ -131,7 +132,7 @@ class CsvWriter(Writer):
     """Comma-separated values with a header; one row per tag or event. Quoted as in RFC 4180, but lines end in LF."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".csv",)
-    takes_bom: ClassVar[bool] = True
+    takes: ClassVar[frozenset[str]] = frozenset({"bom", "escape_formulas", "absolute_time"})
     delimiter: ClassVar[str] = ","
 
     def begin(self) -> None:
