@@ -34,14 +34,14 @@ from typing import TYPE_CHECKING, Any
 from sedkit.cluster.recordings import Recording
 from sedkit.cluster.storage import Store, is_uri
 from sedkit.errors import OutputError
+from sedkit.formats.columnar import COLUMNS, schema
 
 if TYPE_CHECKING:
-    import pyarrow
+    pass
 
 VERSION = 1
 MANIFEST, PLAN, FAILURES = "_sedkit/manifest.json", "_sedkit/plan.parquet", "_sedkit/failures.jsonl"
 REPORT = b"sedkit"  # key of the report in a partition's footer
-COLUMNS = ("file", "label", "mid", "onset", "offset", "score")
 LARGEST = (1000, 1 << 30)  # maximum recordings and bytes of a partition, which bounds the work lost with a worker
 PARTITIONS_PER_WORKER = 4  # minimum, if there are enough recordings; balances the load
 PARALLEL_READS = 16  # simultaneous requests to the store
@@ -97,20 +97,12 @@ def is_utf8(name: str) -> bool:
     return True
 
 
-def schema() -> pyarrow.Schema:
-    """Parquet schema of a partition. Times are in seconds, to 1 ms; scores have four decimals, as in other formats."""
-    import pyarrow as pa
-
-    types = (pa.string(), pa.string(), pa.string(), pa.float64(), pa.float64(), pa.float64())
-    return pa.schema([pa.field(name, kind, name == "mid") for name, kind in zip(COLUMNS, types, strict=True)])
-
-
 def write_partition(store: Store, partition: Partition, columns: Mapping[str, Sequence[Any]], report: Report) -> None:
     """Write the file of a partition.
 
     Parameters
     ----------
-    columns : the results, by the names of :func:`schema`.
+    columns : the results, by the names of :data:`sedkit.formats.columnar.COLUMNS`.
     report : goes into the file's footer.
 
     Raises

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sedkit.audio.prefetch import AudioSource
-from sedkit.cluster.archive import COLUMNS, MANIFEST, Partition, Report, write_partition
+from sedkit.cluster.archive import MANIFEST, Partition, Report, write_partition
 from sedkit.cluster.recordings import close_recording, open_recording
 from sedkit.cluster.storage import Store
 from sedkit.errors import AudioError, OutputError, SedkitError
+from sedkit.formats.columnar import COLUMNS
 
 if TYPE_CHECKING:
     from sedkit.formats import Kind
