@@ -91,6 +91,7 @@ recursive = click.option("--recursive", "-r", is_flag=True, help="Search subfold
 
 MOST_THREADS = 1024
 
+
 class CaptionStyle(click.ParamType[str]):
     """Parameter type: a text with ``{}`` in it."""
 
@@ -152,6 +153,14 @@ FORMAT_OPTIONS = (  # fields of FormatOptions, and what fills Tagging.recorded_a
         callback=check_subtitles,
         help="Put the captions of SRT and WebVTT between the lines of these subtitles.",
     ),
+    click.option(
+        "--audio",
+        type=click.Choice(["auto", "embed", "link", "none"]),
+        default="auto",
+        show_default=True,
+        help="Audio of an HTML page. embed makes one file of everything; auto embeds up to 20 MB and links to a larger "
+        "recording. What browsers do not play is embedded as a small copy.",
+    ),
 )
 
 SHARED = (
@@ -171,10 +180,12 @@ SHARED = (
     click.option(
         "--output",
         "-o",
+        "--plot",
         metavar="FILE",
         multiple=True,
         type=click.Path(),
-        help="Write to FILE, which appears when it is complete. Repeatable, for several formats in one run. A folder, "
+        help="Write to FILE, which appears when it is complete. Repeatable, for several formats in one run: "
+        "--output events.csv --plot events.png. A folder, "
         "or a name that ends in /, is an --output-dir. With --engine ray: a folder, or an address such as "
         "s3://bucket/folder.",
     ),

@@ -24,7 +24,7 @@ from sedkit.formats.columnar import ArrowWriter, ParquetWriter
 from sedkit.formats.documents import JamsWriter, LabelStudioWriter
 from sedkit.formats.labels import AudacityWriter, ElanWriter, RttmWriter, TextGridWriter
 from sedkit.formats.options import FormatOptions
-from sedkit.formats.pictures import PdfWriter, PngWriter, SvgWriter
+from sedkit.formats.pictures import HtmlWriter, PdfWriter, PngWriter, SvgWriter
 from sedkit.formats.tables import DcaseScoresWriter, DcaseWriter, KaleidoscopeWriter, RavenWriter
 from sedkit.formats.writers import CsvWriter, JsonWriter, Kind, Run, TextWriter, TsvWriter, Writer
 
@@ -49,6 +49,7 @@ FORMATS: dict[str, type[Writer]] = {
     "dcase": DcaseWriter,
     "dcase-scores": DcaseScoresWriter,
     "label-studio": LabelStudioWriter,
+    "html": HtmlWriter,
     "png": PngWriter,
     "svg": SvgWriter,
     "pdf": PdfWriter,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +17,8 @@ class FormatOptions:
     absolute_time : whether CSV, TSV, JSON, Parquet and Arrow also have times in UTC.
     caption_style : text of a caption, with ``{}`` for the sounds.
     merge : path of subtitles that captions are put between; None for captions alone.
+    audio : how a page of HTML gets its audio: ``"auto"``, ``"embed"``, ``"link"`` or ``"none"``
+        (:func:`sedkit.formats.html.audio.audio_of`).
     """
 
     bom: bool = False
@@ -23,3 +26,4 @@ class FormatOptions:
     absolute_time: bool = False
     caption_style: str = "[{}]"
     merge: str | None = None
+    audio: Literal["auto", "embed", "link", "none"] = "auto"

@@ -1,0 +1,30 @@
+"""Pages for a browser: the timeline of a recording, and the tags of many. Each is one file that needs no network.
+
+``data``      results → the JSON block of a page
+``audio``     the audio of a page: embedded, or linked
+``page``      template, data and scripts → a page
+``assets/``   templates, styles and scripts; they read nothing but the JSON block, so a server can fill it otherwise
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sedkit.formats.html.audio import audio_of
+from sedkit.formats.html.data import tags_data, timeline_data
+from sedkit.formats.html.page import build
+from sedkit.formats.writers import Run
+from sedkit.results import Tagging, Timeline
+
+__all__ = ["tags_page", "timeline_page"]
+
+
+def timeline_page(timeline: Timeline, run: Run) -> str:
+    """The page of a recording: player, spectrogram, lanes, threshold, editing."""
+    audio = audio_of(timeline.file, run)
+    return build("timeline", timeline_data(timeline, run, audio), audio.content)
+
+
+def tags_page(taggings: Sequence[Tagging], run: Run) -> str:
+    """The page of the tags of recordings: a heat map of recordings by classes."""
+    return build("tags", tags_data(taggings, run))

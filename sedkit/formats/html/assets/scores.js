@@ -1,0 +1,87 @@
+// Events from the scores of segments, by the rules of sedkit/timeline/events.py (docs/timeline.md), for any threshold.
+"use strict";
+
+// Tracks of scores. `data` is the page's "tracks" object, `scores` its inflated bytes, [classes, segments].
+sedkit.Tracks = class {
+  constructor(data, scores, duration) {
+    Object.assign(this, { duration, segments: data.segments, step: data.step, first: data.first });
+    this.classes = data.classes.map((label, row) => ({
+      label, threshold: data.thresholds[row], leave: data.leave, hold: data.hold,
+      scores: scores.subarray(row * data.segments, (row + 1) * data.segments),
+    }));
+  }
+
+  // Start of the tile of a segment, in seconds; that of the segment after the last is the end of the recording.
+  start(segment) {
+    if (segment <= 0) return 0;
+    return segment >= this.segments ? this.duration : Math.min(this.duration, this.first + this.step * segment);
+  }
+
+  segmentAt(time) {
+    return Math.max(0, Math.min(this.segments - 1, Math.floor((time - this.first) / this.step + 1e-6)));
+  }
+
+  // Events of a class at a threshold: [onset, offset, score], not refined by levels.
+  events(track, threshold) {
+    const events = [], { scores } = track, enter = threshold * 255 - 1e-9, leave = Math.max(1, track.leave * enter);
+    const hold = Math.round(Math.min(track.hold, 1e6) / this.step);
+    for (let first = 0; first < this.segments; first++) {
+      if (scores[first] < leave) continue;
+      let stop = first;
+      while (stop < this.segments && scores[stop] >= leave) stop++;
+      for (const group of this.groups(scores, first, stop, enter, hold)) {
+        const event = this.event(scores, ...group);
+        if (event[2] * 255 >= enter - 0.5) events.push(event);
+      }
+      first = stop;
+    }
+    return events;
+  }
+
+  // Parts of a run, [first, stop), that are at most `hold` segments away from one that reaches the threshold.
+  *groups(scores, first, stop, enter, hold) {
+    let begin = -1, end = -1;
+    for (let segment = first; segment < stop; segment++) {
+      if (scores[segment] < enter) continue;
+      const from = Math.max(first, segment - hold), to = Math.min(stop, segment + hold + 1);
+      if (begin >= 0 && from > end) { yield [begin, end]; begin = -1; }
+      if (begin < 0) begin = from;
+      end = to;
+    }
+    if (begin >= 0) yield [begin, end];
+  }
+
+  event(scores, first, stop) {
+    const top = [0, 0, 0], last = this.segments - 1;
+    for (let segment = first; segment < stop; segment++) {
+      for (let times = segment === 0 || segment === last ? 3 : 1; times; times--) {
+        let score = scores[segment];
+        for (let rank = 0; rank < 3; rank++) if (score > top[rank]) [top[rank], score] = [score, top[rank]];
+      }
+    }
+    if (first > 0 && stop - first > 1 && scores[first] < scores[first + 1]) first++;
+    if (stop <= last && stop - first > 1 && scores[stop - 1] <= scores[stop - 2]) stop--;
+    return [this.start(first), this.start(stop), (top[0] + top[1] + top[2]) / 765];
+  }
+
+  // The highest score in [start, end) seconds, 0 to 255.
+  peak(track, start, end) {
+    let highest = 0;
+    for (let s = this.segmentAt(start), stop = this.segmentAt(Math.max(start, end - 1e-6)); s <= stop; s++) {
+      if (track.scores[s] > highest) highest = track.scores[s];
+    }
+    return highest;
+  }
+};
+
+// Move onsets and offsets to those of the analysis, which level changes have refined, where they are near.
+sedkit.snap = function (events, refined, reach) {
+  const nearest = (time, times) => times.reduce((best, t) => (Math.abs(t - time) < Math.abs(best - time) ? t : best), Infinity);
+  for (const event of events) {
+    const near = refined.filter((r) => r.onset < event.offset + reach && r.offset > event.onset - reach);
+    const onset = nearest(event.onset, near.map((r) => r.onset)), offset = nearest(event.offset, near.map((r) => r.offset));
+    const moved = [Math.abs(onset - event.onset) <= reach ? onset : event.onset, Math.abs(offset - event.offset) <= reach ? offset : event.offset];
+    if (moved[1] - moved[0] >= 0.1) [event.onset, event.offset] = moved;
+  }
+  return events;
+};

@@ -1,0 +1,83 @@
+"""The audio of a page: the recording itself where browsers play it, otherwise a small copy in Opus."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from sedkit.errors import SedkitError
+from sedkit.formats.writers import Run
+from sedkit.geometry import SAMPLE_RATE
+
+PLAYED = {  # by browsers
+    ".wav": "audio/wav", ".mp3": "audio/mpeg", ".ogg": "audio/ogg", ".oga": "audio/ogg", ".opus": "audio/ogg",
+    ".flac": "audio/flac", ".m4a": "audio/mp4", ".aac": "audio/aac", ".webm": "audio/webm", ".mp4": "video/mp4",
+}  # fmt: skip
+MOST_EMBEDDED = 20_000_000  # bytes of a recording that is embedded as it is
+BIT_RATE = 24_000  # of a copy: 11 MB an hour
+
+
+@dataclass(frozen=True)
+class PageAudio:
+    """The audio of a page: an address, or bytes of a media type, or neither; ``note`` says why there is none."""
+
+    url: str | None = None
+    content: bytes = b""
+    type: str = ""
+    note: str = ""
+
+
+def audio_of(file: str, run: Run) -> PageAudio:
+    """The audio of the page of a recording, as the option ``--audio`` says.
+
+    ``auto`` embeds a recording of up to 20 MB and links to a larger one; it embeds a copy of what browsers do not
+    play. ``embed`` always embeds, ``link`` always links, ``none`` does neither.
+    """
+    choice = run.options.audio
+    if choice == "none" or not os.path.isfile(file):
+        return PageAudio()
+    kind = PLAYED.get(Path(file).suffix.lower(), "")
+    track = run.settings.get("--track")
+    small = os.path.getsize(file) <= MOST_EMBEDDED
+    if choice == "link" or (choice == "auto" and kind and track is None and not small):
+        return PageAudio(url=address(file, run.path), type=kind)
+    if kind and track is None and small:
+        return PageAudio(content=Path(file).read_bytes(), type=kind)
+    try:
+        return PageAudio(content=copy(file, track), type="audio/webm")
+    except (SedkitError, OSError, ValueError) as error:
+        return PageAudio(note=f"The page has no audio: {error}")
+
+
+def address(file: str, page: Path | None) -> str:
+    """The address of a recording relative to a page; absolute if the page has no place, or is on another drive."""
+    target = os.path.abspath(file)
+    try:
+        if page is not None:
+            relative = os.path.relpath(target, os.path.abspath(page.parent))
+            return quote(os.fsencode(relative.replace(os.sep, "/")))
+    except ValueError:
+        pass
+    return "file://" + quote(os.fsencode("/" + target.replace(os.sep, "/").lstrip("/")))
+
+
+def copy(file: str, track: int | None) -> bytes:
+    """The recording as mono Opus in WebM, as sedkit analyses it."""
+    import av
+
+    from sedkit.audio.reading import open_audio
+
+    target = io.BytesIO()
+    with av.open(target, "w", format="webm") as container, open_audio(file, track=track) as stream:
+        encoder = container.add_stream("libopus", rate=SAMPLE_RATE, layout="mono", bit_rate=BIT_RATE)
+        position = 0
+        for block in stream:
+            frame = av.AudioFrame.from_ndarray(block[None], format="flt", layout="mono")
+            frame.sample_rate, frame.pts = SAMPLE_RATE, position
+            position += len(block)
+            container.mux(encoder.encode(frame))
+        container.mux(encoder.encode(None))
+    return target.getvalue()

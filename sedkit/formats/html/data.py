@@ -1,0 +1,169 @@
+"""The JSON block of a page, which its scripts read. Large arrays are deflated bytes in base64.
+
+A timeline's page has::
+
+    {"title", "about": [text], "recording": {"name", "file", "stem", "duration"},
+     "audio": {"url", "type", "note"},         # url: null if the bytes are in the page
+     "labels": [[name, mid]],                  # all classes of the model
+     "events": [[onset, offset, label, score]],
+     "threshold": number,                      # where the slider stands
+     "tracks": {"classes": [label], "thresholds": [number], "leave", "hold",
+                "segments", "step", "first",   # segment k > 0 begins at first + step * k seconds
+                "scores"},                     # uint8 [classes, segments], 255 for 1
+     "spectrogram": {"bands", "columns", "seconds", "low", "high", "frequencies": [[text, share of the height]],
+                     "levels"}}                # uint8 [bands, columns], the lowest band first
+
+A tags page has ``{"title", "about", "folder", "classes": [name], "recordings": [{"name", "link", "duration", "scores":
+[[class, score]]}]}``; ``folder`` comes before each name.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sedkit.formats.html.audio import PageAudio, address
+from sedkit.formats.plot import CONTRAST, FREQUENCIES, band_of
+from sedkit.formats.writers import Run
+from sedkit.results import Overview, Tagging, Timeline
+from sedkit.timeline.grid import STEP, tile_start
+
+if TYPE_CHECKING:
+    from sedkit.contract import Label
+
+NO_OVERVIEW = Overview(np.zeros((1, 1), np.uint8), 1.0, (), (), np.zeros((0, 1), np.uint8))
+HOLD_FOREVER = 1e6  # seconds; JSON has no infinity
+COMPRESSION = 1  # of zlib: 6 takes four times as long and saves a tenth
+
+
+def timeline_data(timeline: Timeline, run: Run, audio: PageAudio) -> dict[str, Any]:
+    """The JSON block of the page of a timeline."""
+    name = shown_name(timeline.file)
+    overview = timeline.overview or NO_OVERVIEW
+    positions = {label.name: position for position, label in enumerate(timeline.labels)}
+    thresholds = [round(threshold, 4) for threshold in overview.thresholds]
+    return {
+        "title": f"{name} · sedkit",
+        "about": about(run),
+        "recording": {
+            "name": name,
+            "file": shown_name(timeline.file, base=False),
+            "stem": Path(name).stem or "events",
+            "duration": round(timeline.duration, 4),
+        },
+        "audio": {"url": audio.url, "type": audio.type, "note": audio.note},
+        "labels": _labels(timeline.labels),
+        "events": [
+            [round(event.onset, 3), round(event.offset, 3), positions[event.label], round(event.score, 4)]
+            for event in timeline.events
+        ],
+        "threshold": round(median(thresholds), 2) if thresholds else 0.5,
+        "tracks": {
+            "classes": list(overview.classes),
+            "thresholds": thresholds,
+            "leave": 0.05,
+            "hold": HOLD_FOREVER,
+            "segments": overview.tracks.shape[1],
+            "step": STEP,
+            "first": tile_start(1) - STEP,
+            "scores": _deflated(overview.tracks),
+        },
+        "spectrogram": _spectrogram(overview),
+    }
+
+
+def tags_data(taggings: Sequence[Tagging], run: Run) -> dict[str, Any]:
+    """The JSON block of the page of tags."""
+    names = list(dict.fromkeys(tag.label for tagging in taggings for tag in tagging.tags))
+    totals = dict.fromkeys(names, 0.0)
+    for tagging in taggings:
+        for tag in tagging.tags:
+            totals[tag.label] += tag.score
+    names.sort(key=lambda name: -totals[name])
+    columns = {name: column for column, name in enumerate(names)}
+    folder = common_folder([tagging.file for tagging in taggings])
+    recordings = [
+        {
+            "name": shown_name(tagging.file.removeprefix(folder), base=False),
+            "link": link_of(tagging.file, folder, run.path),
+            "duration": round(tagging.duration, 2),
+            "scores": [[columns[tag.label], round(tag.score, 3)] for tag in tagging.tags],
+        }
+        for tagging in taggings
+    ]
+    folder = shown_name(folder, base=False)
+    return {
+        "title": f"Tags of {folder} · sedkit" if folder else "Tags · sedkit",
+        "about": [*([folder] if folder else []), *about(run)],
+        "folder": folder,
+        "classes": names,
+        "recordings": recordings,
+    }
+
+
+def common_folder(names: Sequence[str]) -> str:
+    """What the names of all files begin with, as a folder with a separator at its end; empty if there is none."""
+    with suppress(ValueError):  # no names, or absolute and relative ones
+        folder = os.path.join(os.path.commonpath([os.path.dirname(name) for name in names]), "")
+        if all(name.startswith(folder) for name in names):
+            return folder
+    return ""
+
+
+def link_of(file: str, folder: str, page: Path | None) -> str | None:
+    """Where the row of a recording leads: to its timeline's page if there is one, otherwise to the recording.
+
+    The page is looked for beside the recording, and where ``--output-dir`` puts it if this page is in that folder too.
+    None for a recording that is not a file.
+    """
+    if not os.path.isfile(file):
+        return None
+    beside = [Path(file)] if page is None else [Path(file), page.parent / file.removeprefix(folder)]
+    pages = [path.with_suffix(".html") for path in beside]
+    return address(next((str(path) for path in pages if path != page and path.is_file()), file), page)
+
+
+def about(run: Run) -> list[str]:
+    """Who made the page: model and version."""
+    return [text for text in (run.model and f"model {run.model}", f"sedkit {run.version}") if text]
+
+
+def shown_name(file: str, base: bool = True) -> str:
+    """A file name for reading: undecodable bytes are replaced."""
+    if file == "-":
+        return "standard input"
+    return os.fsencode(os.path.basename(file) if base else file).decode("utf-8", "replace")
+
+
+def _labels(labels: Sequence[Label]) -> list[list[str | None]]:
+    return [[label.name, label.mid] for label in labels]
+
+
+def _spectrogram(overview: Overview) -> dict[str, Any]:
+    bands, columns = overview.levels.shape
+    low, high = np.percentile(overview.levels, CONTRAST) if overview.levels.size else (0, 0)
+    frequencies = [f for f in FREQUENCIES if f in (500, 1000, 2000, 4000)]
+    return {
+        "bands": bands,
+        "columns": columns,
+        "seconds": overview.seconds,
+        "low": round(float(low), 1),
+        "high": round(max(float(high), float(low) + 40), 1),
+        "frequencies": [
+            [f"{f // 1000} kHz" if f >= 1000 else f"{f} Hz", round(band_of(f, bands) / bands, 3)] for f in frequencies
+        ],
+        "levels": _deflated(overview.levels),
+    }
+
+
+def _deflated(values: NDArray[np.uint8]) -> str:
+    return base64.b64encode(zlib.compress(np.ascontiguousarray(values).data, COMPRESSION)).decode()
