@@ -320,8 +320,7 @@ class Tagger:
     ) -> Iterator[Second | Event]:
         with open_blocks(blocks, sample_rate, name, _warn) as stream:
             for samples, kept, scores in self.model.scored_pieces(stream, low_latency=True):
-                live.add_samples(samples, kept)
-                yield from live.add_scores(scores, stream.duration).by_end()
+                yield from live.add(samples, kept, scores, stream.duration).by_end()
         yield from live.finish(stream.duration).by_end()
 
     def _analyse(
@@ -335,8 +334,7 @@ class Tagger:
     ) -> Result:
         with open_audio(source, sample_rate, track=track, channel=channel) as stream:
             for samples, kept, scores in (model or self.model).scored_pieces(stream):
-                view.add_samples(samples, kept)
-                view.add_scores(scores)
+                view.add(samples, kept, scores)
         for notice in stream.notices:
             warnings.warn(notice, AudioWarning, stacklevel=3)
         return view.finish(stream.name, stream.duration)

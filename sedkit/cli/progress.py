@@ -117,13 +117,10 @@ class WatchedView(Generic[Result]):
         self.view, self.advance = view, advance
         self.seconds = 0.0
 
-    def add_samples(self, samples: NDArray[np.float32], kept: slice) -> None:
-        self.view.add_samples(samples, kept)
-
-    def add_scores(self, scores: NDArray[np.float32]) -> None:
+    def add(self, samples: NDArray[np.float32], kept: slice, scores: NDArray[np.float32]) -> None:
         from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP
 
-        self.view.add_scores(scores)
+        self.view.add(samples, kept, scores)
         seconds = len(scores) * SEGMENT_HOP / SAMPLE_RATE
         self.seconds += seconds
         self.advance(seconds)

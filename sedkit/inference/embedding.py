@@ -56,10 +56,7 @@ class EmbeddingView:
         self.size = 0  # bytes of all rows
         self.file: IO[bytes] | None = None  # earlier rows
 
-    def add_samples(self, samples: NDArray[np.float32], kept: slice) -> None:
-        """Do nothing: embeddings come with the scores."""
-
-    def add_scores(self, scores: NDArray[np.float32]) -> None:
+    def add(self, samples: NDArray[np.float32], kept: slice, scores: NDArray[np.float32]) -> None:
         """Add the embeddings of the next segments, [k, 1024]."""
         if self.per == "segment":
             self.rows.append(scores)

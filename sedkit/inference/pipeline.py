@@ -175,8 +175,7 @@ class _Work(Generic[Result]):
         try:
             for piece in task.pieces:
                 assert isinstance(piece.scores, np.ndarray)
-                recording.view.add_samples(piece.samples, piece.kept)
-                recording.view.add_scores(piece.scores)
+                recording.view.add(piece.samples, piece.kept, piece.scores)
                 if piece.last:
                     return recording.view.finish(recording.name, piece.until)
         except Exception as error:

@@ -1,26 +1,30 @@
 """The events of a timeline, found in segment scores by hysteresis. docs/timeline.md explains the rules.
 
 1. A *run* is a maximal sequence of tiles (:mod:`sedkit.timeline.grid`) in which a class scores at least its end
-   threshold, ``HYSTERESIS * threshold``.
-2. A run is an event if the mean of its three highest scores reaches the threshold.
-3. The event is the run without its outermost tiles, whose segments contain only a part of the sound. The tile with the
-   highest score is always kept, and so are the tiles at the start and the end of the recording.
-4. Onset and offset move to the largest change of level nearby (:mod:`sedkit.timeline.edges`).
+   threshold, ``leave * threshold``.
+2. Of a run, those tiles count that are at most ``hold`` away from a tile of the run that reaches the threshold.
+   Neighbouring ones form a *group*.
+3. A group is an event if the mean of its three highest scores reaches the threshold.
+4. The outermost tile at either end, whose segment contains only a part of the sound, is removed if it scores less than
+   the tile inside. It is kept at the start and the end of the recording.
+5. Onset and offset move to the largest change of level nearby (:mod:`sedkit.timeline.edges`).
 
-Events are final when they are returned, and do not depend on the chunks in which the scores arrive.
+A higher threshold makes runs, groups and the tiles of events fewer, never more. Events do not depend on the chunks in
+which the scores arrive.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from sedkit.geometry import HOP, SAMPLE_RATE, SEGMENT_HOP, SEGMENT_SPAN
-from sedkit.timeline.grid import EPSILON, tile_start
+from sedkit.timeline.grid import EPSILON, STEP, tile_start
+from sedkit.timeline.settings import ColumnSettings
 
-HYSTERESIS = 0.05  # an event ends when the score drops below this fraction of the threshold
 OVERLAP = SEGMENT_SPAN // SEGMENT_HOP  # number of segments that contain any moment, except at the ends of a recording
 SHORTEST_EVENT = 0.1  # seconds; if moving onset and offset leaves less than this, they stay at the edges of tiles
 FRAME = HOP / SAMPLE_RATE  # seconds
@@ -44,30 +48,93 @@ class DetectedEvent:
     score: float
 
 
-class EventDetector:
+@dataclass(slots=True)
+class Tile:
+    """A tile with the score of one class. Rise and fall: frames from its start to the level changes near it."""
+
+    index: int
+    score: float
+    rise: int
+    fall: int
+
+
+@dataclass(slots=True)
+class _Group:
+    """A group of tiles so far."""
+
+    first: Tile  # that is kept
+    newest: Tile
+    tiles: int = 1
+    rises: bool = True  # the newest tile scores more than the one before it
+    top: list[float] = field(default_factory=list)  # the highest scores, in descending order
+
+    @classmethod
+    def start(cls, tile: Tile) -> _Group:
+        group = cls(tile, tile)
+        group._count(tile)
+        return group
+
+    def push(self, tile: Tile) -> None:
+        """Add the next tile."""
+        if self.tiles == 1 and self.first.index > 0 and tile.score > self.first.score:
+            self.first = tile
+        self.rises = tile.score > self.newest.score
+        self.newest = tile
+        self.tiles += 1
+        self._count(tile)
+
+    def _count(self, tile: Tile) -> None:
+        times = 1 if tile.index else OVERLAP
+        self.top = sorted([*self.top, *[tile.score] * times], reverse=True)[:OVERLAP]
+
+    def score(self, last_of_recording: bool) -> float:
+        """Mean of the highest scores."""
+        times = OVERLAP - 1 if last_of_recording else 0
+        top = sorted([*self.top, *[self.newest.score] * times, *[0.0] * OVERLAP], reverse=True)[:OVERLAP]
+        return float(np.mean(top))
+
+    def span(self, fall: int, duration: float | None) -> tuple[float, float]:
+        """Onset and offset of the group, whose end has this level fall and, if it ends the recording, is `duration`."""
+        begin, end = tile_start(self.first.index), tile_start(self.newest.index + 1)
+        if duration is not None:
+            end = duration
+        elif not self.rises:
+            end, fall = tile_start(self.newest.index), self.newest.fall
+        onset, offset = moved(begin, self.first.rise), moved(end, fall)
+        return (onset, offset) if offset - onset >= SHORTEST_EVENT - EPSILON else (begin, end)
+
+
+@dataclass(slots=True)
+class _Column:
+    """The state of one class: its open group, and the tiles of the run that may still join it or the next one."""
+
+    group: _Group | None = None
+    lit: int = 0  # the group's last tile that reaches the threshold
+    waiting: deque[Tile] = field(default_factory=deque)
+
+    @property
+    def first(self) -> int | None:
+        """The earliest tile that a later event may include; None if that is the next tile."""
+        return self.waiting[0].index if self.waiting else None
+
+
+class HysteresisDetector:
     """Finds the events of one recording while its segment scores arrive.
 
     Parameters
     ----------
-    thresholds : one per class, [classes].
+    settings : of each class.
     """
 
-    def __init__(self, thresholds: ArrayLike) -> None:
-        self.thresholds = np.asarray(thresholds)
-        self.end_thresholds = HYSTERESIS * self.thresholds
-        classes = len(self.thresholds)
+    def __init__(self, settings: ColumnSettings) -> None:
+        self.ends = settings.end_threshold
+        self.limits: list[float] = settings.threshold.tolist()
+        self.holds: list[float] = settings.hold_segments.tolist()
         self.segments = 0  # number of segments so far
-        # The state of each class's current run:
-        self.in_run = np.zeros(classes, bool)
-        self.first = np.zeros(classes, np.int64)  # its first segment
-        self.peak = np.zeros(classes, np.int64)  # its segment with the highest score, the first one of equal scores
-        self.top = np.zeros((OVERLAP, classes))  # its highest scores, in descending order
-        self.latest: NDArray[np.floating] = np.zeros(classes)  # score of the latest segment; 0 outside of runs
-        self.rises = np.zeros((2, classes), np.int64)  # frames from tile start to level rise: first and second segment
-        self.falls = [0, 0]  # frames from tile start to level fall: latest segment and the one after it
-        self.previous_offset = np.zeros(classes)  # seconds; end of the class's previous event
+        self.columns = [_Column() for _ in self.limits]
+        self.in_run = np.zeros(len(self.limits), bool)
 
-    def add(self, scores: NDArray[np.float32], changes: NDArray[np.int64]) -> list[DetectedEvent]:
+    def add(self, scores: NDArray[np.floating], changes: NDArray[np.int64]) -> list[DetectedEvent]:
         """Add the scores of the next segments; return the events that end within them.
 
         Parameters
@@ -75,13 +142,24 @@ class EventDetector:
         scores : [k, classes].
         changes : [k, 2], frames from the start of each segment's tile to the level rise and to the level fall near it
             (:func:`sedkit.timeline.edges.level_changes`).
-
-        Returns
-        -------
-        Events in the order in which their runs end, then by offset, then by class.
         """
-        steps = zip(scores, changes, strict=True)
-        return [event for row, (rise, fall) in steps for event in self._step(row, rise, fall)]
+        in_run = np.concatenate([self.in_run[None], scores >= self.ends])
+        self.in_run = in_run[-1]
+        rows, columns = np.nonzero(in_run[1:] | in_run[:-1])
+        cells = zip(
+            rows.tolist(), columns.tolist(), in_run[1:][rows, columns].tolist(), scores[rows, columns].tolist(),
+            strict=True,
+        )  # fmt: skip
+        moves = changes.tolist()
+        events: list[DetectedEvent] = []
+        for row, column, inside, score in cells:
+            rise, fall = moves[row]
+            if inside:
+                self._extend(column, Tile(self.segments + row, score, rise, fall), events)
+            else:
+                self._end(column, fall, events)
+        self.segments += len(scores)
+        return events
 
     def finish(self, duration: float, fall: int) -> list[DetectedEvent]:
         """Return the events that last until the last segment of a recording of `duration` seconds.
@@ -90,65 +168,56 @@ class EventDetector:
         ----------
         fall : frames from the end of the recording to the level fall; the last row of the level changes.
         """
-        self.falls = [self.falls[1], fall]
-        self.top = insert_score(self.top, self.latest, OVERLAP - 1)
-        return self._end(self.in_run, duration)
+        events: list[DetectedEvent] = []
+        for column in np.flatnonzero(self.in_run).tolist():
+            self._end(column, fall, events, duration)
+        return events
 
-    def _step(self, row: NDArray[np.float32], rise: int, fall: int) -> list[DetectedEvent]:
-        self.falls = [self.falls[1], fall]
-        in_run = row >= self.end_thresholds
-        ended = self._end(self.in_run & ~in_run)
-        started = in_run & ~self.in_run
-        self.first[started] = self.segments
-        self.rises[0, started] = rise
-        self.rises[1, self.first == self.segments - 1] = rise
-        self.peak[started | (in_run & (row > self.top[0]))] = self.segments
-        self.top, self.latest = self.top * in_run, row * in_run
-        self.top = insert_score(self.top, self.latest, 1 if self.segments else OVERLAP)
-        self.in_run = in_run
-        self.segments += 1
-        return ended
+    def earliest(self, column: int) -> float:
+        """Earliest onset that a later event of a class may have, in seconds."""
+        state = self.columns[column]
+        if state.group is not None:
+            return -np.inf
+        first = state.first
+        return tile_start(self.segments if first is None else first) - STEP
 
-    def _end(self, classes: NDArray[np.bool_], duration: float | None = None) -> list[DetectedEvent]:
-        """End the runs of these classes and return those that are events.
+    def _extend(self, column: int, tile: Tile, events: list[DetectedEvent]) -> None:
+        state, hold = self.columns[column], self.holds[column]
+        lit = tile.score >= self.limits[column]
+        if lit:
+            for joining in (*state.waiting, tile):
+                if state.group is None:
+                    state.group = _Group.start(joining)
+                else:
+                    state.group.push(joining)
+            state.waiting.clear()
+            state.lit = tile.index
+        elif state.group is not None and tile.index - state.lit <= hold:
+            state.group.push(tile)
+        else:
+            state.waiting.append(tile)
+            if len(state.waiting) > hold:
+                self._close(column, state.waiting[0].fall, events)
+                state.waiting.popleft()
 
-        `duration` is None if the runs end before the next segment, else they end with the recording.
-        """
-        if not classes.any():
-            return []
-        scores, events = self.top.mean(axis=0), []
-        for column in np.flatnonzero(classes & (scores >= self.thresholds)).tolist():
-            first, peak = int(self.first[column]), int(self.peak[column])
-            # Leave out the outermost tiles, except the peak and those at the ends of the recording.
-            begin = min(first + 1 if first else 0, peak)
-            end = max(self.segments - 1, peak + 1) if duration is None else self.segments
-            tiles = tile_start(begin), tile_start(end) if duration is None else duration
-            onset = max(_moved(tiles[0], self.rises[begin - first, column]), float(self.previous_offset[column]))
-            offset = _moved(tiles[1], self.falls[end - self.segments + 1])
-            if offset - onset < SHORTEST_EVENT - EPSILON:
-                onset, offset = tiles
-            self.previous_offset[column] = offset
-            events.append(DetectedEvent(onset, offset, column, float(scores[column])))
-        return sorted(events, key=lambda event: event.offset)
+    def _end(self, column: int, fall: int, events: list[DetectedEvent], duration: float | None = None) -> None:
+        """End a run."""
+        waiting = self.columns[column].waiting
+        if waiting:
+            fall, duration = waiting[0].fall, None
+        self._close(column, fall, events, duration)
+        waiting.clear()
 
-
-def insert_score(top: NDArray[np.float64], scores: NDArray[np.floating], times: int = 1) -> NDArray[np.float64]:
-    """Insert the scores of one more segment into the highest scores so far.
-
-    Parameters
-    ----------
-    top : [OVERLAP, ...], in descending order.
-    scores : [...].
-    times : how often the segment counts.
-    """
-    for _ in range(times):
-        rest, updated = scores, []
-        for highest in top:
-            updated.append(np.maximum(highest, rest))
-            rest = np.minimum(highest, rest)
-        top = np.stack(updated)
-    return top
+    def _close(self, column: int, fall: int, events: list[DetectedEvent], duration: float | None = None) -> None:
+        """End the open group of a class, if there is one."""
+        state = self.columns[column]
+        if (group := state.group) is None:
+            return
+        state.group = None
+        if (score := group.score(duration is not None)) >= self.limits[column]:
+            events.append(DetectedEvent(*group.span(fall, duration), column, score))
 
 
-def _moved(time: float, frames: int) -> float:
-    return round(time + int(frames) * FRAME, 6) if frames else time
+def moved(time: float, frames: int) -> float:
+    """A time, moved by a number of frames."""
+    return round(time + frames * FRAME, 6) if frames else time

@@ -44,13 +44,10 @@ class OverviewView:
         self.view, self.columns, self.thresholds = view, np.array(columns), thresholds
         self.spectrogram, self.tracks = Spectrogram(), Tracks()
 
-    def add_samples(self, samples: NDArray[np.float32], kept: slice) -> None:
+    def add(self, samples: NDArray[np.float32], kept: slice, scores: NDArray[np.float32]) -> None:
         self.spectrogram.add(samples, kept)
-        self.view.add_samples(samples, kept)
-
-    def add_scores(self, scores: NDArray[np.float32]) -> None:
         self.tracks.add(scores[:, self.columns])
-        self.view.add_scores(scores)
+        self.view.add(samples, kept, scores)
 
     def finish(self, file: str, duration: float) -> Timeline:
         timeline = self.view.finish(file, duration)
@@ -80,7 +77,7 @@ class Spectrogram:
         self.rest = np.zeros((0, BANDS), np.float32)  # frames of the column that is not complete
 
     def add(self, samples: NDArray[np.float32], kept: slice) -> None:
-        """Add the next piece of the recording, as :meth:`sedkit.timeline.views.View.add_samples`."""
+        """Add the next piece of the recording, as :meth:`sedkit.timeline.views.View.add`."""
         start = kept.start * SEGMENT_HOP
         stop = len(samples) if kept.stop is None else kept.stop * SEGMENT_HOP
         frames = -(-max(0, stop - start) // FRAME)

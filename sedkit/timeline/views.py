@@ -1,7 +1,7 @@
 """Views: they collect the segment scores of one recording and make its result, tags or a timeline.
 
-A view belongs to one recording. It receives the pieces of the recording and their segment scores in order, the scores
-in chunks of any length. Its ``finish`` returns the result.
+A view belongs to one recording. It receives the pieces of the recording, each with its segment scores, in order. Its
+``finish`` returns the result.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from sedkit.contract import Label
 from sedkit.results import Event, Second, Tag, Tagging, Timeline
 from sedkit.timeline.calibration import Calibration
+from sedkit.timeline.detection import EventDetector
 from sedkit.timeline.edges import level_changes
-from sedkit.timeline.events import DetectedEvent, EventDetector
+from sedkit.timeline.events import DetectedEvent
 from sedkit.timeline.grid import Cells, Grid, Resolution
+from sedkit.timeline.settings import ColumnSettings
 
 Result = TypeVar("Result", covariant=True)
 
@@ -27,17 +29,15 @@ MIN_WEIGHT_SUM = 1e-30  # avoids division by 0 if all segments are silent
 class View(Protocol[Result]):
     """The interface that :func:`sedkit.inference.pipeline.analyse` and :class:`sedkit.tagger.Tagger` use."""
 
-    def add_samples(self, samples: NDArray[np.float32], kept: slice) -> None:
-        """Add the next piece of the recording; called before the scores of its segments are added.
+    def add(self, samples: NDArray[np.float32], kept: slice, scores: NDArray[np.float32]) -> None:
+        """Add the next piece of the recording with its segment scores.
 
         Parameters
         ----------
         samples : [samples] at 16 kHz (:func:`sedkit.inference.model.pieces`).
         kept : the segments of the piece that are not context.
+        scores : of these segments, [k, classes] or, with weights, [k, 2 * classes]; k may be 0.
         """
-
-    def add_scores(self, scores: NDArray[np.float32]) -> None:
-        """Add the next segment scores, [k, classes] or, with weights, [k, 2 * classes]; k may be 0."""
 
     def finish(self, file: str, duration: float) -> Result:
         """Return the result of a recording of `duration` seconds, after all its scores were added."""
@@ -78,10 +78,11 @@ class TagsView:
         )
         self.highest: NDArray[np.float64] | None = None  # maximum over the windows so far
 
-    def add_samples(self, samples: NDArray[np.float32], kept: slice) -> None:
-        """Do nothing: tags depend on the scores only."""
+    def add(self, samples: NDArray[np.float32], kept: slice, scores: NDArray[np.float32]) -> None:
+        self.add_scores(scores)
 
     def add_scores(self, scores: NDArray[np.float32]) -> None:
+        """Add the scores alone: tags do not depend on the samples."""
         sounding = scores[scores.any(axis=1)]  # silent segments score 0 for every class
         chosen = sounding[:, self.columns]
         weights = np.ones((len(sounding), 1), np.float32) if self.weights is None else sounding[:, self.weights]
@@ -145,11 +146,8 @@ class TimelineView:
         self.events: list[Event] = []
         self.scores: list[NDArray[np.float32]] | None = [] if scores else None
 
-    def add_samples(self, samples: NDArray[np.float32], kept: slice) -> None:
-        self.live.add_samples(samples, kept)
-
-    def add_scores(self, scores: NDArray[np.float32]) -> None:
-        self._append(*self.live.add_scores(scores))
+    def add(self, samples: NDArray[np.float32], kept: slice, scores: NDArray[np.float32]) -> None:
+        self._append(*self.live.add(samples, kept, scores))
 
     def finish(self, file: str, duration: float) -> Timeline:
         self._append(*self.live.finish(duration))
@@ -177,28 +175,31 @@ class LiveTimeline:
         resolution: Resolution,
     ) -> None:
         self.labels, self.columns, self.thresholds = tuple(labels), columns, thresholds
-        self.grid, self.detector = Grid(resolution, len(columns)), EventDetector(thresholds)
-        self.changes = np.zeros((0, 2), np.int64)  # level changes of the segments whose scores were not added yet
+        self.grid, self.detector = Grid(resolution, len(columns)), EventDetector(ColumnSettings.uniform(thresholds))
+        self.last_fall = 0  # frames from the end of the recording to the level fall, once the last piece was added
 
-    def add_samples(self, samples: NDArray[np.float32], kept: slice) -> None:
-        """Add the next piece of the recording, as :meth:`View.add_samples`."""
-        self.changes = np.concatenate([self.changes, level_changes(samples)[kept]])
-
-    def add_scores(self, scores: NDArray[np.float32], known_duration: float = 0.0) -> TimelineUpdate:
-        """Add the next segment scores; return the cells and events that are now final.
+    def add(
+        self, samples: NDArray[np.float32], kept: slice, scores: NDArray[np.float32], known_duration: float = 0.0
+    ) -> TimelineUpdate:
+        """Add the next piece of the recording; return the cells and events that are now final.
 
         Parameters
         ----------
-        scores : [k, classes] of all classes of the model.
+        samples, kept, scores : as for :meth:`View.add`.
         known_duration : seconds; see :meth:`sedkit.timeline.grid.Grid.add`.
         """
-        chosen, changes = scores[:, self.columns], self.changes[: len(scores)]
-        self.changes = self.changes[len(scores) :]
-        return self._update(self.grid.add(chosen, known_duration), self.detector.add(chosen, changes))
+        changes = level_changes(samples)[kept]
+        self.last_fall = int(changes[-1, 1]) if len(changes) else self.last_fall
+        detected = self.detector.add(scores[:, self.columns], changes[: len(scores)])
+        return self._update(self.grid.add(detected.scores, known_duration), detected.events)
 
     def finish(self, duration: float) -> TimelineUpdate:
         """Return the remaining cells and events of a recording of `duration` seconds."""
-        return self._update(self.grid.finish(duration), self.detector.finish(duration, int(self.changes[-1, 1])))
+        scores, events = self.detector.finish(duration, self.last_fall)
+        rest = self.grid.add(scores)
+        last = self.grid.finish(duration)
+        edges, rows = np.concatenate([rest.edges[:-1], last.edges]), np.concatenate([rest.scores, last.scores])
+        return self._update(Cells(edges, rows), events)
 
     def _update(self, cells: Cells, detected: list[DetectedEvent]) -> TimelineUpdate:
         edges = cells.edges.tolist()

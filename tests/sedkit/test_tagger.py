@@ -10,8 +10,9 @@ import soundfile
 import sedkit
 from sedkit.errors import ArgumentError, AudioError, ModelError
 from sedkit.geometry import segment_count
+from sedkit.timeline.detection import detect
 from sedkit.timeline.edges import level_changes
-from sedkit.timeline.events import EventDetector
+from sedkit.timeline.settings import ColumnSettings
 from tests.conftest import LABELS, THRESHOLDS, make_sound
 
 SOUND = make_sound(12.3, seed=8)
@@ -69,9 +70,8 @@ def test_timeline_uses_the_thresholds_of_the_model(tagger, outputs):
     assert active.any()
     tags_of_cells = [{tag.label for tag in second.tags} for second in timeline.seconds]
     assert tags_of_cells == [{LABELS[i].name for i in np.flatnonzero(row)} for row in active]
-    detector = EventDetector(THRESHOLDS)
     edges = level_changes(SOUND)
-    expected = detector.add(outputs["segments"], edges[:-1]) + detector.finish(timeline.duration, edges[-1, 1])
+    expected = detect(outputs["segments"], edges, timeline.duration, ColumnSettings.uniform(THRESHOLDS))
     assert len(expected) > 3
     assert {(event.onset, event.offset, event.label) for event in timeline.events} == {
         (event.onset, event.offset, LABELS[event.column].name) for event in expected

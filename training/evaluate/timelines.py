@@ -191,9 +191,8 @@ def sedkit_detector(tagger: Tagger, labels: Sequence[Label]) -> Callable[[Path],
         with open_audio(path) as stream:
             for samples, kept, segments in tagger.model.scored_pieces(stream):
                 edges.append(level_changes(samples)[kept])
-                tagging.add_scores(segments)
-                timing.add_samples(samples, kept)
-                timing.add_scores(segments)
+                tagging.add(samples, kept, segments)
+                timing.add(samples, kept, segments)
         timeline = timing.finish(str(path), stream.duration)
         by_key = {tag.mid or tag.label: tag.score for tag in tagging.finish(str(path), stream.duration).tags}
         tags = np.array([by_key[key] for key in keys], np.float32)

@@ -53,10 +53,8 @@ class SegmentScores:
         self.chunks: list[NDArray[np.float32]] = []
         self.segments = 0  # in the samples added
 
-    def add_samples(self, samples: NDArray[np.float32], kept: slice) -> None:
+    def add(self, samples: NDArray[np.float32], kept: slice, scores: NDArray[np.float32]) -> None:
         self.segments += len(range(segment_count(len(samples)))[kept])
-
-    def add_scores(self, scores: NDArray[np.float32]) -> None:
         self.chunks.append(scores.copy())
 
     def finish(self, file: str, duration: float) -> NDArray[np.float32]:

@@ -23,9 +23,7 @@ class Collected:
     def __init__(self) -> None:
         self.numbers: list[int] = []
 
-    def add_samples(self, samples: np.ndarray, kept: slice) -> None: ...
-
-    def add_scores(self, scores: np.ndarray) -> None: ...
+    def add(self, samples: np.ndarray, kept: slice, scores: np.ndarray) -> None: ...
 
     def finish(self, file: str, duration: float) -> tuple[int, ...]:
         return tuple(self.numbers)

@@ -72,8 +72,7 @@ def test_a_timeline_with_an_overview_is_otherwise_the_same(tagger):
     plain, drawn = make_view(), with_overview(make_view, columns=(1, 2), thresholds=(0.3, 0.3))()
     for piece, kept, scores in tagger.model.scored_pieces([samples]):
         for view in (plain, drawn):
-            view.add_samples(piece, kept)
-            view.add_scores(scores)
+            view.add(piece, kept, scores)
     timeline = drawn.finish("a.wav", 25.0)
     assert timeline == plain.finish("a.wav", 25.0)
     assert timeline.overview.levels.shape == (overview.BANDS, 1250)

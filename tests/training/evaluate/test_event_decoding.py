@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from sedkit.judging.psds_and_f1 import f1_scores
-from sedkit.timeline.events import EventDetector
+from sedkit.timeline.events import HysteresisDetector
+from sedkit.timeline.settings import ColumnSettings
 from training.evaluate.metrics.event_decoding import best_thresholds, event_scores, in_events, tile_targets
 
 
@@ -25,7 +26,7 @@ def test_tiles_in_events_match_the_timeline(segments: int):
     middles, duration = 0.32 * np.arange(segments) + 0.48, 0.32 * segments + 0.6
     expected = np.zeros(scores.shape, bool)
     for recording, rows in enumerate(scores):
-        runs = EventDetector(thresholds)
+        runs = HysteresisDetector(ColumnSettings.uniform(thresholds))
         for run in runs.add(rows, np.zeros((segments, 2), np.int64)) + runs.finish(duration, 0):
             expected[recording, (run.onset < middles) & (middles < run.offset), run.column] = True
     np.testing.assert_array_equal(in_events(scores, thresholds), expected)
@@ -44,7 +45,7 @@ def test_event_scores_at_a_threshold_are_the_events_at_that_threshold():
     assert (moments[0], moments[-1], len(moments)) == (0, seconds, len(made) + 1)
     middles, lengths = (moments[:-1] + moments[1:]) / 2, np.diff(moments)
     for threshold in (0.1, 0.3, 0.8):
-        runs = EventDetector([threshold])
+        runs = HysteresisDetector(ColumnSettings.uniform([threshold]))
         inside = np.zeros(len(middles), bool)
         for run in runs.add(scores, edges[:-1]) + runs.finish(seconds, edges[-1, 1]):
             inside |= (run.onset < middles) & (middles < run.offset)

@@ -1,7 +1,7 @@
 """Event decoding at many thresholds at once, and the search for the best thresholds.
 
 The time axis is cut into one tile per segment (docs/timeline.md). :func:`in_events` is a vectorised form of
-:class:`sedkit.timeline.events.EventDetector`: it says which tiles lie in events, by the same hysteresis.
+:class:`sedkit.timeline.events.HysteresisDetector`: it says which tiles lie in events, by the same hysteresis.
 
 Scores and targets are [recordings, segments, classes] unless stated otherwise.
 """
@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP, SEGMENT_SPAN
 from sedkit.judging.psds_and_f1 import f1_scores
-from sedkit.timeline.events import FRAME, HYSTERESIS, OVERLAP, SHORTEST_EVENT, insert_score
-from sedkit.timeline.grid import EPSILON
+from sedkit.timeline.events import FRAME, OVERLAP, SHORTEST_EVENT
+from sedkit.timeline.grid import EPSILON, STEP
+from sedkit.timeline.settings import PostProcessing
 
+DEFAULT = PostProcessing()
 Events = list[tuple[float, float, int]]  # onset and offset in seconds, index of the class
 LEVELS = np.concatenate([np.geomspace(0.001, 0.1, 41)[:-1], np.linspace(0.1, 1, 91)])  # thresholds to decode at
 
@@ -35,41 +37,59 @@ def tile_targets(events: Events, segments: int, seconds: float, classes: int) ->
     return targets
 
 
-def in_events(scores: NDArray[np.floating], thresholds: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Which tiles lie in events, decided as :class:`sedkit.timeline.events.EventDetector` does.
+def in_events(
+    scores: NDArray[np.floating],
+    thresholds: NDArray[np.floating],
+    leave: float = DEFAULT.leave,
+    hold: float = DEFAULT.hold,
+) -> NDArray[np.bool_]:
+    """Which tiles lie in events, decided as :class:`sedkit.timeline.events.HysteresisDetector` does.
 
     Parameters
     ----------
     scores : [recordings, segments, classes].
     thresholds : [classes]. For one recording also [levels, 1, classes], to decode at several levels.
+    leave, hold : of :class:`sedkit.timeline.settings.PostProcessing`.
 
     Returns
     -------
     [recordings, segments, classes], or [levels, segments, classes].
     """
-    sustained = scores >= HYSTERESIS * thresholds
-    run_scores, last = np.where(sustained, scores, 0), scores.shape[1] - 1
-    limits = np.broadcast_to(thresholds, run_scores.shape)[:, 0]
-    inside, highest_before = np.zeros_like(sustained), np.zeros(run_scores.shape)  # highest of the run up to a tile
+    in_run, lit = scores >= leave * thresholds, scores >= thresholds
+    held = np.floor(hold / STEP + EPSILON)
+    in_group = in_run & (_near(lit, in_run, held) | _near(lit[:, ::-1], in_run[:, ::-1], held)[:, ::-1])
+    member_scores, last = np.where(in_group, scores, 0), scores.shape[1] - 1
+    limits = np.broadcast_to(thresholds, member_scores.shape)[:, 0]
+    inside = np.zeros_like(in_group)
     top = np.zeros((OVERLAP, *limits.shape))
     for tile in range(last + 1):
-        in_run = sustained[:, tile]
-        top = insert_score(top * in_run, run_scores[:, tile], OVERLAP if tile in (0, last) else 1)
-        inside[:, tile] = in_run & (top.mean(axis=0) >= limits)
-        highest_before[:, tile] = top[0]
-    highest_after = run_scores.astype(np.float64)
-    for tile in range(last, 0, -1):  # the last tile of a run decides for the whole run
-        same_run = sustained[:, tile - 1] & sustained[:, tile]
-        inside[:, tile - 1] = np.where(same_run, inside[:, tile], inside[:, tile - 1])
-        highest_after[:, tile - 1] = np.maximum(highest_after[:, tile - 1], highest_after[:, tile] * same_run)
+        top = insert_score(top * in_group[:, tile], member_scores[:, tile], OVERLAP if tile in (0, last) else 1)
+        inside[:, tile] = in_group[:, tile] & (top.mean(axis=0) >= limits)
+    for tile in range(last, 0, -1):  # the last tile of a group decides for the whole group
+        same = in_group[:, tile - 1] & in_group[:, tile]
+        inside[:, tile - 1] = np.where(same, inside[:, tile], inside[:, tile - 1])
     outermost = np.zeros_like(inside)
-    outermost[:, 1:] = ~inside[:, :-1] & (highest_after[:, 1:] > scores[:, 1:])
-    outermost[:, 1:-1] |= ~inside[:, 2:] & inside[:, :-2] & (highest_before[:, :-2] >= scores[:, 1:-1])
+    outermost[:, 1:-1] = ~inside[:, :-2] & inside[:, 2:] & (scores[:, 1:-1] < scores[:, 2:])
+    outermost[:, 1:-1] |= ~inside[:, 2:] & inside[:, :-2] & (scores[:, 1:-1] <= scores[:, :-2])
     return inside & ~outermost
 
 
+def _near(lit: NDArray[np.bool_], in_run: NDArray[np.bool_], held: float) -> NDArray[np.bool_]:
+    """Which tiles are at most ``held`` tiles after one that is lit, in the same run."""
+    near = np.zeros(np.broadcast_shapes(lit.shape, in_run.shape), bool)
+    age = np.full(near[:, 0].shape, np.inf)
+    for tile in range(near.shape[1]):
+        age = np.where(in_run[:, tile], np.where(lit[:, tile], 0, age + 1), np.inf)
+        near[:, tile] = age <= held if held < np.inf else age < np.inf
+    return near
+
+
 def event_scores(
-    scores: NDArray[np.floating], edges: NDArray[np.int64], seconds: float
+    scores: NDArray[np.floating],
+    edges: NDArray[np.int64],
+    seconds: float,
+    leave: float = DEFAULT.leave,
+    hold: float = DEFAULT.hold,
 ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
     """Scores whose stretches at or above a threshold are the timeline's events at that threshold.
 
@@ -81,12 +101,13 @@ def event_scores(
     scores : [segments, classes] of one recording.
     edges : [segments + 1, 2], from :func:`sedkit.timeline.edges.level_changes`.
     seconds : length of the recording.
+    leave, hold : of :class:`sedkit.timeline.settings.PostProcessing`.
 
     Returns
     -------
     Edges of the moments, [n + 1] in seconds, and their scores, [n, classes].
     """
-    level, column, onsets, offsets = _events_at_levels(scores, edges, seconds)
+    level, column, onsets, offsets = _events_at_levels(scores, edges, seconds, leave, hold)
     moments, index = np.unique(np.concatenate([onsets, offsets, [0, round(seconds, 6)]]), return_inverse=True)
     changes = np.zeros((len(LEVELS), scores.shape[1], len(moments)), np.int8)  # +1 at onsets, -1 at offsets
     np.add.at(changes, (level, column, index[: len(level)]), 1)
@@ -96,10 +117,10 @@ def event_scores(
 
 
 def _events_at_levels(
-    scores: NDArray[np.floating], edges: NDArray[np.int64], seconds: float
+    scores: NDArray[np.floating], edges: NDArray[np.int64], seconds: float, leave: float, hold: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Events at all ``LEVELS``: index of the level, class, onset and offset in seconds of each, [events]."""
-    inside = in_events(scores[None], LEVELS[:, None, None]).transpose(0, 2, 1)
+    inside = in_events(scores[None], LEVELS[:, None, None], leave, hold).transpose(0, 2, 1)
     beside = np.pad(inside, ((0, 0), (0, 0), (1, 1)))
     level, column, begin = np.nonzero(beside[..., 1:] & ~beside[..., :-1])
     end = np.nonzero(beside[..., :-1] & ~beside[..., 1:])[2]
@@ -126,3 +147,21 @@ def best_thresholds(
         return f1_scores(in_events(scores, thresholds), targets)[0]
 
     return max(candidates, key=f1)
+
+
+def insert_score(top: NDArray[np.float64], scores: NDArray[np.floating], times: int = 1) -> NDArray[np.float64]:
+    """Insert the scores of one more segment into the highest scores so far.
+
+    Parameters
+    ----------
+    top : [OVERLAP, ...], in descending order.
+    scores : [...].
+    times : how often the segment counts.
+    """
+    for _ in range(times):
+        rest, updated = scores, []
+        for highest in top:
+            updated.append(np.maximum(highest, rest))
+            rest = np.minimum(highest, rest)
+        top = np.stack(updated)
+    return top

@@ -1,0 +1,76 @@
+"""From segment scores to events: filters, a detector, and shaping, as the settings ask for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sedkit.timeline.boxes import BoxDetector
+from sedkit.timeline.events import DetectedEvent, HysteresisDetector
+from sedkit.timeline.filters import ScoreFilter
+from sedkit.timeline.settings import ColumnSettings
+from sedkit.timeline.shaping import EventShaper
+
+
+class Detected(NamedTuple):
+    """Filtered segment scores, [k, classes], and events that are now final."""
+
+    scores: NDArray[np.float32]
+    events: list[DetectedEvent]
+
+
+class EventDetector:
+    """Finds the events of one recording while its segment scores arrive.
+
+    Parameters
+    ----------
+    settings : of each class.
+    """
+
+    def __init__(self, settings: ColumnSettings) -> None:
+        self.filter, self.shaper = ScoreFilter(settings), EventShaper(settings)
+        hysteresis = settings.shared.method == "hysteresis"
+        self.detector = HysteresisDetector(settings) if hysteresis else BoxDetector(settings)
+
+    def add(self, scores: NDArray[np.float32], changes: NDArray[np.int64]) -> Detected:
+        """Add the scores of the next segments; return the scores and events that are now final.
+
+        Parameters
+        ----------
+        scores : [k, classes].
+        changes : [k, 2], frames from the start of each segment's tile to the level rise and to the level fall near it
+            (:func:`sedkit.timeline.edges.level_changes`).
+        """
+        segments = self.filter.add(scores, changes)
+        events = self.detector.add(*segments)
+        return Detected(segments.scores, self.shaper.add(events, self.detector.earliest))
+
+    def finish(self, duration: float, fall: int) -> Detected:
+        """Return the remaining scores and events of a recording of `duration` seconds.
+
+        Parameters
+        ----------
+        fall : frames from the end of the recording to the level fall; the last row of the level changes.
+        """
+        segments = self.filter.finish()
+        events = self.detector.add(*segments)
+        return Detected(segments.scores, self.shaper.finish(events + self.detector.finish(duration, fall)))
+
+
+def detect(
+    scores: NDArray[np.float32], changes: NDArray[np.int64], duration: float, settings: ColumnSettings
+) -> list[DetectedEvent]:
+    """Find the events of a whole recording, sorted by onset, then by column.
+
+    Parameters
+    ----------
+    scores : [segments, columns].
+    changes : [segments + 1, 2], from :func:`sedkit.timeline.edges.level_changes`.
+    duration : seconds.
+    settings : of each column. Many settings can be tried at once: repeat the columns of a class.
+    """
+    detector = EventDetector(settings)
+    events = detector.add(scores, changes[:-1]).events + detector.finish(duration, int(changes[-1, 1])).events
+    return sorted(events, key=lambda event: (event.onset, event.column))
