@@ -99,7 +99,8 @@ def chosen(annotations: Sequence[Annotations], classes: Sequence[str], exclude: 
 
     if not classes and not exclude:
         return annotations
-    mids = {item.label: item.mid for found in annotations for item in (*found.events, *found.tags)}
+    mids = {event.label: event.mid for found in annotations for event in found.events}
+    mids |= {tag.label: tag.mid for found in annotations for tag in found.tags}
     labels = [Label(name, mid, None) for name, mid in sorted(mids.items())]
     known = {name.casefold(): label.name for label in labels for name in (label.name, label.mid or label.name)}
     wanted, unwanted = (

@@ -25,7 +25,9 @@ def utc_texts(result: Tagging | Timeline, onset: float, offset: float) -> dict[s
 
 def utc_text(moment: datetime | None) -> str | None:
     """A moment in ISO 8601, in UTC and with milliseconds; None for None."""
-    return moment and moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _milliseconds(seconds: float) -> timedelta:

@@ -6,7 +6,7 @@ Rows are written in groups of at most :data:`GROUP`, so memory does not grow wit
 from __future__ import annotations
 
 import json
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, ClassVar, cast
 
 from sedkit.formats.absolute_time import UTC_COLUMNS, moments
 from sedkit.formats.writers import Writer
@@ -23,7 +23,7 @@ GROUP = 1 << 16  # rows
 class ParquetWriter(Writer):
     """Parquet (https://parquet.apache.org). The metadata of its schema names model and version, as JSON."""
 
-    suffixes = (".parquet",)
+    suffixes: ClassVar[tuple[str, ...]] = (".parquet",)
     takes = frozenset({"absolute_time"})
     binary = True
     modules = ("pyarrow",)

@@ -48,7 +48,7 @@ def grouped(rows: Iterable[Row], durations: dict[str, float] | None = None) -> l
         items = found.setdefault(file, [])
         if item is not None:
             items.append(item)
-    return [annotations(file, items, (durations or {}).get(file)) for file, items in found.items()]
+    return [collected(file, items, (durations or {}).get(file)) for file, items in found.items()]
 
 
 def merged(found: Iterable[Annotations]) -> list[Annotations]:
@@ -57,12 +57,12 @@ def merged(found: Iterable[Annotations]) -> list[Annotations]:
     for each in found:
         before = recordings.get(each.file, Annotations(each.file))
         duration = each.duration if before.duration is None else before.duration
-        items = *before.events, *each.events, *before.tags, *each.tags
-        recordings[each.file] = annotations(each.file, items, duration)
+        items: list[Event | Tag] = [*before.events, *each.events, *before.tags, *each.tags]
+        recordings[each.file] = collected(each.file, items, duration)
     return list(recordings.values())
 
 
-def annotations(file: str, items: Iterable[Event | Tag], duration: float | None = None) -> Annotations:
+def collected(file: str, items: Iterable[Event | Tag], duration: float | None = None) -> Annotations:
     """Make the annotations of one recording."""
     items = list(items)
     events = sorted(

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from sedkit.errors import AnnotationError
 from sedkit.formats.documents import LOCAL_FILES
-from sedkit.formats.reading.annotations import Annotations, annotations, event, recording_of, tag
+from sedkit.formats.reading.annotations import Annotations, collected, event, recording_of, tag
 from sedkit.results import Event, Tag
 
 JAMS_NAMESPACES = ("segment_open", "tag_open", "scaper", "sound_event")
@@ -61,7 +61,7 @@ def _recording(path: Path, place: str, record: Any) -> Annotations:
         for item in record.get("events", ())
     ]
     found += [tag(place, item["label"], item.get("mid"), item.get("score")) for item in record.get("tags", ())]
-    return annotations(record["file"], found, record.get("duration"))
+    return collected(record["file"], found, record.get("duration"))
 
 
 def _jams(path: Path, place: str, record: Any) -> Annotations:
@@ -82,7 +82,7 @@ def _jams(path: Path, place: str, record: Any) -> Annotations:
                 found.append(tag(place, label, None, item.get("confidence")))
             else:
                 found.append(event(place, time, round(time + length, 6), label, None, item.get("confidence")))
-    return annotations(about.get("title") or recording_of(path), found, duration)
+    return collected(about.get("title") or recording_of(path), found, duration)
 
 
 def _label_studio(place: str, task: Any) -> Annotations:
@@ -101,4 +101,4 @@ def _label_studio(place: str, task: Any) -> Annotations:
     address = data.get("file") or next(value for value in data.values() if isinstance(value, str))
     if address.startswith(LOCAL_FILES):
         address = os.fsdecode(unquote_to_bytes(address.removeprefix(LOCAL_FILES)))
-    return annotations(address, found, duration)
+    return collected(address, found, duration)

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from sedkit.errors import AnnotationError
-from sedkit.formats.reading.annotations import Annotations, Row, annotations, event, grouped, number, recording_of
+from sedkit.formats.reading.annotations import Annotations, Row, collected, event, grouped, number, recording_of
 
 
 def read_textgrid(path: Path) -> list[Annotations]:
@@ -23,10 +23,10 @@ def read_textgrid(path: Path) -> list[Annotations]:
     found = []
     for tier in grid.tiers:
         for entry in tier.entries:
-            times = entry[:2] if isinstance(tier, IntervalTier) else (entry[0], entry[0])
+            onset, offset = entry[0], entry[1] if isinstance(tier, IntervalTier) else entry[0]
             if entry[-1].strip():
-                found.append(event(f"{path}, tier {tier.name}", *times, entry[-1]))
-    return [annotations(recording_of(path), found, float(grid.maxTimestamp or 0.0))]
+                found.append(event(f"{path}, tier {tier.name}", onset, offset, entry[-1]))
+    return [collected(recording_of(path), found, float(grid.maxTimestamp or 0.0))]
 
 
 def read_elan(path: Path) -> list[Annotations]:
@@ -45,7 +45,7 @@ def read_elan(path: Path) -> list[Annotations]:
         for start, end, text, *_ in spans
     ]
     addresses = [media["MEDIA_URL"] for media in document.media_descriptors if media.get("MEDIA_URL")]
-    return [annotations(_path_of(addresses[0]) if addresses else recording_of(path), found)]
+    return [collected(_path_of(addresses[0]) if addresses else recording_of(path), found)]
 
 
 def read_rttm(path: Path) -> list[Annotations]:
