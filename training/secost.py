@@ -13,7 +13,8 @@ A run directory::
     generation-0/     Teacher-0; then one directory per student (training.loop.fit, training.supervision.targets)
         report.json   AP and AUC of every class on the validation and the test split
     report.md, .json  all generations side by side
-    model.onnx        the last student, for ``sedkit --model``; pretrained backbones are not exported
+    model.onnx        the last student, or the best generation (training.runs.chosen), for ``sedkit --model``;
+                      pretrained backbones are not exported
 
 ``python -m training.secost --resume RUN`` continues after any interruption, on any number of processes, and ends with
 the networks of an uninterrupted run.
@@ -27,6 +28,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,42 +37,46 @@ import click
 import numpy as np
 import torch
 
+from sedkit.contract import Contract
 from sedkit.errors import SedkitError
 from sedkit.install import install_remedy
 from training.data.audio import FULL_SCALE
 from training.loop.fit import fit
 from training.loop.settings import Execution
 from training.networks.wels import Network, describe_network
+from training.runs.chosen import chosen_generation, verdict, warn_if_behind
 from training.runs.config import git_revision
 from training.runs.generations import evaluate_generation, fixed_weights, initial_network, trained_network
 from training.runs.interpret import execution_of, start_from
 from training.runs.model_contract import model_contract
 from training.runs.notices import describe_warm_start, warnings
 from training.runs.options import ARGUMENTS, ON_RESUME, TrainingCommand, all_options, named_on_command_line
-from training.runs.reports import read_generation, write_report
+from training.runs.reports import write_report
 from training.runs.reuse import reuse
 from training.runs.run import Run
 from training.runs.teacher_files import read_teachers
 from training.runs.warm_start import read_warm_start
 from training.runtime import distributed
+from training.runtime.checkpoint import load
 from training.runtime.deadline import Deadline
 from training.runtime.device import torch_device
 from training.runtime.interruption import ExitReporter
 from training.runtime.lock import Lock
 from training.runtime.progress import CascadeProgress
-from training.supervision.equations import Key, has_teacher
+from training.supervision.equations import Key, has_teacher, key_of, latest_generation
 from training.supervision.resumable_scores import Step
 from training.supervision.segments import remove_segment_scores
 from training.supervision.targets import remove_scores, targets_from
 
 COMPILING = 60.0  # seconds that compiling a network may take
 EXPORTING = 60.0  # seconds that the export may take
+PARITY_CLIPS = 32  # clips, at most, on which torch and ONNX Runtime are compared
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 EXPORT_NEEDS = ("onnx", "onnxscript", "onnxruntime")
 
 
 def secost(run: Run, execution: Execution, progress: CascadeProgress, deadline: Deadline) -> Network:
-    """Algorithm 1; returns the network of the last stage, in eval mode. Trained generations are not trained again.
+    """Algorithm 1; returns the network that the run exports, in eval mode. Trained generations are not trained again.
 
     Raises
     ------
@@ -79,6 +85,7 @@ def secost(run: Run, execution: Execution, progress: CascadeProgress, deadline: 
     """
     settings, classes = run.settings, len(run.labels)
     validation, test = run.clips("validation"), run.clips("test")
+    temperatures = {key_of(name): value for name, value in settings.temperatures.items()}
     for generation, supervision in enumerate(run.supervision):  # generation 0 is line 1, the others are lines 2-6
         directory = run.generation(generation)
         progress.generation(generation)
@@ -90,10 +97,12 @@ def secost(run: Run, execution: Execution, progress: CascadeProgress, deadline: 
             step_of = _scoring(progress, deadline, len(train))
             targets = targets_from(  # line 3: Eq. 2, or Eq. 6 for several teachers
                 supervision, train, teachers, settings.teachers_hear, directory, run.data,
-                settings.batch_size, execution.workers, step_of,
+                settings.batch_size, execution.workers, step_of, temperatures,
             )  # fmt: skip
             warm_start = read_warm_start(run.directory)
             fixed = fixed_weights(run.directory / "frontend.pt", settings, run.clips("train"), run.seed, warm_start)
+            if settings.students == "teacher" and (teacher := latest_generation(supervision)) is not None:
+                fixed |= load(run.generation(teacher) / "network.pt")["network"]
             network = initial_network(settings, classes, (run.seed, generation), fixed)
             fit(  # line 4
                 network, train, targets, validation, settings, (run.seed, generation), directory,
@@ -106,10 +115,13 @@ def secost(run: Run, execution: Execution, progress: CascadeProgress, deadline: 
             trained = trained_network(directory, settings, classes, execution.device)
             about = {"generation": generation, "supervision": {str(key): value for key, value in supervision.items()}}
             evaluate_generation(directory, about, trained, splits, run.labels, settings.batch_size, execution.workers)
+            for line in distributed.on_rank_0(partial(warn_if_behind, run, generation)):
+                progress.print(f"warning: {line}")
         for former in range(generation):  # line 5: delete stored scores that no later generation needs
             if not any(former in later for later in run.supervision[generation + 1 :]):
                 distributed.on_rank_0(partial(remove_scores, run.generation(former)))
-    return trained_network(run.generation(len(run.supervision) - 1), settings, classes, execution.device)
+    chosen = distributed.on_rank_0(lambda: chosen_generation(run.directory, run.reports()))
+    return trained_network(run.generation(chosen), settings, classes, execution.device)
 
 
 def _exists(path: Path) -> bool:
@@ -144,8 +156,8 @@ def finish(run: Run, network: Network) -> str:
     SedkitError
         If this machine lacks what the export needs. The report is written first.
     """
-    rows = [read_generation(run.generation(number)) for number in range(len(run.supervision))]
-    table = write_report(run.directory, rows)
+    rows = run.reports()
+    table = f"{write_report(run.directory, rows)}\n{verdict(run, rows)}"
     if run.is_backbone:
         return f"{table}\n{run.directory}: a teacher (--teacher NAME={run.directory}); backbones are not exported"
     missing = [name for name in EXPORT_NEEDS if importlib.util.find_spec(name) is None]
@@ -156,15 +168,19 @@ def finish(run: Run, network: Network) -> str:
             "machine that has them"
         )
     from training.release.export import export
+    from training.release.scoring import metrics_of_file
 
-    path = run.directory / "model.onnx"
-    clips = run.clips("validation").waveforms
-    difference = export(
-        network.to(device="cpu", memory_format=torch.contiguous_format),  # type: ignore[call-overload]
-        model_contract(run, rows),
-        path,
-        [clips[i].astype(np.float32) / np.float32(FULL_SCALE) for i in range(min(3, len(clips)))],
-    )
+    path, validation = run.directory / "model.onnx", run.clips("validation")
+    about = model_contract(run, rows[: chosen_generation(run.directory, rows) + 1])
+    chosen = range(0, len(validation), -(-len(validation) // PARITY_CLIPS))
+    clips = [validation.waveforms[row].astype(np.float32) / np.float32(FULL_SCALE) for row in chosen]
+    network = network.to(device="cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    splits = {"validation": validation, "test": run.clips("test")}
+
+    def measured(content: bytes) -> Contract:
+        return replace(about, lineage={**about.lineage, "metrics": metrics_of_file(content, splits)})
+
+    difference = export(network, about, path, clips, measured)
     return f"{table}\n{path}  (largest difference between torch and ONNX Runtime {difference:.1g})"
 
 
@@ -172,7 +188,7 @@ def finish(run: Run, network: Network) -> str:
 @all_options
 @click.pass_context
 def main(context: click.Context, /, resume: Path | None, device: str, stop_after: float | None, **given: Any) -> None:
-    """Train the SeCoST cascade on a manifest and export the last student to ONNX.
+    """Train the SeCoST cascade on a manifest and export one of its networks to ONNX.
 
     \b
     Examples:
@@ -205,8 +221,8 @@ def main(context: click.Context, /, resume: Path | None, device: str, stop_after
             )
             ending.directory = run.directory
             distributed.on_rank_0(partial(_hold, run, stack))
-            if resume and "name" in named:
-                distributed.on_rank_0(partial(run.rename, given["name"]))
+            if resume and (changes := {name: given[name] for name in ("name", "export") if name in named}):
+                distributed.on_rank_0(partial(run.change_model, **changes))
             with CascadeProgress(len(run.supervision), run.settings.epochs) as progress:
                 _announce(run, progress, chosen)
                 if given["reuse"]:

@@ -46,6 +46,8 @@ SMALL = [  # options of a training that takes seconds
     "cpu",
     "--set",
     "dropout=0",
+    "--export",
+    "last",
 ]
 
 torch.set_num_threads(1)  # faster for networks this small, and results do not depend on the machine

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sedkit.errors import SedkitError
 from sedkit.geometry import HOP, padded_samples, segment_count
-from sedkit.inference.session import usable_cpus
+from sedkit.inference.cpus import usable_cpus
 from training.data.augment.augmentation import Draws
 from training.data.clips import Clips
 from training.data.sampling import Rows
@@ -30,15 +30,7 @@ from training.runtime import distributed
 from training.runtime.prefetch import prefetch
 from training.supervision.targets import Targets
 
-OBJECTIVE_DRAWS = (
-    "levels",
-    "shares",
-    "frames",
-    "bands",
-    "responses",
-    "styles",
-    "speeds",
-)  # those the objective applies
+OBJECTIVE_DRAWS = Batch._fields[2:9]  # those the objective applies
 LOGMEL_DRAWS = ("frames", "bands", "responses", "styles")  # those of the log-mel, which online teachers do not get
 
 
@@ -81,7 +73,8 @@ class Epoch:
         self.seed = tuple(seed)
         view = settings.view_epoch(self.seed[-1]) if targets.online else self.seed[-1]
         self.view_seed = (*self.seed[:-1], view)
-        self.order = clips.order(settings.batch_size, np.random.default_rng(self.view_seed))
+        order = clips.order(settings.batch_size, np.random.default_rng(self.view_seed))
+        self.order = order[: -(-settings.epoch_clips // order.shape[1])] if settings.epoch_clips else order
         self.slices = _cut(self.size, execution.accumulate * distributed.world_size())
 
     @property
@@ -119,9 +112,9 @@ class Epoch:
         pinned = self.execution.device.type == "cuda"
         waveform = torch.empty((len(rows), self.settings.samples_read), dtype=torch.int16, pin_memory=pinned)
         targets = self._fill(waveform.numpy(), rows, draws)
-        augmentation = (getattr(draws, name) for name in OBJECTIVE_DRAWS)
-        arrays = (targets, *augmentation, *self.targets.online_inputs(rows))
-        batch = Batch(waveform, *(torch.from_numpy(array) for array in arrays))
+        drawn = {name: getattr(draws, name) for name in OBJECTIVE_DRAWS}
+        arrays = {"targets": targets, **drawn, **self.targets.online_inputs(rows)}
+        batch = Batch(waveform, **{name: torch.from_numpy(array) for name, array in arrays.items()})
         return batch.map(Tensor.pin_memory) if pinned else batch
 
     def _fill(self, waveform: NDArray[np.int16], rows: Rows, draws: Draws) -> NDArray[np.float32]:
@@ -148,31 +141,19 @@ def _cut(size: int, parts: int) -> list[slice]:
 
 
 def _on_device(batches: Iterator[list[Part]], device: torch.device) -> Generator[list[Part]]:
-    """The batches on ``device``. Each is copied to CUDA while the one before it is computed."""
+    """The batches on ``device``, each as soon as it is read. CUDA copies it while it computes the step before."""
     if device.type != "cuda":
         yield from batches
         return
-    stream, pending = torch.cuda.Stream(device), None
-    to_device = partial(Tensor.to, device=device, non_blocking=True)
+    stream, to_device = torch.cuda.Stream(device), partial(Tensor.to, device=device, non_blocking=True)
     for batch in batches:
         with torch.cuda.stream(stream):
             copied = [replace(part, batch=part.batch.map(to_device)) for part in batch]
-            event = stream.record_event()
-        if pending:
-            yield _ready(*pending)
-        pending = (copied, event)
-    if pending:
-        yield _ready(*pending)
-
-
-def _ready(batch: list[Part], copied: torch.cuda.Event) -> list[Part]:
-    """Make the current stream wait until ``batch`` is copied."""
-    current = torch.cuda.current_stream()
-    current.wait_event(copied)
-    for part in batch:
-        for tensor in part.batch.tensors():
+        current = torch.cuda.current_stream()
+        current.wait_stream(stream)
+        for tensor in (tensor for part in copied for tensor in part.batch.tensors()):
             tensor.record_stream(current)  # the copying stream must not reuse its memory before the step is computed
-    return batch
+        yield copied
 
 
 def default_workers(device: torch.device) -> int:

@@ -17,6 +17,7 @@ through the same batches as one that is not.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
@@ -32,12 +33,14 @@ from torch import Tensor
 
 from sedkit.errors import SedkitError
 from sedkit.metrics import summary
+from training.data.audio import crop
 from training.data.clips import Clips
 from training.loop.batches import Epoch
 from training.loop.schedule import learning_rate_factor
 from training.loop.settings import Execution, Settings
 from training.loop.trainer import Trainer
 from training.loop.view_cache import ViewCache
+from training.networks.batch_norm import measure_batch_norm
 from training.networks.predict import predict
 from training.networks.wels import Network
 from training.runtime import distributed
@@ -50,6 +53,7 @@ from training.supervision.targets import Targets
 CHECKPOINT_SECONDS = 600  # between two checkpoints within an epoch
 CHECKPOINT_SPACING = 20  # time between two checkpoints after epochs, at least, as a multiple of the time to write one
 CHECK_BATCHES = 16  # batches between two checks of the loss on CUDA; a check waits for the device
+STATISTICS_CROPS = 256  # training crops from which an interpolated network gets its batch statistics
 VIEWS = "views.f16"
 
 Report = Callable[[dict[str, Any]], None]
@@ -99,9 +103,11 @@ def fit(
     while state.epoch <= settings.epochs:
         metrics = _train_epoch(state, clips, targets, report, deadline)
         if settings.validates_after(state.epoch):
-            metrics |= _validate(state, validation)
-        state.end_epoch(metrics)
-        report(metrics)
+            kept = state.kept_network(clips)
+            state.end_epoch(metrics | _validate(state, kept, validation), kept)
+        else:
+            state.end_epoch(metrics)
+        report(state.history[-1])
     distributed.on_rank_0(state.finish)
 
 
@@ -218,13 +224,31 @@ class _TrainingState:
             )
         )
 
-    def end_epoch(self, metrics: dict[str, Any]) -> None:
-        """Finish the current epoch: keep its network if it is the best, write its metrics and a checkpoint."""
+    def kept_network(self, clips: Clips) -> Network:
+        """The network of this epoch as it would be kept; with ``--set between``, interpolated with the initial one.
+
+        An interpolated network needs batch statistics of its own; they are measured on training crops.
+        """
+        self.trainer.average_statistics()
+        result = self.trainer.result
+        if self.settings.between == 1:
+            return result
+        blended = copy.deepcopy(result)
+        trained = {name: value.cpu() for name, value in result.state_dict().items()}
+        blended.load_state_dict(interpolate(self.initial, trained, self.settings.between))
+        random = np.random.default_rng(self.seed)
+        chosen = random.permutation(len(clips))[:STATISTICS_CROPS]
+        crops = [crop(clips.waveforms[row], self.settings.samples, random.random()) for row in chosen]
+        measure_batch_norm(blended, crops, self.settings.batch_size, self.settings.freeze)
+        return blended
+
+    def end_epoch(self, metrics: dict[str, Any], kept: Network | None = None) -> None:
+        """Finish the current epoch: keep ``kept`` if it is the best so far, write the metrics and a checkpoint."""
         self.history.append(metrics)
         self.progress = _EpochProgress()
         score = metrics.get("validation_mAP", -math.inf) or 0.0  # None if no validation clip has a label
-        if score > self.best["score"]:
-            weights = {name: value.cpu().clone() for name, value in self.trainer.result.state_dict().items()}
+        if kept is not None and score > self.best["score"]:
+            weights = {name: value.cpu().clone() for name, value in kept.state_dict().items()}
             self.best = {"score": score, "epoch": metrics["epoch"], "network": weights}
         distributed.on_rank_0(self._write_metrics)  # before the checkpoint, so that its epochs are all in the file
         spaced = self.seconds_since_save() > CHECKPOINT_SPACING * self.save_seconds
@@ -237,8 +261,6 @@ class _TrainingState:
 
     def finish(self) -> None:
         """Write the best network and remove the checkpoint. Only rank 0 calls this."""
-        if self.settings.between < 1:
-            self.best["network"] = interpolate(self.initial, self.best["network"], self.settings.between)
         save(self.best, self.directory / "network.pt")
         self.checkpoint.unlink(missing_ok=True)
         (self.directory / VIEWS).unlink(missing_ok=True)
@@ -248,7 +270,7 @@ def interpolate(initial: Mapping[str, Tensor], trained: Mapping[str, Tensor], we
     """Interpolate weights and statistics: ``initial`` at ``weight`` 0, ``trained`` at 1.
 
     In between, the network forgets less than at the end and has learned nearly as much (Wortsman et al., 2022, *Robust
-    fine-tuning of zero-shot models*).
+    fine-tuning of zero-shot models*). The interpolated statistics are not those of any network.
     """
     return {
         name: torch.lerp(initial[name], value, weight) if value.is_floating_point() else value
@@ -320,11 +342,10 @@ def _check(state: _TrainingState, deadline: Deadline, last: bool) -> None:
         raise Stopped
 
 
-def _validate(state: _TrainingState, validation: Clips) -> dict[str, Any]:
-    """Score the validation split; return its metrics."""
+def _validate(state: _TrainingState, kept: Network, validation: Clips) -> dict[str, Any]:
+    """Score the validation split with the network that would be kept; return its metrics."""
     started = time.monotonic()
-    state.trainer.average_statistics()
-    scores = predict(state.trainer.result, validation.waveforms, state.settings.batch_size, state.execution.workers)
+    scores = predict(kept, validation.waveforms, state.settings.batch_size, state.execution.workers)
     result = summary(validation.multi_hot(), scores, validation.classes).to_dict()
     seconds = time.monotonic() - started
     return {

@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from training.data.audio import FULL_SCALE
-from training.data.augment.augmentation import at_speed, mix, mix_style, spec_augment
+from training.data.augment.augmentation import mix, mix_style, spec_augment
+from training.data.augment.resampling import at_speed
 from training.loop.settings import Precision
-from training.networks.wels import Network
+from training.networks.wels import Network, Segments
 from training.supervision.online import OnlineTargets
 
 
@@ -48,7 +50,7 @@ class Batch(NamedTuple):
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """Apply ``function`` to each tensor."""
-        return Batch(*map(function, self.tensors()))  # only the last fields can be None
+        return Batch._make(None if tensor is None else function(tensor) for tensor in self)
 
 
 class Objective(nn.Module):
@@ -74,15 +76,17 @@ class Objective(nn.Module):
         """Eq. 1, averaged over clips and classes, and over segments if the targets are of segments."""
         waveform = self._augmented(batch)
         with torch.no_grad():
-            logmel = mix_style(self.network.frontend(waveform, batch.responses), batch.styles)
+            decibels = self.network.frontend.decibels(waveform, batch.responses)
+            logmel = mix_style(self.network.frontend.normalise(decibels), batch.styles)
             logmel = spec_augment(logmel, batch.frames, batch.bands)
+            audible = self.network.audible(decibels)
         if self.online is None:
-            targets = mix(batch.targets, batch.shares)
+            targets = mix_known(batch.targets, batch.shares)
         else:
             targets = batch.targets if batch.known is None else self._scored_online(waveform, batch)
         with torch.autocast(waveform.device.type, torch.bfloat16, enabled=self.bf16):
-            scores = self.network.score_logmel(logmel)
-        return cross_entropy(scores.segments if targets.ndim == 3 else scores.clip, targets)
+            segments = self.network.segments(logmel, audible)
+        return cross_entropy(segments, targets)
 
     def online_targets(self, batch: Batch) -> Tensor:
         """Targets [clips, classes] in [0, 1] after mixing, with the scores of online teachers."""
@@ -102,13 +106,30 @@ class Objective(nn.Module):
             targets: Tensor = self.online(
                 waveform, mix(batch.targets, batch.shares), mix(batch.known, batch.shares), batch.parts
             )
-        return targets
+        return targets.nan_to_num(torch.inf)  # a teacher failed: the loss must not be finite
 
 
-def cross_entropy(probabilities: Tensor, targets: Tensor) -> Tensor:
-    """Eq. 1 in float32, averaged over clips and classes; both are [clips, (segments,) classes] in [0, 1].
+def mix_known(targets: Tensor, shares: Tensor) -> Tensor:
+    """Mix targets; NaN, unknown, where any share of a mixture is unknown."""
+    unknown = mix(targets.isnan().to(targets.dtype), shares) > 0
+    return mix(targets.nan_to_num(), shares).masked_fill(unknown, torch.nan)
 
-    Probabilities are clamped to [1e-7, 1 - 1e-7]. NaN gives NaN, on every device.
+
+def cross_entropy(segments: Segments, targets: Tensor) -> Tensor:
+    """Eq. 1 in float32, averaged over clips and classes, and over segments if the targets are of segments.
+
+    ``targets`` are [clips, classes] or [clips, segments, classes], in [0, 1]. The clip's score is that of
+    ``training.networks.wels.pool``, but its logarithm is computed from the segments' logits, so that a class with a
+    score near 0 still has a gradient. Silent segments add 0, and so do clips in which all segments are silent: no
+    weight changes their scores. Targets that are NaN, unknown, add 0: every known one has the same weight.
     """
-    p = probabilities.float().clamp(1e-7, 1 - 1e-7)
-    return -(targets * p.log() + (1 - targets) * (1 - p).log()).mean()
+    present, absent = F.logsigmoid(segments.logits), F.logsigmoid(-segments.logits)
+    heard = segments.audible
+    if targets.ndim == 2:
+        clip_heard = heard.amax(1, keepdim=True)
+        weights = segments.weights.log().masked_fill(heard < clip_heard, -torch.inf)
+        total = weights.logsumexp(1)
+        present, absent = ((each + weights).logsumexp(1) - total for each in (present, absent))
+        heard = clip_heard.squeeze(1)
+    known, targets = ~targets.isnan(), targets.nan_to_num()
+    return -(heard * known * (targets * present + (1 - targets) * absent)).mean()

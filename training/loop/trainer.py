@@ -34,17 +34,18 @@ class Trainer:
     ) -> None:
         device = execution.device
         if device.type == "cuda":
-            torch.backends.cudnn.deterministic = True  # otherwise a resumed run differs from an uninterrupted one
+            torch.backends.cudnn.deterministic = execution.deterministic
+            torch.backends.cudnn.allow_tf32 = settings.precision == "tf32"  # torch's default is True
         layout = torch.channels_last if execution.channels_last else torch.contiguous_format
         network = network.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-        self.network = distributed.with_sync_batch_norm(network) if settings.sync_bn else network
+        self.network = distributed.with_sync_batch_norm(network, device) if settings.sync_bn else network
         self.settings = settings
         self.fused = device.type == "cuda"
         self.frozen = self.network.wels.blocks[: settings.freeze] if settings.freeze else []
         for block in self.frozen:
             block.requires_grad_(False)
         weights = [weight for weight in self.network.parameters() if weight.requires_grad]
-        self.optimizer = torch.optim.Adam(weights, settings.learning_rate, fused=self.fused)
+        self.optimizer = _optimizer(weights, settings, self.fused)
         self.average = MovingAverage(self.network, settings.ema) if settings.ema else None
         if online is not None:
             online = online.to(device=device, memory_format=layout)  # type: ignore[call-overload]
@@ -113,6 +114,16 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+
+
+def _optimizer(weights: Sequence[nn.Parameter], settings: Settings, fused: bool) -> torch.optim.Optimizer:
+    """Adam; with weight decay AdamW, which leaves biases and batch norms alone."""
+    if not settings.weight_decay:
+        return torch.optim.Adam(weights, settings.learning_rate, fused=fused)
+    decayed = [weight for weight in weights if weight.ndim > 1]
+    others = [weight for weight in weights if weight.ndim == 1]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, settings.learning_rate, fused=fused)
 
 
 def _data_parallel(objective: nn.Module) -> DistributedDataParallel:

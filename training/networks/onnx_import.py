@@ -35,6 +35,7 @@ class OnnxNetwork(NamedTuple):
     weights: dict[str, Tensor]
     width: Width
     pooling: Pooling
+    gate: bool
 
 
 def read_onnx(path: Path) -> OnnxNetwork:
@@ -78,7 +79,8 @@ def read_onnx(path: Path) -> OnnxNetwork:
         if resolve_filters(width) != filters:
             width = filters
         pooling: Pooling = "attention" if "wels.weights.weight" in stored else "mean"
-        network = Network(len(contract.labels), width, pooling=pooling)
+        gate = contract.lineage.get("settings", {}).get("gate", True)
+        network = Network(len(contract.labels), width, pooling=pooling, gate=gate)
         state: dict[str, Tensor] = {}
         for layer, (_, norm) in _convolutions_with_batch_norm(network).items():
             bias = stored.get(f"{layer}.0.bias", torch.zeros(norm.num_features))  # zero biases are not stored
@@ -89,7 +91,7 @@ def read_onnx(path: Path) -> OnnxNetwork:
         network.load_state_dict(state)
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError):
         raise OnnxImportError(f"{path}: not a WELS-Net; give a model of sedkit-train secost") from None
-    return OnnxNetwork(contract, state, width, pooling)
+    return OnnxNetwork(contract, state, width, pooling, gate)
 
 
 def _bias_only(name: str, bias: Tensor, eps: float) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from sedkit.geometry import SPAN_FRAMES, STEP_FRAMES, padded_samples
 from training.networks import yamnet_tflite
 from training.networks.logmel import LogMel
-from training.networks.wels import Network, Pooling, Scores, Width, pool
+from training.networks.wels import Network, Pooling, Segments, Width, in_float32
 from training.networks.yamnet import BANDS, BINS, COLUMN, STEP, Yamnet, layers, magnitudes, read_yamnet, spectrum
 
 DB_PER_NEPER = 20 / math.log(10)  # YAMNet's log-mel is the natural logarithm of a magnitude
@@ -55,7 +55,7 @@ class YamnetLogMel(LogMel):
 
 
 class Segmenter(nn.Module):
-    """Log-mel [batch, 1, frames, 64] -> :class:`Scores`: a backbone and a classifier for each segment.
+    """Log-mel [batch, 1, frames, 64] -> :class:`Segments`: a backbone and a classifier for each segment.
 
     Parameters
     ----------
@@ -74,12 +74,13 @@ class Segmenter(nn.Module):
         assert self.L4.bias is not None
         nn.init.constant_(self.L4.bias, -math.log(classes))  # prior: about one class per clip
 
-    def forward(self, logmel: Tensor) -> Scores:
+    def forward(self, logmel: Tensor) -> Segments:
         maps = self.layers(logmel).mean(3)
-        embedding = F.avg_pool1d(maps, SPAN_FRAMES // STEP_FRAMES, 1)
-        logits = self.L4(self.dropout(embedding).unsqueeze(-1))
-        segments = torch.sigmoid(logits.float()).squeeze(-1).transpose(1, 2)
-        return pool(segments, torch.ones_like(segments[..., :1]), embedding.transpose(1, 2))
+        embedding = F.avg_pool1d(maps, SPAN_FRAMES // STEP_FRAMES, 1).to(self.L4.weight.dtype)
+        with in_float32(embedding.device.type):
+            logits = self.L4(self.dropout(embedding).unsqueeze(-1)).squeeze(-1).transpose(1, 2)
+        ones = torch.ones_like(logits[..., :1])
+        return Segments(logits, ones, embedding.transpose(1, 2), ones)
 
 
 class Backbone(NamedTuple):
@@ -106,19 +107,22 @@ BACKBONES = {
 class PretrainedNetwork(Network):
     """Waveform [batch, samples] -> :class:`Scores`. The size of the embeddings is that of the backbone."""
 
-    def __init__(self, kind: str, classes: int, dropout: float = 0.0) -> None:
+    def __init__(self, kind: str, classes: int, dropout: float = 0.0, gate: bool = True) -> None:
         nn.Module.__init__(self)  # Network's own would build a WELS-Net
-        self.frontend = BACKBONES[kind].frontend()
         backbone = BACKBONES[kind]
+        self.frontend = backbone.frontend()
         self.wels = Segmenter(backbone.layers(), backbone.filters, classes, dropout)  # type: ignore[assignment]
+        self.gate = gate
 
-    def score_logmel(self, logmel: Tensor) -> Scores:
-        if isinstance(self.frontend, YamnetLogMel):
-            logmel = self.frontend.to_nepers(logmel)
-        scores: Scores = self.wels(logmel)
-        return scores
+    def segments(self, logmel: Tensor, audible: Tensor) -> Segments:
+        assert isinstance(self.frontend, YamnetLogMel)
+        return super().segments(self.frontend.to_nepers(logmel), audible)
 
 
-def build_network(kind: str, classes: int, width: Width, dropout: float = 0.0, pooling: Pooling = "mean") -> Network:
+def build_network(
+    kind: str, classes: int, width: Width, dropout: float = 0.0, pooling: Pooling = "mean", gate: bool = True
+) -> Network:
     """The network that settings describe: WELS-Net (kind ``wels``) or one of ``BACKBONES``, which ignore the width."""
-    return Network(classes, width, dropout, pooling) if kind == "wels" else PretrainedNetwork(kind, classes, dropout)
+    if kind == "wels":
+        return Network(classes, width, dropout, pooling, gate)
+    return PretrainedNetwork(kind, classes, dropout, gate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -22,18 +23,34 @@ Width = float | Sequence[int]  # a factor on Table 1's filters of B1 to L2, or t
 Pooling = Literal["mean", "attention"]
 
 
+class Segments(NamedTuple):
+    """What the network computes for each segment of a batch of clips, before layer P."""
+
+    logits: Tensor  # [batch, K, classes] float32
+    weights: Tensor  # [batch, K, classes] in the clip's mean; [batch, K, 1], all 1, for mean pooling
+    embedding: Tensor  # [batch, K, 1024], layer L3
+    audible: Tensor  # [batch, K, 1] 1; 0 for a silent segment, which scores 0 and does not count in the clip's mean
+
+
 class Scores(NamedTuple):
     """Output of the network for a batch of clips."""
 
     segments: Tensor  # [batch, K, classes], probabilities
     clip: Tensor  # [batch, classes], layer P: the weighted mean over the K segments
     embedding: Tensor  # [batch, K, 1024], layer L3
-    weights: Tensor  # [batch, K, classes], or [batch, K, 1] for mean pooling; a Network sets silent segments to 0
+    weights: Tensor  # [batch, K, classes], or [batch, K, 1] for mean pooling; 0 for silent segments
 
 
-def pool(segments: Tensor, weights: Tensor, embedding: Tensor) -> Scores:
-    """Apply layer P: clip scores are the weighted mean of the segments."""
-    return Scores(segments, (segments * weights).sum(1) / weights.sum(1).clamp(min=MIN_WEIGHT_SUM), embedding, weights)
+def pool(segments: Segments) -> Scores:
+    """Apply layer P: clip scores are the weighted mean of the segments that are not silent."""
+    scores, weights = torch.sigmoid(segments.logits) * segments.audible, segments.weights * segments.audible
+    clip = (scores * weights).sum(1) / weights.sum(1).clamp(min=MIN_WEIGHT_SUM)
+    return Scores(scores, clip, segments.embedding, weights)
+
+
+def in_float32(device: str) -> AbstractContextManager[object]:
+    """A context without autocast on ``device`` (``cuda`` or ``cpu``)."""
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 def resolve_filters(width: Width) -> list[int]:
@@ -71,7 +88,10 @@ def block(inputs: int, filters: int, pool: int) -> nn.Sequential:
 
 
 class WelsNet(nn.Module):
-    """Log-mel [batch, 1, frames, 64] -> :class:`Scores`; ``frames`` is a multiple of 32, at least 96.
+    """Log-mel [batch, 1, frames, 64] -> :class:`Segments`; ``frames`` is a multiple of 32, at least 96.
+
+    Under autocast, L4 and the attention weights still compute in float32: near a logit of 8, bfloat16 has steps of 0.03
+    to 0.06.
 
     Parameters
     ----------
@@ -105,16 +125,16 @@ class WelsNet(nn.Module):
         """B1 to B4."""
         return [self.B1, self.B2, self.B3, self.B4]
 
-    def forward(self, logmel: Tensor) -> Scores:
+    def forward(self, logmel: Tensor) -> Segments:
         x = self.B4(self.B3(self.B2(self.B1(logmel))))
         x = self.dropout(self.L2(self.dropout(self.L1(x))))
-        x = self.L3(x)
-        logits = self.L4(self.dropout(x))
-        segments = torch.sigmoid(logits.float()).squeeze(-1).transpose(1, 2)
-        weights = torch.ones_like(segments[..., :1])
-        if self.weights is not None:
-            weights = self.weights(x).float().clamp(-MAX_LOG_WEIGHT, MAX_LOG_WEIGHT).exp().squeeze(-1).transpose(1, 2)
-        return pool(segments, weights, x.squeeze(-1).transpose(1, 2))
+        x = self.L3(x).to(self.L4.weight.dtype)
+        with in_float32(x.device.type):
+            logits = self.L4(self.dropout(x)).squeeze(-1).transpose(1, 2)
+            weights = torch.ones_like(logits[..., :1])
+            if self.weights is not None:
+                weights = self.weights(x).clamp(-MAX_LOG_WEIGHT, MAX_LOG_WEIGHT).exp().squeeze(-1).transpose(1, 2)
+        return Segments(logits, weights, x.squeeze(-1).transpose(1, 2), torch.ones_like(logits[..., :1]))
 
 
 class Network(nn.Module):
@@ -123,28 +143,38 @@ class Network(nn.Module):
     K follows from ``samples`` (sedkit.geometry): 30 segments for 10 s, at least one for any input.
 
     A segment is silent if no mel band in its span exceeds ``LogMel.silence``. Silent segments score 0 and are excluded
-    from the clip score. Weak labels cannot teach this, because clips of every class contain silence.
+    from the clip score, in training as in scoring. Weak labels cannot teach this, because clips of every class contain
+    silence.
+
+    Parameters
+    ----------
+    gate : False: no segment counts as silent, and the clip score is Table 1's plain mean over all K segments.
     """
 
-    def __init__(self, classes: int, width: Width = 1.0, dropout: float = 0.0, pooling: Pooling = "mean") -> None:
+    def __init__(
+        self, classes: int, width: Width = 1.0, dropout: float = 0.0, pooling: Pooling = "mean", gate: bool = True
+    ) -> None:
         super().__init__()
         self.frontend = LogMel()
         self.wels = WelsNet(classes, width, dropout, pooling)
+        self.gate = gate
 
     def forward(self, waveform: Tensor) -> Scores:
         return self.score_decibels(self.frontend.decibels(waveform))
 
-    def score_logmel(self, logmel: Tensor) -> Scores:
-        """Scores of a normalised log-mel [batch, 1, frames, 64], silent segments included."""
-        scores: Scores = self.wels(logmel)
-        return scores
-
     def score_decibels(self, decibels: Tensor) -> Scores:
-        """Scores of a log-mel in dB [batch, frames, 64]; silent segments score 0."""
-        scores = self.score_logmel(self.frontend.normalise(decibels))
-        loudest = F.max_pool1d(decibels.amax(-1), SPAN_FRAMES, STEP_FRAMES)  # [batch, K]
-        audible = (loudest > self.frontend.silence).unsqueeze(-1).float()
-        return pool(scores.segments * audible, scores.weights * audible, scores.embedding)
+        """Scores of a log-mel in dB [batch, frames, 64]."""
+        return pool(self.segments(self.frontend.normalise(decibels), self.audible(decibels)))
+
+    def segments(self, logmel: Tensor, audible: Tensor) -> Segments:
+        """The segments of a normalised log-mel [batch, 1, frames, 64]; ``audible`` is that of the log-mel in dB."""
+        logits, weights, embedding, _ = self.wels(logmel)
+        return Segments(logits, weights, embedding, audible)
+
+    def audible(self, decibels: Tensor) -> Tensor:
+        """[batch, K, 1]: 0 for the silent segments of a log-mel in dB [batch, frames, 64], 1 for the others."""
+        loudest = F.max_pool1d(decibels.amax(-1), SPAN_FRAMES, STEP_FRAMES).unsqueeze(-1)  # [batch, K, 1]
+        return (loudest > self.frontend.silence).float() if self.gate else torch.ones_like(loudest)
 
 
 def multiply_adds(classes: int, width: Width, pooling: Pooling = "mean") -> int:

@@ -33,6 +33,7 @@ from sedkit.inference.installed import sibling
 from sedkit.inference.model import Model
 from sedkit.inference.pipeline import analyse
 from sedkit.judging.psds_and_f1 import f1_scores
+from sedkit.model_file import ModelFile
 from sedkit.timeline.calibration import Calibration
 from sedkit.timeline.views import TagsView
 from training.data.augment.soundscapes import Recipe, Samples, Sources
@@ -42,7 +43,7 @@ from training.data.store.source import Audio, open_audio
 from training.evaluate.metrics import reliability
 from training.evaluate.metrics.event_decoding import Events, best_thresholds, in_events, tile_targets
 from training.release import platt_scaling
-from training.release.pairs import GRAPH, check_pair, graph_sha256, read_model, with_metadata
+from training.release.pairs import DIGEST, check_pair, with_metadata
 from training.runs.config import git_revision
 from training.runs.reports import best_threshold
 from training.runtime.files import replace_together
@@ -125,7 +126,7 @@ def calibrate(path: Path, audio: Audio, clips: int, soundscapes: int, seed: int)
     contents = {path: with_metadata(path, changed[path])}
     if int8 in changed:
         lineage, fp32 = changed[int8].lineage, contents[path]
-        of = {GRAPH: graph_sha256(read_model(path)), "of_sha256": hashlib.sha256(fp32).hexdigest()}
+        of = {DIGEST: ModelFile(path).digest, "of_sha256": hashlib.sha256(fp32).hexdigest()}
         changed[int8] = replace(changed[int8], lineage={**lineage, "quantisation": {**lineage["quantisation"], **of}})
         contents[int8] = with_metadata(int8, changed[int8])
     replace_together(contents)

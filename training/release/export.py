@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,13 +42,21 @@ class ExportError(SedkitError):
     """A network cannot be exported, or its ONNX graph gives other scores."""
 
 
-def export(network: Network, description: Contract, path: Path, clips: Sequence[NDArray[np.float32]]) -> float:
+def export(
+    network: Network,
+    description: Contract,
+    path: Path,
+    clips: Sequence[NDArray[np.float32]],
+    measured: Callable[[bytes], Contract] | None = None,
+) -> float:
     """Write ``network`` to ``path`` as a sedkit model.
 
     Parameters
     ----------
     description : metadata of the file.
     clips : real recordings, [samples] float32 each, 16 kHz, in [-1, 1], for the parity check.
+    measured : gets the content of the file and returns the metadata to write in place of ``description``, with figures
+        of that file.
 
     Returns
     -------
@@ -75,6 +83,9 @@ def export(network: Network, description: Contract, path: Path, clips: Sequence[
             f"{path}: not written: rounding the weights to float16 changes a score by {change:.2g} (> {ROUNDING:g}): "
             "train again at a lower --learning-rate, or with another --seed"
         )
+    if measured:
+        onnx.helper.set_model_props(model, measured(serialized).to_metadata())
+        serialized = with_digest(model.SerializeToString(deterministic=True))
     with replacing(path) as temporary:
         temporary.write_bytes(serialized)
     return difference

@@ -38,7 +38,8 @@ def fit(scores: NDArray[np.floating], targets: NDArray[np.floating], weight: flo
 
     Parameters
     ----------
-    scores, targets : [n, classes], in [0, 1]; 0 or 1. Scores of exactly 0 are silence and are ignored.
+    scores, targets : [n, classes], in [0, 1]; 0, 1, or NaN where unknown. Unknown targets are ignored, and scores of
+        exactly 0, which are silence.
     weight : weight of each row; below 1 if rows are not independent.
     """
     return max((fit_with(deviation, scores, targets, weight) for deviation in DEVIATIONS), key=lambda fit: fit.evidence)
@@ -46,7 +47,8 @@ def fit(scores: NDArray[np.floating], targets: NDArray[np.floating], weight: flo
 
 def fit_with(deviation: float, scores: NDArray[np.floating], targets: NDArray[np.floating], weight: float = 1.0) -> Fit:
     """The maximum a posteriori calibration for a prior of standard deviation ``deviation``, by Newton's method."""
-    odds, weights = log_odds(scores), weight * (scores > 0)
+    odds, weights = log_odds(scores), weight * ((scores > 0) & ~np.isnan(targets))
+    targets = np.nan_to_num(targets)
     classes = odds.shape[1]
     prior = np.r_[LOG_SLOPE**-2, OFFSET**-2, np.full(classes, deviation**-2)]
     parameters = np.zeros(2 + classes)  # logarithm of the slope, offset, deviations

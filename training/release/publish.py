@@ -28,14 +28,16 @@ from sedkit.inference.installed import DEFAULT, sibling
 from training.evaluate.metrics.reliability import Bin
 from training.evaluate.metrics.reliability import diagram as reliability_diagram
 from training.networks.yamnet_tflite import parse_peer
-from training.release.calibrate import rewrite_metadata
-from training.release.card import crossval_sections, sections
+from training.release.card import crossval_sections, scores_sections, sections
 from training.release.card.crossval_sections import CrossValidation, read_crossval
 from training.release.card.lineage import earlier_runs
 from training.release.card.timelines_section import read_timelines, timelines_section, timelines_table
+from training.release.pairs import with_metadata
+from training.release.scoring import score_file
+from training.runs.chosen import chosen_generation
 from training.runs.config import is_backbone, read_config
 from training.runs.generations import trained_network
-from training.runs.reports import read_generation
+from training.runs.reports import generation_report
 from training.runs.run import Run
 from training.runtime.device import torch_device
 from training.runtime.files import replacing, sha256
@@ -147,15 +149,18 @@ def compose_card(
     SedkitError
         If a measurement is of another model.
     """
-    about, count = Contract.from_metadata(metadata_of(model)), len(run.supervision)
+    about, rows = Contract.from_metadata(metadata_of(model)), run.reports()
+    rows = rows[: chosen_generation(run.directory, rows) + 1]
     timelines = read_timelines(run, model, about.name)
-    network = trained_network(run.generation(count - 1), run.settings, len(run.labels), device)
-    rows = [read_generation(run.generation(number)) for number in range(count)]
-    test, int8 = sections.predict_test_clips(run, network), sibling(model, "int8")
+    network = trained_network(run.generation(len(rows) - 1), run.settings, len(run.labels), device)
+    clips, int8 = run.clips("test"), sibling(model, "int8")
+    scores = score_file(model, clips.waveforms)
+    rows[-1] = rows[-1] | generation_report(run.labels, {"test": (clips.multi_hot(), scores)})
+    test = sections.single_label_predictions(run, scores)
     conditions = [
-        *sections.false_alarm_section(model),
-        *sections.robustness_section(run.directory, model),
-        *(sections.int8_section(model, int8) if int8.exists() else []),
+        *scores_sections.false_alarm_section(model),
+        *scores_sections.robustness_section(run.directory, model),
+        *(scores_sections.int8_section(model, int8) if int8.exists() else []),
     ]
     timelines_summary = ["", *timelines_table(timelines)] if timelines else []
     if not crossval:
@@ -165,7 +170,7 @@ def compose_card(
             *(timelines_section(timelines) if timelines else []),
             *sections.confusion_section(run, test),
             *sections.class_section(rows[-1]),
-            *sections.calibration_section(about, diagram),
+            *scores_sections.calibration_section(about, diagram),
             *conditions,
             *sections.data_section(run, sections.SAME_CLIPS),
             *sections.rebuild_section(run.directory, about, timelines),
@@ -178,7 +183,7 @@ def compose_card(
         *crossval_sections.class_sections(crossval),
         *sections.own_section(run, rows, test),
         *(timelines_section(timelines) if timelines else []),
-        *sections.calibration_section(about, diagram),
+        *scores_sections.calibration_section(about, diagram),
         *conditions,
         *sections.data_section(run, sections.OWN_CLIPS),
         *sections.rebuild_section(run.directory, about, timelines, commands, options),
@@ -211,7 +216,7 @@ def copy_model(source: Path, target: Path, crossval: dict[str, float] | None, fp
         lineage = {**about.lineage, "metrics": {**about.lineage.get("metrics", {}), "crossval": crossval}}
         if fp32:
             lineage["quantisation"] = {**lineage["quantisation"], "of_sha256": sha256(fp32)}
-        rewrite_metadata(temporary, replace(about, lineage=lineage))
+        temporary.write_bytes(with_metadata(source, replace(about, lineage=lineage)))
 
 
 def insert_results(readme: Path, lines: list[str]) -> None:

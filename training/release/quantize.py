@@ -28,19 +28,19 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from sedkit import contract
 from sedkit.contract import Contract, metadata_of
 from sedkit.errors import SedkitError
 from sedkit.geometry import SAMPLE_RATE
 from sedkit.inference.installed import sibling
 from sedkit.inference.onnx_runtime import onnxruntime
 from sedkit.metrics import summary
-from sedkit.model_file import with_digest
-from training.data.audio import FULL_SCALE, crop, without_padding
+from sedkit.model_file import ModelFile, with_digest
+from training.data.audio import crop, without_padding
 from training.data.store.source import Audio, open_audio
 from training.networks.float16 import with_float32_weights
 from training.release.int8_layers import COPIES, FINENESS, Grid, Layer, QuantizedLayer, parts, quantize_layers
-from training.release.pairs import GRAPH, graph_sha256
+from training.release.pairs import DIGEST
+from training.release.scoring import as_input, rounded
 from training.runs.config import git_revision
 from training.runtime.files import replacing
 from training.runtime.progress import decoding
@@ -123,7 +123,7 @@ def quantize(path: Path, audio: Audio, output: Path, clips: int, seed: int) -> d
     quantisation = {
         "precision": "int8",
         "of_sha256": hashlib.sha256(content).hexdigest(),
-        GRAPH: graph_sha256(onnx.load_from_string(content)),
+        DIGEST: ModelFile(path).digest,
         "clips": len(rows),
         "seed": seed,
         "git_revision": git_revision(),
@@ -214,12 +214,7 @@ def calibration_inputs(
     session = onnxruntime.InferenceSession(front.SerializeToString(), providers=["CPUExecutionProvider"])
     random = np.random.default_rng(seed)
     crops = (crop(clip, round(SECONDS * SAMPLE_RATE), random.random()) for clip in clips)
-    return torch.cat([torch.from_numpy(session.run([name], waveform(cut))[0]) for cut in crops])
-
-
-def waveform(clip: NDArray[np.int16]) -> dict[str, NDArray[np.float32]]:
-    """One clip as the graph's input."""
-    return {contract.INPUT: (clip / np.float32(FULL_SCALE)).astype(np.float32)[None]}
+    return torch.cat([torch.from_numpy(session.run([name], as_input(cut))[0]) for cut in crops])
 
 
 def quantized_graph(
@@ -342,7 +337,7 @@ def measure_loss(exact: bytes, integers: bytes, audio: Audio) -> tuple[dict[str,
         clip_scores: list[list[NDArray[np.float32]]] = [[], []]
         largest = total = count = 0.0
         for row in rows:
-            outputs = [session.run(["segments", "clip"], waveform(audio[row])) for session in sessions]
+            outputs = [session.run(["segments", "clip"], as_input(audio[row])) for session in sessions]
             difference = np.abs(outputs[0][0] - outputs[1][0])
             largest = max(largest, float(difference.max()))
             total, count = total + float(difference.sum()), count + difference.size
@@ -350,9 +345,8 @@ def measure_loss(exact: bytes, integers: bytes, audio: Audio) -> tuple[dict[str,
                 scores.append(clip[0])
         targets, labels = audio.manifest.targets(rows), audio.manifest.vocabulary.labels
         before, after = (summary(targets, np.stack(scores), labels).to_dict() for scores in clip_scores)
-        keys = [key for key in ("mAP", "mAUC", "accuracy") if after[key] is not None]
-        metrics[split] = {key: round(after[key], 4) for key in keys}
-        lost = {key: round(before[key] - after[key], 5) for key in keys}
+        metrics[split] = rounded(after)
+        lost = {key: round(before[key] - after[key], 5) for key in metrics[split]}
         loss[split] = {
             "clips": len(rows),
             **lost,

@@ -53,15 +53,19 @@ def start_from(options: Mapping[str, Any], device: torch.device, arguments: Sequ
         augmentation=Augmentation(**{column.name: options[column.name] for column in fields(Augmentation)}),
     )
     teachers = teachers_of(options["teacher"])
+    supervision = stages_of(options["stages"], options["alpha"], options["stage"], options["first"], teachers)
+    known = {str(key) for stage in supervision for key in stage} - {LABELS}
+    if unknown := sorted(settings.temperatures.keys() - known):
+        raise click.BadParameter(f"{unknown[0]!r} is not a teacher of this run", param_hint="--set temperatures")
     return start(
         options["directory"] or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S"),
         options["manifest"],
         options["vocabulary"],
         settings,
-        stages_of(options["stages"], options["alpha"], options["stage"], options["first"], teachers),
+        supervision,
         options["seed"],
         options["on_error"],
-        {"name": options["name"], "license": options["license"]},
+        {name: options[name] for name in ("name", "license", "export")},
         device,
         arguments,
         teachers,
@@ -88,7 +92,8 @@ def _check_combinations(options: Mapping[str, Any]) -> None:
 
 def execution_of(options: Mapping[str, Any], device: torch.device) -> Execution:
     """How to compute; none of it decides the result."""
-    return Execution(device, options["compile"], options["accumulate"], options["workers"] or default_workers(device))
+    workers = options["workers"] or default_workers(device)
+    return Execution(device, options["compile"], options["accumulate"], workers, deterministic=options["deterministic"])
 
 
 def warm_start_of(text: str) -> WarmStart:

@@ -1,4 +1,4 @@
-"""The metadata of the exported model: the contract of the last student, with the lineage of the run."""
+"""The metadata of the exported model: its contract, with the lineage of the run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,8 @@ from training.runs.run import Run
 
 
 def model_contract(run: Run, reports: list[dict[str, Any]]) -> Contract:
-    """The contract of the last student; ``reports`` are the reports of all generations."""
+    """The contract of the exported network; ``reports`` are those of the generations up to it."""
     config, last = read_config(run.directory), reports[-1]
-    metrics = {
-        split: {key: round(value, 4) for key in ("mAP", "mAUC", "accuracy") if (value := last[split][key]) is not None}
-        for split in ("validation", "test")
-        if split in last
-    }
     lineage = {
         "dataset_sha256": config["manifest_sha256"],
         "clips": config["clips"],
@@ -33,7 +28,6 @@ def model_contract(run: Run, reports: list[dict[str, Any]]) -> Contract:
         "begun_with": config.get("begun_with"),
         "git_revision": config["git_revision"],
         "export_revision": git_revision(),
-        "metrics": metrics,
     }
     thresholds = (last["threshold"],) * len(run.labels)
     model = config["model"]

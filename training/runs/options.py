@@ -49,6 +49,19 @@ class WidthType(click.ParamType):  # type: ignore[type-arg]  # generic since cli
         return counts
 
 
+class Temperatures(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3
+    """Teachers and numbers above 0: ``yamnet=2,0=0.5``."""
+
+    name = "TEACHER=NUMBER"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, float]:
+        """``value`` as a dictionary."""
+        if not isinstance(value, str):
+            return dict(value)
+        pairs = [part.partition("=") for part in value.split(",") if part]
+        return {name.strip(): float(POSITIVE(number, param, ctx)) for name, _, number in pairs}
+
+
 def _option(name: str, **attributes: Any) -> click.Option:
     return click.Option([f"--{name}"], **attributes)
 
@@ -144,12 +157,18 @@ GROUPS: dict[str, tuple[click.Option, ...]] = {
         _option(
             "resume",
             type=PATH,
-            help="Continue this run with its own settings. --manifest says where its data lies now, --name what its "
-            "export is called.",
+            help="Continue this run with its own settings. --manifest says where its data lies now, --name and "
+            "--export what is exported.",
         ),
         _option("device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", help="auto: CUDA if it works."),
         _option("stop-after", type=DURATION, help="Stop in time to be resumed: 540s, 9m, 2h."),
         _option("name", default="wels-secost", help="Name of the exported model."),
+        _option(
+            "export",
+            type=click.Choice(["last", "best"]),
+            default="best",
+            help="Generation to export: the last student (Algorithm 1), or the one with the best validation mAP.",
+        ),
         click.Option(
             ["--set", SET],
             multiple=True,
@@ -186,6 +205,31 @@ SETTINGS = {
             help="Decay of an exponential moving average of the weights, which is validated and kept; 0: off.",
         ),
         _option(
+            "weight-decay",
+            type=click.FloatRange(0),
+            default=TRAINING.weight_decay,
+            help="Decoupled decay of the convolutions' weights (AdamW); 0: Adam.",
+        ),
+        _option(
+            "epoch-clips",
+            type=COUNT,
+            default=TRAINING.epoch_clips,
+            help="Clips of an epoch, with balanced sampling above all; 0: as many as the training split has.",
+        ),
+        _option(
+            "students",
+            type=click.Choice(["random", "teacher"]),
+            default=TRAINING.students,
+            help="Initial weights of students: random (Algorithm 1), or those of their teacher in the cascade.",
+        ),
+        _option(
+            "temperatures",
+            default="",
+            type=Temperatures(),
+            help="Temperature of teachers, by name or number of the generation, by which their logits are divided: "
+            "yamnet=2,0=0.5.",
+        ),
+        _option(
             "sampling",
             type=click.Choice(["shuffled", "balanced"]),
             default=TRAINING.sampling,
@@ -196,6 +240,12 @@ SETTINGS = {
             type=click.Choice(["mean", "attention"]),
             default=TRAINING.pooling,
             help="From segments to the clip: mean, or a mean with learnt weights.",
+        ),
+        _option(
+            "gate",
+            type=click.BOOL,
+            default=TRAINING.gate,
+            help="Leave silent segments out of clip scores; false: Table 1's plain mean over all segments.",
         ),
         _option(
             "freeze",
@@ -217,7 +267,7 @@ SETTINGS = {
         ),
         _option(
             "precision",
-            type=click.Choice(["float32", "bf16"]),
+            type=click.Choice(["float32", "tf32", "bf16"]),
             help="Precision of the forward and backward pass; default: bf16 on CUDA, float32 on a CPU.",
         ),
         _option("sync-bn", type=click.BOOL, default=TRAINING.sync_bn, help="Batch statistics over all processes."),
@@ -265,13 +315,19 @@ SETTINGS = {
             default=1,
             help="Gradient accumulation: parts of a batch, computed one after the other.",
         ),
+        _option(
+            "deterministic",
+            type=click.BOOL,
+            default=True,
+            help="On CUDA: a resumed run equals an uninterrupted one bit for bit.",
+        ),
         _option("workers", type=click.IntRange(1), help="Threads that read clips ahead; default: by processors."),
         _option("reuse", type=PATH, help="Folder of finished runs whose networks are taken instead of trained again."),
     )
 }
 ARGUMENTS = "training.arguments"  # key of the context's meta: the command line as it was given
-EXECUTION = {"reuse", "compile", "accumulate", "workers"}  # may change while a run is trained
-ON_RESUME = EXECUTION | {"manifest", "name"}  # what --resume accepts
+EXECUTION = {"reuse", "compile", "accumulate", "deterministic", "workers"}  # may change while a run is trained
+ON_RESUME = EXECUTION | {"manifest", "name", "export"}  # what --resume accepts
 
 
 class TrainingCommand(click.Command):
@@ -362,4 +418,6 @@ def as_arguments(values: Mapping[str, Any]) -> list[str]:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        value = [f"{name}={number:g}" for name, number in value.items()]
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -23,11 +23,14 @@ def generation_report(
 
 
 def best_threshold(targets: NDArray[np.float32], scores: NDArray[np.float32]) -> float:
-    """The common threshold of all classes with the highest micro-averaged F1; the highest one if several are equal."""
-    order = np.argsort(-scores, axis=None, kind="stable")
-    ranked = scores.ravel()[order]
-    hits = np.cumsum(targets.ravel()[order])
-    f1 = 2 * hits / (np.arange(1, len(ranked) + 1) + targets.sum())
+    """The common threshold of all classes with the highest micro-averaged F1; the highest one if several are equal.
+
+    Targets that are NaN, unknown, are left out.
+    """
+    known = ~np.isnan(targets)
+    order = np.argsort(-scores[known], kind="stable")
+    ranked, right = scores[known][order], targets[known][order]
+    f1 = 2 * np.cumsum(right) / (np.arange(1, len(ranked) + 1) + right.sum())
     return float(np.clip(ranked[int(np.argmax(f1))], 0.01, 0.99))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sedkit.contract import Label
 from training.data.augment.augmentation import Augmentation
@@ -22,6 +23,7 @@ from training.data.store.source import Audio, open_audio
 from training.loop.schedule import WARMUP
 from training.loop.settings import Settings
 from training.runs.config import RunError, read_config, read_supervision
+from training.runs.reports import read_generation
 from training.runtime.files import write_json
 from training.runtime.progress import decoding
 from training.supervision.equations import Supervision
@@ -64,6 +66,10 @@ class Run:
     def is_backbone(self) -> bool:
         """Whether its networks are pretrained backbones, which serve as teachers and are not exported."""
         return self.settings.network != "wels"
+
+    def reports(self) -> list[dict[str, Any]]:
+        """The reports of all generations (training.runs.reports), Teacher-0 first."""
+        return [read_generation(self.generation(number)) for number in range(len(self.supervision))]
 
     def generation(self, number: int) -> Path:
         """Directory of a generation."""
@@ -120,10 +126,10 @@ class Run:
             raise RunError(f"{directory}: {manifest} changed since the run began; begin a new run")
         return cls(directory, settings, supervision, seed, audio, digest)
 
-    def rename(self, model: str) -> None:
-        """Change the name of the exported model in ``config.json``."""
+    def change_model(self, **changes: str) -> None:
+        """Change the ``name`` of the exported model, or which generation it ``export``s, in ``config.json``."""
         config = read_config(self.directory)
-        config["model"]["name"] = model
+        config["model"] |= changes
         write_json(self.directory / "config.json", config)
 
     def sweep(self) -> None:

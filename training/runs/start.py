@@ -45,7 +45,7 @@ def start(
 
     Parameters
     ----------
-    model : ``name`` and ``license`` of the export.
+    model : ``name`` and ``license`` of the exported model, and which generation to ``export`` (training.runs.chosen).
     arguments : of the command line, for the record.
     teachers : external teachers by name: score files, online teachers, finished runs or model files. They are copied
         into the directory.

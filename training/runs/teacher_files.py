@@ -4,10 +4,12 @@ An external teacher is one of two files::
 
     teachers/NAME.npz   its scores for every clip (training.supervision.predictions)
     teachers/NAME.pt    a network that scores the student's augmented input or isolated clips: an online YAMNet teacher
-                        (training.supervision.yamnet_teacher), or the last network of another run or of a model file:
+                        (training.supervision.yamnet_teacher), or the network that another run exports or a model file
+                        holds:
         network   its state, float16
         kind      as in the settings: WELS-Net or a pretrained backbone; older files lack it
         width     factor on its filters, or the filters
+    gate      whether it leaves silent segments out of clip scores; older files lack it, and do
         about     its classes, what it is, and its metrics on each split
 """
 
@@ -27,6 +29,7 @@ from sedkit.contract import Label
 from training.networks.onnx_import import read_onnx
 from training.networks.pretrained import build_network
 from training.networks.wels import describe_network
+from training.runs.chosen import chosen_generation
 from training.runs.config import RunError, read_config
 from training.runs.generations import trained_network
 from training.runs.reports import read_generation
@@ -102,8 +105,8 @@ def read_teachers(run: Run, supervision: Supervision, device: torch.device) -> T
     return teachers
 
 
-def last_network(run: Path) -> tuple[dict[str, Any], int, dict[str, Tensor]]:
-    """``config.json`` of a finished run, the number of its last generation, and that generation's weights.
+def exported_network(run: Path) -> tuple[dict[str, Any], int, dict[str, Tensor]]:
+    """``config.json`` of a finished run, the number of the generation that it exports, and that generation's weights.
 
     Raises
     ------
@@ -111,11 +114,11 @@ def last_network(run: Path) -> tuple[dict[str, Any], int, dict[str, Tensor]]:
         If they cannot be read, or the run is not finished.
     """
     config = read_config(run)
-    last = len(config["supervision"]) - 1
-    generation = run / f"generation-{last}"
-    if not (generation / "report.json").exists():
+    generations = [run / f"generation-{number}" for number in range(len(config["supervision"]))]
+    if not (generations[-1] / "report.json").exists():
         raise TeacherError(f"{run}: the run is not finished; continue it with sedkit-train secost --resume {run}")
-    return config, last, load(generation / "network.pt")["network"]
+    chosen = chosen_generation(run, [read_generation(generation) for generation in generations])
+    return config, chosen, load(generations[chosen] / "network.pt")["network"]
 
 
 def _read_network(path: Path, data: str, labels: Sequence[Label], clips: int) -> OnlineTeacher:
@@ -125,7 +128,8 @@ def _read_network(path: Path, data: str, labels: Sequence[Label], clips: int) ->
         fitted = yamnet_teacher.load(path, data, labels)
         return OnlineTeacher(fitted.teacher, fitted.parts)
     pooling = state.get("pooling", "mean")
-    network = build_network(state.get("kind", "wels"), len(labels), state["width"], pooling=pooling)
+    kind, gate = state.get("kind", "wels"), state.get("gate", True)
+    network = build_network(kind, len(labels), state["width"], pooling=pooling, gate=gate)
     network.load_state_dict(state["network"])
     return OnlineTeacher(ClipScorer(network), np.zeros(clips, np.int64))
 
@@ -142,17 +146,17 @@ def _copy_network(source: Path, to: Path, data: str, labels: Sequence[Label]) ->
 
 
 def _copy_run(run: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[str, Any]:
-    config, last, network = last_network(run)
+    config, number, network = exported_network(run)
     if config["labels"] != [asdict(label) for label in labels]:
         raise TeacherError(f"{run}: was trained on other classes; a teacher must know those of the manifest")
-    report, settings = read_generation(run / f"generation-{last}"), config["settings"]
+    report, settings = read_generation(run / f"generation-{number}"), config["settings"]
     same = config["manifest_sha256"] == data  # otherwise its metrics are on other clips
     about = {
-        "teacher": f"generation {last} of an earlier cascade, {describe_network(settings)}",
+        "teacher": f"generation {number} of an earlier cascade, {describe_network(settings)}",
         "model": config["model"]["name"],
         "metrics": {split: _metrics(report[split]) for split in ("validation", "test") if same and split in report},
     }
-    kind = {"kind": settings["network"], "width": settings["width"], "pooling": settings["pooling"]}
+    kind = {"kind": settings["network"]} | {name: settings[name] for name in ("width", "pooling", "gate")}
     _write_network(run, network, kind, about, to)
     return about
 
@@ -161,7 +165,7 @@ def _copy_model(path: Path, to: Path, data: str, labels: Sequence[Label]) -> dic
     model = read_onnx(path)
     if model.contract.labels != tuple(labels):
         raise TeacherError(f"{path}: knows other classes; a teacher must know those of the manifest")
-    kind = {"kind": "wels", "width": model.width, "pooling": model.pooling}
+    kind = {"kind": "wels", "width": model.width, "pooling": model.pooling, "gate": model.gate}
     lineage, words = model.contract.lineage, describe_network({"network": "wels", **kind})
     metrics = lineage.get("metrics", {}) if lineage.get("dataset_sha256") == data else {}
     about = {

@@ -19,7 +19,7 @@ from training.networks.onnx_import import read_onnx, refit_batch_norm
 from training.networks.pretrained import BACKBONES
 from training.networks.wels import Network, Pooling, Width, describe_network
 from training.runs.config import RunError, read_config
-from training.runs.teacher_files import last_network
+from training.runs.teacher_files import exported_network
 from training.runtime.checkpoint import CheckpointError, load
 from training.runtime.files import sha256
 from training.supervision.predictions import TeacherError
@@ -109,14 +109,14 @@ def from_backbone(kind: Kind, file: Path) -> WarmStart:
 
 
 def from_run(run: Path) -> WarmStart:
-    """The last network of a finished run of WELS-Nets.
+    """The exported network of a finished run of WELS-Nets.
 
     Raises
     ------
     TeacherError
         If the run is not finished, or its networks are pretrained backbones.
     """
-    config, number, weights = last_network(run)
+    config, number, weights = exported_network(run)
     settings = config["settings"]
     if settings["network"] != "wels":
         raise TeacherError(f"{run}: its networks are not WELS-Nets; use them as teachers (--teacher NAME={run})")

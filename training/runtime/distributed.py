@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from sedkit.errors import SedkitError
 
@@ -145,63 +145,19 @@ def average_batch_norm_statistics(network: nn.Module) -> None:
                 statistic /= world_size()
 
 
-def with_sync_batch_norm(network: Module) -> Module:
+def with_sync_batch_norm(network: Module, device: torch.device) -> Module:
     """``network``, changed in place to normalise training batches by their statistics over all ranks.
 
-    On CUDA the layers are torch's own, which need it. The weights and running statistics are kept.
+    The weights and running statistics are kept.
+
+    Raises
+    ------
+    SedkitError
+        If there are several ranks and ``device`` is not CUDA, which torch's synchronised batch normalisation needs.
     """
     if world_size() == 1:
         return network
-    if next(network.parameters()).is_cuda:
-        converted: Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-        return converted
-    for parent in list(network.modules()):
-        for name, norm in list(parent.named_children()):
-            if isinstance(norm, nn.BatchNorm2d):
-                synchronised = SyncBatchNorm(norm.num_features, norm.eps, norm.momentum)
-                synchronised.load_state_dict(norm.state_dict())
-                synchronised.weight, synchronised.bias = norm.weight, norm.bias
-                setattr(parent, name, synchronised)
-    return network
-
-
-class SyncBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation over the clips of all ranks, on any device. torch's own needs CUDA."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return super().forward(x)
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        assert self.momentum is not None
-        axes = (0, 2, 3)
-        count = _sum(torch.tensor(float(x.numel() / x.shape[1]), device=x.device))
-        mean = _sum(x.sum(axes)) / count
-        centred = x - mean[:, None, None]
-        variance = _sum(centred.square().sum(axes)) / count
-        with torch.no_grad():
-            self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
-        scale = self.weight * (variance + self.eps).rsqrt()
-        return centred * scale[:, None, None] + self.bias[:, None, None]
-
-
-class _Sum(torch.autograd.Function):
-    """Sum over the ranks; the gradient is summed over them, too."""
-
-    @staticmethod
-    def forward(context: Any, x: Tensor) -> Tensor:
-        total = x.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:
-        return _Sum.forward(context, gradient)
-
-
-def _sum(x: Tensor) -> Tensor:
-    total: Tensor = _Sum.apply(x)  # type: ignore[no-untyped-call]
-    return total
+    if device.type != "cuda":
+        raise reported_once(SedkitError("--set sync-bn=true: several processes need CUDA for it; leave it out"))
+    converted: Module = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    return converted

@@ -98,7 +98,17 @@ def targets(
     ``labels`` are 0, 1, or NaN where unknown. There the target is the mean of the teachers' predictions, weighted by
     alpha_k / (1 - alpha_labels); NaN without a teacher.
     """
-    return (weighted_sum(weights, labels, predictions) / known_weight(weights, labels)).astype(np.float32)
+    with np.errstate(invalid="ignore"):  # 0 / 0: unknown, without a teacher
+        return (weighted_sum(weights, labels, predictions) / known_weight(weights, labels)).astype(np.float32)
+
+
+def softened(probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.floating]:
+    """Probabilities with their logits divided by ``temperature``; 0 and 1 stay what they are."""
+    if temperature == 1:
+        return probabilities
+    p = probabilities.astype(np.float64)
+    present, absent = p ** (1 / temperature), (1 - p) ** (1 / temperature)
+    return np.asarray(present / (present + absent))
 
 
 def weighted_sum(
@@ -114,6 +124,11 @@ def weighted_sum(
 def known_weight(weights: Supervision, labels: NDArray[np.float32]) -> NDArray[np.float64]:
     """Sum of the weights [clips, classes] of what is known: 1, or that of the teachers where a label is NaN."""
     return np.where(np.isnan(labels), 1 - weights.get(LABELS, 0.0), 1.0)
+
+
+def latest_generation(weights: Supervision) -> int | None:
+    """The latest generation among the teachers; None without one."""
+    return max((key for key in weights if isinstance(key, int)), default=None)
 
 
 def has_teacher(weights: Supervision) -> bool:

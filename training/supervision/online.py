@@ -51,9 +51,14 @@ class ClipScorer(nn.Module):
 class OnlineTargets(nn.Module):
     """Targets of a batch from labels, stored teacher scores, and the scores of online teachers."""
 
-    def __init__(self, supervision: Supervision, online: Mapping[Key, OnlineTeacher]) -> None:
+    def __init__(
+        self,
+        supervision: Supervision,
+        online: Mapping[Key, OnlineTeacher],
+        temperatures: Mapping[Key, float] | None = None,
+    ) -> None:
         super().__init__()
-        self.weights = [supervision[key] for key in online]
+        self.weights = [(supervision[key], (temperatures or {}).get(key, 1.0)) for key in online]
         self.teachers = nn.ModuleList(teacher for teacher, _ in online.values())
 
     @torch.no_grad()
@@ -67,7 +72,10 @@ class OnlineTargets(nn.Module):
             and the sum of those weights (smaller by alpha_labels where a label is unknown).
         parts : [clips, teachers] int64, each teacher's ``part``.
         """
-        for number, (alpha, teacher) in enumerate(zip(self.weights, self.teachers, strict=True)):
-            weighted = weighted + alpha * teacher(waveform, parts[:, number]).float()
+        for number, ((alpha, temperature), teacher) in enumerate(zip(self.weights, self.teachers, strict=True)):
+            scores = teacher(waveform, parts[:, number]).float()
+            if temperature != 1:
+                scores = torch.sigmoid(torch.logit(scores) / temperature)
+            weighted = weighted + alpha * scores
             weight = weight + alpha
         return weighted / weight

@@ -1,7 +1,8 @@
 """Score files: a teacher's scores for every clip of one manifest (Eq. 6).
 
 The file is NumPy's NPZ: ``probabilities`` float16 [clips, classes], one row for every clip of the manifest in any
-split, and ``about``, JSON: SHA-256 of the manifest, classes, what the teacher is, and its metrics on each split.
+split, or ``logits`` of any float type in their place; and ``about``, JSON: SHA-256 of the manifest, classes, what the
+teacher is, and its metrics on each split.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ class TeacherError(SedkitError):
 
 @dataclass(frozen=True)
 class Predictions:
-    """A teacher's scores: ``probabilities`` float16 [clips, classes]; ``about``: what the teacher is, its metrics."""
+    """A teacher's scores: ``probabilities`` [clips, classes]; ``about``: what the teacher is, its metrics."""
 
-    probabilities: NDArray[np.float16]
+    probabilities: NDArray[np.floating]
     about: dict[str, Any]
 
 
@@ -56,7 +57,8 @@ def read_predictions(path: Path, data: str, labels: Sequence[Label]) -> Predicti
     """
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            probabilities, about = file["probabilities"], json.loads(str(file["about"]))
+            about = json.loads(str(file["about"]))
+            probabilities = file["probabilities"] if "logits" not in file else _sigmoid(file["logits"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise TeacherError(
             f"{path}: a teacher's scores cannot be read ({error}); make them with sedkit-train teachers"
@@ -66,3 +68,8 @@ def read_predictions(path: Path, data: str, labels: Sequence[Label]) -> Predicti
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
         raise TeacherError(f"{path}: probabilities outside [0, 1]; make the file again")
     return Predictions(probabilities, about)
+
+
+def _sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Probabilities in float32: those above 0.999 have few digits in float16."""
+    return (1 / (1 + np.exp(-logits.astype(np.float64).clip(-99, 99)))).astype(np.float32)

@@ -4,10 +4,11 @@ A weak label does not say when a sound occurs. Where clips are overlaid at known
 (training.data.augment.soundscapes), a teacher's segment scores for each clip by itself do, and Eqs. 2 and 6 hold for
 every segment::
 
-    generation-1/alone-KEY.f16    [segments of all clips, classes] float16, clip after clip; memory-mapped
+    generation-1/alone-KEY.f16       [segments of all clips, classes] float16, clip after clip; memory-mapped
+    generation-1/alone-segments.npy  [clips] number of segments of each clip
 
-KEY depends on the teacher's weights. While the file grows its name ends in ``.partial``. It is removed when the student
-is trained.
+KEY depends on the teacher's weights. While the file grows its name ends in ``.partial``. They are removed when the
+student is trained.
 """
 
 from __future__ import annotations
@@ -25,14 +26,16 @@ from sedkit.geometry import SEGMENT_HOP, SEGMENT_SPAN, segment_count
 from training.data.audio import FULL_SCALE
 from training.data.augment.soundscapes import Placed
 from training.data.clips import Clips
-from training.networks.predict import batches
+from training.networks.predict import ScoreError, batches
 from training.networks.wels import Network
 from training.runtime import distributed
 from training.runtime.checkpoint import digest_of
+from training.runtime.files import replacing
 from training.runtime.prefetch import prefetch
 from training.supervision.resumable_scores import Step, rows_in, write_rows
 
 MARGIN = SEGMENT_SPAN // SEGMENT_HOP - 1  # segments before and after a clip that contain a part of it
+COUNTS = "alone-segments.npy"
 CHUNK = 256  # clips scored between two writes
 
 
@@ -93,7 +96,7 @@ def score_segments(
 ) -> SegmentScores:
     """Segment scores of ``network`` for each isolated clip, computed unless they lie in ``directory``.
 
-    Every rank calls this; rank 0 computes.
+    Every rank calls this and scores its share of the clips; rank 0 writes.
 
     Parameters
     ----------
@@ -104,11 +107,12 @@ def score_segments(
 
     Raises
     ------
+    ScoreError
+        If a score is not finite.
     OutputError
         If the file cannot be written. What is done is kept.
     """
-    counts = prefetch(lambda clip: _segments(clips.waveforms[clip]), range(len(clips)), workers)
-    firsts = np.cumsum([0, *counts])
+    firsts = np.cumsum([0, *_segment_counts(clips.waveforms, directory / COUNTS, workers)])
     shape = int(firsts[-1]), len(clips.classes)
     path, took = directory / f"alone-{digest_of(network.state_dict())[:16]}.f16", 0.0
     growing = path.with_suffix(".f16.partial")
@@ -121,18 +125,33 @@ def score_segments(
         step(first, took)
         started = time.monotonic()
         chosen = range(first, min(first + CHUNK, len(clips)))
-        score = partial(
-            _score_chunk, growing, int(firsts[first]), network, clips.waveforms, chosen, batch_size, workers
-        )
-        distributed.on_rank_0(score)
+        scores = _score_chunk(network, clips.waveforms, chosen, firsts, batch_size, workers)
+        distributed.on_rank_0(partial(write_rows, growing, int(firsts[first]), scores))
         took = time.monotonic() - started
     return SegmentScores(np.memmap(path, np.float16, "r", shape=shape), firsts)
 
 
 def remove_segment_scores(student: Path) -> None:
     """Remove the segment scores in the directory of a student that is trained."""
-    for path in student.glob("alone-*.f16*"):
+    for path in student.glob("alone-*"):
         path.unlink()
+
+
+def _segment_counts(waveforms: Sequence[NDArray[np.int16]], path: Path, workers: int) -> NDArray[np.int64]:
+    """Number of segments of each clip with its margins [clips]; kept at ``path``, because counting means decoding."""
+    if distributed.on_rank_0(path.exists):
+        return distributed.on_rank_0(partial(np.load, path))
+    mine = range(distributed.rank(), len(waveforms), distributed.world_size())
+    counted = np.zeros(len(waveforms))
+    counted[mine] = list(prefetch(lambda clip: _segments(waveforms[clip]), mine, workers))
+    counts: NDArray[np.int64] = distributed.sum_over_ranks(counted).astype(np.int64)
+
+    def write() -> None:
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.save(file, counts)
+
+    distributed.on_rank_0(write)
+    return counts
 
 
 def _segments(waveform: NDArray[np.int16]) -> int:
@@ -141,18 +160,27 @@ def _segments(waveform: NDArray[np.int16]) -> int:
 
 @torch.no_grad()
 def _score_chunk(
-    path: Path,
-    row: int,
     network: Network,
     waveforms: Sequence[NDArray[np.int16]],
-    chosen: Sequence[int],
+    chosen: range,
+    firsts: NDArray[np.int64],
     batch_size: int,
     workers: int,
-) -> None:
+) -> NDArray[np.float16]:
+    """Segment scores [segments of the chosen clips, classes]; each rank scores its share, all get the whole."""
     network.eval()
     device = next(network.parameters()).device
-    scores: dict[int, NDArray[np.float16]] = {}
-    for clips, batch in batches(Margins(waveforms), chosen, batch_size, workers):
-        segments = network(torch.from_numpy(batch).to(device).float() / FULL_SCALE).segments
-        scores |= dict(zip(clips, segments.half().cpu().numpy(), strict=True))
-    write_rows(path, row, np.concatenate([scores[clip] for clip in chosen]))
+    scores = np.zeros((firsts[chosen.stop] - firsts[chosen.start], network.wels.classes), np.float32)
+    for clips, batch in batches(
+        Margins(waveforms), chosen[distributed.rank() :: distributed.world_size()], batch_size, workers
+    ):
+        found = network(torch.from_numpy(batch).to(device).float() / FULL_SCALE).segments.cpu().numpy()
+        for clip, segments in zip(clips, found, strict=True):
+            first = firsts[clip] - firsts[chosen.start]
+            scores[first : first + len(segments)] = segments
+    scores = distributed.sum_over_ranks(scores)
+    if not np.isfinite(scores).all():
+        raise distributed.reported_once(
+            ScoreError("a teacher's segment scores are not finite; choose another teacher, or train it again")
+        )
+    return scores.astype(np.float16)

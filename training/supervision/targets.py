@@ -30,7 +30,7 @@ from training.data.sampling import Rows
 from training.networks.predict import predict
 from training.networks.wels import Network
 from training.runtime import distributed
-from training.supervision.equations import Key, Supervision, known_weight, targets, weighted_sum
+from training.supervision.equations import Key, Supervision, known_weight, softened, targets, weighted_sum
 from training.supervision.online import ClipScorer, OnlineTargets, OnlineTeacher
 from training.supervision.resumable_scores import Step, rows_in, write_rows
 from training.supervision.segments import SegmentScores, overlap, score_segments
@@ -50,7 +50,7 @@ class Teachers(NamedTuple):
     """
 
     generations: dict[int, tuple[Network, Path]]
-    scores: dict[Key, NDArray[np.float16]]
+    scores: dict[Key, NDArray[np.floating]]
     online: dict[Key, OnlineTeacher]
 
 
@@ -62,23 +62,26 @@ class Targets:
     scores : stored scores [clips, classes] by teacher.
     online : teachers that score the student's augmented input.
     segments : teachers that scored isolated clips, segment by segment.
+    temperatures : of teachers; 1 for those that it does not name.
     """
 
     def __init__(
         self,
         supervision: Supervision,
         clips: Clips,
-        scores: Mapping[Key, NDArray[np.float16]] | None = None,
+        scores: Mapping[Key, NDArray[np.floating]] | None = None,
         online: Mapping[Key, OnlineTeacher] | None = None,
         segments: Mapping[Key, SegmentScores] | None = None,
+        temperatures: Mapping[Key, float] | None = None,
     ) -> None:
         self.supervision, self.clips = supervision, clips
         self.scores, self.online, self.segments = scores or {}, online or {}, segments or {}
+        self.temperatures = temperatures or {}
 
     @property
     def online_targets(self) -> OnlineTargets | None:
         """The module that adds the online teachers' scores to a batch's targets; None without such teachers."""
-        return OnlineTargets(self.supervision, self.online) if self.online else None
+        return OnlineTargets(self.supervision, self.online, self.temperatures) if self.online else None
 
     def of_clips(self, rows: Rows) -> NDArray[np.float32]:
         """Targets [clips, classes] of the clips at ``rows``.
@@ -89,7 +92,10 @@ class Targets:
         online teachers, the result is the weighted sum of what is known without them.
         """
         known = {key: weight for key, weight in self.supervision.items() if key not in self.online}
-        predictions = {teacher: union(stored, rows) for teacher, stored in self.scores.items()}
+        predictions = {
+            teacher: softened(union(stored, rows), self.temperatures.get(teacher, 1))
+            for teacher, stored in self.scores.items()
+        }
         combine = weighted_sum if self.online else targets
         return combine(known, union(self.clips.labels, rows), predictions).astype(np.float32)
 
@@ -110,7 +116,10 @@ class Targets:
         for recording, there, speed in zip(made, places, speeds.tolist(), strict=True):
             labels = self.clips.labels[np.array(list(there))]
             for (clip, place), label in zip(there.items(), labels, strict=True):
-                scores = {teacher: stored.at(clip, place, speed, segments) for teacher, stored in self.segments.items()}
+                scores = {
+                    teacher: softened(stored.at(clip, place, speed, segments), self.temperatures.get(teacher, 1))
+                    for teacher, stored in self.segments.items()
+                }
                 combined = targets(self.supervision, np.tile(label, (segments, 1)), scores)
                 np.maximum(recording, combined * overlap(place, speed, segments)[:, None], out=recording)
         return made
@@ -140,6 +149,7 @@ def targets_from(
     batch_size: int,
     workers: int,
     step_of: Callable[[Key], Step],
+    temperatures: Mapping[Key, float],
 ) -> Targets:
     """Targets of one generation; networks score the clips here unless they are online teachers.
 
@@ -150,6 +160,7 @@ def targets_from(
     data : SHA-256 of the manifest.
     batch_size, workers : as in ``predict``.
     step_of : returns, for a teacher, a callback that runs before each chunk of clips.
+    temperatures : of the teachers that have one.
 
     Raises
     ------
@@ -160,18 +171,18 @@ def targets_from(
     if hear == "view":
         parts = np.zeros(len(clips), np.int64)
         online = teachers.online | {key: OnlineTeacher(ClipScorer(one), parts) for key, one in networks.items()}
-        return Targets(supervision, clips, teachers.scores, online)
+        return Targets(supervision, clips, teachers.scores, online, temperatures=temperatures)
     if hear == "sounds":
         networks |= {key: t.network for key, (t, _) in teachers.online.items() if isinstance(t, ClipScorer)}
         segments = {
             key: score_segments(network, clips, directory, batch_size, workers, step_of(key))
             for key, network in networks.items()
         }
-        return Targets(supervision, clips, segments=segments)
+        return Targets(supervision, clips, segments=segments, temperatures=temperatures)
     scores = dict(teachers.scores)
     for key, (network, weights) in teachers.generations.items():
         scores[key] = score_clips(network, weights, clips, data, batch_size, workers, step_of(key))
-    return Targets(supervision, clips, scores)
+    return Targets(supervision, clips, scores, temperatures=temperatures)
 
 
 def union(values: Labels | NDArray[np.floating], rows: Rows) -> NDArray[Any]:

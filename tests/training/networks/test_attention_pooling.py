@@ -22,7 +22,7 @@ from tests.training.conftest import continue_run, run_secost, start_run, weights
 from training.data.store.source import open_audio
 from training.evaluate.metrics.event_decoding import event_scores
 from training.evaluate.timelines import sedkit_detector
-from training.networks.wels import MAX_LOG_WEIGHT, Network, WelsNet, multiply_adds
+from training.networks.wels import MAX_LOG_WEIGHT, Network, WelsNet, multiply_adds, pool
 from training.release.calibrate import main as calibrate
 from training.release.export import export
 from training.release.quantize import quantize
@@ -31,7 +31,7 @@ from training.secost import main
 
 def test_attention_clip_scores_are_weighted_means_of_segments() -> None:
     network = WelsNet(5, 1 / 16, pooling="attention").eval()
-    scores = network(torch.randn(2, 1, 320, 64))
+    scores = pool(network(torch.randn(2, 1, 320, 64)))
     assert scores.weights.shape == scores.segments.shape == (2, 8, 5)
     assert scores.weights.std() > 0
     expected = (scores.segments * scores.weights).sum(1) / scores.weights.sum(1)

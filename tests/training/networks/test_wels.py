@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sedkit import geometry
-from training.networks.wels import Network, WelsNet, multiply_adds
+from training.networks.wels import Network, WelsNet, multiply_adds, pool
 
 TABLE_1 = [  # layer, output size for an input of 1 x 1024 x 64
     ("B1.0", (64, 1024, 64)),
@@ -42,7 +42,7 @@ def test_layer_outputs_match_table_1(wels: WelsNet) -> None:
         if name in dict(TABLE_1)
     ]
     with torch.no_grad():
-        scores = wels(torch.zeros(1, 1, 1024, 64))
+        scores = pool(wels(torch.zeros(1, 1, 1024, 64)))
     for hook in hooks:
         hook.remove()
     assert [(name, sizes[name]) for name, _ in TABLE_1] == TABLE_1
@@ -73,7 +73,7 @@ def test_width_scales_filters_but_not_the_embedding() -> None:
 
 def test_clip_scores_are_the_mean_of_segment_scores() -> None:
     torch.manual_seed(0)
-    scores = WelsNet(5, width=1 / 16).eval()(torch.randn(2, 1, 320, 64))
+    scores = pool(WelsNet(5, width=1 / 16).eval()(torch.randn(2, 1, 320, 64)))
     assert scores.segments.min() > 0
     assert scores.segments.max() < 1
     torch.testing.assert_close(scores.clip, scores.segments.mean(1))
@@ -92,7 +92,7 @@ def test_receptive_field_of_a_segment(k: int) -> None:
             elif isinstance(child, torch.nn.MaxPool2d):
                 setattr(module, name, torch.nn.AvgPool2d(child.kernel_size))
     logmel = torch.randn(1, 1, 512, 64, dtype=torch.float64, requires_grad=True)
-    wels(logmel).segments[0, k].sum().backward()
+    wels(logmel).logits[0, k].sum().backward()
     seen = np.flatnonzero(logmel.grad.abs().sum((0, 1, 3)).numpy())
     first = geometry.STEP_FRAMES * k - geometry.REACH
     last = geometry.STEP_FRAMES * k + geometry.SPAN_FRAMES + geometry.REACH - 1
@@ -122,7 +122,7 @@ def test_width_may_be_a_list_of_filters() -> None:
     network = WelsNet(3, [4, 8, 12, 16, 20, 24]).eval()
     seen = [module.out_channels for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
     assert seen == [4, 4, 8, 8, 12, 12, 16, 16, 20, 24, 1024, 3]
-    assert network(torch.zeros(1, 1, 128, 64)).segments.shape == (1, 2, 3)
+    assert network(torch.zeros(1, 1, 128, 64)).logits.shape == (1, 2, 3)
 
 
 def test_ten_seconds_give_30_segments() -> None:
@@ -139,7 +139,7 @@ def test_silent_segments_score_zero_and_do_not_change_the_others() -> None:
     with torch.no_grad():
         scores = network(mixed)
         audible = (scores.segments > 0).all(-1)[0]
-        unmasked = network.wels(network.frontend(mixed)).segments
+        unmasked = pool(network.wels(network.frontend(mixed))).segments
     assert audible.tolist() == [True] * 15 + [False] * 13
     torch.testing.assert_close(scores.segments[:, :15], unmasked[:, :15])
     torch.testing.assert_close(scores.clip, scores.segments[:, :15].mean(1))
@@ -151,3 +151,31 @@ def test_level_below_which_noise_is_silent(level: int, audible: bool) -> None:
     noise = 10 ** (level / 20) * torch.randn(1, 32_000)
     with torch.no_grad():
         assert bool((Network(2, width=1 / 16).eval()(noise).segments > 0).all()) is audible
+
+
+def test_without_the_gate_the_clip_score_is_the_plain_mean_of_table_1() -> None:
+    torch.manual_seed(0)
+    gated, plain = Network(3, 1 / 16).eval(), Network(3, 1 / 16, gate=False).eval()
+    plain.load_state_dict(gated.state_dict())
+    half_silent = torch.cat([0.1 * torch.randn(1, 48_000), torch.zeros(1, 48_000)], 1)
+    with torch.no_grad():
+        expected, found = gated(half_silent), plain(half_silent)
+    assert (found.segments > 0).all()
+    torch.testing.assert_close(found.clip, found.segments.mean(1))
+    assert not torch.equal(found.clip, expected.clip)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+def test_the_heads_compute_in_float32_under_autocast(pooling: str) -> None:
+    """In bfloat16, a logit near 8 would be a multiple of 0.03."""
+    torch.manual_seed(0)
+    wels = WelsNet(3, 1 / 16, pooling=pooling).eval()
+    embedding = {}
+    wels.L3.register_forward_hook(lambda _module, _input, output: embedding.update(x=output))
+    with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16):
+            found = wels(torch.randn(2, 1, 96, 64))
+        assert embedding["x"].dtype == torch.bfloat16
+        exact = wels.L4(embedding["x"].float()).squeeze(-1).transpose(1, 2)
+    assert found.logits.dtype == found.weights.dtype == torch.float32
+    torch.testing.assert_close(found.logits, exact, rtol=0, atol=0)

@@ -92,7 +92,7 @@ def test_parity_checks_nan_and_embeddings(
     with torch.no_grad():
         bias = other.wels.L4.bias if layer == "L4" else other.wels.L3[1].bias
         bias.fill_(value)
-    assert not parity(other, exported.read_bytes(), clips) <= exporting.TOLERANCE
+    assert not parity([other], exported.read_bytes(), clips)[0] <= exporting.TOLERANCE
 
 
 def test_weights_outside_float16_are_refused(clips: list[np.ndarray], tmp_path: Path) -> None:
@@ -134,4 +134,4 @@ def test_silent_filters_do_no_harm(network: Network, clips: list[np.ndarray], tm
 
 def test_parity_needs_a_clip(network: Network) -> None:
     with pytest.raises(ExportError, match="at least one real clip"):
-        parity(network, b"", [])
+        parity([network], b"", [])

@@ -9,12 +9,16 @@ from contextlib import redirect_stderr
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
 from sedkit.errors import SedkitError
+from sedkit.metrics import summary
 from tests.training.conftest import SMALL, continue_run, metrics, start_run, weights
+from training.networks.predict import predict
+from training.networks.wels import Network
 from training.release.card.lineage import epoch_was_chosen, origin, supervision_lines
 from training.release.card.sections import generations, rebuild_section
 from training.release.publish import publish
@@ -95,10 +99,22 @@ def test_between_interpolates_with_the_warm_start(
     directory = tmp_path / "run"
     start_warm(small_manifest, run, directory, "--set", "between=0.5")
     continue_run(directory)
-    before, after = weights(run, 2), weights(warm.directory, 0)
-    for name, value in weights(directory, 0).items():
-        if value.is_floating_point():
-            torch.testing.assert_close(value, (before[name] + after[name]) / 2)
+    kept, before, after = weights(directory, 0), weights(run, 2), weights(warm.directory, 0)
+    for name, _ in Network(3, 0.0625).named_parameters():
+        torch.testing.assert_close(kept[name], (before[name] + after[name]) / 2)
+    network, opened = Network(3, 0.0625), Run.open(directory)
+    network.load_state_dict(kept)
+    clips = opened.clips("validation")
+    found = summary(clips.multi_hot(), predict(network, clips.waveforms, 8), clips.classes).mean_ap
+    assert found == pytest.approx(load(directory / "generation-0" / "network.pt")["score"])  # it was validated
+    inputs: list[torch.Tensor] = []
+    network.wels.B3[0][0].register_forward_hook(lambda _module, _input, output: inputs.append(output))
+    for waveform in opened.clips("train").waveforms:
+        network.eval()(torch.from_numpy(waveform[None] / np.float32(32_768)))
+    own = torch.cat(inputs).mean((0, 2, 3))
+    mean = kept["wels.B3.0.1.running_mean"]
+    between = (before["wels.B3.0.1.running_mean"] + after["wels.B3.0.1.running_mean"]) / 2
+    assert (mean - own).norm() < (between - own).norm()
 
 
 def test_contract_report_and_card_of_a_warm_started_run(run: Path, warm: Trained, tmp_path: Path) -> None:

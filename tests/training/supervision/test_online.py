@@ -45,7 +45,7 @@ def clips(labels: np.ndarray) -> Clips:
 
 def targets_and_inputs(weights: dict, parts: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> tuple[Targets, tuple]:
     targets = Targets(weights, clips(labels), online={"loud": OnlineTeacher(Loudness(), parts)})
-    return targets, (targets.of_clips(rows), *targets.online_inputs(rows))
+    return targets, (targets.of_clips(rows), *targets.online_inputs(rows).values())
 
 
 def test_online_targets_are_eq_6() -> None:
@@ -71,7 +71,7 @@ def test_an_unlabelled_clip_gets_its_targets_from_teachers_only() -> None:
 def test_a_mixture_takes_the_part_of_its_first_clip() -> None:
     targets, (_, _, parts) = targets_and_inputs({"loud": 1.0}, np.array([4, 5, 6]), np.eye(3), np.array([2, 0]))
     assert parts.tolist() == [[6], [4]]
-    assert targets.online_inputs(np.array([[1, 2], [0, -1]]))[1].tolist() == [[5], [4]]
+    assert targets.online_inputs(np.array([[1, 2], [0, -1]]))["parts"].tolist() == [[5], [4]]
 
 
 def test_score_files_and_online_teachers_combine() -> None:
@@ -80,7 +80,7 @@ def test_score_files_and_online_teachers_combine() -> None:
     targets = Targets({LABELS: 0.2, "file": 0.4, "loud": 0.4}, clips(np.eye(3)), stored, online=online)
     rows = np.arange(3)
     actual = targets.online_targets(
-        torch.zeros(3, SAMPLES), *map(torch.from_numpy, (targets.of_clips(rows), *targets.online_inputs(rows)))
+        torch.zeros(3, SAMPLES), *map(torch.from_numpy, (targets.of_clips(rows), *targets.online_inputs(rows).values()))
     )
     torch.testing.assert_close(actual, 0.2 * torch.eye(3) + 0.2)
 

@@ -11,7 +11,8 @@ import torch
 from sedkit.contract import Label
 from sedkit.geometry import SEGMENT_HOP, SEGMENT_SPAN, segment_count
 from training.data.audio import FULL_SCALE
-from training.data.augment.augmentation import Augmentation, at_speed
+from training.data.augment.augmentation import Augmentation
+from training.data.augment.resampling import at_speed
 from training.data.augment.soundscapes import Placed
 from training.data.clips import Clips
 from training.loop.batches import Epoch

@@ -161,23 +161,6 @@ def _masks(clips: int, size: int, longest: int, random: np.random.Generator) -> 
     return np.stack([start, start + length], -1)
 
 
-def at_speed(waveforms: Tensor, speeds: Tensor, samples: int) -> Tensor:
-    """Resample each waveform to its speed by linear interpolation, which changes its pitch by the same factor.
-
-    Parameters
-    ----------
-    waveforms : [clips, n], with n at least ``samples`` times the highest speed.
-    speeds : [clips].
-
-    Returns
-    -------
-    [clips, samples], from the first sample of each waveform on.
-    """
-    position = torch.arange(samples, device=waveforms.device) * speeds[:, None]
-    before = position.long().clamp(max=waveforms.shape[1] - 2)
-    return torch.lerp(waveforms.gather(1, before), waveforms.gather(1, before + 1), position - before)
-
-
 def mix(batch: Tensor, shares: Tensor) -> Tensor:
     """Mixup of each entry of ``batch`` [clips, ...] with its neighbour: 0 with 1, 2 with 3; an odd last one stays.
 

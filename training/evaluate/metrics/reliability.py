@@ -27,13 +27,13 @@ def reliability(scores: NDArray[np.floating], targets: NDArray[np.floating]) -> 
 
     Parameters
     ----------
-    scores, targets : [clips, classes], in [0, 1]; 0 or 1.
+    scores, targets : [clips, classes], in [0, 1]; 0, 1, or NaN where unknown, which is left out.
 
     Returns
     -------
     Up to ten bins of equal width; empty bins are left out.
     """
-    chosen = scores >= LOWEST
+    chosen = (scores >= LOWEST) & ~np.isnan(targets)
     return _bins(scores[chosen], targets[chosen])
 
 
@@ -43,9 +43,10 @@ def calibration_error(scores: NDArray[np.floating], targets: NDArray[np.floating
 
 
 def highest_calibration_error(scores: NDArray[np.floating], targets: NDArray[np.floating]) -> float:
-    """Expected calibration error of the highest tag of each clip."""
+    """Expected calibration error of the highest tag of each clip, except where its target is unknown."""
     places = np.arange(len(scores)), scores.argmax(1)
-    return _error(_bins(scores[places], targets[places]))
+    highest, right = scores[places], targets[places]
+    return _error(_bins(highest[~np.isnan(right)], right[~np.isnan(right)]))
 
 
 def _bins(scores: NDArray[np.floating], right: NDArray[np.floating]) -> list[Bin]:

@@ -30,6 +30,7 @@ from training.evaluate.tables.markdown import table, three
 from training.release.card import lineage as card_lineage
 from training.release.card.lineage import supervision_lines
 from training.release.card.sections import OWN_CLIPS, best_and_worst, network_sentences
+from training.runs.chosen import chosen_generation
 from training.runs.config import read_config
 from training.runs.experiments.crossval import CrossValidationError
 from training.runs.reports import describe
@@ -81,7 +82,8 @@ def read_crossval(directory: Path, run: Run, device: torch.device, peer: Path | 
         If its scores, its data or the peer cannot be read.
     """
     _check_compatible(directory, run)
-    results, generation = read_crossval_scores(directory, device, peer), len(run.supervision) - 1
+    results = read_crossval_scores(directory, device, peer)
+    generation = chosen_generation(run.directory, run.reports())
     report = summarise(results, generation=generation)
     of_esc50 = [group.startswith(ESC50) for fold in results.folds for group in fold.groups]
     partly = any(of_esc50) and not all(of_esc50)

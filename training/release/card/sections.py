@@ -12,19 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit.contract import Contract, metadata_of
-from sedkit.errors import SedkitError
+from sedkit.contract import Contract
 from sedkit.inference.installed import DEFAULT
-from sedkit.tagger import Tagger
 from training.data.manifest.summary import sources
-from training.evaluate.robustness import conditions_table, false_alarms, false_alarms_table
-from training.networks.predict import predict
 from training.networks.wels import Network, Width, multiply_adds
 from training.release.card import timelines_section
 from training.release.card.lineage import commands, epoch_was_chosen, origin, supervision_lines
+from training.runs.chosen import exports
 from training.runs.config import read_config
 from training.runs.run import Run
-from training.runtime.files import sha256
 
 SAME_CLIPS = "the same test clips"  # what a card calls the run's test clips,
 OWN_CLIPS = "the file's own test clips"  # and beside a cross-validation
@@ -119,6 +115,7 @@ def data_section(run: Run, tested: str) -> list[str]:
         cells = [str(counts[name, license, split]) for split in ("train", "validation", "test")]
         lines.append("| " + " | ".join([name, license, *cells]) + " |")
     choices = [
+        *(["the generation"] if exports(run.directory) == "best" and len(run.supervision) > 1 else []),
         *(["the epoch"] if epoch_was_chosen(run) else []),
         *(["the interpolation between initial and trained weights"] if run.settings.between < 1 else []),
         "the thresholds",
@@ -126,9 +123,10 @@ def data_section(run: Run, tested: str) -> list[str]:
     return [
         *lines,
         "",
-        f"The weights are fitted on the training split. The validation split chooses {enumeration(choices)}. The test "
-        "split is used only for the results on this card. All clips of one recording, speaker or track are in the same "
-        "split. Training clips are used without the digital silence that pads them, test clips in full length.",
+        f"The weights are fitted on the training split. The validation split chooses {enumeration(choices)}, and "
+        "calibrates the scores: figures on it are optimistic. The test split is used only for the results on this "
+        "card. All clips of one recording, speaker or track are in the same split. Training clips are used without the "
+        "digital silence that pads them, test clips in full length.",
         "",
         *supervision_lines(run, tested),
     ]
@@ -183,7 +181,8 @@ def generations(run: Run, rows: list[dict[str, Any]]) -> list[str]:
     return [
         table,
         "",
-        f"{last['clips']} test clips, one seed ({run.seed}). The file holds {origin(run, rows)}.{change}"
+        f"{last['clips']} test clips, one seed ({run.seed}). The table has the networks as trained; all "
+        f"other figures are of the file, whose weights are rounded. The file holds {origin(run, rows)}.{change}"
         f"{ended_early(run, rows)}",
         "",
     ]
@@ -199,34 +198,6 @@ def ended_early(run: Run, rows: list[dict[str, Any]]) -> str:
             name = f"student {number}" if number else "Teacher-0"
             sentences += f" The training of {name} was ended after {epochs} of its {run.settings.epochs} epochs."
     return sentences
-
-
-def int8_section(model: Path, int8: Path) -> list[str]:
-    """Losses of the int8 version.
-
-    Raises
-    ------
-    SedkitError
-        If it is the int8 version of another model.
-    """
-    about = Contract.from_metadata(metadata_of(int8)).lineage["quantisation"]
-    if about["of_sha256"] != sha256(model):
-        raise SedkitError(
-            f"{int8}: the int8 version of another model: rebuild it with sedkit-train quantize, or remove it"
-        )
-    lines = [
-        "## 8-bit integers",
-        "",
-        f"On a CPU, `sedkit` runs the int8 version of the model, calibrated on {about['clips']} training clips. Losses "
-        "are float32 minus int8, so negative losses are gains. Differences are those between all segment scores.",
-        "",
-        "| split | clips | mAP lost | accuracy lost | largest difference | mean difference |",
-        "|---|---|---|---|---|---|",
-    ]
-    keys = ("mAP", "accuracy", "largest_difference", "mean_difference")
-    for split, loss in about["loss"].items():
-        lines.append(f"| {split} | {loss['clips']} | " + " | ".join(f"{loss[key]:.4f}" for key in keys) + " |")
-    return [*lines, ""]
 
 
 def class_section(row: dict[str, Any]) -> list[str]:
@@ -256,12 +227,12 @@ class Predictions(NamedTuple):
     source: NDArray[np.str_]
 
 
-def predict_test_clips(run: Run, network: Network) -> Predictions:
-    """Score the run's test clips."""
-    clips = run.clips("test")
-    labels = clips.multi_hot()
-    single = labels.sum(1) == 1
-    guess = predict(network, clips.waveforms, run.settings.batch_size).argmax(1)
+def single_label_predictions(run: Run, scores: NDArray[np.float32]) -> Predictions:
+    """Predictions from the ``scores`` [test clips, classes]; a class whose label is unknown is never the guess."""
+    labels = run.clips("test").multi_hot()
+    single = np.nansum(labels, 1) == 1
+    guess = np.where(np.isnan(labels), -1, scores).argmax(1)
+    labels = np.nan_to_num(labels)
     source = np.array(sources(run.manifest))[run.manifest.indices("test")]
     return Predictions(labels.argmax(1)[single], guess[single], source[single])
 
@@ -282,100 +253,6 @@ def confusion_section(run: Run, test: Predictions) -> list[str]:
     lines = ["## What it gets wrong", "", "The most frequent confusions on the test split:", ""]
     lines += [f"- {true} taken for {other}: {count}" for (true, other), count in wrong.most_common(8)]
     return [*lines, "", *source_accuracy(test), ""]
-
-
-def calibration_section(about: Contract, diagram: str) -> list[str]:
-    """Meaning of the scores, and reliability of the tags. ``diagram``: file name of the reliability diagram."""
-    lines = ["## What the scores mean", ""]
-    calibrated_on = about.lineage.get("calibrated_on", {})
-    if about.calibration["kind"] == "none":
-        lines += ["Scores are not calibrated: use them to rank classes and recordings, not as probabilities."]
-    else:
-        lines += [
-            f"Tag scores are calibrated on {calibrated_on['clips']} validation clips: in recordings like these, about "
-            "7 in 10 tags with a score of 0.7 are right. A class counts as present if its score reaches its threshold. "
-            f"The thresholds of timelines were chosen on {calibrated_on['soundscapes']} soundscapes mixed from the "
-            "same clips. Scores in timelines are for ranking only."
-        ]
-    lines += [
-        "",
-        f"A tag's score is the mean over segments that are not silent{attention_clause(about)}. For longer recordings, "
-        f"the score is the maximum over a sliding window of {about.tag_segments} segments. Sounds outside the classes "
-        "also get scores.",
-        "",
-    ]
-    return [*lines, *(calibration_tables(calibrated_on["test"], diagram) if "test" in calibrated_on else [])]
-
-
-def attention_clause(about: Contract) -> str:
-    """How segments are weighted, if not equally."""
-    return ", weighted by learned attention" if about.lineage.get("pooling") == "attention" else ""
-
-
-def calibration_tables(test: dict[str, Any], diagram: str) -> list[str]:
-    """Gain of calibration and of thresholds per class on the test split, and the reliability of the tags."""
-    rows = {
-        "calibration error of tags above 0.05": "calibration_error",
-        "calibration error of each clip's highest tag": "calibration_error_of_highest",
-        "tags, micro-averaged F1": "micro_f1_of_tags",
-        "tags, macro-averaged F1": "macro_f1_of_tags",
-        "timelines, micro-averaged F1": "micro_f1_of_timelines",
-        "timelines, macro-averaged F1": "macro_f1_of_timelines",
-    }
-    lines = ["| on the test split | raw scores, one threshold | as shipped |", "|---|---|---|"]
-    lines += [f"| {name} | {test[key][0]:.3f} | {test[key][1]:.3f} |" for name, key in rows.items()]
-    lines += [
-        "",
-        f"Reliability of the tags of the {test['clips']} test clips:",
-        "",
-        f"![reliability diagram]({diagram})",
-        "",
-        "| score | tags | mean score | share right |",
-        "|---|---|---|---|",
-    ]
-    for low, high, tags, score, right in test["reliability"]:
-        lines.append(f"| {low:.1f} to {high:.1f} | {tags:.0f} | {score:.3f} | {right:.3f} |")
-    return [*lines, ""]
-
-
-def false_alarm_section(model: Path) -> list[str]:
-    """Output for silence and noise."""
-    return [
-        "## False alarms",
-        "",
-        "Output for silence, noise, hum and clicks:",
-        "",
-        *false_alarms_table(false_alarms(Tagger(model, "cpu"))),
-        "",
-    ]
-
-
-def robustness_section(run: Path, model: Path) -> list[str]:
-    """Metrics under noise and codecs, if ``sedkit-train evaluate robustness`` has measured them.
-
-    Raises
-    ------
-    SedkitError
-        If another model was measured.
-    """
-    path = run / "robustness.json"
-    if not path.exists():
-        return []
-    report = json.loads(path.read_text("utf-8"))
-    if report["model_sha256"] != sha256(model):
-        raise SedkitError(
-            f"{path}: measured on another model: repeat sedkit-train evaluate robustness, or remove the file"
-        )
-    clips = report["conditions"][0]["clips"]
-    return [
-        "## Noise, codecs and levels",
-        "",
-        f"Tags of {clips} test clips (seed {report['seed']}), each degraded and written as an audio file that sedkit "
-        "reads:",
-        "",
-        *conditions_table(report["conditions"]),
-        "",
-    ]
 
 
 def rebuild_section(

@@ -1,0 +1,132 @@
+"""Sections of a model card on scores: what they mean, and what 8-bit integers, noise and silence do to them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from sedkit.contract import Contract
+from sedkit.errors import SedkitError
+from sedkit.tagger import Tagger
+from training.evaluate.robustness import conditions_table, false_alarms, false_alarms_table
+from training.release.pairs import check_pair
+from training.runtime.files import sha256
+
+
+def calibration_section(about: Contract, diagram: str) -> list[str]:
+    """Meaning of the scores, and reliability of the tags. ``diagram``: file name of the reliability diagram."""
+    lines = ["## What the scores mean", ""]
+    calibrated_on = about.lineage.get("calibrated_on", {})
+    if about.calibration["kind"] == "none":
+        lines += ["Scores are not calibrated: use them to rank classes and recordings, not as probabilities."]
+    else:
+        lines += [
+            f"Tag scores are calibrated on {calibrated_on['clips']} validation clips: in recordings like these, about "
+            "7 in 10 tags with a score of 0.7 are right. A class counts as present if its score reaches its threshold. "
+            f"The thresholds of timelines were chosen on {calibrated_on['soundscapes']} soundscapes mixed from the "
+            "same clips. Scores in timelines are for ranking only."
+        ]
+    lines += [
+        "",
+        f"A tag's score is the mean over segments that are not silent{attention_clause(about)}. For longer recordings, "
+        f"the score is the maximum over a sliding window of {about.tag_segments} segments. Sounds outside the classes "
+        "also get scores.",
+        "",
+    ]
+    return [*lines, *(calibration_tables(calibrated_on["test"], diagram) if "test" in calibrated_on else [])]
+
+
+def attention_clause(about: Contract) -> str:
+    """How segments are weighted, if not equally."""
+    return ", weighted by learned attention" if about.lineage.get("pooling") == "attention" else ""
+
+
+def calibration_tables(test: dict[str, Any], diagram: str) -> list[str]:
+    """Gain of calibration and of thresholds per class on the test split, and the reliability of the tags."""
+    rows = {
+        "calibration error of tags above 0.05": "calibration_error",
+        "calibration error of each clip's highest tag": "calibration_error_of_highest",
+        "tags, micro-averaged F1": "micro_f1_of_tags",
+        "tags, macro-averaged F1": "macro_f1_of_tags",
+        "timelines, micro-averaged F1": "micro_f1_of_timelines",
+        "timelines, macro-averaged F1": "macro_f1_of_timelines",
+    }
+    lines = ["| on the test split | raw scores, one threshold | as shipped |", "|---|---|---|"]
+    lines += [f"| {name} | {test[key][0]:.3f} | {test[key][1]:.3f} |" for name, key in rows.items()]
+    lines += [
+        "",
+        f"Reliability of the tags of the {test['clips']} test clips:",
+        "",
+        f"![reliability diagram]({diagram})",
+        "",
+        "| score | tags | mean score | share right |",
+        "|---|---|---|---|",
+    ]
+    for low, high, tags, score, right in test["reliability"]:
+        lines.append(f"| {low:.1f} to {high:.1f} | {tags:.0f} | {score:.3f} | {right:.3f} |")
+    return [*lines, ""]
+
+
+def false_alarm_section(model: Path) -> list[str]:
+    """Output for silence and noise."""
+    return [
+        "## False alarms",
+        "",
+        "Output for silence, noise, hum and clicks:",
+        "",
+        *false_alarms_table(false_alarms(Tagger(model, "cpu"))),
+        "",
+    ]
+
+
+def robustness_section(run: Path, model: Path) -> list[str]:
+    """Metrics under noise and codecs, if ``sedkit-train evaluate robustness`` has measured them.
+
+    Raises
+    ------
+    SedkitError
+        If another model was measured.
+    """
+    path = run / "robustness.json"
+    if not path.exists():
+        return []
+    report = json.loads(path.read_text("utf-8"))
+    if report["model_sha256"] != sha256(model):
+        raise SedkitError(
+            f"{path}: measured on another model: repeat sedkit-train evaluate robustness, or remove the file"
+        )
+    clips = report["conditions"][0]["clips"]
+    return [
+        "## Noise, codecs and levels",
+        "",
+        f"Tags of {clips} test clips (seed {report['seed']}), each degraded and written as an audio file that sedkit "
+        "reads:",
+        "",
+        *conditions_table(report["conditions"]),
+        "",
+    ]
+
+
+def int8_section(model: Path, int8: Path) -> list[str]:
+    """Losses of the int8 version.
+
+    Raises
+    ------
+    SedkitError
+        If it is the int8 version of another model.
+    """
+    about = check_pair(int8, model)
+    lines = [
+        "## 8-bit integers",
+        "",
+        f"On a CPU, `sedkit` runs the int8 version of the model, calibrated on {about['clips']} training clips. Losses "
+        "are float32 minus int8, so negative losses are gains. Differences are those between all segment scores.",
+        "",
+        "| split | clips | mAP lost | accuracy lost | largest difference | mean difference |",
+        "|---|---|---|---|---|---|",
+    ]
+    keys = ("mAP", "accuracy", "largest_difference", "mean_difference")
+    for split, loss in about["loss"].items():
+        lines.append(f"| {split} | {loss['clips']} | " + " | ".join(f"{loss[key]:.4f}" for key in keys) + " |")
+    return [*lines, ""]

@@ -1,0 +1,49 @@
+"""Clip scores of a model's file, by ONNX Runtime: the figures in its metadata and on its card are those of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sedkit import contract
+from sedkit.metrics import summary
+from training.data.audio import FULL_SCALE
+from training.data.clips import Clips
+
+KEYS = ("mAP", "mAUC", "accuracy")  # in the metadata
+MOST = 5000  # clips of a split that are scored for the metadata
+
+
+def as_input(clip: NDArray[np.int16]) -> dict[str, NDArray[np.float32]]:
+    """One clip as the input of the graph."""
+    return {contract.INPUT: (clip / np.float32(FULL_SCALE)).astype(np.float32)[None]}
+
+
+def score_file(model: Path | bytes, clips: Sequence[NDArray[np.int16]]) -> NDArray[np.float32]:
+    """Clip scores [clips, classes] of the graph, before calibration. The clips are used in full length."""
+    from sedkit.inference.onnx_runtime import onnxruntime
+
+    content = model if isinstance(model, bytes) else model.read_bytes()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return np.stack([session.run(["clip"], as_input(clip))[0][0] for clip in clips])
+
+
+def metrics_of_file(model: Path | bytes, splits: dict[str, Clips]) -> dict[str, dict[str, Any]]:
+    """mAP, mAUC and accuracy of a model's file on each split, rounded, from at most ``MOST`` clips spread over it."""
+    metrics = {}
+    for split, clips in splits.items():
+        if not len(clips):
+            continue
+        rows = np.unique(np.linspace(0, len(clips) - 1, min(len(clips), MOST)).astype(np.int64))
+        scores = score_file(model, [clips.waveforms[row] for row in rows.tolist()])
+        metrics[split] = rounded(summary(clips.labels[rows], scores, clips.classes).to_dict())
+    return metrics
+
+
+def rounded(metrics: dict[str, Any]) -> dict[str, float]:
+    """``KEYS`` of a summary, to four digits, where they are defined."""
+    return {key: round(metrics[key], 4) for key in KEYS if metrics[key] is not None}
