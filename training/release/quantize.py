@@ -80,6 +80,8 @@ def main(model: Path, manifest: str, vocabulary: Path | None, output: Path | Non
     except SedkitError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{output}  ({output.stat().st_size / model.stat().st_size:.2f} of the fp32 size)")
+    if "calibrated_on" in read_contract(output).lineage:
+        click.echo(f"it has the calibration of {model}; for its own, continue with sedkit-train calibrate")
     for split, lost in loss.items():
         click.echo(f"{split}: " + ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in lost.items()))
 

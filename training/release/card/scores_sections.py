@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sedkit.contract import Contract
+from sedkit.contract import Contract, metadata_of
 from sedkit.errors import SedkitError
 from sedkit.tagger import Tagger
 from training.evaluate.robustness import conditions_table, false_alarms, false_alarms_table
@@ -117,11 +117,14 @@ def int8_section(model: Path, int8: Path) -> list[str]:
         If it is the int8 version of another model.
     """
     about = check_pair(int8, model)
+    calibrations = [Contract.from_metadata(metadata_of(file)).calibration for file in (model, int8)]
+    whose = "its own" if calibrations[0] != calibrations[1] else "those of the model"
     lines = [
         "## 8-bit integers",
         "",
-        f"On a CPU, `sedkit` runs the int8 version of the model, calibrated on {about['clips']} training clips. Losses "
-        "are float32 minus int8, so negative losses are gains. Differences are those between all segment scores.",
+        f"On a CPU, `sedkit` runs the int8 version of the model, whose ranges are those of {about['clips']} training "
+        f"clips. Its calibration and thresholds are {whose}. Losses are float32 minus int8, so negative losses are "
+        "gains. Differences are those between all segment scores.",
         "",
         "| split | clips | mAP lost | accuracy lost | largest difference | mean difference |",
         "|---|---|---|---|---|---|",

@@ -272,10 +272,10 @@ def rebuild_section(
     steps = []
     if about.name != option_value(config, "--name", DEFAULT):
         steps.append(f"secost --resume {directory} --name {about.name}")
-    if "calibrated_on" in about.lineage:
-        steps.append(f"calibrate {model}")
     if (run / "model-int8.onnx").exists():
         steps.append(f"quantize {model}")
+    if "calibrated_on" in about.lineage:
+        steps.append(f"calibrate {model}")
     if (run / "robustness.json").exists():
         report = json.loads((run / "robustness.json").read_text("utf-8"))
         clips = report["conditions"][0]["clips"]
