@@ -146,4 +146,4 @@ def test_suffixes_of_every_format_are_documented():
     page = (Path(__file__).parents[3] / "docs" / "formats.md").read_text(encoding="utf-8")
     for name, writer in FORMATS.items():
         (row,) = re.findall(rf"^\| `{name}` \|.*$", page, re.MULTILINE)
-        assert tuple(re.findall(r"`(\.\w+)`", row)) == writer.suffixes
+        assert tuple(re.findall(r"`(\.[\w.-]+)`", row)) == writer.suffixes
