@@ -41,22 +41,39 @@ sedkit.spectrogramImage = function (data, levels) {
   return image;
 };
 
-sedkit.drawSpectrogram = function (canvas, axis, image, seconds) {
+// Halved copies of an image: one that is reduced to a few pixels per column is slow to draw.
+sedkit.halvings = function (image) {
+  const images = [image];
+  while (images.at(-1).width > 512) {
+    const whole = images.at(-1), half = document.createElement("canvas");
+    [half.width, half.height] = [Math.ceil(whole.width / 2), whole.height];
+    half.getContext("2d").drawImage(whole, 0, 0, whole.width / 2, half.height);
+    images.push(half);
+  }
+  return images;
+};
+
+// Draw the columns [from, to) of the original into a box.
+sedkit.drawColumns = function (context, images, from, to, width, height) {
+  const level = Math.max(0, Math.min(images.length - 1, Math.floor(Math.log2((to - from) / width / 1.5)))), scale = 2 ** level;
+  context.drawImage(images[level], from / scale, 0, (to - from) / scale, images[0].height, 0, 0, width, height);
+};
+
+sedkit.drawSpectrogram = function (canvas, axis, images, seconds) {
   const context = sedkit.fit(canvas), { clientWidth: width, clientHeight: height } = canvas;
   context.fillStyle = "#000004";
   context.fillRect(0, 0, width, height);
-  context.imageSmoothingEnabled = true;
-  context.drawImage(image, axis.start / seconds, 0, axis.span / seconds, image.height, 0, 0, width, height);
+  sedkit.drawColumns(context, images, axis.start / seconds, axis.end / seconds, width, height);
 };
 
-sedkit.drawStrip = function (canvas, axis, image) {
+sedkit.drawStrip = function (canvas, axis, images) {
   const context = sedkit.fit(canvas), { clientWidth: width, clientHeight: height } = canvas;
-  context.drawImage(image, 0, 0, width, height);
+  sedkit.drawColumns(context, images, 0, images[0].width, width, height);
   context.fillStyle = "#0006";
   context.fillRect(0, 0, width, height);
   if (axis.span >= axis.duration) return;
   const from = (axis.start / axis.duration) * width, to = Math.max(from + 3, (axis.end / axis.duration) * width);
-  context.fillStyle = "#000a";
+  context.fillStyle = "#0008";
   context.fillRect(0, 0, from, height);
   context.fillRect(to, 0, width - to, height);
   context.strokeStyle = "#fff";
@@ -107,15 +124,14 @@ sedkit.drawCurve = function (context, axis, tracks, lane, top, bottom) {
   const perPixel = axis.span / axis.width, height = bottom - top;
   context.globalAlpha = 0.5;
   context.fillStyle = lane.colour;
-  context.beginPath();
-  context.moveTo(axis.left, bottom);
-  for (let pixel = 0; pixel < axis.width; pixel++) {
-    const time = axis.start + pixel * perPixel, score = tracks.peak(lane.track, time, time + perPixel) / 255;
-    context.lineTo(axis.left + pixel, bottom - score * height);
-    context.lineTo(axis.left + pixel + 1, bottom - score * height);
+  let begin = 0, level = 0;
+  for (let pixel = 0; pixel <= axis.width; pixel++) {
+    const time = axis.start + pixel * perPixel, next = pixel < axis.width ? tracks.peak(lane.track, time, time + perPixel) : -1;
+    if (next === level) continue;
+    const tall = (level / 255) * height;
+    if (tall >= 0.4) context.fillRect(axis.left + begin, bottom - tall, pixel - begin, tall);
+    [begin, level] = [pixel, next];
   }
-  context.lineTo(axis.left + axis.width, bottom);
-  context.fill();
   context.globalAlpha = 1;
 };
 

@@ -74,11 +74,16 @@ sedkit.Tracks = class {
   }
 };
 
-// Move onsets and offsets to those of the analysis, which level changes have refined, where they are near.
+// Move onsets and offsets to those of the analysis, which level changes have refined, where they are near. Both lists
+// are of one class, in order.
 sedkit.snap = function (events, refined, reach) {
-  const nearest = (time, times) => times.reduce((best, t) => (Math.abs(t - time) < Math.abs(best - time) ? t : best), Infinity);
+  const nearest = (time, times) => times.reduce((best, t) => (Math.abs(t - time) < Math.abs(best - time) ? t : best), time + 1e9);
+  let first = 0;
   for (const event of events) {
-    const near = refined.filter((r) => r.onset < event.offset + reach && r.offset > event.onset - reach);
+    while (first < refined.length && refined[first].offset < event.onset - reach) first++;
+    let last = first;
+    while (last < refined.length && refined[last].onset <= event.offset + reach) last++;
+    const near = refined.slice(first, last);
     const onset = nearest(event.onset, near.map((r) => r.onset)), offset = nearest(event.offset, near.map((r) => r.offset));
     const moved = [Math.abs(onset - event.onset) <= reach ? onset : event.onset, Math.abs(offset - event.offset) <= reach ? offset : event.offset];
     if (moved[1] - moved[0] >= 0.1) [event.onset, event.offset] = moved;

@@ -9,7 +9,7 @@ sedkit.TimelinePage = class {
     this.stage = document.getElementById("stage");
     this.axis = new sedkit.Axis(this.duration, () => this.draw());
     this.edits = new sedkit.Edits(this.labels);
-    Object.assign(this, { threshold: null, off: new Set(), selected: null, editing: false, image: null, tracks: null, lanes: [] });
+    Object.assign(this, { threshold: null, off: new Set(), selected: null, editing: false, images: null, tracks: null, lanes: [] });
   }
 
   async start() {
@@ -17,7 +17,7 @@ sedkit.TimelinePage = class {
     $("name").textContent = data.recording.name;
     $("about").textContent = [sedkit.clock(this.duration, this.duration, this.duration < 60 ? 1 : 0) + (this.duration < 60 ? " s" : ""), ...data.about].join(" · ");
     const [levels, scores] = await Promise.all([sedkit.inflate(data.spectrogram.levels), sedkit.inflate(data.tracks.scores)]);
-    this.image = sedkit.spectrogramImage(data.spectrogram, levels);
+    this.images = sedkit.halvings(sedkit.spectrogramImage(data.spectrogram, levels));
     this.tracks = new sedkit.Tracks(data.tracks, scores, this.duration);
     this.analysed = data.events.map(([onset, offset, label, score]) => ({ onset, offset, label, score, status: "" }));
     this.events = this.analysed;
@@ -73,13 +73,16 @@ sedkit.TimelinePage = class {
   // Everything that depends on the events.
   refresh() {
     this.events = this.current();
-    const counts = new Map();
-    for (const event of this.events) counts.set(event.label, (counts.get(event.label) || 0) + 1);
+    const byClass = new Map();
+    for (const event of this.events) {
+      if (!byClass.has(event.label)) byClass.set(event.label, []);
+      byClass.get(event.label).push(event);
+    }
+    const counts = new Map([...byClass].map(([label, events]) => [label, events.length]));
     for (const label of counts.keys()) if (!this.order.includes(label)) this.order.push(label);
-    const shown = this.order.filter((label) => counts.has(label));
-    this.lanes = shown.map((label) => ({
+    this.lanes = this.order.filter((label) => counts.has(label)).map((label) => ({
       label, colour: this.colour(label), track: this.tracks.classes.find((track) => track.label === label),
-      events: this.off.has(label) ? [] : this.events.filter((event) => event.label === label),
+      events: this.off.has(label) ? [] : byClass.get(label),
     }));
     if (!this.events.includes(this.selected)) this.selected = null;
     this.showGutter(counts);
@@ -143,11 +146,11 @@ sedkit.TimelinePage = class {
   }
 
   drawNow() {
-    if (!this.image) return;
+    if (!this.images) return;
     const { $, axis, data } = this, gutter = $("strip").offsetLeft;
     Object.assign(axis, { left: gutter, width: Math.max(1, this.stage.clientWidth - gutter) });
-    sedkit.drawStrip($("strip"), axis, this.image);
-    sedkit.drawSpectrogram($("spectrogram"), axis, this.image, data.spectrogram.seconds);
+    sedkit.drawStrip($("strip"), axis, this.images);
+    sedkit.drawSpectrogram($("spectrogram"), axis, this.images, data.spectrogram.seconds);
     sedkit.drawRuler($("ruler"), axis);
     const label = gutter ? 0 : 16, lane = gutter ? 36 : 50, box = $("lanes"), inner = $("lanes-inner");
     inner.style.height = `${Math.max(1, this.lanes.length) * lane}px`;
