@@ -49,6 +49,7 @@ class HtmlWriter(Writer):
     single = ("events",)
     errors = "xmlcharrefreplace"
     keeps = frozenset({"overview"})
+    takes = frozenset({"audio"})
 
     def begin(self) -> None:
         self.taggings: list[Tagging] = []
