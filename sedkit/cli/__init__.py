@@ -18,7 +18,7 @@ from sedkit.cli.messages import print_error, print_notice
 from sedkit.cli.streams import replace_closed_streams
 from sedkit.errors import ArgumentError, SedkitError
 
-COMMANDS = ("tag", "timeline", "listen", "extract", "embed", "convert", "models", "info", "completion")
+COMMANDS = ("tag", "timeline", "listen", "extract", "embed", "evaluate", "compare", "tune", "convert", "models", "info", "completion")
 
 
 class Group(click.Group):

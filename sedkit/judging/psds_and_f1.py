@@ -15,7 +15,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,38 +83,162 @@ def timeline_metrics(detections: Sequence[Detections], truth: Sequence[Spans]) -
     present = sorted({column for spans in truth for *_, column in spans})
     if len(present) < 2:
         raise EvaluationError("the strong labels hold events of fewer than two classes; PSDS needs two")
-    sed_eval, sed_scores_eval = _libraries()
-    names = [str(column) for column in present]
-    clips = [f"{number}.wav" for number in range(len(detections))]
-    segments = sed_eval.sound_event.SegmentBasedMetrics(names, time_resolution=SEGMENT)
-    events = sed_eval.sound_event.EventBasedMetrics(names, t_collar=COLLAR, percentage_of_length=OFFSET_SHARE)
-    for clip, detected, spans in zip(clips, detections, truth, strict=True):
-        known = [span for span in detected.events if span[2] in present]
-        reference_and_estimate = _sed_eval_events(clip, spans), _sed_eval_events(clip, known)
-        segments.evaluate(*reference_and_estimate, evaluated_length_seconds=detected.duration)
-        events.evaluate(*reference_and_estimate)
-    scores = {clip: _score_frame(detected, present) for clip, detected in zip(clips, detections, strict=True)}
-    strong = {
-        clip: [(onset, offset, str(column)) for onset, offset, column in spans]
-        for clip, spans in zip(clips, truth, strict=True)
-    }
-    durations = {clip: detected.duration for clip, detected in zip(clips, detections, strict=True)}
-    best_segments = sed_scores_eval.segment_based.best_fscore(scores, strong, durations, segment_length=SEGMENT)
+    given = PsdsInput.of(detections, truth, present)
+    _, sed_scores_eval = libraries()
+    best_segments = sed_scores_eval.segment_based.best_fscore(
+        given.scores, given.truth, given.durations, segment_length=SEGMENT
+    )
     best_events = sed_scores_eval.collar_based.best_fscore(
-        scores, strong, onset_collar=COLLAR, offset_collar=COLLAR, offset_collar_rate=OFFSET_SHARE
+        given.scores, given.truth, onset_collar=COLLAR, offset_collar=COLLAR, offset_collar_rate=OFFSET_SHARE
     )
     metrics = {
-        "segment_f1": _macro(segments),
-        "event_f1": _macro(events),
+        "segment_f1": macro(segment_counts(detections, truth, present)[0]),
+        "event_f1": macro(event_counts(detections, truth, present)[0]),
         "best_segment_f1": float(best_segments[0]["macro_average"]),
         "best_event_f1": float(best_events[0]["macro_average"]),
     }
-    for name, criteria in PSDS.items():
-        psds = sed_scores_eval.intersection_based.psds(
-            scores, strong, durations, **criteria, alpha_st=INSTABILITY, max_efpr=MAX_EFPR
-        )
-        metrics |= {name: float(psds[0]), f"{name}_mean": float(np.mean(list(psds[1].values())))}
+    for name in PSDS:
+        value, by_class = psds(name, given, given.deltas(name))
+        metrics |= {name: value, f"{name}_mean": float(np.mean(by_class))}
     return metrics
+
+
+def segment_counts(
+    detections: Sequence[Detections], truth: Sequence[Spans], present: Sequence[int]
+) -> tuple[Any, NDArray[np.float64]]:
+    """sed_eval's metrics of segments, and the counts in each recording: [recordings, classes, 3].
+
+    The counts are hits, segments with a detection, and segments with an event.
+    """
+    sed_eval, _ = libraries()
+    metrics = sed_eval.sound_event.SegmentBasedMetrics([str(column) for column in present], time_resolution=SEGMENT)
+    return metrics, _counted(metrics, detections, truth, present, evaluated_length_seconds=True)
+
+
+def event_counts(
+    detections: Sequence[Detections], truth: Sequence[Spans], present: Sequence[int]
+) -> tuple[Any, NDArray[np.float64]]:
+    """sed_eval's metrics of events, and the counts in each recording, as for :func:`segment_counts`."""
+    sed_eval, _ = libraries()
+    metrics = sed_eval.sound_event.EventBasedMetrics(
+        [str(column) for column in present], t_collar=COLLAR, percentage_of_length=OFFSET_SHARE
+    )
+    return metrics, _counted(metrics, detections, truth, present)
+
+
+def _counted(
+    metrics: Any,
+    detections: Sequence[Detections],
+    truth: Sequence[Spans],
+    present: Sequence[int],
+    evaluated_length_seconds: bool = False,
+) -> NDArray[np.float64]:
+    """Evaluate all recordings; return the counts in each."""
+
+    def totals() -> NDArray[np.float64]:
+        return np.array(
+            [[metrics.class_wise[str(column)][key] for key in ("Ntp", "Nsys", "Nref")] for column in present]
+        )
+
+    sums = [totals()]
+    for number, (detected, spans) in enumerate(zip(detections, truth, strict=True)):
+        known = [span for span in detected.events if span[2] in present]
+        lists = _sed_eval_events(f"{number}.wav", spans), _sed_eval_events(f"{number}.wav", known)
+        metrics.evaluate(
+            *lists, **({"evaluated_length_seconds": detected.duration} if evaluated_length_seconds else {})
+        )
+        sums.append(totals())
+    return np.diff(sums, axis=0)
+
+
+def f1_of_counts(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """F1 of counts [..., 3] as in :func:`segment_counts`; 0 where there is nothing."""
+    return np.asarray(2 * counts[..., 0] / np.maximum(counts[..., 1] + counts[..., 2], 1))
+
+
+# By class: the scores at which its counts change, the change of each count, and the recording of each.
+Joined: TypeAlias = dict[str, tuple[NDArray[np.float64], dict[str, NDArray[np.float64]], NDArray[np.int64]]]
+
+
+@dataclass(frozen=True)
+class PsdsInput:
+    """Scores, events and lengths as sed_scores_eval takes them, by name of the recording.
+
+    Attributes
+    ----------
+    classes : names of the classes.
+    """
+
+    classes: tuple[str, ...]
+    scores: dict[str, Any]
+    truth: dict[str, list[tuple[float, float, str]]]
+    durations: dict[str, float]
+
+    @classmethod
+    def of(cls, detections: Sequence[Detections], truth: Sequence[Spans], present: Sequence[int]) -> PsdsInput:
+        """The input of these recordings and classes."""
+        names = [f"{number}.wav" for number in range(len(detections))]
+        events = [[(onset, offset, str(column)) for onset, offset, column in spans] for spans in truth]
+        return cls(
+            tuple(str(column) for column in present),
+            {name: _score_frame(detected, present) for name, detected in zip(names, detections, strict=True)},
+            dict(zip(names, events, strict=True)),
+            {name: detected.duration for name, detected in zip(names, detections, strict=True)},
+        )
+
+    def deltas(self, name: str) -> dict[str, Any]:
+        """What PSDS `name` needs of each recording."""
+        _, sed_scores_eval = libraries()
+        criteria = {key: value for key, value in PSDS[name].items() if key != "alpha_ct"}
+        result: dict[str, Any] = sed_scores_eval.intersection_based.intermediate_statistics_deltas(
+            self.scores, self.truth, **criteria
+        )
+        return result
+
+    def joined(self, deltas: dict[str, Any]) -> Joined:
+        """The deltas of all recordings in one array each."""
+        recordings = [deltas[name] for name in self.truth]
+        joined: Joined = {}
+        for name in self.classes:
+            scores = [each[name][0] for each in recordings]
+            keys = recordings[0][name][1]
+            changes = {key: np.concatenate([each[name][1][key] for each in recordings]) for key in keys}
+            joined[name] = np.concatenate(scores), changes, np.repeat(np.arange(len(scores)), list(map(len, scores)))
+        return joined
+
+    def drawn(self, joined: Joined, weights: NDArray[np.float64]) -> tuple[PsdsInput, dict[str, Any]]:
+        """The input in which each recording counts as often as `weights` [recordings] says, as one long recording."""
+        deltas = {
+            name: (scores, {key: change * weights[recording] for key, change in changes.items()})
+            for name, (scores, changes, recording) in joined.items()
+        }
+        events, end = list[tuple[float, float, str]](), 0.0
+        for (name, spans), weight in zip(self.truth.items(), weights, strict=True):
+            for _ in range(int(weight)):
+                events += [(end + onset, end + offset, column) for onset, offset, column in spans]
+                end += self.durations[name] + 1  # apart: events of a class must not touch
+        duration = float(weights @ list(self.durations.values()))
+        return PsdsInput(self.classes, {}, {"all": events}, {"all": duration}), {"all": deltas}
+
+    def all_classes_in(self, weights: NDArray[np.float64]) -> bool:
+        """Whether every class has an event in the recordings that these weights [recordings] draw."""
+        drawn = [events for events, weight in zip(self.truth.values(), weights, strict=True) if weight]
+        return {name for events in drawn for *_, name in events} == set(self.classes)
+
+
+def psds(name: str, given: PsdsInput, deltas: dict[str, Any]) -> tuple[float, list[float]]:
+    """PSDS `name`, and that of each class."""
+    _, sed_scores_eval = libraries()
+    value, by_class, *_ = sed_scores_eval.intersection_based.psds(
+        None,
+        given.truth,
+        given.durations,
+        deltas=deltas,
+        **PSDS[name],
+        alpha_st=INSTABILITY,
+        max_efpr=MAX_EFPR,
+    )
+    return float(value), [float(by_class[column]) for column in given.classes]
 
 
 def f1_scores(predicted: NDArray[np.bool_], targets: NDArray[np.floating]) -> tuple[float, float]:
@@ -135,7 +259,7 @@ def spans(edges: NDArray[np.float64], scores: NDArray[np.float32], threshold: fl
     return events
 
 
-def _score_frame(detected: Detections, classes: list[int]) -> Any:
+def _score_frame(detected: Detections, classes: Sequence[int]) -> Any:
     """Scores as a DataFrame for sed_scores_eval. float32 makes it copy; it cannot use pandas 3's read-only arrays."""
     import pandas
 
@@ -151,13 +275,20 @@ def _sed_eval_events(clip: str, spans: Spans) -> list[dict[str, Any]]:
     ]
 
 
-def _macro(metrics: Any) -> float:
+def macro(metrics: Any) -> float:
     """Mean of F1 over classes. A class that was never detected counts 0; sed_eval would leave it out."""
     values = [each["f_measure"]["f_measure"] for each in metrics.results_class_wise_metrics().values()]
     return float(np.mean([0.0 if math.isnan(value) else value for value in values]))
 
 
-def _libraries() -> tuple[Any, Any]:
+def libraries() -> tuple[Any, Any]:
+    """sed_eval and sed_scores_eval.
+
+    Raises
+    ------
+    EvaluationError
+        If they are not installed.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # deprecations in their dependencies
