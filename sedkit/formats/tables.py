@@ -123,7 +123,7 @@ class DcaseWriter(TableWriter):
     """The table of events of the DCASE challenges, which sed_eval, psds_eval and sed_scores_eval read.
 
     Recordings have the names of their files without folders, as in DCASE's references, if no two are alike. A recording
-    without events has a row with its name only.
+    without events has no row: sed_eval fails on one with a name only, which references may have.
     """
 
     suffixes = (".dcase.tsv",)
@@ -139,8 +139,6 @@ class DcaseWriter(TableWriter):
         name = os.path.basename(timeline.file) if self.short else timeline.file
         for event in timeline.events:
             self.rows.writerow([name, f"{event.onset:.3f}", f"{event.offset:.3f}", event.label])
-        if not timeline.events:
-            self.rows.writerow([name, "", "", ""])
 
 
 class DcaseScoresWriter(Writer):

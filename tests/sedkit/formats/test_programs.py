@@ -131,13 +131,15 @@ def test_dcase_table_in_sed_eval_and_sed_scores_eval(tmp_path: Path):
         from sed_scores_eval.base_modules.io import read_ground_truth_events
 
         events = sed_eval.io.load_event_list(str(path))
-    found = [(event.filename, event.onset, event.offset, event.event_label) for event in events if event.event_label]
-    assert found == [("night.wav", 0.25, 1.5, "Dog"), ("night.wav", 1.0, 4.125, BABY)]
-    assert read_ground_truth_events(path) == {"night": [[0.25, 1.5, "Dog"], [1.0, 4.125, BABY]], "silent": []}
+        metrics = sed_eval.sound_event.EventBasedMetrics(event_label_list=["Dog", BABY], t_collar=0.2)
+        for name in ("night.wav", "silent.wav"):
+            metrics.evaluate(events.filter(filename=name), events.filter(filename=name))
+    assert metrics.overall["Ntp"] == metrics.overall["Nsys"] == 2
+    assert read_ground_truth_events(path) == {"night": [[0.25, 1.5, "Dog"], [1.0, 4.125, BABY]]}
 
 
 def test_dcase_table_has_folders_where_names_are_alike(tmp_path: Path):
-    path = write(tmp_path / "a.dcase.tsv", "dcase", timeline("x/a.wav", DOG), timeline("y/a.wav"))
+    path = write(tmp_path / "a.dcase.tsv", "dcase", timeline("x/a.wav", DOG), timeline("y/a.wav", MINE))
     assert [line.split("\t")[0] for line in path.read_text().splitlines()] == ["filename", "x/a.wav", "y/a.wav"]
 
 

@@ -81,7 +81,7 @@ def test_empty_results_are_valid_files(name: str, tmp_path: Path):
 
 
 def test_recordings_without_events_are_there_where_the_format_says_so(tmp_path: Path):
-    for name in ("json", "dcase", "label-studio", "jams", "elan"):
+    for name in ("json", "label-studio", "jams", "elan"):
         (recording,) = read_annotations(write(path_for(tmp_path, name), name, timeline("night.wav")))
         assert os.path.basename(recording.file) == "night.wav"
 
