@@ -97,15 +97,20 @@ class Overview:
     levels : [bands, columns] uint8, the log-mel spectrogram from 50 Hz to 8 kHz; 0 is -100 dB or less, 255 is 0 dB.
     seconds : length of a column.
     classes : the classes that have a track, as positions in :attr:`Timeline.labels`; the highest score first.
-    thresholds : their thresholds.
     tracks : [classes, segments] uint8, their score in each segment; 255 is 1.
+    threshold, leave, hold, min_duration, merge_gap : their post-processing, each [classes]
+        (:class:`sedkit.timeline.settings.PostProcessing`).
     """
 
     levels: NDArray[np.uint8]
     seconds: float
     classes: tuple[int, ...]
-    thresholds: tuple[float, ...]
     tracks: NDArray[np.uint8]
+    threshold: NDArray[np.float64]
+    leave: NDArray[np.float64]
+    hold: NDArray[np.float64]
+    min_duration: NDArray[np.float64]
+    merge_gap: NDArray[np.float64]
 
 
 @dataclass(frozen=True)

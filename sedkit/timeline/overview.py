@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP
 from sedkit.results import Overview, Timeline
+from sedkit.timeline.settings import ColumnSettings
 from sedkit.timeline.views import View
 
 FRAME = 320  # samples from one frame to the next: 20 ms
@@ -27,6 +28,7 @@ MAX_COLUMNS = 8192  # two hours at 1.28 s a column
 SILENCE = 1e-10  # power, -100 dB; the lowest level of a spectrogram
 LOWEST_SCORE = 0.02  # a class that stays below it for a piece is stored as 0 there
 LOWEST_PEAK = 0.1  # a class that never reaches it has no track
+SETTINGS = ("threshold", "leave", "hold", "min_duration", "merge_gap")  # by which a page finds events again
 MAX_TRACKS = 80  # classes, those with the highest scores
 
 
@@ -37,11 +39,11 @@ class OverviewView:
     ----------
     view : makes the result.
     columns : of the reported classes, in the scores.
-    thresholds : of these classes.
+    settings : of these classes.
     """
 
-    def __init__(self, view: View[Timeline], columns: Sequence[int], thresholds: Sequence[float]) -> None:
-        self.view, self.columns, self.thresholds = view, np.array(columns), thresholds
+    def __init__(self, view: View[Timeline], columns: Sequence[int], settings: ColumnSettings) -> None:
+        self.view, self.columns, self.settings = view, np.array(columns), settings
         self.spectrogram, self.tracks = Spectrogram(), Tracks()
 
     def add(self, samples: NDArray[np.float32], kept: slice, scores: NDArray[np.float32]) -> None:
@@ -55,16 +57,16 @@ class OverviewView:
         present = {event.label for event in timeline.events}
         needed = [column for column, label in enumerate(timeline.labels) if label.name in present]
         classes, tracks = self.tracks.finish(needed)
-        thresholds = tuple(float(self.thresholds[column]) for column in classes)
+        own = {name: getattr(self.settings, name)[classes] for name in SETTINGS}
         self.spectrogram, self.tracks = Spectrogram(), Tracks()  # free memory: the pipeline may keep a finished view
-        return replace(timeline, overview=Overview(levels, seconds, tuple(classes), thresholds, tracks))
+        return replace(timeline, overview=Overview(levels, seconds, tuple(classes), tracks, **own))
 
 
 def with_overview(
-    make_view: Callable[[], View[Timeline]], columns: Sequence[int], thresholds: Sequence[float]
+    make_view: Callable[[], View[Timeline]], columns: Sequence[int], settings: ColumnSettings
 ) -> Callable[[], OverviewView]:
     """A factory of views whose timelines have an overview; parameters as for :class:`OverviewView`."""
-    return lambda: OverviewView(make_view(), columns, thresholds)
+    return lambda: OverviewView(make_view(), columns, settings)
 
 
 class Spectrogram:

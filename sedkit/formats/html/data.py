@@ -7,7 +7,7 @@ A timeline's page has::
      "labels": [[name, mid]],                  # all classes of the model
      "events": [[onset, offset, label, score]],
      "threshold": number,                      # where the slider stands
-     "tracks": {"classes": [label], "thresholds": [number], "leave", "hold",
+     "tracks": {"classes": [{"label", "threshold", "leave", "hold", "min_duration", "merge_gap"}],
                 "segments", "step", "first",   # segment k > 0 begins at first + step * k seconds
                 "scores"},                     # uint8 [classes, segments], 255 for 1
      "spectrogram": {"bands", "columns", "seconds", "low", "high", "frequencies": [[text, share of the height]],
@@ -36,12 +36,13 @@ from sedkit.formats.plot import CONTRAST, FREQUENCIES, band_of
 from sedkit.formats.writers import Run
 from sedkit.results import Overview, Tagging, Timeline
 from sedkit.timeline.grid import STEP, tile_start
+from sedkit.timeline.overview import SETTINGS
 
 if TYPE_CHECKING:
     from sedkit.contract import Label
 
-NO_OVERVIEW = Overview(np.zeros((1, 1), np.uint8), 1.0, (), (), np.zeros((0, 1), np.uint8))
-HOLD_FOREVER = 1e6  # seconds; JSON has no infinity
+NO_OVERVIEW = Overview(np.zeros((1, 1), np.uint8), 1.0, (), np.zeros((0, 1), np.uint8), *[np.zeros(0)] * len(SETTINGS))
+FOREVER = 1e6  # seconds; JSON has no infinity
 COMPRESSION = 1  # of zlib: 6 takes four times as long and saves a tenth
 
 
@@ -50,7 +51,11 @@ def timeline_data(timeline: Timeline, run: Run, audio: PageAudio) -> dict[str, A
     name = shown_name(timeline.file)
     overview = timeline.overview or NO_OVERVIEW
     positions = {label.name: position for position, label in enumerate(timeline.labels)}
-    thresholds = [round(threshold, 4) for threshold in overview.thresholds]
+    thresholds = overview.threshold.tolist()
+    tracks = [
+        {"label": label, **{name: round(min(float(getattr(overview, name)[row]), FOREVER), 4) for name in SETTINGS}}
+        for row, label in enumerate(overview.classes)
+    ]
     return {
         "title": f"{name} · sedkit",
         "about": about(run),
@@ -68,10 +73,7 @@ def timeline_data(timeline: Timeline, run: Run, audio: PageAudio) -> dict[str, A
         ],
         "threshold": round(median(thresholds), 2) if thresholds else 0.5,
         "tracks": {
-            "classes": list(overview.classes),
-            "thresholds": thresholds,
-            "leave": 0.05,
-            "hold": HOLD_FOREVER,
+            "classes": tracks,
             "segments": overview.tracks.shape[1],
             "step": STEP,
             "first": tile_start(1) - STEP,

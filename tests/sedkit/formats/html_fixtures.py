@@ -10,7 +10,8 @@ import soundfile
 from sedkit.contract import Label
 from sedkit.geometry import SAMPLE_RATE, segment_count
 from sedkit.results import Event, Overview, Timeline
-from sedkit.timeline.overview import BANDS
+from sedkit.timeline.overview import BANDS, SETTINGS
+from sedkit.timeline.settings import PostProcessing
 from tests.conftest import make_sound
 
 LABELS = (
@@ -45,7 +46,9 @@ def make_timeline(file: str | Path, overview: bool = True) -> Timeline:
     rng = np.random.default_rng(0)
     levels = rng.integers(80, 200, (BANDS, 500)).astype(np.uint8)
     tracks = np.rint(scores[list(kept)] * 255).astype(np.uint8)
-    drawn = Overview(levels, 0.02, kept, (0.5, 0.5, 0.5), tracks)
+    settings = PostProcessing(leave=0.05, threshold=0.5).columns([LABELS[i] for i in kept], [0.5] * len(kept))
+    own = {name: getattr(settings, name) for name in SETTINGS}
+    drawn = Overview(levels, 0.02, kept, tracks, **own)
     return Timeline(
         str(file), DURATION, "native", (), tuple(sorted(events, key=lambda event: event.onset)), None, LABELS,
         overview=drawn if overview else None,

@@ -8,11 +8,16 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from sedkit.contract import Label
 from sedkit.formats import FormatOptions, Run
 from sedkit.formats.html import tags_page, timeline_page
-from sedkit.results import Tag, Tagging
+from sedkit.results import Overview, Tag, Tagging, Timeline
+from sedkit.timeline.detection import detect
+from sedkit.timeline.overview import BANDS, SETTINGS
+from sedkit.timeline.settings import PostProcessing
 from tests.sedkit.formats.html_fixtures import make_timeline, write_sound
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -124,6 +129,35 @@ def test_the_slider_refilters_and_as_analysed_returns(opened, page_file):
     assert rows(page) == [*before, ["7.36", "8.96", 'Our "kettle" <i>']]  # tiles of segments 22 to 26
     page.click("#threshold-reset")
     assert rows(page) == before
+
+
+def test_the_page_finds_the_events_that_sedkit_finds(opened, tmp_path):
+    rng = np.random.default_rng(1)
+    noise = np.apply_along_axis(np.convolve, 1, rng.standard_normal((4, 404)), np.ones(5) / 5, "valid")
+    tracks = np.rint(255 / (1 + np.exp(2 - 5 * noise))).astype(np.uint8)
+    seconds = 0.32 * 402
+    labels = tuple(Label(f"class {n}") for n in range(4))
+    settings = PostProcessing(
+        hold=1.92, classes={"class 1": {"min_duration": 1.0}, "class 2": {"merge_gap": 2.0, "leave": 0.5}}
+    )
+    own = settings.columns(labels, [0.3] * 4)
+    kept = {name: getattr(own, name) for name in SETTINGS}
+    overview = Overview(np.zeros((BANDS, 10), np.uint8), seconds / 10, (0, 1, 2, 3), tracks, **kept)
+    path = tmp_path / "page.html"
+    timeline = Timeline("-", seconds, "native", (), (), None, labels, overview=overview)
+    path.write_text(timeline_page(timeline, Run("events")), "utf-8")
+    page = opened(path)
+    for threshold in (0.101, 0.302, 0.603):
+        ours = settings.replace(threshold=threshold).columns(labels, [threshold] * 4)
+        scores, changes = (tracks.T / 255).astype(np.float32), np.zeros((401, 2), np.int64)
+        expected = [(e.column, e.onset, e.offset, e.score) for e in detect(scores, changes, seconds, ours)]
+        found = page.evaluate(
+            "threshold => sedkit.page.tracks.classes.flatMap((track, n) => "
+            "sedkit.page.tracks.events(track, threshold).map((event) => [n, ...event]))",
+            threshold,
+        )
+        assert len(expected) > 10
+        np.testing.assert_allclose(sorted(map(tuple, found)), sorted(expected), atol=2e-3)
 
 
 def test_a_press_on_an_event_selects_and_plays_it(opened, page_file):

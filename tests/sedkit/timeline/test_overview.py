@@ -9,6 +9,7 @@ from sedkit.geometry import SAMPLE_RATE
 from sedkit.inference.model import pieces
 from sedkit.timeline import overview
 from sedkit.timeline.overview import Spectrogram, Tracks, with_overview
+from sedkit.timeline.settings import ColumnSettings
 from tests.conftest import make_sound
 
 
@@ -69,7 +70,7 @@ def test_there_are_no_more_tracks_than_the_limit_unless_needed(monkeypatch):
 def test_a_timeline_with_an_overview_is_otherwise_the_same(tagger):
     samples = make_sound(25)
     make_view = tagger.timeline_view(threshold=0.3, classes=["Siren", "Dog"])
-    plain, drawn = make_view(), with_overview(make_view, columns=(1, 2), thresholds=(0.3, 0.3))()
+    plain, drawn = make_view(), with_overview(make_view, [1, 2], ColumnSettings.uniform([0.3, 0.3]))()
     for piece, kept, scores in tagger.model.scored_pieces([samples]):
         for view in (plain, drawn):
             view.add(piece, kept, scores)

@@ -5,9 +5,8 @@
 sedkit.Tracks = class {
   constructor(data, scores, duration) {
     Object.assign(this, { duration, segments: data.segments, step: data.step, first: data.first });
-    this.classes = data.classes.map((label, row) => ({
-      label, threshold: data.thresholds[row], leave: data.leave, hold: data.hold,
-      scores: scores.subarray(row * data.segments, (row + 1) * data.segments),
+    this.classes = data.classes.map((track, row) => ({
+      ...track, scores: scores.subarray(row * data.segments, (row + 1) * data.segments),
     }));
   }
 
@@ -24,18 +23,30 @@ sedkit.Tracks = class {
   // Events of a class at a threshold: [onset, offset, score], not refined by levels.
   events(track, threshold) {
     const events = [], { scores } = track, enter = threshold * 255 - 1e-9, leave = Math.max(1, track.leave * enter);
-    const hold = Math.round(Math.min(track.hold, 1e6) / this.step);
+    const hold = Math.floor(track.hold / this.step + 1e-6);
     for (let first = 0; first < this.segments; first++) {
       if (scores[first] < leave) continue;
       let stop = first;
       while (stop < this.segments && scores[stop] >= leave) stop++;
       for (const group of this.groups(scores, first, stop, enter, hold)) {
         const event = this.event(scores, ...group);
-        if (event[2] * 255 >= enter - 0.5) events.push(event);
+        if (event[2] * 255 >= enter) events.push(event);
       }
       first = stop;
     }
-    return events;
+    return this.shape(track, events);
+  }
+
+  // Join events that are near each other, then leave out short ones.
+  shape(track, events) {
+    const joined = [];
+    for (const event of events) {
+      const last = joined.at(-1);
+      if (last && event[0] - last[1] <= track.merge_gap + 1e-6) {
+        [last[1], last[2]] = [event[1], Math.max(last[2], event[2])];
+      } else joined.push(event);
+    }
+    return joined.filter(([onset, offset]) => offset - onset >= track.min_duration - 1e-6);
   }
 
   // Parts of a run, [first, stop), that are at most `hold` segments away from one that reaches the threshold.

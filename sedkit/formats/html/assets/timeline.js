@@ -114,7 +114,7 @@ sedkit.TimelinePage = class {
   }
 
   showControls(counts) {
-    const { $, edits } = this, fixed = edits.begun, thresholds = this.data.tracks.thresholds;
+    const { $, edits } = this, fixed = edits.begun, thresholds = this.tracks.classes.map((track) => track.threshold);
     const own = this.threshold === null, value = own ? this.data.threshold : this.threshold;
     $("threshold").value = value;
     const common = thresholds.every((threshold) => threshold === thresholds[0]);
