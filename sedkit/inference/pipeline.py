@@ -63,11 +63,12 @@ def analyse(
 
 
 class _Workers(Generic[Result]):
-    """Threads that carry out the tasks of a schedule, which ``changed`` protects."""
+    """Threads that carry out the tasks of a schedule, which ``lock`` protects."""
 
     def __init__(self, work: _Work[Result], schedule: Schedule[Result]) -> None:
         self.work, self.schedule = work, schedule
-        self.changed = threading.Condition()
+        self.lock = threading.Lock()
+        self.task_ready, self.result_ready = threading.Condition(self.lock), threading.Condition(self.lock)
         self.threads: list[threading.Thread] = []
         self.fault: BaseException | None = None  # an error of the sources or of this module; ends everything
 
@@ -78,12 +79,12 @@ class _Workers(Generic[Result]):
             thread.start()
             self.threads.append(thread)
         while True:
-            with self.changed:
+            with self.lock:
                 while (recording := self.schedule.take_result()) is None and not self.schedule.finished:
-                    self.changed.wait()
+                    self.result_ready.wait()
                 if self.fault:
                     raise self.fault
-                self.changed.notify_all()
+                self.task_ready.notify()
             if recording is None:
                 return
             assert recording.result is not None
@@ -96,26 +97,31 @@ class _Workers(Generic[Result]):
             while task := self.next_task(task):
                 self.work(task)
         except BaseException as error:
-            with self.changed:
+            with self.lock:
                 self.fault = error
-                self.schedule.stop()
-                self.changed.notify_all()
+                self.stop()
 
     def next_task(self, previous: Task[Result] | None) -> Task[Result] | None:
         """Report the previous task as done and wait for another; None at the end."""
-        with self.changed:
+        with self.lock:
             if previous is not None:
                 self.schedule.done(previous)
-                self.changed.notify_all()
+                if self.schedule.has_result or self.schedule.finished:
+                    self.result_ready.notify()
             while (task := self.schedule.take()) is None and not self.schedule.finished:
-                self.changed.wait()
+                self.task_ready.wait()
+            self.task_ready.notify()  # there may be more
             return task
+
+    def stop(self) -> None:
+        self.schedule.stop()
+        self.task_ready.notify_all()
+        self.result_ready.notify()
 
     def close(self) -> None:
         """End the threads and close the recordings. A thread that is blocked reading from a pipe is abandoned."""
-        with self.changed:
-            self.schedule.stop()
-            self.changed.notify_all()
+        with self.lock:
+            self.stop()
         deadline = time.monotonic() + JOIN_TIMEOUT
         for thread in self.threads:
             while thread.is_alive() and (self.schedule.running or time.monotonic() < deadline):

@@ -138,6 +138,11 @@ class Schedule(Generic[Result]):
         """Whether there will be no more tasks and no more results."""
         return self.stopped or (self.exhausted and not self.open)
 
+    @property
+    def has_result(self) -> bool:
+        """Whether the result that is due next can be taken."""
+        return bool(self.open) and self.open[0].result is not None
+
     def take(self) -> Task[Result] | None:
         """Return the next task; None if there is none until another task is done or a result is taken."""
         if self.stopped:
@@ -181,7 +186,7 @@ class Schedule(Generic[Result]):
 
     def take_result(self) -> Recording[Result] | None:
         """Return the recording whose result is due next; None if it has none yet."""
-        if not self.open or self.open[0].result is None:
+        if not self.has_result:
             return None
         recording = self.open.popleft()
         self.seconds -= recording.seconds
