@@ -1,0 +1,139 @@
+"""``sedkit-train evaluate unknown``: how often a model tags what it does not know (open set), against what it finds.
+
+A clip is *unknown* to a model if it is known to contain none of the model's classes; it is *known* if it contains one.
+A tag is false if its class is known to be absent. Classes of the manifest and the model are matched by MID, or by name.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from sedkit.contract import Label
+from sedkit.errors import SedkitError
+from sedkit.metrics import summary
+from sedkit.tagger import Tagger
+from training.data.audio import FULL_SCALE
+from training.data.manifest.table import Manifest
+from training.data.store.source import Audio, open_audio
+from training.evaluate.robustness import tag_scores, wav_file
+from training.runtime.files import sha256, write_json
+from training.runtime.progress import decoding
+
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+def score_clips(tagger: Tagger, audio: Audio, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Calibrated tag scores [clips, classes of the model] of the clips at ``rows``."""
+    files = (wav_file(audio[row] / FULL_SCALE) for row in rows)
+    with click.progressbar(tag_scores(tagger, files), len(rows), tagger.contract.name, file=sys.stderr) as bar:
+        return np.stack(list(bar))
+
+
+def targets_for(manifest: Manifest, rows: NDArray[np.int64], labels: Sequence[Label]) -> NDArray[np.float32]:
+    """Targets [clips, labels] of the clips at ``rows``; classes that the manifest lacks are unknown (NaN).
+
+    In a clip of no class at all, every class is absent.
+    """
+    places = [manifest.vocabulary.find(label.mid or label.name) for label in labels]
+    targets = np.full((len(rows), len(labels)), np.nan, np.float32)
+    known = [number for number, place in enumerate(places) if place is not None]
+    targets[:, known] = manifest.targets(rows)[:, [place for place in places if place is not None]]
+    return targets
+
+
+def open_set(targets: NDArray[np.float32], scores: NDArray[np.float64]) -> dict[str, Any]:
+    """The trade between false tags and finds, at each of ``THRESHOLDS``.
+
+    Parameters
+    ----------
+    targets, scores : [clips, classes]; NaN targets do not count.
+
+    Returns
+    -------
+    ``unknown``, ``known``: numbers of clips; ``curve``: per threshold ``{"threshold", "unknown_tagged", "found",
+    "false_on_known"}``: shares of the unknown clips with a false tag, of the known clips with a right one, and of the
+    known clips with a false one.
+    """
+    absent, present = targets == 0, targets == 1
+    known = present.any(1)
+    unknown = ~known & absent.any(1)
+    curve = []
+    for threshold in THRESHOLDS:
+        tagged = scores >= threshold
+        false, right = (tagged & absent).any(1), (tagged & present).any(1)
+        shares = {"unknown_tagged": false[unknown], "found": right[known], "false_on_known": false[known]}
+        curve.append({"threshold": threshold} | {key: _mean(value) for key, value in shares.items()})
+    return {"unknown": int(unknown.sum()), "known": int(known.sum()), "curve": curve}
+
+
+def _mean(values: NDArray[np.bool_]) -> float | None:
+    return round(float(values.mean()), 4) if len(values) else None
+
+
+def report(tagger: Tagger, audio: Audio, split: str) -> dict[str, Any]:
+    """The JSON report for one model: :func:`open_set`, mAP, and the most frequent false tags of unknown clips.
+
+    Raises
+    ------
+    SedkitError
+        If the split is empty.
+    """
+    rows = audio.manifest.labelled(split)
+    if not len(rows):
+        raise SedkitError(f"the manifest has no clips in the split {split!r}: choose another --split")
+    targets, scores = targets_for(audio.manifest, rows, tagger.labels), score_clips(tagger, audio, rows)
+    unknown = ~(targets == 1).any(1) & (targets == 0).any(1)
+    false = ((scores >= 0.5) & (targets == 0))[unknown].sum(0)
+    worst = [(tagger.labels[number].name, int(false[number])) for number in np.argsort(-false)[:8] if false[number]]
+    return {
+        "model": tagger.contract.name,
+        "model_sha256": sha256(tagger.model.path),
+        "split": split,
+        "mAP": summary(targets, scores, tagger.labels).to_dict()["mAP"],
+        **open_set(targets, scores),
+        "most_false_at_0.5": worst,
+    }
+
+
+def report_lines(one: dict[str, Any]) -> list[str]:
+    """A report as lines of Markdown."""
+    lines = [
+        f"## {one['model']}: {one['unknown']} unknown and {one['known']} known clips of the {one['split']} split",
+        "",
+        f"mAP {one['mAP']:.3f}" if one["mAP"] is not None else "no class has a clip",
+        "",
+        "| score | unknown clips with a false tag | known clips with a right tag | known clips with a false tag |",
+        "|---|---|---|---|",
+    ]
+    for row in one["curve"]:
+        shares = (row[key] for key in ("unknown_tagged", "found", "false_on_known"))
+        lines.append(f"| {row['threshold']} | " + " | ".join("-" if s is None else f"{s:.3f}" for s in shares) + " |")
+    worst = ", ".join(f"{name} {count}" for name, count in one["most_false_at_0.5"])
+    return [*lines, "", f"Most false tags at 0.5: {worst or 'none'}"]
+
+
+@click.command("unknown")
+@click.argument("models", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--manifest", required=True, help="Manifest with clips of no class (label -), among others.")
+@click.option("--split", default="test", show_default=True, help="Split to test on.")
+@click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write this JSON file.")
+def command(models: tuple[Path, ...], manifest: str, split: str, json_file: Path | None) -> None:
+    """Measure how often MODELS tag sounds that they do not know.
+
+    \b
+    Example:
+      sedkit-train evaluate unknown models/wels-secost.onnx models/wels-secost-small.onnx --manifest checked.csv
+    """
+    with decoding() as progress:
+        audio = open_audio(manifest, None, progress=progress)
+    reports = [report(Tagger(model, threads=1), audio, split) for model in models]
+    if json_file:
+        write_json(json_file, reports)
+    click.echo("\n".join(line for one in reports for line in [*report_lines(one), ""]))
