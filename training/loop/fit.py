@@ -47,6 +47,7 @@ from training.runtime import distributed
 from training.runtime.checkpoint import CheckpointError, load, save
 from training.runtime.deadline import Deadline, Stopped
 from training.runtime.files import replacing
+from training.supervision.equations import latest_generation
 from training.supervision.online import OnlineTargets
 from training.supervision.targets import Targets
 
@@ -100,6 +101,8 @@ def fit(
     if settings.views and targets.online and distributed.world_size() > 1:
         raise distributed.reported_once(TrainingError("--set views: works in a single process only; leave it out"))
     deadline = deadline or Deadline()
+    if state.starts_as_teacher(targets):
+        state.keep(0, _validate(state, state.trainer.result, validation), state.trainer.result)
     while state.epoch <= settings.epochs:
         metrics = _train_epoch(state, clips, targets, report, deadline)
         if settings.validates_after(state.epoch):
@@ -224,6 +227,11 @@ class _TrainingState:
             )
         )
 
+    def starts_as_teacher(self, targets: Targets) -> bool:
+        """Whether the network is still that of its teacher, from whose weights it starts (``--set students``)."""
+        student = latest_generation(targets.supervision) is not None
+        return self.settings.students == "teacher" and student and not self.history and not self.progress.batch
+
     def kept_network(self, clips: Clips) -> Network:
         """The network of this epoch as it would be kept; with ``--set between``, interpolated with the initial one.
 
@@ -246,14 +254,19 @@ class _TrainingState:
         """Finish the current epoch: keep ``kept`` if it is the best so far, write the metrics and a checkpoint."""
         self.history.append(metrics)
         self.progress = _EpochProgress()
-        score = metrics.get("validation_mAP", -math.inf) or 0.0  # None if no validation clip has a label
-        if kept is not None and score > self.best["score"]:
-            weights = {name: value.cpu().clone() for name, value in kept.state_dict().items()}
-            self.best = {"score": score, "epoch": metrics["epoch"], "network": weights}
+        if kept is not None:
+            self.keep(metrics["epoch"], metrics, kept)
         distributed.on_rank_0(self._write_metrics)  # before the checkpoint, so that its epochs are all in the file
         spaced = self.seconds_since_save() > CHECKPOINT_SPACING * self.save_seconds
         if not self.saved_epochs or distributed.rank_0_decides(spaced):
             self.save()
+
+    def keep(self, epoch: int, metrics: dict[str, Any], network: Network) -> None:
+        """Keep the network of an epoch if it is the best so far."""
+        score = metrics["validation_mAP"] or 0.0  # None if no validation clip has a label
+        if score > self.best["score"]:
+            weights = {name: value.cpu().clone() for name, value in network.state_dict().items()}
+            self.best = {"score": score, "epoch": epoch, "network": weights}
 
     def _write_metrics(self) -> None:
         with replacing(self.directory / "metrics.jsonl") as temporary:

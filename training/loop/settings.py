@@ -56,8 +56,8 @@ class Settings:
         learns from the targets of segments.
     temperatures : of teachers, by name or number of the generation: their logits are divided by it. Below 1, targets
         are sharper.
-    students : initial weights of students: ``random`` (Algorithm 1), or those of their latest ``teacher`` among the
-        generations.
+    students : initial weights of students: those of their latest ``teacher`` among the generations, which then counts
+        as epoch 0 when the best epoch is chosen; or ``random`` (Algorithm 1).
     views : period in epochs after which crops and mixtures repeat, so that online teachers' scores can be reused;
         0: they never repeat.
     """
@@ -85,7 +85,7 @@ class Settings:
     validate_every: int = 1
     teachers_hear: TeachersHear = "clip"
     temperatures: dict[str, float] = field(default_factory=dict)
-    students: Students = "random"
+    students: Students = "teacher"
     views: int = 0
     augmentation: Augmentation = field(default_factory=Augmentation)
 

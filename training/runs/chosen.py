@@ -14,6 +14,7 @@ import numpy as np
 
 from sedkit.judging.bootstrap import mean_ap, resampling_weights
 from training.runs.config import read_config
+from training.runs.reports import read_generation
 from training.runs.run import Run
 from training.runs.split_scores import read_split_scores
 from training.supervision.equations import latest_generation
@@ -72,6 +73,11 @@ def difference(run: Run, student: int) -> Difference | None:
 
 def warn_if_behind(run: Run, student: int) -> list[str]:
     """A warning if a student fell behind its teacher; to be shown while the run still goes on."""
+    if read_generation(run.generation(student))["best_epoch"] == 0:
+        return [
+            f"{_name(student)} is its teacher: no epoch was better on the validation split. Fewer --stages or a larger "
+            "--alpha may help"
+        ]
     found = difference(run, student)
     if found is None or not found.behind:
         return []

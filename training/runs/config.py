@@ -15,13 +15,15 @@ from training.data.augment.augmentation import Augmentation
 from training.loop.settings import Settings
 from training.supervision.equations import Supervision, key_of
 
+BEFORE = {"students": "random"}  # what runs did before there was a setting with another default
+
 
 class RunError(SedkitError):
     """A run directory cannot be started or resumed."""
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """``config.json`` of a run; settings that older runs did not have get their defaults.
+    """``config.json`` of a run; settings that older runs did not have get their defaults, or what they did before.
 
     Raises
     ------
@@ -35,7 +37,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     except ValueError as error:
         raise RunError(f"{directory}: config.json is damaged ({error}); begin a new run") from None
     with contextlib.suppress(KeyError, TypeError):  # callers that need settings report what is missing
-        settings = asdict(Settings()) | config["settings"]
+        settings = asdict(Settings()) | BEFORE | config["settings"]
         settings["augmentation"] = asdict(Augmentation()) | settings["augmentation"]
         config["settings"] = settings
     return config

@@ -220,7 +220,7 @@ SETTINGS = {
             "students",
             type=click.Choice(["random", "teacher"]),
             default=TRAINING.students,
-            help="Initial weights of students: random (Algorithm 1), or those of their teacher in the cascade.",
+            help="Initial weights of students: those of their teacher in the cascade, or random ones (Algorithm 1).",
         ),
         _option(
             "temperatures",

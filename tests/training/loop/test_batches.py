@@ -167,3 +167,10 @@ def test_only_clips_of_the_batches_are_read(tmp_path) -> None:
     next(batches)
     batches.close()
     assert len(touched) <= 9 * 4  # the batch and those read ahead
+
+
+def test_epochs_may_have_a_fixed_length() -> None:
+    made = clips(40)
+    for wanted, batches in ((8, 1), (9, 2), (0, 5), (400, 5)):
+        settings = Settings(batch_size=8, crop=1.0, epoch_clips=wanted)
+        assert len(Epoch(made, Targets({LABELS: 1.0}, made), settings, (0, 0, 1), Execution(CPU))) == batches

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -124,3 +125,14 @@ def test_objective_is_a_single_graph_for_torch_compile() -> None:
     compiled.objective.compile(backend="eager", dynamic=False, fullgraph=True)
     of = batches()[:2]
     np.testing.assert_allclose(losses_of(plain, of), losses_of(compiled, of), rtol=1e-5)
+
+
+def test_weight_decay_shrinks_convolutions_only() -> None:
+    settings = replace(SETTINGS, weight_decay=0.5)
+    decayed, plain = (Trainer(network(), of, Execution(CPU)) for of in (settings, SETTINGS))
+    for trainer in (decayed, plain):
+        trainer.step(batches()[0], 0.1)
+    first = dict(network().named_parameters())
+    for name, value in plain.network.named_parameters():
+        other = dict(decayed.network.named_parameters())[name]
+        torch.testing.assert_close(other, value - 0.05 * first[name] if value.ndim > 1 else value)

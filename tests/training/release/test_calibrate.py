@@ -14,12 +14,15 @@ from click.testing import CliRunner
 from sedkit.contract import Contract, metadata_of
 from sedkit.geometry import SAMPLE_RATE, segment_count
 from sedkit.judging.psds_and_f1 import f1_scores
+from sedkit.model_file import with_digest
 from sedkit.tagger import Tagger
+from tests.training.conftest import full_disk
 from training.data.manifest.table import Manifest
 from training.data.store.source import open_audio
 from training.evaluate.metrics import reliability
 from training.release import calibrate, platt_scaling
 from training.release.quantize import quantize
+from training.runs.reports import best_threshold
 from training.runtime.files import sha256
 
 CLASSES = 6
@@ -153,24 +156,56 @@ def test_a_model_is_calibrated_in_place(model: Path, small_manifest: Path) -> No
     assert model.read_bytes() == content  # calibrating again changes nothing
 
 
-def test_the_int8_version_is_calibrated_too(model: Path, small_manifest: Path) -> None:
+def test_the_int8_version_is_calibrated_on_its_own_scores(model: Path, small_manifest: Path) -> None:
     int8 = model.with_name("model-int8.onnx")
     quantize(model, open_audio(small_manifest), int8, clips=8, seed=0)
+    uncalibrated = model.read_bytes()
     command(model, "--manifest", small_manifest)
     fp32, integers = (Contract.from_metadata(metadata_of(path)) for path in (model, int8))
     assert integers.precision == "int8"
-    assert integers.calibration == fp32.calibration != {"kind": "none"}
-    assert integers.timeline_thresholds == fp32.timeline_thresholds
+    assert integers.calibration["kind"] == fp32.calibration["kind"] == "platt"
+    assert integers.calibration != fp32.calibration
+    assert integers.lineage["calibrated_on"]["test"] != fp32.lineage["calibrated_on"]["test"]
+    np.testing.assert_allclose(integers.calibration["slope"], fp32.calibration["slope"], rtol=0.2)
     assert integers.lineage["quantisation"]["of_sha256"] == sha256(model)
+    calibrated = int8.read_bytes()
+    model.write_bytes(uncalibrated)  # as after a kill between the replacements of the two files
+    command(model, "--manifest", small_manifest)
+    assert int8.read_bytes() == calibrated
     integers_of_another = int8.read_bytes()
     quantize(model, open_audio(small_manifest), int8, clips=8, seed=0)
     again = Contract.from_metadata(metadata_of(int8))
-    assert (again.calibration, again.thresholds) == (integers.calibration, integers.thresholds)
+    assert (again.calibration, again.thresholds) == (fp32.calibration, fp32.thresholds)  # until it is calibrated
     other = onnx.load(model)
     other.doc_string = "another"
-    onnx.save(other, model)
+    model.write_bytes(with_digest(other.SerializeToString()))
     int8.write_bytes(integers_of_another)
     assert "the int8 version of another model" in fails(model, small_manifest)
+
+
+def test_neither_file_changes_on_a_full_disk(model: Path, small_manifest: Path) -> None:
+    int8 = model.with_name("model-int8.onnx")
+    quantize(model, open_audio(small_manifest), int8, clips=8, seed=0)
+    before = int8.read_bytes()
+    with full_disk(len(before) + 4096):  # the int8 file fits, the other does not
+        assert "cannot be written" in fails(model, small_manifest)
+    assert int8.read_bytes() == before
+
+
+def test_unknown_labels_do_not_count() -> None:
+    scores, targets = scored(300, OWN)
+    hidden = np.where(np.random.default_rng(1).random(targets.shape) < 0.3, np.nan, targets).astype(np.float32)
+    left_out = np.where(np.isnan(hidden), 0.0, scores)  # a score of 0 is ignored, too
+    found, expected = platt_scaling.fit(scores, hidden), platt_scaling.fit(left_out, targets)
+    np.testing.assert_allclose(found.calibration.offset, expected.calibration.offset, atol=1e-6)
+    known = ~np.isnan(hidden)
+    assert best_threshold(hidden, scores.astype(np.float32)) == pytest.approx(
+        best_threshold(targets[known][:, None], scores[known][:, None].astype(np.float32))
+    )
+    column = scores[:, :1], hidden[:, :1]
+    rows = ~np.isnan(column[1][:, 0])
+    for error in (reliability.calibration_error, reliability.highest_calibration_error):
+        assert error(*column) == pytest.approx(error(column[0][rows], column[1][rows]))
 
 
 def fails(model: Path, manifest: Path) -> str:

@@ -149,6 +149,14 @@ def test_options_as_arguments_give_the_same_values(tmp_path: Path) -> None:
     assert parse(*as_arguments(given)) == parse(*shlex.split(line))
 
 
+def test_temperatures_name_teachers_and_numbers() -> None:
+    assert parse("--set", "temperatures=yamnet=2,0=0.5")["temperatures"] == {"yamnet": 2.0, "0": 0.5}
+    assert parse()["temperatures"] == {}
+    assert parse(*as_arguments({"temperatures": {"yamnet": 2.0, "0": 0.5}}))["temperatures"] == {"yamnet": 2, "0": 0.5}
+    assert "0.0 is not in the range x>0" in refuse("--set", "temperatures=0=0")
+    assert "'yamnet' is not a teacher of this run" in refuse("--set", "temperatures=yamnet=2")
+
+
 # the help
 
 

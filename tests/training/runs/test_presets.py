@@ -59,6 +59,21 @@ def test_presets_are_the_experiments_of_the_paper() -> None:
     assert all(len(stages) == 4 for stages in supervision("multi-teacher").values())
 
 
+PAPER = ["audioset", "table2-base", "table2-fixed", "table2-variable", "fig2-left", "fig3-right", "multi-teacher"]
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_presets_of_the_paper_are_algorithm_1_with_table_1s_mean(name: str) -> None:
+    for _, options in load(name).trainings():
+        given = merged(options, ())
+        assert {key: given[key] for key in ("students", "teachers_hear", "gate", "export")} == {
+            "students": "random",
+            "teachers_hear": "clip",
+            "gate": False,
+            "export": "last",
+        }
+
+
 def test_preset_with_runs_and_seeds_builds_on_another(tmp_path: Path) -> None:
     write_preset(tmp_path, "epochs = 2\nbatch-size = 8\n", "base.toml")
     text = f'preset = "{tmp_path}/base.toml"\nepochs = 3\nseeds = [0, 5]\n[runs.a]\nstages = 1\n[runs.b]\nepochs = 4\n'
@@ -88,7 +103,7 @@ def test_command_line_wins_over_the_preset_of_an_experiment() -> None:
         ("runs = 3", "runs must be tables"),
         ("[runs.a]\nstages = 1", "holds several runs: sedkit-train experiments"),
         ('preset = "fig2-left"', "which holds several runs"),
-        ('preset = "fig9"', "no preset 'fig9'; choose one of audioset, demo, esc50, fig2-left"),
+        ('preset = "fig9"', "no preset 'fig9'; choose one of audioset, audioset-modern, demo, esc50"),
     ],
 )
 def test_malformed_presets_are_one_line_errors(text: str, message: str, tmp_path: Path) -> None:

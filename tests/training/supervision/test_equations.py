@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.supervision.equations import LABELS, SupervisionError, checked, parse, single_teacher, targets
+from training.supervision.equations import LABELS, SupervisionError, checked, parse, single_teacher, softened, targets
 
 SHAPE = (7, 5)
 shares = st.floats(0, 1)
@@ -92,3 +92,11 @@ def test_weights_that_are_not_a_convex_combination_are_refused(text: str, messag
 def test_schedule_of_the_wrong_length_is_refused() -> None:
     with pytest.raises(SupervisionError, match="2 values of alpha for 3 stages"):
         single_teacher(3, [0.3, 0.2])
+
+
+def test_temperature_divides_logits_and_keeps_0_and_1() -> None:
+    p = np.array([0.0, 0.1, 0.5, 0.9, 1.0])
+    assert softened(p, 1) is p
+    np.testing.assert_allclose(softened(p, 2)[1:4], 1 / (1 + np.exp(-np.log(p[1:4] / (1 - p[1:4])) / 2)))
+    np.testing.assert_allclose(softened(p, 0.25)[[0, 2, 4]], [0, 0.5, 1])
+    assert softened(p, 0.25)[3] > 0.9 > softened(p, 4)[3]

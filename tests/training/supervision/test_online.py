@@ -59,6 +59,34 @@ def test_online_targets_are_eq_6() -> None:
     torch.testing.assert_close(actual, expected)
 
 
+def test_temperature_of_online_and_stored_teachers() -> None:
+    stored, online = {"file": np.full((3, 3), 0.2, np.float16)}, {"loud": OnlineTeacher(Loudness(), np.zeros(3, int))}
+    weights = {LABELS: 0.2, "file": 0.4, "loud": 0.4}
+    targets = Targets(weights, clips(np.eye(3)), stored, online, temperatures={"loud": 2.0, "file": 0.5})
+    rows = np.arange(3)
+    inputs = map(torch.from_numpy, (targets.of_clips(rows), *targets.online_inputs(rows).values()))
+    actual = targets.online_targets(torch.full((3, SAMPLES), 0.2), *inputs)
+    expected = 0.2 * torch.eye(3) + 0.4 * (1 / 17) + 0.4 * (1 / 3)  # odds of 1 to 4, squared and their root
+    torch.testing.assert_close(actual, expected, atol=1e-4, rtol=0)
+
+
+def test_a_failing_online_teacher_makes_the_loss_infinite() -> None:
+    """Unknown labels do not count; a teacher's NaN must not pass for one."""
+
+    class Failing(nn.Module):
+        def forward(self, waveform: Tensor, part: Tensor) -> Tensor:
+            return torch.full((len(waveform), 3), torch.nan)
+
+    targets = Targets({"bad": 1.0}, clips(np.eye(3)), online={"bad": OnlineTeacher(Failing(), np.zeros(3, int))})
+    rows, ones, masks = np.arange(2), torch.ones(2), torch.zeros(2, 2, 2, dtype=torch.int64)
+    inputs = {name: torch.from_numpy(array) for name, array in targets.online_inputs(rows).items()}
+    waveform = torch.randint(-9000, 9000, (2, SAMPLES), dtype=torch.int16)
+    known = torch.from_numpy(targets.of_clips(rows))
+    batch = Batch(waveform, known, ones, ones, masks, masks, torch.zeros(2, 64), ones, ones, **inputs)
+    loss = Objective(Network(3, 1 / 16).eval(), "float32", SAMPLES, targets.online_targets)(batch)
+    assert not loss.isfinite()
+
+
 def test_an_unlabelled_clip_gets_its_targets_from_teachers_only() -> None:
     labels = np.array([[1, 0, 0], [np.nan, np.nan, np.nan]])
     targets, (weighted, weight, parts) = targets_and_inputs(

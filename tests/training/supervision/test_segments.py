@@ -17,6 +17,7 @@ from training.data.augment.soundscapes import Placed
 from training.data.clips import Clips
 from training.loop.batches import Epoch
 from training.loop.settings import Execution, Settings
+from training.networks.predict import ScoreError
 from training.networks.wels import Network
 from training.runtime.deadline import Stopped
 from training.supervision.segments import MARGIN, SegmentScores, overlap, remove_segment_scores, score_segments
@@ -110,6 +111,13 @@ def test_scoring_isolated_clips_resumes(network: Network, tmp_path: Path, monkey
     assert (other.segments != expected.segments).any(), "the file of another teacher is not used"
     remove_segment_scores(student)
     assert not list(student.iterdir())
+
+
+def test_segment_scores_that_are_not_finite_are_refused(network: Network, tmp_path: Path) -> None:
+    torch.nn.init.constant_(network.wels.L4.bias, torch.nan)
+    with pytest.raises(ScoreError, match="segment scores are not finite"):
+        score_segments(network, clips(20_000), tmp_path, 2)
+    assert not list(tmp_path.glob("alone-*.f16*"))
 
 
 def test_segment_targets_combine_labels_and_scores_of_overlaid_clips(network: Network, tmp_path: Path) -> None:

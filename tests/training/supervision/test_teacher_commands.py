@@ -47,6 +47,22 @@ def test_score_file_belongs_to_one_manifest(oracle: Path, small_manifest: Path, 
             read_predictions(tmp_path / "broken.npz", manifest.sha256(), labels)
 
 
+def test_score_file_may_hold_logits(oracle: Path, small_manifest: Path, tmp_path: Path) -> None:
+    manifest = Manifest.load(small_manifest)
+    known = manifest.sha256(), manifest.vocabulary.labels
+    with np.load(oracle) as file:
+        about, shape = file["about"], file["probabilities"].shape
+    logits = np.random.default_rng(0).normal(0, 8, shape).astype(np.float16)
+    np.savez(tmp_path / "logits.npz", logits=logits, about=about)
+    found = read_predictions(tmp_path / "logits.npz", *known).probabilities
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-logits.astype(np.float64))), rtol=1e-6)
+    assert found.max() < 1
+    logits[3, 1] = np.nan
+    np.savez(tmp_path / "nan.npz", logits=logits, about=about)
+    with pytest.raises(TeacherError, match="outside"):
+        read_predictions(tmp_path / "nan.npz", *known)
+
+
 def test_cascade_with_labels_generations_and_an_external_teacher(
     oracle: Path, small_manifest: Path, tmp_path: Path
 ) -> None:
