@@ -42,7 +42,7 @@ RESET = -1.0  # seconds; time stamps that jump back further start a new clock, a
 LARGEST_PADDING = 4096  # samples that an encoder adds to fill its last frame
 SHORTEST_PADDING = 0.002  # seconds; less is a rounding error of the time stamps
 SAMPLE_FORMATS = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}  # FFmpeg's name: dtype
-LONGEST_SILENCE = 1200.0  # seconds of gaps; more only if there is a hundredth as much sound
+LONGEST_SILENCE = 600.0  # seconds of gaps; more only if there is a hundredth as much sound
 WEIGHTS = {  # of the channels in the mix: ITU-R BS.775-4, Annex 4, Table 2, for mono, relative to left and right
     **dict.fromkeys(("LFE", "LFE2"), 0.0),
     "FC": math.sqrt(2),

@@ -31,6 +31,7 @@ from sedkit.audio.decoding import (
 )
 from sedkit.audio.ffmpeg import check_track
 from sedkit.audio.files import is_regular
+from sedkit.audio.level import Gain, WithoutOffset, amplified, check_gain
 from sedkit.audio.opening import decode, decode_object
 from sedkit.audio.probing import AudioInfo as AudioInfo
 from sedkit.audio.probing import Track as Track
@@ -38,9 +39,10 @@ from sedkit.audio.probing import probe as probe
 from sedkit.errors import ArgumentError, AudioError
 from sedkit.geometry import SAMPLE_RATE
 
-Source: TypeAlias = "str | os.PathLike[str] | BinaryIO | NDArray[Any]"
+BYTES = bytes | bytearray | memoryview
+Source: TypeAlias = "str | os.PathLike[str] | BinaryIO | bytes | bytearray | memoryview | NDArray[Any]"
 
-MAX_CHANNELS = 64  # an array with more channels than this, and more channels than samples, is transposed
+MAX_CHANNELS = 64  # of an array [samples, channels]; with more, and more than samples, it is [channels, samples]
 SMALLEST_PEAK = 256  # of int32 samples; below it, they are silence rather than samples of fewer bits
 MAX_AMPLITUDE = 100.0  # 40 dB above full scale; samples beyond it were never scaled to [-1, 1]
 
@@ -87,7 +89,14 @@ class AudioStream:
     notices : what sedkit chose or left out so far.
     """
 
-    def __init__(self, name: str, decoder: Decoder, channel: int | None = None, notices: Notices | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        decoder: Decoder,
+        channel: int | None = None,
+        notices: Notices | None = None,
+        gain: Gain = 0.0,
+    ) -> None:
         self.notices = Notices(name) if notices is None else notices
         first = next(decoder, None)
         if first is None:
@@ -95,6 +104,7 @@ class AudioStream:
         self.name = name
         self.sample_rate = first.rate
         self.samples = 0
+        self._gain = gain
         self._frames = 0
         self._decoder = decoder
         self._blocks = mono(chain([first], decoder), channel, name, self.notices.add)
@@ -116,12 +126,23 @@ class AudioStream:
         AudioError
             If the recording is damaged, is too short, or has samples that are NaN or far outside [-1, 1].
         """
-        checked = (self._check(block) for block in self._blocks)
-        for block in checked if self.sample_rate == SAMPLE_RATE else self._resample(checked):
+        blocks = self._without_offset()
+        if self.sample_rate != SAMPLE_RATE:
+            blocks = self._resample(blocks)
+        for block in amplified(blocks, self._gain):
             self.samples += len(block)
             yield block
         if not self.samples:
             raise AudioError(f"{self.name}: too short (less than one sample at 16 kHz); record or export it again")
+
+    def _without_offset(self) -> Iterator[Samples]:
+        without_offset = WithoutOffset(self.sample_rate)
+        for block in self._blocks:
+            shifted = without_offset(self._check(block))
+            if len(shifted):
+                yield shifted
+        if len(rest := without_offset.finish()):
+            yield rest
 
     def _check(self, block: Samples) -> Samples:
         if not np.abs(block).max() <= MAX_AMPLITUDE:  # "not <=" is also true for NaN
@@ -159,18 +180,21 @@ def open_audio(
     *,
     track: int | None = None,
     channel: Channel = "mix",
+    gain: Gain = 0.0,
     on_notice: Notify | None = None,
 ) -> AudioStream:
     """Open a recording for decoding.
 
     Parameters
     ----------
-    source : a path; a binary file object, which need not be seekable; or an array [samples] or [samples, channels] of
-        floats in [-1, 1] or of integers, which are scaled by the range of their type. A list of floats is an array.
+    source : a path; a binary file object, which need not be seekable; the bytes of a file; or an array [samples],
+        [samples, channels] or [channels, samples] of floats in [-1, 1] or of integers, which are scaled by the range of
+        their type. A list of floats is an array.
     sample_rate : Hz; required for an array, not allowed otherwise.
     track : number of the audio track, from 1 on; None for the default track of the file, otherwise its first.
     channel : ``"mix"`` for the mix of the channels (see :mod:`sedkit.audio.channels`), ``"left"``, ``"right"``, or the
         number of a channel, from 1 on.
+    gain : dB; ``"auto"`` brings the loudest of the first 600 seconds to -20 dB, with at most 60 dB for all.
     on_notice : called with each of the stream's notices, perhaps by the thread that iterates over the stream.
 
     Raises
@@ -182,6 +206,7 @@ def open_audio(
         not allowed.
     """
     number = channel_number(channel)
+    check_gain(gain)
     if track is not None and (not isinstance(track, int) or isinstance(track, bool) or track < 1):
         raise ArgumentError(f"track must be an integer of at least 1, not {track!r}")
     if not isinstance(source, str | os.PathLike) and (is_sequence(source) or hasattr(source, "__array__")):
@@ -190,16 +215,19 @@ def open_audio(
         name = "<array>"
         notices = Notices(name, on_notice)
         check_track(name, track, 1)
-        return AudioStream(name, _decode_arrays([source], check_rate(sample_rate), notices.add), number, notices)
+        return AudioStream(name, _decode_arrays([source], check_rate(sample_rate), notices.add), number, notices, gain)
     if sample_rate is not None:
-        raise ArgumentError("sample_rate is only for arrays; a file has its own sample rate")
+        remedy = "; make bytes of samples an array: numpy.frombuffer(data, type)" if isinstance(source, BYTES) else ""
+        raise ArgumentError(f"sample_rate is only for arrays; a file has its own sample rate{remedy}")
+    if isinstance(source, BYTES):
+        source = io.BytesIO(source)
     if isinstance(source, str | os.PathLike):
         name = os.fspath(source)
         notices = Notices(name, on_notice)
-        return AudioStream(name, _decode_path(name, is_regular(name), notices.add, track), number, notices)
+        return AudioStream(name, _decode_path(name, is_regular(name), notices.add, track), number, notices, gain)
     name = _checked_object(source)
     notices = Notices(name, on_notice)
-    return AudioStream(name, decode_object(source, name, notices.add, track), number, notices)
+    return AudioStream(name, decode_object(source, name, notices.add, track), number, notices, gain)
 
 
 def is_sequence(source: object) -> bool:
@@ -212,10 +240,6 @@ def is_sequence(source: object) -> bool:
 
 def _checked_object(source: object) -> str:
     """The name of a binary file object; raises ArgumentError if `source` is none."""
-    if isinstance(source, bytes | bytearray | memoryview):
-        raise ArgumentError(
-            "bytes may be a file or samples; pass io.BytesIO(data) for a file, numpy.frombuffer(data, type) for samples"
-        )
     if isinstance(source, io.TextIOBase):
         raise ArgumentError(f"audio must be a binary file object, not {type(source).__name__}; open it with mode 'rb'")
     if isinstance(source, list | tuple):
@@ -232,7 +256,14 @@ def _checked_object(source: object) -> str:
 
 
 def open_blocks(
-    blocks: Iterable[NDArray[Any]], sample_rate: float, name: str = "<stream>", on_notice: Notify | None = None
+    blocks: Iterable[NDArray[Any]],
+    sample_rate: float,
+    name: str = "<stream>",
+    on_notice: Notify | None = None,
+    *,
+    channel: Channel = "mix",
+    weights: tuple[float, ...] | None = None,
+    gain: float = 0.0,
 ) -> AudioStream:
     """Open a recording that arrives as arrays, such as a microphone's. Takes the first array immediately.
 
@@ -241,7 +272,8 @@ def open_blocks(
     blocks : arrays as for :func:`open_audio`, of any length.
     sample_rate : Hz.
     name : name of the recording in error messages.
-    on_notice : see :func:`open_audio`.
+    channel, gain, on_notice : see :func:`open_audio`; the gain is a number.
+    weights : of the channels in the mix; None for equal weights.
 
     Raises
     ------
@@ -250,8 +282,13 @@ def open_blocks(
     ArgumentError
         If `sample_rate` or an array is invalid.
     """
+    number = channel_number(channel)
+    check_gain(gain)
+    if gain == "auto":
+        raise ArgumentError("gain 'auto' needs the recording; for live audio, pass a number of dB")
     notices = Notices(name, on_notice)
-    return AudioStream(name, _decode_arrays(blocks, check_rate(sample_rate), notices.add), None, notices)
+    decoder = _decode_arrays(blocks, check_rate(sample_rate), notices.add, weights)
+    return AudioStream(name, decoder, number, notices, gain)
 
 
 def _decode_path(name: str, regular: bool, notify: Notify, track: int | None) -> Decoder:
@@ -259,7 +296,9 @@ def _decode_path(name: str, regular: bool, notify: Notify, track: int | None) ->
         yield from decode(file, name, notify, track, name) if regular else decode_object(file, name, notify, track)
 
 
-def _decode_arrays(arrays: Iterable[NDArray[Any]], sample_rate: float, notify: Notify) -> Decoder:
+def _decode_arrays(
+    arrays: Iterable[NDArray[Any]], sample_rate: float, notify: Notify, weights: tuple[float, ...] | None = None
+) -> Decoder:
     peak, shifted = 0, True  # of int32 samples: the largest, and whether all are multiples of 256
     for array in arrays:
         samples = _checked_array(array)
@@ -267,8 +306,9 @@ def _decode_arrays(arrays: Iterable[NDArray[Any]], sample_rate: float, notify: N
             peak = max(peak, int(samples.max()), -int(samples.min()))
             shifted = shifted and not (samples & 0xFF).any()
         block = max(1, BLOCK // samples.shape[1])
+        fitting = weights if weights and len(weights) == samples.shape[1] else None
         for start in range(0, len(samples), block):
-            yield Chunk(sample_rate, to_float(samples[start : start + block]).T)
+            yield Chunk(sample_rate, to_float(samples[start : start + block]).T, fitting)
     if SMALLEST_PEAK <= peak <= 1 << 23 and not shifted:
         bits, remedy = (16, "samples.astype(numpy.int16)") if peak <= 1 << 15 else (24, "samples << 8")
         notify(
@@ -284,9 +324,7 @@ def _checked_array(array: NDArray[Any]) -> NDArray[Any]:
     if array.ndim not in (1, 2):
         raise ArgumentError(f"an array must be [samples] or [samples, channels], not {list(array.shape)}")
     samples = array.reshape(len(array), -1) if array.size else array.reshape(0, 1)
-    if samples.shape[1] > max(MAX_CHANNELS, len(samples)):
-        raise ArgumentError(f"an array must be [samples, channels]; {list(array.shape)} looks transposed; pass array.T")
-    return samples
+    return samples.T if samples.shape[1] > max(MAX_CHANNELS, len(samples)) else samples
 
 
 def check_rate(sample_rate: float | None) -> float:

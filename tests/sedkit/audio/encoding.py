@@ -12,6 +12,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from sedkit.audio.level import WithoutOffset
 from sedkit.audio.reading import open_audio
 
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
@@ -105,6 +106,12 @@ def piped(path: Path, **options: Any) -> Decoded:
     """Decode a file as ``cat FILE |`` would give it."""
     with open(path, "rb") as file:
         return decode(Unseekable(file), **options)
+
+
+def without_offset(samples: NDArray[Any], rate: float = 16_000) -> NDArray[np.float32]:
+    """Mono samples as sedkit decodes them: without their constant offset."""
+    remove = WithoutOffset(rate)
+    return np.concatenate([remove(np.asarray(samples, np.float32)), remove.finish()])
 
 
 def onset(samples: NDArray[np.float32], level: float = 0.05) -> float:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from sedkit.audio.reading import open_audio, open_blocks, probe
 from sedkit.errors import ArgumentError, AudioError
 from tests.conftest import make_sound
-from tests.sedkit.audio.encoding import Audio, write
+from tests.sedkit.audio.encoding import Audio, without_offset, write
 
 SOUND = make_sound(23.4, 44_100, seed=1)
 
@@ -63,7 +63,7 @@ def video(tmp_path) -> Path:
 def test_resampling_has_no_seams_between_blocks(rate):
     sound = make_sound(25, round(rate))
     samples, stream = decode(sound, rate)
-    expected = soxr.resample(sound, rate, 16_000, quality="HQ")
+    expected = soxr.resample(without_offset(sound, rate), rate, 16_000, quality="HQ")
     assert abs(len(samples) - len(sound) * 16_000 / rate) < 1
     np.testing.assert_allclose(samples, expected, rtol=0, atol=1e-6)
     assert stream.duration == pytest.approx(len(sound) / rate)
@@ -113,7 +113,7 @@ def test_arrays_are_scaled_and_downmixed(dtype, channels):
     half = (int(info.max) - int(info.min) + 1) / 2 if info else 1
     array = (level * half + (half if dtype[0] == "u" else 0)).astype(dtype)
     samples, stream = decode(array, 16_000)
-    np.testing.assert_allclose(samples, level.mean(axis=1), atol=1 / 127 if info else 1e-6)
+    np.testing.assert_allclose(samples, without_offset(level.mean(axis=1)), atol=1 / 63 if info else 1e-5)
     assert stream.name == "<array>"
     np.testing.assert_array_equal(decode(array[:, 0], 16_000)[0], decode(array[:, :1], 16_000)[0])
 
@@ -121,7 +121,6 @@ def test_arrays_are_scaled_and_downmixed(dtype, channels):
 @pytest.mark.parametrize(
     ("array", "rate", "message"),
     [
-        (np.zeros((2, 16_000)), 16_000, "looks transposed"),
         (np.zeros((3, 3, 3)), 16_000, r"not \[3, 3, 3\]"),
         (np.zeros(10, bool), 16_000, "not bool"),
         (np.zeros(10, np.int64), 16_000, "not int64"),
