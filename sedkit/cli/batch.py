@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from sedkit.audio.prefetch import AudioSource, PrefetchedRecording
+from sedkit.audio.prefetch import AudioSource
 from sedkit.cli.clock import recorded_at
 from sedkit.cli.inputs import STDIN, expand, stdin
 from sedkit.cli.journal import Fingerprint, fingerprint
@@ -77,18 +77,15 @@ def run_locally(
     try:
         if names:
             path = find_model(options.model, options.precision, options.device)
-            streamed = all(target.streamed for target in targets)
-            single = names[0] if len(names) == 1 and streamed and names[0] != STDIN else None
-            prefetched = None if single is None else PrefetchedRecording(single, **reading)
             threads = options.threads or threads_for(path, len(names))
-            tagger = load_tagger(path, options.device, threads, prefetched=prefetched)
+            tagger = load_tagger(path, options.device, threads)
             selected = split_classes(options.classes, tagger.labels)
             settings = {**own_options, **options.decisive(), "--classes": selected, "--device": tagger.device}
             keeps = frozenset[str]().union(*(target.writer.keeps for target in targets))
             make_view = make_view_factory(tagger, selected, keeps)
             run = Run(kind, names, None, tagger.contract.name, settings, options)
             with Outputs(targets, run, arguments, lambda: model_settings(tagger, kind, keeps)) as out:
-                analyse_all(tagger, make_view, names, reading, prefetched, out, failures, options)
+                analyse_all(tagger, make_view, names, reading, out, failures, options)
                 out.complete(failures)
     finally:
         for notice in notices:
@@ -102,7 +99,6 @@ def analyse_all(
     make_view: ViewFactory,
     names: Sequence[str],
     reading: Mapping[str, Any],
-    prefetched: PrefetchedRecording | None,
     out: Outputs,
     failures: dict[str, str],
     options: RunOptions,
@@ -112,7 +108,6 @@ def analyse_all(
     Parameters
     ----------
     reading : arguments of :func:`sedkit.audio.reading.open_audio`.
-    prefetched : the only recording, if its decoding is already under way.
     options : the shared options.
     """
     from sedkit.inference.cpus import usable_cpus
@@ -129,7 +124,7 @@ def analyse_all(
             if out.holds(name, now):
                 progress.skip()
                 continue
-            source = prefetched or AudioSource(stdin() if name == STDIN else name, **reading)
+            source = AudioSource(stdin() if name == STDIN else name, **reading)
             reads[name] = source, now
             progress.start_recording(name)
             yield source
@@ -187,26 +182,23 @@ def load_tagger(
     device: Device,
     threads: int | None = None,
     precision: Precision = "auto",
-    prefetched: PrefetchedRecording | None = None,
 ) -> Tagger:
-    """Load the tagger; its notice, if any, goes to standard error. Meanwhile, decoding of ``prefetched`` starts."""
+    """Load the tagger; its notice, if any, goes to standard error."""
     from sedkit.tagger import Tagger
 
     import_module("sedkit.inference.onnx_runtime")  # before the thread starts, which would slow this import down
-    Thread(target=preload, args=[prefetched], daemon=True).start()
+    Thread(target=preload, daemon=True).start()
     tagger = Tagger(model, device, precision, threads)
     if tagger.model.notice:
         print_notice(tagger.model.notice)
     return tagger
 
 
-def preload(prefetched: PrefetchedRecording | None) -> None:
-    """Import what the analysis will need, then start decoding. A failed import is reported where it is needed."""
+def preload() -> None:
+    """Import what the analysis will need. A failed import is reported where it is needed."""
     for name in PRELOADED:
-        with suppress(Exception):
+        with suppress(BaseException):
             import_module(name)
-    if prefetched is not None:
-        prefetched.prefetch()
 
 
 def print_failures(failures: Sequence[str], total: int) -> None:

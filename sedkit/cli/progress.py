@@ -131,11 +131,12 @@ class WatchedView(Generic[Result]):
 
 
 def duration(name: str) -> float | None:
-    """Seconds of a recording, if its header says so."""
-    from sedkit.audio.reading import probe
-    from sedkit.errors import AudioError
+    """Seconds of a recording, if its header says so. Anything but a file is not read: a pipe can be read only once."""
+    if not os.path.isfile(name):
+        return None
+    from sedkit.audio.probing import probe
 
     try:
         return probe(name, count=False).duration
-    except AudioError:
+    except Exception:  # whatever it is, the analysis reports it
         return None
