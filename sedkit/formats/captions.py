@@ -159,8 +159,12 @@ def caption_text(events: Sequence[Event], style: str = STYLE) -> str:
 
 def wording(label: str) -> str:
     """Words for a class in a caption: "dog barks" for "Dog"; its first name in lower case if the table lacks it."""
-    plain = re.sub(r"\s*\([^)]*\)", "", label).split(",")[0].strip().lower()
-    return _wordings().get(label) or plain or label
+    return _wordings().get(label) or plain_name(label) or label
+
+
+def plain_name(label: str) -> str:
+    """The first name of a class in lower case, without what is in brackets."""
+    return re.sub(r"\s*\([^)]*\)", "", label).split(",")[0].strip().lower()
 
 
 @cache

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sedkit.results import Event, Tagging, Timeline
 
 SHORTEST = 0.001  # seconds; programs refuse an event without length
+STDIN = "-"  # has no address that ELAN could open
 EMPTY_TIER = "sounds"  # the only tier where nothing was found
 NO_DATE = datetime(1970, 1, 1, tzinfo=UTC)  # of ELAN files, for a recording whose start is unknown
 
@@ -79,8 +80,9 @@ class ElanWriter(LabelWriter):
         document = Elan.Eaf(author="sedkit")
         document.adocument["DATE"] = (timeline.recorded_at or NO_DATE).isoformat(timespec="seconds")
         document.remove_tier("default")
-        kind = mimetypes.guess_type(timeline.file)[0] or "audio/*"
-        document.add_linked_file(Path(os.path.abspath(timeline.file)).as_uri(), mimetype=kind)
+        if timeline.file != STDIN:
+            kind = mimetypes.guess_type(timeline.file)[0] or "audio/*"
+            document.add_linked_file(Path(os.path.abspath(timeline.file)).as_uri(), mimetype=kind)
         for label, spans in (tiers_of(timeline.events) or {EMPTY_TIER: []}).items():
             document.add_tier(xml_text(label))
             for onset, offset in spans:

@@ -6,6 +6,7 @@ import csv
 import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from sedkit.formats.absolute_time import utc_text
 from sedkit.formats.writers import Writer
 
 if TYPE_CHECKING:
@@ -58,8 +59,7 @@ class CsvRecordings(Writer):
 
     def write_row(self, row: dict[str, Any]) -> None:
         """Write one row; columns that are missing are empty."""
-        start = row.get("recorded_at")
-        self.rows.writerow(row | {"recorded_at": start and start.isoformat()})
+        self.rows.writerow(row | {"recorded_at": utc_text(row.get("recorded_at"))})
 
 
 class TsvRecordings(CsvRecordings):

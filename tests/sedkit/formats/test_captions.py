@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sedkit.errors import OutputError
+from sedkit.formats import captions
 from sedkit.formats.captions import Caption, between, caption_text, captions_of, read_subtitles, wording
 from sedkit.results import Event
 from tests.sedkit.formats.results import BABIES, DOG, timeline, write
@@ -43,6 +44,16 @@ def event(onset: float, offset: float, label: str = "Dog", score: float = 0.9) -
 )
 def test_words_for_a_class(label: str, words: str):
     assert wording(label) == words
+
+
+def test_table_of_words_has_each_class_once_and_only_where_the_rule_says_something_else():
+    table = Path(captions.__file__).with_name("caption_wording.tsv").read_text(encoding="utf-8")
+    header, *rows = [line.split("\t") for line in table.splitlines()]
+    assert header == ["class", "caption"]
+    assert len({label for label, _ in rows}) == len(rows)
+    for label, words in rows:
+        assert 0 < len(f"[{words}]") <= 37
+        assert words != captions.plain_name(label)
 
 
 def test_short_events_last_a_second():
