@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     import pandas
+    from matplotlib.figure import Figure
 
     from sedkit.contract import Label
 
@@ -87,6 +88,23 @@ class Tagging:
         rows = [{"file": self.file, **asdict(tag)} for tag in self.tags]
         return pandas.DataFrame(rows, columns=["file", "label", "mid", "score"])
 
+    def plot(self) -> Figure:
+        """Draw the tags as bars, in a matplotlib figure of its own: ``tagging.plot().savefig("tags.png")``.
+
+        Raises
+        ------
+        SedkitError
+            If matplotlib is not installed.
+        """
+        from sedkit.formats.plot import draw_tagging
+
+        return draw_tagging(self)
+
+    def _repr_html_(self) -> str:
+        from sedkit.formats.notebook import tagging_html
+
+        return tagging_html(self)
+
 
 @dataclass(frozen=True)
 class Overview:
@@ -157,6 +175,23 @@ class Timeline:
 
         rows = [{"file": self.file, **asdict(event)} for event in self.events]
         return pandas.DataFrame(rows, columns=["file", "onset", "offset", "label", "mid", "score"])
+
+    def plot(self) -> Figure:
+        """Draw spectrogram, scores and events, in a matplotlib figure of its own: ``timeline.plot().savefig("a.png")``.
+
+        Raises
+        ------
+        SedkitError
+            If matplotlib is not installed.
+        """
+        from sedkit.formats.plot import draw_timeline
+
+        return draw_timeline(self)
+
+    def _repr_html_(self) -> str:
+        from sedkit.formats.notebook import timeline_html
+
+        return timeline_html(self)
 
 
 @dataclass(frozen=True)
