@@ -42,7 +42,8 @@ def _heading(result: Tagging | Timeline) -> str:
 
 def _bar(tag: Tag) -> str:
     return (
-        f'<div style="display:flex;gap:10px;align-items:center"><span style="width:{LABELS}px">{escape(tag.label)}</span>'
+        '<div style="display:flex;gap:10px;align-items:center">'
+        f'<span style="width:{LABELS}px">{escape(tag.label)}</span>'
         f'<span style="width:{round(tag.score * 300)}px;height:10px;border-radius:3px;background:{COLOURS[0]}"></span>'
         f"<span>{tag.score:.2f}</span></div>"
     )
