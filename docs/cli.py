@@ -29,8 +29,8 @@ Results go to standard output. Notices, errors and progress go to standard error
 | 130 | interrupted with Ctrl-C |
 | 141 | the reader of standard output closed it, as `head` does |
 
-With `--output`, results are written to `FILE.partial`, which is renamed to `FILE` when the run is complete. An
-interrupted run keeps its results in `FILE.partial` and prints how to continue. An older `FILE` is left unchanged.
+With `--output`, results are collected in `FILE.journal`, and `FILE` appears when the run is complete. An interrupted
+run keeps its results in the journal and prints how to continue. An older `FILE` is left unchanged.
 
 `NO_COLOR` turns colours off. `SEDKIT_DEBUG=1` shows the traceback of an unexpected error.
 """

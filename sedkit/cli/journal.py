@@ -36,6 +36,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from sedkit.audio.prefetch import path_of
 from sedkit.errors import OutputError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Fingerprint(NamedTuple):
 def fingerprint(name: str) -> Fingerprint | None:
     """The fingerprint of a regular file; None for anything else, such as a pipe or a missing file."""
     try:
-        status = os.stat(name)
+        status = os.stat(path_of(name))
     except (OSError, ValueError):
         return None
     if not stat.S_ISREG(status.st_mode):
@@ -87,7 +88,7 @@ def sample_of(name: str, size: int) -> str:
 
     digest = hashlib.blake2b(digest_size=8)
     try:
-        with open(name, "rb", buffering=0) as file:
+        with open(path_of(name), "rb", buffering=0) as file:
             for number in range(SAMPLES):
                 file.seek(
                     max(0, size - SAMPLE) * number // (SAMPLES - 1) if size > SAMPLES * SAMPLE else number * SAMPLE
@@ -103,6 +104,7 @@ class Entry(NamedTuple):
 
     position: int
     before: Fingerprint | None
+    path: str
 
 
 class Journal:
@@ -168,12 +170,12 @@ class Journal:
                 self.labels = tuple(Label(*label) for label in head["labels"])
             elif "file" in head:
                 before = Fingerprint(*head["before"]) if head["before"] else None
-                self.entries[head["file"]] = Entry(position, before)
+                self.entries[head["file"]] = Entry(position, before, head["path"])
         if earlier is None and self.path.exists() and self.path.stat().st_size:
             raise OutputError(f"{self.path}: is not a journal of this version of sedkit; {remedy}")
         given = set(files)
         dropped = [file for file in self.entries if file not in given]
-        if existing := next((file for file in dropped if os.path.exists(file)), None):
+        if existing := next((file for file in dropped if os.path.exists(self.entries[file].path)), None):
             raise OutputError(f"{output}: holds results of {existing}, which is not given now; give it, or {remedy}")
         for file in dropped:
             del self.entries[file]
@@ -224,8 +226,9 @@ class Journal:
             same = before == fingerprint(result.file)
             before = before._replace(sample=sample_of(result.file, before.size) if same else "")
         position = self.end
-        self._append({"file": result.file, "before": before}, pack(result))
-        self.entries[result.file] = Entry(position, before)
+        path = path_of(result.file)
+        self._append({"file": result.file, "path": path, "before": before}, pack(result))
+        self.entries[result.file] = Entry(position, before, path)
         if time.monotonic() - self.synced > SYNC_INTERVAL:
             self.sync()
 
@@ -329,7 +332,10 @@ def _read(file: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
 
 
 def _format_option(name: str, value: Any) -> str:
-    """An option and its value, for an error message."""
-    if value is None or value is False:
+    """An option and its value, for an error message; a pair in a list is a class and its value, ``*`` all classes."""
+    if value is None or value is False or value == []:
         return f"no {name}"
-    return f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
+    if not isinstance(value, list):
+        return f"{name} {value}"
+    words = [item if isinstance(item, list) else ["*", item] for item in value]
+    return f"{name} {', '.join(str(word[-1]) if word[0] == '*' else '='.join(map(str, word)) for word in words)}"

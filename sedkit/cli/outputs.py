@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -14,6 +15,7 @@ from sedkit.cli.output import Stream
 from sedkit.cli.rendering import Rendered, Sheet
 from sedkit.cli.run_options import RunOptions
 from sedkit.cli.targets import Target
+from sedkit.errors import OutputError
 from sedkit.formats import Run
 
 if TYPE_CHECKING:
@@ -61,6 +63,9 @@ class Outputs:
                 for target in files:
                     for path, names in target.paths(run.kind, run.files, arguments).items():
                         self.sheets.append(Sheet(target.writer, replace(run, path=path, files=names)))
+                twice = [path for path, count in Counter(sheet.path for sheet in self.sheets).items() if count > 1]
+                if twice:
+                    raise OutputError(f"{twice[0]}: two formats would write this file; give them different folders")
                 places = [target.place() for target in files]
                 self.rendered = Rendered(places, run.settings, run.files, options.resume)
                 stack.push(self.rendered)
