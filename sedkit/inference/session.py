@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import os
 import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from weakref import WeakSet
 
 from sedkit.errors import ArgumentError, DeviceError, ModelError
 from sedkit.inference import graph_cache as cache
@@ -128,11 +130,24 @@ def _session(
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leaves idle time to decoding
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors have no common base class
         raise ModelError(
             f"{path}: not an ONNX file that ONNX Runtime can load ({one_line(error)}); export or copy it again"
         ) from None
+    _sessions.add(session)
+    return session
+
+
+def _keep_sessions() -> None:
+    """Never destroy the present sessions. In a forked child, that would wait for threads that only the parent has."""
+    for session in _sessions:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+
+
+_sessions = WeakSet["onnxruntime.InferenceSession"]()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_keep_sessions)
 
 
 def _gpu_session(file: ModelFile, gpu: Gpu, threads: int) -> onnxruntime.InferenceSession:
