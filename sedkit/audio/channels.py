@@ -55,7 +55,8 @@ def channel_number(channel: Channel) -> int | None:
 def mean(channels: Samples, weights: NDArray[np.float32] | None = None) -> Samples:
     """The (weighted) mean over channels, [channels, samples]; faster than ``numpy.mean`` on interleaved channels."""
     if len(channels) == 1:
-        return channels[0]
+        only: Samples = channels[0]
+        return only
     if weights is not None and weights.min() == weights.max():
         weights = None
     with np.errstate(invalid="ignore", over="ignore"):  # samples that are NaN or infinite are refused later
@@ -178,8 +179,8 @@ class Mix:
         own = energy.diagonal(axis1=1, axis2=2)
         counts: NDArray[np.bool_] = own > SILENT * own.max(axis=1, keepdims=True)
         counts[~counts.any(axis=1)] = everything  # digital silence
-        shares = counts * self.weights.astype(np.float64)
-        shares /= shares.sum(axis=1, keepdims=True)
+        weighted = counts * self.weights.astype(np.float64)
+        shares = weighted / weighted.sum(axis=1, keepdims=True)
         with np.errstate(invalid="ignore"):
             mixed = np.einsum("ki,kij,kj->k", shares, energy, shares)
             cancelled = mixed < CANCELLED * (own * shares).sum(axis=1)

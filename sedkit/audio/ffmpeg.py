@@ -7,7 +7,7 @@ audio starts later, packets were lost), the decoder yields silence.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
@@ -361,12 +361,12 @@ def _decoded(parts: list[_Part]) -> Chunk:
     for part in parts:
         size = part.samples * width
         # Not by PyAV's to_ndarray: it crashes on more than eight planes, and does not know 64-bit integers.
-        buffers = part.frame.planes if part.frame else [silence] * planes
+        buffers: Sequence[Any] = part.frame.planes if part.frame else [silence] * planes
         for plane in range(planes):
             samples[plane, at : at + size] = np.frombuffer(buffers[plane], dtype, size)
         at += size
     floats = to_float(samples)
-    return Chunk(rate, floats if planes > 1 or width == 1 else floats.reshape(-1, channels).T, _weights(layout))
+    return Chunk(rate, floats if planes > 1 or width == 1 else floats.reshape(-1, channels).T, layout_weights(layout))
 
 
 def frame_samples(frame: av.AudioFrame) -> Samples:
@@ -376,7 +376,7 @@ def frame_samples(frame: av.AudioFrame) -> Samples:
 
 
 @cache
-def _weights(layout: str) -> tuple[float, ...] | None:
+def layout_weights(layout: str) -> tuple[float, ...] | None:
     """Weights of the channels of a layout, by FFmpeg's name; None if they are equal."""
     import av
 

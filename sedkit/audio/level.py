@@ -98,8 +98,10 @@ def amplified(blocks: Iterator[Samples], gain: Gain) -> Iterator[Samples]:
             if sum(map(len, heard)) >= HEARD * SAMPLE_RATE:
                 break
         level = loudest_second(np.concatenate(heard)[: HEARD * SAMPLE_RATE]) if heard else 0.0
-        gain = min(TARGET - level, MOST_GAIN) if level > -np.inf else 0.0
-    factor = np.float32(10 ** (gain / 20))
+        decibels = min(TARGET - level, MOST_GAIN) if level > -np.inf else 0.0
+    else:
+        decibels = gain
+    factor = np.float32(10 ** (decibels / 20))
     for block in chain(heard, blocks):
         yield block * factor
 

@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from sedkit.audio.channels import Channel
 from sedkit.audio.decoding import Notify
 from sedkit.audio.reading import open_audio
 from sedkit.geometry import SAMPLE_RATE
@@ -28,15 +29,19 @@ class LiveAudio:
     name : name of the microphone; ``-`` for standard input; a path.
     sample_rate : Hz, of the source.
     block_rate : Hz, of the arrays.
+    weights : of the channels in the mix, see :class:`sedkit.audio.decoding.Chunk`.
     stopped : whether :meth:`stop` was called.
     losses : number of times that audio was lost because it was not consumed in time.
     endless : whether the source ends only if it is stopped.
+    mixed : whether the arrays are one channel, chosen or mixed already.
     """
 
     endless = False
+    mixed = False
 
     def __init__(self, name: str, sample_rate: float) -> None:
         self.name, self.sample_rate, self.block_rate = name, sample_rate, sample_rate
+        self.weights: tuple[float, ...] | None = None
         self.stopped = False
         self.losses = 0
         self._ended = False
@@ -106,7 +111,7 @@ class Recording(LiveAudio):
 
     Parameters
     ----------
-    on_notice : called with notices about the file, see there.
+    track, channel, on_notice : see there.
 
     Raises
     ------
@@ -114,8 +119,12 @@ class Recording(LiveAudio):
         If the file does not exist or has no audio that can be decoded.
     """
 
-    def __init__(self, path: str, on_notice: Notify | None = None) -> None:
-        self._stream = open_audio(path, on_notice=on_notice)
+    mixed = True
+
+    def __init__(
+        self, path: str, on_notice: Notify | None = None, track: int | None = None, channel: Channel = "mix"
+    ) -> None:
+        self._stream = open_audio(path, track=track, channel=channel, on_notice=on_notice)
         super().__init__(path, self._stream.sample_rate)
         self.block_rate = SAMPLE_RATE
 

@@ -24,6 +24,7 @@ class Microphone(LiveAudio):
     ----------
     name : number or part of a name, as :func:`microphones` lists them; None is the system's default microphone.
     sample_rate : Hz; None is the microphone's own.
+    all_channels : whether to record all channels instead of a single one.
 
     Raises
     ------
@@ -33,7 +34,7 @@ class Microphone(LiveAudio):
 
     endless = True
 
-    def __init__(self, name: str | None = None, sample_rate: float | None = None) -> None:
+    def __init__(self, name: str | None = None, sample_rate: float | None = None, all_channels: bool = False) -> None:
         sd = _sounddevice()
         wanted = int(name) if name is not None and name.isdecimal() else name
         try:
@@ -46,10 +47,10 @@ class Microphone(LiveAudio):
             what = "no default microphone" if name is None else f"{name}: no such microphone ({_one_line(error)})"
             raise DeviceError(f"{what}; list the microphones with sedkit listen --list") from None
         super().__init__(info["name"], float(sample_rate or info["default_samplerate"]))
-        self._stream = self._open(sd, info["index"], info["max_input_channels"])
+        self._stream = self._open(sd, info["index"], info["max_input_channels"], all_channels)
 
-    def _open(self, sd: sounddevice, index: int, channels: int) -> sounddevice.InputStream:
-        """Open a stream of one channel, or of all channels if the microphone does not offer a single one."""
+    def _open(self, sd: sounddevice, index: int, channels: int, every: bool) -> sounddevice.InputStream:
+        """Open a stream of one channel, or of all channels if wanted or if there is no single one."""
         settings = {"device": index, "samplerate": self.sample_rate, "dtype": "float32", "callback": self._on_block}
         settings |= {
             "blocksize": int(BLOCK_SECONDS * self.sample_rate),
@@ -57,7 +58,7 @@ class Microphone(LiveAudio):
         }
         try:
             try:
-                return sd.InputStream(channels=1, **settings)
+                return sd.InputStream(channels=channels if every else 1, **settings)
             except sd.PortAudioError:
                 return sd.InputStream(channels=channels, **settings)
         except sd.PortAudioError as error:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit.audio.decoding import Samples
-from sedkit.audio.ffmpeg import audio_track, frame_samples
+from sedkit.audio.decoding import not_audio
+from sedkit.audio.ffmpeg import audio_track, check_track, frame_samples, layout_weights
 from sedkit.audio.live import LiveAudio
 from sedkit.audio.recognition import HEAD, is_container, is_packets, may_be_packets
 from sedkit.errors import ArgumentError, AudioError
@@ -47,6 +47,7 @@ class Pipe(LiveAudio):
     sample_rate : Hz; required for raw samples.
     channels, encoding : format of raw samples; `encoding` is one of :data:`ENCODINGS`.
     name : for error messages.
+    track : number of the audio track, from 1 on; None for the default one, otherwise the first.
 
     Raises
     ------
@@ -63,13 +64,14 @@ class Pipe(LiveAudio):
         channels: int = 1,
         encoding: str = "s16le",
         name: str = "-",
+        track: int | None = None,
     ) -> None:
         self._input = _Input(file, name)
         weakref.finalize(self, self._input.close)  # the thread has no reference to this object
         self._free_slots = threading.Semaphore(MAX_QUEUED_READS)
         super().__init__(name, 0.0)
         opened = SimpleQueue[float | Exception]()
-        blocks = _blocks(self._input, sample_rate, channels, np.dtype(ENCODINGS[encoding]))
+        blocks = _blocks(self._input, sample_rate, channels, np.dtype(ENCODINGS[encoding]), track)
         arguments = (blocks, self._input, self._free_slots, opened, self._blocks)
         threading.Thread(target=_receive, args=arguments, name="sedkit-pipe", daemon=True).start()
         while True:
@@ -81,6 +83,7 @@ class Pipe(LiveAudio):
         if isinstance(rate, Exception):
             raise rate
         self.sample_rate = self.block_rate = rate
+        self.weights = self._input.weights
 
     @property
     def damages(self) -> int:
@@ -106,15 +109,19 @@ class _Input:
 
     Attributes
     ----------
+    start : the first bytes, for messages.
     closed : whether nobody wants the rest.
     ended : whether the pipe ended or failed, or was closed.
     damages : see :attr:`LiveAudio.damages`; counted by the decoder.
+    weights : of the channels in the mix; set by the decoder.
     """
 
     def __init__(self, file: io.RawIOBase, name: str) -> None:
         self.name = name
         self.closed = self.ended = False
+        self.start = b""
         self.damages = 0
+        self.weights: tuple[float, ...] | None = None
         self._file = file
         self._peeked = b""
         self._error: Exception | None = None
@@ -203,7 +210,9 @@ def _receive(
     queue.put(end)
 
 
-def _blocks(source: _Input, sample_rate: float | None, channels: int, dtype: np.dtype[Any]) -> Blocks:
+def _blocks(
+    source: _Input, sample_rate: float | None, channels: int, dtype: np.dtype[Any], track: int | None
+) -> Blocks:
     """Raw or decoded blocks, whatever comes.
 
     Raises
@@ -217,8 +226,9 @@ def _blocks(source: _Input, sample_rate: float | None, channels: int, dtype: np.
         source.check()
         raise AudioError(f"{source.name}: no data came through the pipe; check the output of the command that feeds it")
     if _is_encoded(source, anywhere=sample_rate is None):
-        yield from _decoded_blocks(source, sample_rate)
+        yield from _decoded_blocks(source, sample_rate, track)
         return
+    check_track(source.name, track, 1)
     if sample_rate is None:
         source.check()
         raise ArgumentError(
@@ -246,8 +256,8 @@ def _is_encoded(source: _Input, anywhere: bool) -> bool:
     return False
 
 
-def _decoded_blocks(source: _Input, sample_rate: float | None) -> Blocks:
-    """Decode the default audio track, or else the first, packet by packet, without its low-frequency effects channel.
+def _decoded_blocks(source: _Input, sample_rate: float | None, number: int | None) -> Blocks:
+    """Decode an audio track packet by packet.
 
     What cannot be decoded is left out, and counted where sound follows: a source that is disturbed for a moment should
     not end a watch of days.
@@ -264,7 +274,7 @@ def _decoded_blocks(source: _Input, sample_rate: float | None) -> Blocks:
     rate, decoded, damaged = 0, 0, False
     other = 0.0  # seconds at another sample rate, in a row
     with _open(source) as container:
-        track = audio_track(container, source.name)
+        track = audio_track(container, source.name, number)
         packets, faults = container.demux(track), 0
         while True:
             try:
@@ -278,7 +288,9 @@ def _decoded_blocks(source: _Input, sample_rate: float | None) -> Blocks:
                     packets = container.demux(track)  # FFmpeg looks for the next packet
                     continue
                 cause = (error.strerror or "unknown cause").strip(" .")
-                where = f"{decoded / rate:.1f} s" if rate else "its start"
+                if not decoded:
+                    raise not_audio(source.name, source.start, cause, piped=True) from None
+                where = f"{decoded / rate:.1f} s"
                 raise AudioError(f"{source.name}: damaged at {where} ({cause}); check the source") from None
             if packet is None:
                 break
@@ -292,6 +304,7 @@ def _decoded_blocks(source: _Input, sample_rate: float | None) -> Blocks:
                 if not rate:
                     rate = frame.sample_rate
                     _check_rate(source.name, container.format.name, rate, sample_rate)
+                    source.weights = layout_weights(frame.layout.name)
                 if frame.sample_rate != rate:
                     damaged = True
                     other += frame.samples / frame.sample_rate
@@ -303,7 +316,7 @@ def _decoded_blocks(source: _Input, sample_rate: float | None) -> Blocks:
                 source.damages += bool(damaged and decoded and packet.size)  # size 0 flushes the decoder
                 damaged = False
                 decoded += frame.samples
-                yield float(rate), _samples(frame)
+                yield float(rate), frame_samples(frame).T
     if damaged and not decoded:
         raise AudioError(f"{source.name}: has no audio that can be decoded; check the source")
 
@@ -314,7 +327,7 @@ def _open(source: _Input) -> av.container.InputContainer:
     # No protocols: a playlist disguised as audio must not make FFmpeg open the files or URLs that it lists. By default,
     # FFmpeg analyses 5 s before it returns the first packet.
     options = {"protocol_whitelist": "none", "analyzeduration": "500000"}
-    head = source.peek(8)
+    head = source.start = source.peek(8)
     if head[:4] == b"RIFF" and not 0 < int.from_bytes(head[4:], "little") < UNKNOWN_LENGTH:
         options["ignore_length"] = "1"  # or FFmpeg would stop after 2 GB
     try:
@@ -322,19 +335,10 @@ def _open(source: _Input) -> av.container.InputContainer:
     except av.FFmpegError as error:
         source.check()
         cause = (error.strerror or "unknown cause").strip(" .")
-        remedy = "save it to a file first, or pipe wav"
-        raise AudioError(f"{source.name}: not audio that sedkit can decode from a pipe ({cause}); {remedy}") from None
+        raise not_audio(source.name, source.start, cause, piped=True) from None
 
 
 def _check_rate(name: str, kind: str, rate: float, wanted: float | None) -> None:
     if wanted is not None and wanted != rate:
         what = f"this is no raw sound but {kind.split(',')[0]}, with {rate:g} Hz"
         raise ArgumentError(f"{name}: --rate is {wanted:g}, but {what}; leave --rate out")
-
-
-def _samples(frame: av.AudioFrame) -> Samples:
-    """Samples [samples, channels] without the LFE channel."""
-    samples = frame_samples(frame).T
-    if frame.layout.nb_channels > 2:
-        samples = samples[:, [channel.name != "LFE" for channel in frame.layout.channels]]
-    return samples

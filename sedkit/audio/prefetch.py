@@ -3,10 +3,46 @@
 from __future__ import annotations
 
 from threading import Event
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 if TYPE_CHECKING:
-    from sedkit.audio.reading import AudioStream
+    from sedkit.audio.reading import AudioStream, Notices
+
+
+class ChannelName(str):
+    """The name of one channel of a recording, as in ``talk.wav#2``.
+
+    Attributes
+    ----------
+    path : of the recording.
+    channel : number of the channel, from 1 on.
+    """
+
+    path: str
+    channel: int
+
+    def __new__(cls, path: str, channel: int) -> Self:
+        name = super().__new__(cls, f"{path}#{channel}")
+        name.path, name.channel = path, channel
+        return name
+
+
+def channel_names(path: str, track: int | None = None) -> list[str]:
+    """A name for each channel of a recording.
+
+    Raises
+    ------
+    AudioError
+        If the file has no audio that can be decoded, or no such track.
+    """
+    from sedkit.audio.reading import channel_count
+
+    return [ChannelName(path, number) for number in range(1, channel_count(path, track) + 1)]
+
+
+def path_of(name: str) -> str:
+    """The path of a recording, or of the recording that a :class:`ChannelName` belongs to."""
+    return name.path if isinstance(name, ChannelName) else name
 
 
 class AudioSource:
@@ -14,18 +50,27 @@ class AudioSource:
 
     Parameters
     ----------
-    source : path or binary file object.
+    source : path, :class:`ChannelName` or binary file object.
     options : keyword arguments of :func:`sedkit.audio.reading.open_audio`.
 
     Attributes
     ----------
     sample_rate : of the recording, in Hz; None before it is opened.
+    truncated : seconds that its header promises and it does not have; known at its end.
     """
 
     def __init__(self, source: str | BinaryIO, **options: Any) -> None:
         self.source, self.options = source, options
         self.name = source if isinstance(source, str) else "-"
         self.sample_rate: float | None = None
+        self._notices: Notices | None = None
+        if isinstance(source, ChannelName):
+            self.source = source.path
+            self.options["channel"] = source.channel
+
+    @property
+    def truncated(self) -> float:
+        return self._notices.truncated if self._notices else 0.0
 
     def stream(self) -> AudioStream:
         """Open the recording.
@@ -38,7 +83,7 @@ class AudioSource:
         from sedkit.audio.reading import open_audio  # here: importing NumPy is part of what runs in a thread
 
         stream = open_audio(self.source, **self.options)
-        self.sample_rate = stream.sample_rate
+        self.sample_rate, self._notices = stream.sample_rate, stream.notices
         return stream
 
 

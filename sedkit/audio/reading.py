@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from itertools import chain
 from typing import Any, BinaryIO, Self, TypeAlias
 
@@ -255,6 +256,45 @@ def _checked_object(source: object) -> str:
     return "-" if not isinstance(name, str) or name == "<stdin>" else name
 
 
+def channel_count(source: Source, track: int | None = None) -> int:
+    """The number of channels of a recording.
+
+    Raises
+    ------
+    AudioError
+        As :func:`open_audio`.
+    ArgumentError
+        If `source` is a pipe, which cannot be read twice.
+    """
+    if isinstance(source, np.ndarray):
+        return int(_checked_array(source).shape[1])
+    if isinstance(source, str | os.PathLike):
+        name = os.fspath(source)
+        if not is_regular(name):
+            raise ArgumentError(f"{name}: a pipe cannot be read once per channel; save it to a file first")
+        with open(name, "rb") as opened:
+            return _first_chunk(decode(opened, name, _ignore, track, name))
+    file = io.BytesIO(source) if isinstance(source, BYTES) else source
+    name = _checked_object(file)
+    if not file.seekable():
+        raise ArgumentError(f"{name}: a pipe cannot be read once per channel; save it to a file first")
+    start = file.tell()
+    try:
+        return _first_chunk(decode_object(file, name, _ignore, track))
+    finally:
+        file.seek(start)
+
+
+def _first_chunk(decoder: Decoder) -> int:
+    with closing(decoder):
+        first = next(decoder, None)
+    return 0 if first is None else len(first.samples)
+
+
+def _ignore(notice: str) -> None:
+    pass
+
+
 def open_blocks(
     blocks: Iterable[NDArray[Any]],
     sample_rate: float,
@@ -284,7 +324,7 @@ def open_blocks(
     """
     number = channel_number(channel)
     check_gain(gain)
-    if gain == "auto":
+    if isinstance(gain, str):
         raise ArgumentError("gain 'auto' needs the recording; for live audio, pass a number of dB")
     notices = Notices(name, on_notice)
     decoder = _decode_arrays(blocks, check_rate(sample_rate), notices.add, weights)

@@ -21,12 +21,14 @@ import pytest
 import soundfile
 
 from sedkit.audio import pipe as pipe_module
+from sedkit.audio.ffmpeg import frame_samples
 from sedkit.audio.live import LiveAudio, Recording
 from sedkit.audio.microphone import MAX_QUEUED_BLOCKS, Microphone, microphones
 from sedkit.audio.pipe import MAX_QUEUED_READS, Pipe
-from sedkit.audio.reading import open_audio
+from sedkit.audio.reading import open_audio, open_blocks
 from sedkit.errors import ArgumentError, AudioError, DeviceError
 from tests.conftest import make_sound
+from tests.sedkit.audio.encoding import Audio, write
 
 SOUND = make_sound(3, 16_000, seed=3)
 
@@ -344,11 +346,26 @@ def test_radio_that_is_tuned_in_between_two_packets(pipe, kind, codec):
     assert len(all_samples(pipe(content[777:], None))) > 0.7 * len(SOUND)
 
 
-def test_surround_sound_without_low_frequency_effects(pipe):
+def test_surround_sound_has_the_mix_of_a_file(pipe):
     buffer = io.BytesIO()
     channels = SOUND[:, None] * np.arange(1, 7) / 6
     soundfile.write(buffer, channels, 16_000, format="FLAC", subtype="PCM_16")
-    np.testing.assert_allclose(all_samples(pipe(buffer.getvalue(), None)), channels[:, [0, 1, 2, 4, 5]], atol=1e-4)
+    live = pipe(buffer.getvalue(), None)
+    np.testing.assert_allclose(samples := all_samples(live), channels, atol=1e-4)
+    with open_blocks([samples], 16_000, weights=live.weights) as stream, open_audio(buffer.getvalue()) as whole:
+        np.testing.assert_allclose(np.concatenate(list(stream)), np.concatenate(list(whole)), atol=1e-6)
+
+
+def test_track(pipe, tmp_path):
+    path = tmp_path / "two.mkv"
+    write(path, [Audio(SOUND, 16_000, "flac"), Audio(SOUND[::-1].copy(), 16_000, "flac")])
+    for number, expected in ((1, SOUND), (2, SOUND[::-1])):
+        live = pipe(path.read_bytes(), None, 1, "s16le", "-", number)
+        np.testing.assert_allclose(all_samples(live)[:, 0], expected, atol=1e-3)
+    with pytest.raises(AudioError, match="has 2 audio tracks, no track 3"):
+        pipe(path.read_bytes(), None, 1, "s16le", "-", 3)
+    with pytest.raises(AudioError, match="has 1 audio track, no track 2"):
+        pipe(SOUND.tobytes(), 16_000, 1, "f32le", "-", 2)
 
 
 def test_number_of_channels_may_change():
@@ -411,13 +428,13 @@ def test_frame_with_another_sample_rate_is_damage_and_many_are_an_error(pipe):
         list(live)
 
 
-def test_more_than_eight_planes(pipe):
+def test_more_than_eight_planes():
     """PyAV's to_ndarray crashes on them."""
     samples = np.zeros((16, 960), np.float32) + np.arange(16, dtype=np.float32)[:, None] / 16
     frame = av.AudioFrame("fltp", "16 channels", 960)
     for plane, channel in zip(frame.planes, samples, strict=False):
         plane.update(np.pad(channel, (0, plane.buffer_size // 4 - 960)).tobytes())
-    np.testing.assert_array_equal(pipe_module._samples(frame), samples.T)
+    np.testing.assert_array_equal(frame_samples(frame), samples)
 
 
 def test_stop_keeps_the_samples_received(open_pipe):
