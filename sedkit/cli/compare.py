@@ -96,8 +96,7 @@ def of_classes(annotations: Sequence[Annotations], classes: Sequence[str], path:
     from sedkit.judging.vocabulary import Vocabulary
 
     vocabulary = Vocabulary()
-    for each in annotations:
-        vocabulary.learn([*each.events, *each.tags])
+    vocabulary.learn_all(annotations)
     wanted = options.split_classes(classes, list(vocabulary.by_name.values()))
     if wanted is None:
         return list(annotations)

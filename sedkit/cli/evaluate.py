@@ -126,11 +126,6 @@ def audio_given(paths: Sequence[str]) -> bool:
     return ending in AUDIO_SUFFIXES or (len(paths) > 1 and ending not in READERS)
 
 
-def class_names(classes: Sequence[str], known: Sequence[Any]) -> list[str] | None:
-    """The option ``--classes`` as names."""
-    return options.split_classes(classes, known)
-
-
 def trial_of_results(path: str, reference: str, classes: Sequence[str]) -> Trial:
     """The trial of a file of results."""
     from sedkit.formats.reading import read_annotations
@@ -139,9 +134,8 @@ def trial_of_results(path: str, reference: str, classes: Sequence[str]) -> Trial
 
     results, labels = read_annotations(path), read_annotations(reference)
     vocabulary = Vocabulary()
-    for each in [*results, *labels]:
-        vocabulary.learn([*each.events, *each.tags])
-    wanted = class_names(classes, list(vocabulary.by_name.values()))
+    vocabulary.learn_all([*results, *labels])
+    wanted = options.split_classes(classes, list(vocabulary.by_name.values()))
     return from_results(Reference.of(labels, reference, vocabulary, wanted), results, path, vocabulary)
 
 
@@ -162,9 +156,8 @@ def trial_of_model(
     with Recordings(names, **reading) as recordings:
         tagger = recordings.tagger
         vocabulary = Vocabulary(tagger.labels)
-        for each in labels:
-            vocabulary.learn([*each.events, *each.tags])
-        wanted = class_names(classes, list(vocabulary.by_name.values()))
+        vocabulary.learn_all(labels)
+        wanted = options.split_classes(classes, list(vocabulary.by_name.values()))
         given = Reference.of(labels, reference, vocabulary, wanted)
         model = JudgedModel(tagger, given.labels)
         given = given.only(model.labels)

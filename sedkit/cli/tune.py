@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -108,7 +109,6 @@ def tune(
     """Settings and figures, and the exit code: 1 if some recordings could not be read."""
     import numpy as np
 
-    from sedkit.cli.evaluate import class_names
     from sedkit.cli.recordings import Recordings
     from sedkit.errors import ArgumentError
     from sedkit.formats.reading import read_annotations
@@ -122,9 +122,8 @@ def tune(
     annotations = read_annotations(reference)
     with Recordings(names, **reading) as recordings:
         vocabulary = Vocabulary(recordings.tagger.labels)
-        for each in annotations:
-            vocabulary.learn([*each.events, *each.tags])
-        wanted = class_names(classes, list(vocabulary.by_name.values()))
+        vocabulary.learn_all(annotations)
+        wanted = options.split_classes(classes, list(vocabulary.by_name.values()))
         given = Reference.of(annotations, reference, vocabulary, wanted)
         if not given.strong:
             raise ArgumentError(f"{reference}: has no events; tuning needs labels with onset and offset")
@@ -149,8 +148,9 @@ def tune(
         thresholds = np.array(model.tagger.contract.timeline_thresholds)[model.columns]
         number = min(number, len(labelled))
         search = Search(labelled, model.labels, thresholds, metric)
-        held_out = cross_validated(search, number)
-        settings = search.best(np.ones(len(labelled), bool))
+        with waiting("choosing settings"):
+            held_out = cross_validated(search, number)
+            settings = search.best(np.ones(len(labelled), bool))
         before = judged(labelled, [PostProcessing()] * len(labelled), model.labels, thresholds)
         after = judged(labelled, held_out, model.labels, thresholds)
         own = judged(labelled, [settings] * len(labelled), model.labels, thresholds)
@@ -168,6 +168,18 @@ def tune(
             "notes": notes,
         }
         return report, recordings.exit_code
+
+
+@contextmanager
+def waiting(message: str) -> Iterator[None]:
+    """Show a message on standard error while the block runs, if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(message):
+        yield
 
 
 def text(report: dict[str, Any]) -> str:

@@ -60,8 +60,7 @@ def compare(
         If they have no recording in common.
     """
     vocabulary = Vocabulary()
-    for each in [*a, *b]:
-        vocabulary.learn([*each.events, *each.tags])
+    vocabulary.learn_all([*a, *b])
     of_a, of_b = ({each.file: each for each in side} for side in (a, b))
     pairs = pair(of_a, of_b, names[1])
     if not pairs and (of_a or of_b):

@@ -64,8 +64,7 @@ class Reference:
         ArgumentError
             If there is nothing to compare with, or no such class.
         """
-        for each in annotations:
-            vocabulary.learn([*each.events, *each.tags])
+        vocabulary.learn_all(annotations)
         found = {vocabulary.of(item): None for each in annotations for item in [*each.events, *each.tags]}
         labels = tuple(sorted(found, key=lambda label: label.name.casefold()))
         if classes is not None:

@@ -11,7 +11,7 @@ the recordings are divided into folds, and those of each fold are judged with th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +69,6 @@ class Search:
     labels : the judged classes.
     thresholds : the model's.
     metric : one of ``METRICS``.
-    on_step : called once for each setting that is tried.
     """
 
     def __init__(
@@ -78,9 +77,8 @@ class Search:
         labels: Sequence[Label],
         thresholds: NDArray[np.float64],
         metric: str,
-        on_step: Callable[[], None] = lambda: None,
     ) -> None:
-        self.recordings, self.labels, self.thresholds, self.on_step = recordings, labels, thresholds, on_step
+        self.recordings, self.labels, self.thresholds = recordings, labels, thresholds
         self.count = event_hits if metric == "event-f1" else segment_hits
         self.known: dict[str, NDArray[np.float64]] = {}  # by settings
 
@@ -89,7 +87,6 @@ class Search:
         key = repr(settings)
         if key not in self.known:
             self.known[key] = np.stack([self._counts(each, settings) for each in self.recordings])
-            self.on_step()
         return self.known[key]
 
     def _counts(self, recording: Labelled, settings: PostProcessing) -> NDArray[np.float64]:

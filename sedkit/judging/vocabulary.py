@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 from sedkit.contract import Label
+from sedkit.formats.reading import Annotations
 from sedkit.results import Event, Tag
 
 
@@ -35,6 +36,11 @@ class Vocabulary:
         """Add the classes of events and tags."""
         for item in items:
             self.add(Label(item.label, item.mid))
+
+    def learn_all(self, annotations: Iterable[Annotations]) -> None:
+        """Add the classes of recordings."""
+        for each in annotations:
+            self.learn([*each.events, *each.tags])
 
     def find(self, name: str, mid: str | None = None) -> Label | None:
         """The class with this MID, otherwise with this name, which may be a MID itself; None if there is none."""
