@@ -170,7 +170,7 @@ def measure(folds: list[Fold], systems: list[System], replicates: int) -> dict[s
             else:
                 row["gain"][metric] = estimate(by_fold - first[metric][0], resampled - first[metric][1])
         rows.append(row)
-    clips = sum(fold.targets.sum(0) for fold in folds)
+    clips = sum(np.nansum(fold.targets, 0) for fold in folds)
     classes = [
         {
             "label": label.name,

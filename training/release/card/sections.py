@@ -228,11 +228,10 @@ class Predictions(NamedTuple):
 
 
 def single_label_predictions(run: Run, scores: NDArray[np.float32]) -> Predictions:
-    """Predictions from the ``scores`` [test clips, classes]; a class whose label is unknown is never the guess."""
+    """Predictions from the ``scores`` [test clips, classes], for clips with one label and no unknown one."""
     labels = run.clips("test").multi_hot()
-    single = np.nansum(labels, 1) == 1
-    guess = np.where(np.isnan(labels), -1, scores).argmax(1)
-    labels = np.nan_to_num(labels)
+    single = labels.sum(1) == 1
+    guess = scores.argmax(1)
     source = np.array(sources(run.manifest))[run.manifest.indices("test")]
     return Predictions(labels.argmax(1)[single], guess[single], source[single])
 
