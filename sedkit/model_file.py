@@ -17,6 +17,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -88,7 +89,7 @@ class ModelFile:
             If the graph or the weights are not those that were exported, or another file is outside the model's folder.
         """
         if self.metadata.get(DIGEST, self.digest) != self.digest:
-            problem = "the graph or its weights have changed since the export; copy the file again"
+            problem = "the graph or its weights have changed since the export (copy the file again)"
             raise ContractError(DIGEST, problem)
         folder = self.path.parent.resolve()
         for name in self.external:
@@ -234,7 +235,7 @@ def check_is_file(path: Path) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+def _opened(path: Path) -> Iterator[tuple[BufferedReader, int]]:
     """Open a model file for reading; yields it and its size. Raises ModelError if it cannot be read."""
     try:
         check_is_file(path)
