@@ -39,6 +39,8 @@ end is part of the graph. Network weights may be stored as float16, each followe
                                 unchanged; ``{"kind": "platt", "slope": [...], "offset": [...]}``:
                                 Platt scaling, one number per class, slopes > 0. Segment scores are
                                 never calibrated
+``sedkit.postprocessing``       JSON object: settings of the post-processing of timelines, as in a TOML file
+                                (:mod:`sedkit.timeline.settings`); optional, default: sedkit's own
 ``sedkit.lineage``              JSON object: how the weights were trained (dataset hash, stages,
                                 alpha of each stage, git revision, seed, metrics); ``width``: a
                                 factor on the number of filters, or the list of these numbers in B1
@@ -57,7 +59,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from sedkit import geometry
@@ -105,6 +107,8 @@ class Contract:
     timeline_thresholds : one per class: the lowest segment score at which the class counts as present. Default:
         ``thresholds``.
     tag_segments : length, in segments, of the sliding window over which segment scores are averaged to a clip score.
+    postprocessing : how segment scores become events, where it differs from sedkit's defaults
+        (:class:`sedkit.timeline.settings.PostProcessing`).
     """
 
     name: str
@@ -115,6 +119,7 @@ class Contract:
     license: str
     timeline_thresholds: tuple[float, ...] = ()
     tag_segments: int = TAG_SEGMENTS
+    postprocessing: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.timeline_thresholds:
@@ -147,6 +152,8 @@ class Contract:
             "lineage": _json(self.lineage),
             "license": self.license,
         }
+        if self.postprocessing:
+            fields["postprocessing"] = _json(self.postprocessing)
         fields |= {key: str(value) for key, value in NUMBERS.items()}
         return {PREFIX + key: fields[key] for key in sorted(fields)}
 
@@ -179,6 +186,7 @@ class Contract:
             license=_line(metadata, "license"),
             timeline_thresholds=_thresholds(metadata, timeline, len(labels)),
             tag_segments=_tag_segments(metadata),
+            postprocessing=_parsed(metadata, "postprocessing", dict) if PREFIX + "postprocessing" in metadata else {},
         )
 
 

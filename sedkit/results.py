@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sedkit import tables
+from sedkit.contract import Label
+from sedkit.errors import ArgumentError
+from sedkit.selection import is_named, suggestion
+
 if TYPE_CHECKING:
     from datetime import datetime
 
     import pandas
+    import pyarrow
     from matplotlib.figure import Figure
-
-    from sedkit.contract import Label
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ class Tagging:
     duration : seconds.
     sample_rate : of the source, in Hz; None if unknown.
     recorded_at : start of the recording; None if unknown.
+    truncated : seconds that the header promises and the recording does not have; 0 if it is complete.
     """
 
     file: str
@@ -76,17 +82,31 @@ class Tagging:
     tags: tuple[Tag, ...]
     sample_rate: float | None = field(default=None, repr=False, compare=False)
     recorded_at: datetime | None = field(default=None, repr=False, compare=False)
+    truncated: float = field(default=0.0, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """``{"file", "duration", "tags": [{"label", "mid", "score"}]}``; times to 1 ms, scores to 1e-4."""
-        return {"file": self.file, "duration": round(self.duration, 3), "tags": [_tag(tag) for tag in self.tags]}
+        """``{"file", "duration", "tags": [{"label", "mid", "score"}]}``; times to 1 ms, scores to 1e-4.
+
+        A truncated recording has ``"truncated"`` too.
+        """
+        tags = [_tag(tag) for tag in self.tags]
+        return {"file": self.file, "duration": round(self.duration, 3), **_truncated(self), "tags": tags}
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """One row per tag: file, label, mid, score. Needs pandas."""
-        import pandas
+        """One row per tag: file, label, mid, score. Needs pandas; raises SedkitError without it."""
+        return tables.dataframe(self._columns())
 
-        rows = [{"file": self.file, **asdict(tag)} for tag in self.tags]
-        return pandas.DataFrame(rows, columns=["file", "label", "mid", "score"])
+    def to_arrow(self) -> pyarrow.Table:
+        """The table of :meth:`to_dataframe` as an Arrow table. Needs pyarrow; raises SedkitError without it."""
+        return tables.arrow(self._columns())
+
+    def _columns(self) -> dict[str, list[Any]]:
+        own = {name: [getattr(tag, name) for tag in self.tags] for name in ("label", "mid", "score")}
+        return {"file": [self.file] * len(self.tags), **own}
+
+    def __iter__(self) -> Iterator[Tag]:
+        """Iterate over the tags."""
+        return iter(self.tags)
 
     def plot(self) -> Figure:
         """Draw the tags as bars, in a matplotlib figure of its own: ``tagging.plot().savefig("tags.png")``.
@@ -146,6 +166,7 @@ class Timeline:
     labels : one per class, in the order of the columns of ``scores``.
     sample_rate : of the source, in Hz; None if unknown.
     recorded_at : start of the recording; None if unknown.
+    truncated : seconds that the header promises and the recording does not have; 0 if it is complete.
     """
 
     file: str
@@ -158,23 +179,95 @@ class Timeline:
     overview: Overview | None = field(default=None, repr=False, compare=False)
     sample_rate: float | None = field(default=None, repr=False, compare=False)
     recorded_at: datetime | None = field(default=None, repr=False, compare=False)
+    truncated: float = field(default=0.0, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """``{"file", "duration", "resolution", "seconds", "events"}``; times to 1 ms, scores to 1e-4."""
+        """``{"file", "duration", "resolution", "seconds", "events"}``; times to 1 ms, scores to 1e-4.
+
+        A truncated recording has ``"truncated"`` too.
+        """
         return {
             "file": self.file,
             "duration": round(self.duration, 3),
+            **_truncated(self),
             "resolution": self.resolution,
             "seconds": [second.to_dict() for second in self.seconds],
             "events": [event.to_dict() for event in self.events],
         }
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """One row per event: file, onset, offset, label, mid, score. Needs pandas."""
-        import pandas
+        """One row per event: file, onset, offset, label, mid, score. Needs pandas; raises SedkitError without it."""
+        return tables.dataframe(self._columns())
 
-        rows = [{"file": self.file, **asdict(event)} for event in self.events]
-        return pandas.DataFrame(rows, columns=["file", "onset", "offset", "label", "mid", "score"])
+    def to_arrow(self) -> pyarrow.Table:
+        """The table of :meth:`to_dataframe` as an Arrow table. Needs pyarrow; raises SedkitError without it."""
+        return tables.arrow(self._columns())
+
+    def _columns(self) -> dict[str, list[Any]]:
+        names = ("onset", "offset", "label", "mid", "score")
+        own = {name: [getattr(event, name) for event in self.events] for name in names}
+        return {"file": [self.file] * len(self.events), **own}
+
+    def __iter__(self) -> Iterator[Event]:
+        """Iterate over the events."""
+        return iter(self.events)
+
+    def select(
+        self, classes: str | Iterable[str] | None = None, start: float = 0.0, end: float | None = None
+    ) -> Timeline:
+        """The part of the timeline with these classes, between two times.
+
+        Parameters
+        ----------
+        classes : names or MIDs, in any case; None for all.
+        start, end : seconds. Cells and events that overlap the time between them are kept whole; `end` None is the end.
+
+        Returns
+        -------
+        A timeline with fewer cells, tags, events, scores and labels, and without overview; times are as before.
+
+        Raises
+        ------
+        ArgumentError
+            If a class is not among the timeline's labels.
+
+        Examples
+        --------
+        >>> dog, cat = Label("Dog", "/m/0bt9lr"), Label("Cat", "/m/01yrx")
+        >>> events = Event(0.5, 1.5, "Dog", dog.mid, 0.8), Event(3.0, 4.0, "Cat", cat.mid, 0.6)
+        >>> timeline = Timeline("a.wav", 5.0, 1.0, (), events, None, (dog, cat))
+        >>> [event.label for event in timeline.select(start=2)]
+        ['Cat']
+        >>> timeline.select("dog").events[0].offset
+        1.5
+        """
+        columns = self._chosen(classes)
+        until = self.duration if end is None else end
+        names = {self.labels[column].name for column in columns}
+        cells = [k for k, cell in enumerate(self.seconds) if cell.start < until and cell.end > start]
+        seconds = tuple(
+            replace(self.seconds[k], tags=tuple(tag for tag in self.seconds[k].tags if tag.label in names))
+            for k in cells
+        )
+        events = tuple(
+            event for event in self.events if event.label in names and event.onset < until and event.offset > start
+        )
+        scores = None if self.scores is None else self.scores[np.ix_(cells, columns)]
+        labels = tuple(self.labels[column] for column in columns)
+        return replace(self, seconds=seconds, events=events, scores=scores, labels=labels, overview=None)
+
+    def _chosen(self, classes: str | Iterable[str] | None) -> list[int]:
+        """Positions of these classes in ``labels``."""
+        if classes is None:
+            return list(range(len(self.labels)))
+        chosen = []
+        for name in [classes] if isinstance(classes, str) else classes:
+            found = [column for column, label in enumerate(self.labels) if is_named(label, name)]
+            if not found:
+                remedy = suggestion(name, self.labels) or f"it has {len(self.labels)}, see its labels"
+                raise ArgumentError(f"{name}: the timeline has no such class; {remedy}")
+            chosen += found
+        return sorted(set(chosen))
 
     def plot(self) -> Figure:
         """Draw spectrogram, scores and events, in a matplotlib figure of its own: ``timeline.plot().savefig("a.png")``.
@@ -218,6 +311,10 @@ class Embedding:
 
         columns = {"onset": self.onsets, "offset": self.offsets, "embedding": list(self.values)}
         return pandas.DataFrame({"file": [self.file] * len(self.values), **columns})
+
+
+def _truncated(result: Tagging | Timeline) -> dict[str, float]:
+    return {"truncated": round(result.truncated, 3)} if result.truncated else {}
 
 
 def _tag(tag: Tag | Event) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, Self, TypeVar
 
@@ -12,21 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.audio.channels import Channel
-from sedkit.audio.reading import Source, check_rate, open_audio, open_blocks
+from sedkit.audio.level import Gain
+from sedkit.audio.reading import Source, channel_count, check_rate, open_audio, open_blocks
 from sedkit.contract import Contract, Label
-from sedkit.errors import ArgumentError, AudioWarning
+from sedkit.errors import ArgumentError, AudioWarning, ContractError
 from sedkit.geometry import SAMPLE_RATE
 from sedkit.inference.embedding import EmbeddingModel, EmbeddingView, Per
 from sedkit.inference.installed import Precision, find_model
 from sedkit.inference.model import Model
 from sedkit.inference.session import Device
 from sedkit.results import Embedding, Event, Second, Tagging, Timeline
+from sedkit.selection import Selection, is_named, select, suggestion
 from sedkit.timeline.calibration import Calibration
 from sedkit.timeline.grid import Resolution, check_resolution
 from sedkit.timeline.overview import with_overview
-from sedkit.timeline.views import LiveTimeline, TagsView, TimelineView, View
+from sedkit.timeline.settings import ColumnSettings, PostProcessing
+from sedkit.timeline.views import LiveTimeline, RolledUpView, TagsView, TimelineView, View
 
 Result = TypeVar("Result")
+
+LOWEST_SCORE = 0.01  # of a tag, unless a threshold or classes ask for lower ones
 
 
 class Tagger:
@@ -90,10 +96,13 @@ class Tagger:
         sample_rate: float | None = None,
         *,
         top_k: int | None = 5,
-        threshold: float | Literal["model"] | None = None,
+        threshold: float | Literal["model"] | Mapping[str, float] | None = None,
         classes: Iterable[str] | None = None,
+        exclude: Iterable[str] = (),
+        rollup: Iterable[str] = (),
         track: int | None = None,
         channel: Channel = "mix",
+        gain: Gain = 0.0,
     ) -> Tagging:
         """Find out which classes a recording contains.
 
@@ -107,11 +116,16 @@ class Tagger:
         source : path, binary file object, or array [samples] or [samples, channels].
         sample_rate : Hz; required for an array, not allowed otherwise.
         top_k : maximum number of tags; None for all.
-        threshold : lowest score of a tag, in [0, 1]; None for no threshold; ``"model"`` for the model's threshold of
-            each class.
+        threshold : lowest score of a tag, in [0, 1]; ``"model"`` for the model's threshold of each class; a mapping
+            ``{"Dog": 0.5, "*": 0.2}`` for thresholds by class, where ``"*"`` stands for all others. None is 0.01, or 0
+            if `classes` is given.
         classes : names or MIDs of the classes to report; None for all classes of the model.
+        exclude : names or MIDs of classes not to report.
+        rollup : names or MIDs of classes of AudioSet's ontology to report too, such as ``"Bird"``. The score of each is
+            the highest of the model's classes below it.
         track : number of the audio track, from 1 on; None for the default track.
         channel : ``"mix"``, ``"left"``, ``"right"``, or the number of a channel, from 1 on.
+        gain : dB; ``"auto"`` brings the loudest of the first 600 seconds to -20 dB.
 
         Returns
         -------
@@ -129,19 +143,23 @@ class Tagger:
         AudioWarning
             If sedkit chose a track or a channel, or left something out.
         """
-        view = self.tags_view(top_k=top_k, threshold=threshold, classes=classes)
-        return self._analyse(view(), source, sample_rate, track, channel)
+        view = self.tags_view(top_k=top_k, threshold=threshold, classes=classes, exclude=exclude, rollup=rollup)
+        return self._analyse(view(), source, sample_rate, track, channel, gain)
 
     def timeline(
         self,
         source: Source,
         sample_rate: float | None = None,
         *,
-        threshold: float | None = None,
+        threshold: float | Mapping[str, float] | None = None,
+        postprocessing: PostProcessing | str | os.PathLike[str] | None = None,
         resolution: Resolution = 1.0,
         classes: Iterable[str] | None = None,
+        exclude: Iterable[str] = (),
+        rollup: Iterable[str] = (),
         track: int | None = None,
         channel: Channel = "mix",
+        gain: Gain = 0.0,
     ) -> Timeline:
         """Find out which classes a recording contains, and when.
 
@@ -150,11 +168,14 @@ class Tagger:
         source : path, binary file object, or array [samples] or [samples, channels].
         sample_rate : Hz; required for an array, not allowed otherwise.
         threshold : segment score, in [0, 1], at which a class counts as present; None for the model's threshold of each
-            class. An event reaches the threshold and ends when the score drops below 0.05 x threshold (hysteresis).
+            class. A mapping ``{"Dog": 0.5, "*": 0.2}`` sets thresholds by class; ``"*"`` stands for all others. An
+            event reaches the threshold and ends when the score drops below 0.05 x threshold (hysteresis), or 2.88 s
+            after it last reached the threshold.
+        postprocessing : how scores become events, as settings or the path of a TOML file with settings; None for those
+            of the model.
         resolution : seconds per cell of the grid; ``"native"`` for one cell per segment, every 0.32 s. Events do not
             depend on it: they are computed from the segments.
-        classes : names or MIDs of the classes to report; None for all classes of the model.
-        track, channel : as for :meth:`tag`.
+        classes, exclude, rollup, track, channel, gain : as for :meth:`tag`.
 
         Returns
         -------
@@ -173,9 +194,16 @@ class Tagger:
             If sedkit chose a track or a channel, or left something out.
         """
         view = self.timeline_view(
-            threshold=threshold, resolution=resolution, classes=classes, scores=True, overview=True
+            threshold=threshold,
+            postprocessing=postprocessing,
+            resolution=resolution,
+            classes=classes,
+            exclude=exclude,
+            rollup=rollup,
+            scores=True,
+            overview=True,
         )
-        return self._analyse(view(), source, sample_rate, track, channel)
+        return self._analyse(view(), source, sample_rate, track, channel, gain)
 
     def embed(
         self,
@@ -185,6 +213,7 @@ class Tagger:
         per: Per = "segment",
         track: int | None = None,
         channel: Channel = "mix",
+        gain: Gain = 0.0,
     ) -> Embedding:
         """Compute the embedding of a recording: the 1024 values of the network's layer L3, below its classes.
 
@@ -193,7 +222,7 @@ class Tagger:
 
         Parameters
         ----------
-        source, sample_rate, track, channel : as for :meth:`tag`.
+        source, sample_rate, track, channel, gain : as for :meth:`tag`.
         per : ``"segment"`` for one row per segment of 0.96 s, every 0.32 s; ``"clip"`` for one row, the mean over the
             segments that are not silent.
 
@@ -214,30 +243,57 @@ class Tagger:
         >>> tagger.embed("street.wav", per="clip").values[0]
         """
         model = EmbeddingModel(self.model)
-        return self._analyse(EmbeddingView(per), source, sample_rate, track, channel, model)
+        return self._analyse(EmbeddingView(per), source, sample_rate, track, channel, gain, model)
+
+    def tag_channels(self, source: Source, sample_rate: float | None = None, **options: Any) -> list[Tagging]:
+        """The tags of each channel of a recording, named ``talk.wav#1``, ``talk.wav#2`` and so on.
+
+        Parameters
+        ----------
+        source, sample_rate, **options : as for :meth:`tag`, without `channel`. A pipe cannot be read more than once.
+        """
+        numbers = range(1, channel_count(source, options.get("track")) + 1)
+        found = [self.tag(source, sample_rate, **options, channel=number) for number in numbers]
+        return [replace(one, file=f"{one.file}#{number}") for number, one in zip(numbers, found, strict=True)]
+
+    def timeline_channels(self, source: Source, sample_rate: float | None = None, **options: Any) -> list[Timeline]:
+        """The timeline of each channel of a recording; parameters as for :meth:`tag_channels`."""
+        numbers = range(1, channel_count(source, options.get("track")) + 1)
+        found = [self.timeline(source, sample_rate, **options, channel=number) for number in numbers]
+        return [replace(one, file=f"{one.file}#{number}") for number, one in zip(numbers, found, strict=True)]
 
     def stream(
         self,
         blocks: Iterable[NDArray[Any]],
         sample_rate: float = SAMPLE_RATE,
         *,
-        threshold: float | None = None,
+        threshold: float | Mapping[str, float] | None = None,
+        postprocessing: PostProcessing | str | os.PathLike[str] | None = None,
         resolution: Resolution = 1.0,
         classes: Iterable[str] | None = None,
+        exclude: Iterable[str] = (),
+        rollup: Iterable[str] = (),
+        channel: Channel = "mix",
+        weights: tuple[float, ...] | None = None,
+        gain: float = 0.0,
         name: str = "<stream>",
     ) -> Iterator[Second | Event]:
         """Yield the timeline of a recording while it plays.
 
         Cells and events are the same as those of :meth:`timeline` for the whole recording. They are yielded as soon as
         the audio that they depend on has arrived: a cell at most 1.12 s after its end (2.12 s after its start, at the
-        default resolution), an event at most 1.92 s after its end. The length of a block adds to this latency, and
-        several channels add 20 ms.
+        default resolution), an event at most 4.8 s after its end. The length of a block adds to this latency, several
+        channels add 20 ms, a median filter half its length, and ``merge_gap`` delays events by as much.
 
         Parameters
         ----------
         blocks : arrays, [samples] or [samples, channels], of any length.
         sample_rate : Hz. Rates other than 16 kHz are resampled, which adds a few milliseconds of latency.
-        threshold, resolution, classes : as for :meth:`timeline`.
+        threshold, postprocessing, resolution, classes, exclude, rollup : as for :meth:`timeline`, except that the
+            method ``"change-points"`` needs the whole recording.
+        channel : as for :meth:`tag`.
+        weights : of the channels in the mix; None for equal weights.
+        gain : dB.
         name : name of the recording in error messages.
 
         Yields
@@ -257,15 +313,22 @@ class Tagger:
         ...     print(item)
         """
         check_rate(sample_rate)
-        live = LiveTimeline(*self._timeline_arguments(threshold, resolution, classes))
-        return self._stream(live, blocks, sample_rate, name)
+        chosen = self._select(classes, exclude, rollup)
+        settings = self._settings(chosen, threshold, postprocessing)
+        if settings.shared.method == "change-points":
+            raise ArgumentError("method change-points needs the whole recording; choose hysteresis for a stream")
+        live = LiveTimeline(chosen.labels, range(len(chosen.labels)), settings, check_resolution(resolution))
+        mixing = {"channel": channel, "weights": weights, "gain": gain}
+        return self._stream(live, chosen, blocks, sample_rate, name, mixing)
 
     def tags_view(
         self,
         *,
         top_k: int | None = 5,
-        threshold: float | Literal["model"] | None = None,
+        threshold: float | Literal["model"] | Mapping[str, float] | None = None,
         classes: Iterable[str] | None = None,
+        exclude: Iterable[str] = (),
+        rollup: Iterable[str] = (),
     ) -> Callable[[], TagsView]:
         """Return a factory of views whose result is that of :meth:`tag`; parameters as there.
 
@@ -278,22 +341,41 @@ class Tagger:
         """
         if top_k is not None and (not isinstance(top_k, int | np.integer) or isinstance(top_k, bool) or top_k < 1):
             raise ArgumentError(f"top_k must be an integer of at least 1, not {top_k!r}")
-        columns = self._columns(classes)
-        thresholds: float | NDArray[np.float64] = 0.0
-        if threshold == "model":
-            thresholds = np.array([self.contract.thresholds[column] for column in columns])
-        elif threshold is not None:
-            thresholds = _checked_threshold(threshold)
-        calibration = Calibration.read(self.contract.calibration, columns)
-        labels, weights = [self.labels[column] for column in columns], self.model.weights(columns)
-        return partial(TagsView, labels, columns, weights, self.contract.tag_segments, top_k, thresholds, calibration)
+        chosen = self._select(classes, exclude, rollup)
+        if threshold is None:
+            threshold = LOWEST_SCORE if classes is None else 0.0
+        own = threshold if isinstance(threshold, Mapping) else {}
+        default = own.get("*", LOWEST_SCORE) if isinstance(threshold, Mapping) else threshold
+        if default == "model":
+            thresholds = chosen.thresholds(self.contract.thresholds)
+        else:
+            thresholds = np.full(len(chosen.labels), _checked_threshold(default))
+        for name, value in own.items():
+            if name != "*":
+                thresholds[[is_named(label, name) for label in chosen.labels]] = _checked_threshold(value)
+        self._check_names(own, chosen)
+        columns = list(chosen.columns)
+        return partial(
+            TagsView,
+            chosen.labels,
+            columns,
+            self.model.weights(columns),
+            self.contract.tag_segments,
+            top_k,
+            thresholds,
+            Calibration.read(self.contract.calibration, columns),
+            chosen if chosen.rolls_up else None,
+        )
 
     def timeline_view(
         self,
         *,
-        threshold: float | None = None,
+        threshold: float | Mapping[str, float] | None = None,
+        postprocessing: PostProcessing | str | os.PathLike[str] | None = None,
         resolution: Resolution = 1.0,
         classes: Iterable[str] | None = None,
+        exclude: Iterable[str] = (),
+        rollup: Iterable[str] = (),
         scores: bool = False,
         overview: bool = False,
     ) -> Callable[[], View[Timeline]]:
@@ -311,16 +393,43 @@ class Tagger:
         ArgumentError
             If an argument has an invalid value, such as an unknown class.
         """
-        labels, columns, thresholds, resolution = self._timeline_arguments(threshold, resolution, classes)
-        make_view = partial(TimelineView, labels, columns, thresholds, resolution, scores)
-        return with_overview(make_view, columns, thresholds.tolist()) if overview else make_view
+        chosen = self._select(classes, exclude, rollup)
+        settings = self._settings(chosen, threshold, postprocessing)
+        columns = list(range(len(chosen.labels))) if chosen.rolls_up else list(chosen.columns)
+        make_view: Callable[[], View[Timeline]] = partial(
+            TimelineView, chosen.labels, columns, settings, check_resolution(resolution), scores
+        )
+        if overview:
+            make_view = with_overview(make_view, columns, settings)
+        return partial(_rolled_up, make_view, chosen) if chosen.rolls_up else make_view
+
+    def post_processing(self, path: str | os.PathLike[str] | None = None) -> PostProcessing:
+        """The post-processing of the model, with the settings of a TOML file in place of its own.
+
+        Raises
+        ------
+        ArgumentError
+            If the file cannot be read or holds an invalid setting.
+        """
+        try:
+            settings = PostProcessing.from_mapping(self.contract.postprocessing)
+        except ArgumentError as error:
+            raise ContractError("sedkit.postprocessing", str(error), str(self.model.path)) from None
+        return settings if path is None else PostProcessing.read_toml(path, settings)
 
     def _stream(
-        self, live: LiveTimeline, blocks: Iterable[NDArray[Any]], sample_rate: float, name: str
+        self,
+        live: LiveTimeline,
+        chosen: Selection,
+        blocks: Iterable[NDArray[Any]],
+        sample_rate: float,
+        name: str,
+        mixing: Mapping[str, Any],
     ) -> Iterator[Second | Event]:
-        with open_blocks(blocks, sample_rate, name, _warn) as stream:
+        with open_blocks(blocks, sample_rate, name, _warn, **mixing) as stream:
             for samples, kept, scores in self.model.scored_pieces(stream, low_latency=True):
-                yield from live.add(samples, kept, scores, stream.duration).by_end()
+                selected = chosen.highest(scores[:, chosen.columns])
+                yield from live.add(samples, kept, selected, stream.duration).by_end()
         yield from live.finish(stream.duration).by_end()
 
     def _analyse(
@@ -330,61 +439,56 @@ class Tagger:
         sample_rate: float | None,
         track: int | None,
         channel: Channel,
+        gain: Gain,
         model: Model | None = None,
     ) -> Result:
-        with open_audio(source, sample_rate, track=track, channel=channel) as stream:
+        with open_audio(source, sample_rate, track=track, channel=channel, gain=gain) as stream:
             for samples, kept, scores in (model or self.model).scored_pieces(stream):
                 view.add(samples, kept, scores)
         for notice in stream.notices:
             warnings.warn(notice, AudioWarning, stacklevel=3)
-        return view.finish(stream.name, stream.duration)
+        result = view.finish(stream.name, stream.duration)
+        if isinstance(result, Tagging | Timeline) and stream.notices.truncated:
+            return replace(result, truncated=stream.notices.truncated)
+        return result
 
-    def _timeline_arguments(
-        self, threshold: float | None, resolution: Resolution, classes: Iterable[str] | None
-    ) -> tuple[list[Label], list[int], NDArray[np.float64], Resolution]:
-        """Check the arguments of a timeline; return those of its view."""
-        columns = self._columns(classes)
-        if threshold is None:
-            thresholds = np.array([self.contract.timeline_thresholds[column] for column in columns])
-        else:
-            thresholds = np.full(len(columns), _checked_threshold(threshold))
-        return [self.labels[column] for column in columns], columns, thresholds, check_resolution(resolution)
+    def _select(self, classes: Iterable[str] | None, exclude: Iterable[str], rollup: Iterable[str]) -> Selection:
+        """The reported classes."""
+        listed = f"sedkit info {self.model.path} lists them"
+        return select(self.labels, classes, exclude, rollup, f"the model {self.contract.name}", listed)
 
-    def _columns(self, classes: Iterable[str] | None) -> list[int]:
-        """Columns of these classes in the scores, in the model's order."""
-        if classes is None:
-            return list(range(len(self.labels)))
-        if isinstance(classes, str):
-            classes = [classes]
-        known = {label.name.casefold(): column for column, label in enumerate(self.labels)}
-        known |= {label.mid.casefold(): column for column, label in enumerate(self.labels) if label.mid}
-        wanted = set()
-        for name in classes:
-            if name.strip().casefold() not in known:
-                raise ArgumentError(
-                    f"{name}: the model {self.contract.name} has no such class; {self._suggestion(name)}"
-                )
-            wanted.add(known[name.strip().casefold()])
-        if not wanted:
-            raise ArgumentError("classes is empty; omit it to report all classes of the model")
-        return sorted(wanted)
+    def _settings(
+        self,
+        chosen: Selection,
+        threshold: float | Mapping[str, float] | None,
+        postprocessing: PostProcessing | str | os.PathLike[str] | None,
+    ) -> ColumnSettings:
+        """The post-processing settings of the reported classes."""
+        settings = (
+            postprocessing if isinstance(postprocessing, PostProcessing) else self.post_processing(postprocessing)
+        )
+        if threshold is not None:
+            settings = settings.with_thresholds(threshold if isinstance(threshold, Mapping) else {"*": threshold})
+        self._check_names(settings.classes, chosen)
+        return settings.columns(chosen.labels, chosen.thresholds(self.contract.timeline_thresholds))
 
-    def _suggestion(self, name: str) -> str:
-        import difflib
+    def _check_names(self, names: Iterable[str], chosen: Selection) -> None:
+        """Refuse names that are neither of the model nor of the reported classes."""
+        for name in names:
+            if name != "*" and not any(is_named(label, name) for label in (*self.labels, *chosen.labels)):
+                remedy = suggestion(name, self.labels) or f"sedkit info {self.model.path} lists them"
+                raise ArgumentError(f"{name}: the model {self.contract.name} has no such class; {remedy}")
 
-        names = {label.name.casefold(): label.name for label in self.labels}
-        close = difflib.get_close_matches(name.strip().casefold(), names, n=3, cutoff=0.5)
-        close += [folded for folded in names if name.strip().casefold() in folded and folded not in close][:3]
-        if close:
-            return f"did you mean {', '.join(names[match] for match in close)}?"
-        return f"sedkit info {self.model.path} lists them"
+
+def _rolled_up(make_view: Callable[[], View[Timeline]], chosen: Selection) -> RolledUpView[Timeline]:
+    return RolledUpView(make_view(), chosen)
 
 
 def _warn(notice: str) -> None:
     warnings.warn(notice, AudioWarning, stacklevel=2)
 
 
-def _checked_threshold(threshold: float) -> float:
+def _checked_threshold(threshold: Any) -> float:
     if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.number) or not 0 <= threshold <= 1:
         raise ArgumentError(f"threshold must be between 0 and 1, not {threshold!r}")
     return float(threshold)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from sedkit.cli import options
+from sedkit.cli import options, shaping
 from sedkit.cli.inputs import AUDIO_SUFFIXES, STDIN, stdin, stdin_is_piped
 from sedkit.cli.messages import print_notice
 from sedkit.cli.timeline import Resolution
@@ -24,6 +24,7 @@ from sedkit.errors import ArgumentError, AudioError, AudioWarning, DeviceError, 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from sedkit.audio.channels import Channel
     from sedkit.audio.live import LiveAudio
     from sedkit.cli.display import Display
     from sedkit.inference.installed import Precision
@@ -73,14 +74,7 @@ class Encoding(click.ParamType[str]):
     metavar="|".join(Encoding.NAMES),
     help="Encoding of raw samples. Names such as S16_LE work too.",
 )
-@click.option(
-    "--threshold",
-    "-t",
-    type=click.FloatRange(0, 1),
-    metavar="SCORE",
-    help="A class is present where its score is at least SCORE (0 to 1). An event also needs a mean of at least SCORE "
-    "over its three highest segments. Default: the model's own threshold for each class.",
-)
+@shaping.shaping
 @click.option(
     "--resolution",
     type=Resolution(),
@@ -89,7 +83,11 @@ class Encoding(click.ParamType[str]):
     metavar="SECONDS|native",
     help="Length of the timeline's cells. native is the model's segment hop, 0.32 s.",
 )
+@options.track
+@options.channel
+@options.live_gain
 @options.classes
+@shaping.selecting
 @click.option(
     "--format",
     "-f",
@@ -112,7 +110,7 @@ def command(ctx: click.Context, /, source: str | None, list_them: bool, **settin
     is read like standard input.
 
     A terminal shows a scrolling timeline. For programs, --format jsonl writes one JSON object per line as soon as it
-    is final: a cell of the timeline 2.2 s after its start, an event 2 s after its end (docs/timeline.md). Ctrl-C
+    is final: a cell of the timeline 2.2 s after its start, an event 2 to 5 s after its end (docs/timeline.md). Ctrl-C
     stops it.
 
     \b
@@ -135,13 +133,16 @@ def listen(
     rate: float | None,
     channels: int,
     encoding: str,
-    threshold: float | None,
+    track: int | None,
+    channel: Channel,
+    gain: float,
     resolution: float | Literal["native"],
     classes: Sequence[str],
     format_name: Literal["text", "jsonl"] | None,
     model: str | None,
     precision: Precision,
     device: Device,
+    **own: Any,
 ) -> int:
     """Analyse a live source until it ends or is stopped; returns the exit code."""
     from sedkit.cli.batch import load_tagger
@@ -150,14 +151,18 @@ def listen(
     tagger = load_tagger(model, device, precision=precision)  # before the source opens, or sound would be lost
     selected = options.split_classes(classes, tagger.labels)
     chosen_format = format_name or ("text" if sys.stdout.isatty() else "jsonl")
-    with audio_notices(), open_source(source, rate, channels, encoding) as live, stopping(live):
+    with audio_notices(), open_source(source, rate, channels, encoding, track, channel) as live, stopping(live):
         failures = list[SedkitError]()
         items = tagger.stream(
             until_failure(live, failures),
             live.block_rate,
-            threshold=threshold,
+            postprocessing=shaping.settings_of(own, tagger),
             resolution=resolution,
             classes=selected,
+            **shaping.selection_of(own, tagger),
+            channel="mix" if live.mixed else channel,
+            weights=live.weights,
+            gain=gain,
             name=live.name,
         )
         with make_display(chosen_format, live.name, live.sample_rate, tagger.contract.name, resolution) as display:
@@ -204,7 +209,14 @@ def show(items: Iterator[Second | Event], live: LiveAudio, display: Display) -> 
             raise
 
 
-def open_source(source: str | None, rate: float | None, channels: int, encoding: str) -> LiveAudio:
+def open_source(
+    source: str | None,
+    rate: float | None,
+    channels: int,
+    encoding: str,
+    track: int | None = None,
+    channel: Channel = "mix",
+) -> LiveAudio:
     """The microphone, standard input or file; a microphone is not yet started.
 
     Raises
@@ -218,18 +230,20 @@ def open_source(source: str | None, rate: float | None, channels: int, encoding:
 
     if source == STDIN or (source is None and stdin_is_fed()):
         with nullcontext() if source else waiting_notice():
-            return Pipe(io.FileIO(stdin().fileno(), closefd=False), rate, channels, encoding)
+            return Pipe(io.FileIO(stdin().fileno(), closefd=False), rate, channels, encoding, track=track)
     if source is None or not is_path(source):
-        return Microphone(source, rate)
+        if track is not None:
+            raise ArgumentError("--track is for files and streams with several audio tracks, not for a microphone")
+        return Microphone(source, rate, all_channels=channel != "mix")
     if rate is None and os.path.isfile(source):
-        return Recording(source, print_notice)
+        return Recording(source, print_notice, track, channel)
     try:
         file = io.FileIO(source)
     except FileNotFoundError:
         raise AudioError(f"{source}: no such file; check the path") from None
     except OSError as error:
         raise AudioError(f"{source}: cannot be opened ({error.strerror}); check the path") from None
-    return Pipe(file, rate, channels, encoding, source)
+    return Pipe(file, rate, channels, encoding, source, track)
 
 
 def is_path(source: str) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from sedkit.cli import options
+from sedkit.cli import options, shaping
 from sedkit.cli.inputs import stdin_is_piped
 
 if TYPE_CHECKING:
@@ -15,16 +15,7 @@ if TYPE_CHECKING:
     from sedkit.timeline.views import TagsView
 
 TOP_K = 5
-LOWEST_SCORE = 0.01  # of a tag, unless --threshold or --classes asks for more
-
-
-class Threshold(click.FloatRange):
-    """Parameter type: a score from 0 to 1, or ``model``."""
-
-    name = "threshold"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return value if value == "model" else super().convert(value, param, ctx)
+LOWEST_SCORE = 0.01  # sedkit.tagger's, which is not imported for --help
 
 
 @click.command("tag")
@@ -39,11 +30,13 @@ class Threshold(click.FloatRange):
 @click.option(
     "--threshold",
     "-t",
-    type=Threshold(0, 1),
-    metavar="SCORE|model",
-    help="Only tags with a score of SCORE (0 to 1) or more. model uses the model's own threshold for each class. "
-    f"Default: {LOWEST_SCORE}; with --classes, 0.",
+    type=shaping.ThresholdParameter("model"),
+    multiple=True,
+    metavar="[CLASS=]SCORE|model",
+    help="Only tags with a score of SCORE (0 to 1) or more. CLASS=SCORE is for one class; repeatable. model uses the "
+    f"model's own threshold for each class. Default: {LOWEST_SCORE}; with --classes, 0.",
 )
+@shaping.selecting
 @options.shared
 @click.pass_context
 def command(
@@ -51,7 +44,7 @@ def command(
     /,
     files: tuple[str, ...],
     top_k: int | None,
-    threshold: float | Literal["model"] | None,
+    threshold: tuple[tuple[str, float | str], ...],
     **shared: Any,
 ) -> None:
     """Name the sounds in recordings, highest score first.
@@ -67,7 +60,8 @@ def command(
       sedkit tag clip.wav
       sedkit tag recordings/ --recursive --output tags.csv
       sedkit tag "*.flac" --threshold 0.2 --format json
-      sedkit tag recordings/ --threshold model
+      sedkit tag recordings/ --threshold model --threshold Dog=0.5
+      sedkit tag garden.flac --rollup Bird --exclude Wind
       sedkit tag clip.wav --classes "Dog,Baby cry, infant cry,/m/03kmc9"
       ffmpeg -i film.mkv -f wav - | sedkit tag
     """
@@ -77,8 +71,12 @@ def command(
     from sedkit.cli.run_options import RunOptions
 
     def make_view_factory(tagger: Tagger, classes: list[str] | None, keeps: frozenset[str]) -> Callable[[], TagsView]:
-        if threshold is None and classes is None:
-            return tagger.tags_view(top_k=top_k or TOP_K, threshold=LOWEST_SCORE)
-        return tagger.tags_view(top_k=top_k, threshold=threshold, classes=classes)
+        most = top_k or (None if threshold or classes else TOP_K)
+        thresholds = shaping.thresholds_of(threshold)
+        return tagger.tags_view(
+            top_k=most, threshold=thresholds, classes=classes, **shaping.selection_of(selecting, tagger)
+        )
 
-    ctx.exit(run("tags", make_view_factory, {"--top-k": top_k, "--threshold": threshold}, files, RunOptions(**shared)))
+    selecting = shaping.take(shared, "exclude", "rollup")
+    own_options = {"--top-k": top_k, "--threshold": threshold, **shaping.as_given(selecting)}
+    ctx.exit(run("tags", make_view_factory, own_options, files, RunOptions(**shared)))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from sedkit.cli import options
+from sedkit.cli import options, shaping
 from sedkit.cli.inputs import stdin_is_piped
 
 if TYPE_CHECKING:
@@ -38,14 +38,7 @@ class Resolution(click.ParamType[Any]):
 
 @click.command("timeline")
 @options.files
-@click.option(
-    "--threshold",
-    "-t",
-    type=click.FloatRange(0, 1),
-    metavar="SCORE",
-    help="A class is present where its score is at least SCORE (0 to 1). An event also needs a mean of at least SCORE "
-    "over its three highest segments. Default: the model's own threshold for each class.",
-)
+@shaping.shaping
 @click.option(
     "--resolution",
     type=Resolution(),
@@ -54,13 +47,13 @@ class Resolution(click.ParamType[Any]):
     metavar="SECONDS|native",
     help="Length of the timeline's cells. native is the model's segment hop, 0.32 s.",
 )
+@shaping.selecting
 @options.shared
 @click.pass_context
 def command(
     ctx: click.Context,
     /,
     files: tuple[str, ...],
-    threshold: float | None,
     resolution: float | Literal["native"],
     **shared: Any,
 ) -> None:
@@ -71,9 +64,11 @@ def command(
 
     \b
     Examples:
-      sedkit timeline clip.wav --threshold 0.3
+      sedkit timeline clip.wav --threshold 0.3 --threshold Dog=0.5
       sedkit timeline clip.wav --resolution native --classes "Siren,Dog"
       sedkit timeline recordings/ --recursive --output events.tsv
+      sedkit timeline garden.flac --rollup Bird --classes Bird --merge-gap 2 --min-duration 0.5
+      sedkit timeline garden.flac --postprocess birds.toml
       ffmpeg -i film.mkv -f wav - | sedkit timeline --threshold 0.3
       sedkit timeline film.mkv --format json | jq '.events[] | select(.label == "Dog")'
     """
@@ -85,8 +80,14 @@ def command(
     def make_view_factory(
         tagger: Tagger, classes: list[str] | None, keeps: frozenset[str]
     ) -> Callable[[], TimelineView]:
-        kept = dict.fromkeys(keeps, True)
-        return tagger.timeline_view(threshold=threshold, resolution=resolution, classes=classes, **kept)
+        return tagger.timeline_view(
+            postprocessing=shaping.settings_of(own, tagger),
+            resolution=resolution,
+            classes=classes,
+            **shaping.selection_of(own, tagger),
+            **dict.fromkeys(keeps, True),
+        )
 
-    own_options = {"--threshold": threshold, "--resolution": resolution}
+    own = shaping.take(shared, *shaping.NAMES, "exclude", "rollup")
+    own_options = {**shaping.as_given(own), "--resolution": resolution}
     ctx.exit(run("events", make_view_factory, own_options, files, RunOptions(**shared)))

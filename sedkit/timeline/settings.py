@@ -78,7 +78,7 @@ class PostProcessing:
 
     threshold: float | None = None
     leave: float = 0.05
-    hold: float = 1.92
+    hold: float = 2.88
     median: float = 0.0
     min_duration: float = 0.0
     merge_gap: float = 0.0
@@ -116,6 +116,19 @@ class PostProcessing:
     def for_class(self, name: str, **values: float) -> Self:
         """These settings with other values for one class, by name or MID."""
         return self.replace(classes={**self.classes, name: {**self.classes.get(name, {}), **values}})
+
+    def with_thresholds(self, thresholds: Mapping[str, float]) -> Self:
+        """These settings with other thresholds by class; ``"*"`` stands for all classes that are not named."""
+        settings = self
+        if "*" in thresholds:
+            others = {name: {k: v for k, v in own.items() if k != "threshold"} for name, own in self.classes.items()}
+            settings = self.replace(
+                threshold=thresholds["*"], classes={name: own for name, own in others.items() if own}
+            )
+        for name, value in thresholds.items():
+            if name != "*":
+                settings = settings.for_class(name, threshold=value)
+        return settings
 
     def to_mapping(self) -> dict[str, Any]:
         """The settings that differ from the defaults."""

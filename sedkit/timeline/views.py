@@ -7,13 +7,14 @@ A view belongs to one recording. It receives the pieces of the recording, each w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.contract import Label
 from sedkit.results import Event, Second, Tag, Tagging, Timeline
+from sedkit.selection import Selection
 from sedkit.timeline.calibration import Calibration
 from sedkit.timeline.detection import EventDetector
 from sedkit.timeline.edges import level_changes
@@ -53,12 +54,13 @@ class TagsView:
     Parameters
     ----------
     labels : the classes to report.
-    columns : their columns in the scores.
+    columns : the columns of the scores that they need.
     weights : the columns of their weights in the scores; None for equal weights.
     span : length of the sliding window, in segments: that of the clips that the weak labels describe.
     top_k : maximum number of tags; None for all.
     thresholds : lowest score of a tag; one number, or one per class.
-    calibration : calibration of these classes; None for none.
+    calibration : calibration of these columns; None for none.
+    selection : how the classes' scores follow from those of the columns; None if each is that of its column.
     """
 
     def __init__(
@@ -70,9 +72,10 @@ class TagsView:
         top_k: int | None,
         thresholds: float | NDArray[np.float64],
         calibration: Calibration | None = None,
+        selection: Selection | None = None,
     ) -> None:
         self.labels, self.columns, self.weights, self.span, self.top_k = labels, columns, weights, span, top_k
-        self.thresholds, self.calibration = thresholds, calibration
+        self.thresholds, self.calibration, self.selection = thresholds, calibration, selection
         self.rows: NDArray[np.float32] | None = (
             None  # weighted scores, then weights, of the latest segments: fewer than `span`
         )
@@ -110,10 +113,31 @@ class TagsView:
         return sums[..., :classes] / np.maximum(sums[..., classes:], MIN_WEIGHT_SUM)
 
     def finish(self, file: str, duration: float) -> Tagging:
-        scores = self.calibration(self.means()) if self.calibration else self.means()
+        scores: NDArray[np.floating] = self.calibration(self.means()) if self.calibration else self.means()
+        if self.selection is not None:
+            scores = self.selection.highest(scores)
         tags = present_tags(scores, self.labels, self.thresholds)
         self.rows = None  # free memory: the pipeline may keep a finished view for long
         return Tagging(file, duration, tags[: self.top_k])
+
+
+class RolledUpView(Generic[Result]):
+    """A view that gives another one the scores of the selected classes instead of those of the model.
+
+    Parameters
+    ----------
+    view : receives scores [k, classes of the selection].
+    selection : the classes.
+    """
+
+    def __init__(self, view: View[Result], selection: Selection) -> None:
+        self.view, self.selection = view, selection
+
+    def add(self, samples: NDArray[np.float32], kept: slice, scores: NDArray[np.float32]) -> None:
+        self.view.add(samples, kept, self.selection.highest(scores[:, self.selection.columns]))
+
+    def finish(self, file: str, duration: float) -> Result:
+        return self.view.finish(file, duration)
 
 
 class TimelineView:
@@ -123,7 +147,7 @@ class TimelineView:
     ----------
     labels : the classes to report.
     columns : their columns in the scores.
-    thresholds : one per class, [classes].
+    settings : of the post-processing, of each class.
     resolution : seconds per cell, or ``"native"``.
     scores : whether the result keeps the scores of all cells and classes.
 
@@ -137,11 +161,11 @@ class TimelineView:
         self,
         labels: Sequence[Label],
         columns: Sequence[int],
-        thresholds: NDArray[np.float64],
+        settings: ColumnSettings,
         resolution: Resolution,
         scores: bool = False,
     ) -> None:
-        self.live = LiveTimeline(labels, columns, thresholds, resolution)
+        self.live = LiveTimeline(labels, columns, settings, resolution)
         self.seconds: list[Second] = []
         self.events: list[Event] = []
         self.scores: list[NDArray[np.float32]] | None = [] if scores else None
@@ -171,11 +195,11 @@ class LiveTimeline:
         self,
         labels: Sequence[Label],
         columns: Sequence[int],
-        thresholds: NDArray[np.float64],
+        settings: ColumnSettings,
         resolution: Resolution,
     ) -> None:
-        self.labels, self.columns, self.thresholds = tuple(labels), columns, thresholds
-        self.grid, self.detector = Grid(resolution, len(columns)), EventDetector(ColumnSettings.uniform(thresholds))
+        self.labels, self.columns, self.thresholds = tuple(labels), columns, settings.threshold
+        self.grid, self.detector = Grid(resolution, len(columns)), EventDetector(settings)
         self.last_fall = 0  # frames from the end of the recording to the level fall, once the last piece was added
 
     def add(

@@ -57,7 +57,20 @@ def test_public_names():
 
 
 LAYERS = (  # a module imports from its own layer and from those to the left
-    {"", "__init__", "install", "errors", "geometry", "model_file", "contract", "ontology", "selection", "results", "metrics"},
+    {
+        "",
+        "__init__",
+        "install",
+        "errors",
+        "geometry",
+        "model_file",
+        "contract",
+        "ontology",
+        "selection",
+        "tables",
+        "results",
+        "metrics",
+    },
     {"audio"},
     {"timeline"},
     {"inference"},

@@ -71,7 +71,8 @@ def test_silent_segments_do_not_change_tags(tagger):
 
 
 def test_silence_scores_exactly_0(calibrated):
-    assert {tag.score for tag in calibrated.tag(np.zeros(32_000), 16_000).tags} == {0.0}
+    assert {tag.score for tag in calibrated.tag(np.zeros(32_000), 16_000, threshold=0).tags} == {0.0}
+    assert calibrated.tag(np.zeros(32_000), 16_000).tags == ()
 
 
 def test_tags_and_timelines_have_their_own_thresholds(calibrated):
