@@ -19,6 +19,7 @@ PLACEHOLDER = 0x7FFF0000  # bytes; headers with this size or more were written w
 MPEG = (0x50, 0x55)  # format tags
 LARGEST_REMAINDER = 1 << 24  # bytes after the audio that are not chunks; more than this is audio
 SHORTEST_REMAINDER = 0.01  # seconds; anything shorter is not reported
+MAX_CHUNKS = 1000  # of a plain file
 COPIED = 1 << 16  # bytes read at once
 CHUNKS = (
     b"LIST id3  ID3  bext cue  fact PEAK junk JUNK smpl inst iXML axml chna cart plst adtl note labl minf elm1 regn "
@@ -196,7 +197,9 @@ def wav_length(file: BinaryIO) -> WavLength:
 def _wav_length(file: BinaryIO, start: int) -> WavLength:
     end = file.seek(0, io.SEEK_END)
     position, size64, found, per_second, lacks = start + 12, 0, False, 0, 0
-    while position + 8 <= end:
+    for _ in range(MAX_CHUNKS):
+        if position + 8 > end:
+            break
         file.seek(position)
         header = file.read(8)
         size = int.from_bytes(header[4:], "little")
@@ -217,4 +220,6 @@ def _wav_length(file: BinaryIO, start: int) -> WavLength:
                 return WavLength(False)
             (per_second,) = struct.unpack("<I", layout[8:])
         position += 8 + size + size % 2
+    else:
+        return WavLength(False)
     return WavLength(True, max(0, lacks) / per_second if per_second else 0.0)

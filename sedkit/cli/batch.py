@@ -11,7 +11,9 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from sedkit.audio.prefetch import AudioSource
+import click
+
+from sedkit.audio.prefetch import AudioSource, channel_names, path_of
 from sedkit.cli.clock import recorded_at
 from sedkit.cli.inputs import STDIN, expand, stdin
 from sedkit.cli.journal import Fingerprint, fingerprint
@@ -72,8 +74,15 @@ def run_locally(
     check_recordings(kind, targets, names)
     options.check_single(len(names))
     failures = {problem.name: str(problem) for problem in problems}
+    if options.channel == "each":
+        names = each_channel(names, options.track, failures)
     notices = list[str]()
-    reading = {"track": options.track, "channel": options.channel, "on_notice": notices.append}
+    reading = {
+        "track": options.track,
+        "channel": options.channel,
+        "gain": options.gain,
+        "on_notice": notices.append,
+    }
     try:
         if names:
             path = find_model(options.model, options.precision, options.device)
@@ -92,6 +101,19 @@ def run_locally(
             print_notice(notice)
         print_failures(list(failures.values()), total=len(names) + len(problems))
     return 1 if failures else 0
+
+
+def each_channel(names: Sequence[str], track: int | None, failures: dict[str, str]) -> list[str]:
+    """A name for each channel of the recordings; adds error messages to ``failures``."""
+    channels = list[str]()
+    for name in names:
+        if name == STDIN:
+            raise click.UsageError("--channel each reads a recording once per channel; save the pipe to a file first.")
+        try:
+            channels += channel_names(name, track)
+        except SedkitError as error:
+            failures[name] = failure_message(name, error)
+    return channels
 
 
 def analyse_all(
@@ -120,7 +142,7 @@ def analyse_all(
 
     def sources() -> Iterator[AudioSource]:
         for name in names:
-            now = fingerprint(name)
+            now = fingerprint(path_of(name))
             if out.holds(name, now):
                 progress.skip()
                 continue
@@ -138,9 +160,11 @@ def analyse_all(
                 if isinstance(result, SedkitError):
                     failures[name] = failure_message(name, result)
                 else:
-                    start = recorded_at(name, options.start, options.timezone)
+                    start = recorded_at(path_of(name), options.start, options.timezone)
                     unknown_starts += start is None
-                    described = replace(result, sample_rate=source.sample_rate, recorded_at=start)
+                    described = replace(
+                        result, sample_rate=source.sample_rate, recorded_at=start, truncated=source.truncated
+                    )
                     with progress.hidden():
                         out.write(described, before)
                 progress.finish_recording()

@@ -60,16 +60,51 @@ precision = click.option(
 
 
 class ChannelParameter(click.ParamType[Any]):
-    """Parameter type: ``mix``, ``left``, ``right``, or the number of a channel, from 1 on."""
+    """Parameter type: ``mix``, ``left``, ``right``, or the number of a channel, from 1 on.
+
+    Parameters
+    ----------
+    each : whether ``each`` is a value too.
+    """
 
     name = "channel"
 
+    def __init__(self, each: bool = False) -> None:
+        self.names = ("mix", "left", "right", "each") if each else ("mix", "left", "right")
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
-        if value in ("mix", "left", "right") or isinstance(value, int):
+        if value in self.names or isinstance(value, int):
             return value  # type: ignore[no-any-return]
         if not str(value).isdecimal() or int(value) < 1:
-            self.fail(f"{value!r} is neither mix, left, right nor the number of a channel, from 1 on.", param, ctx)
+            names = ", ".join(self.names)
+            self.fail(f"{value!r} is neither {names} nor the number of a channel, from 1 on.", param, ctx)
         return int(value)
+
+
+class GainParameter(click.ParamType[Any]):
+    """Parameter type: a number of dB, or ``auto``.
+
+    Parameters
+    ----------
+    auto : whether ``auto`` is a value.
+    """
+
+    name = "gain"
+
+    def __init__(self, auto: bool) -> None:
+        self.auto = auto
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | float:
+        if value == "auto" and self.auto:
+            return "auto"
+        try:
+            decibels = float(value)
+        except ValueError:
+            decibels = float("nan")
+        if not -100 <= decibels <= 100:
+            other = "neither auto nor" if self.auto else "not"
+            self.fail(f"{value!r} is {other} a number of dB from -100 to 100.", param, ctx)
+        return decibels
 
 
 track = click.option(
@@ -86,6 +121,32 @@ channel = click.option(
     metavar="mix|left|right|N",
     help="mix is the mean of the channels, without silent ones; where the channels cancel each other, it is the "
     "loudest one.",
+)
+channel_or_each = click.option(
+    "--channel",
+    type=ChannelParameter(each=True),
+    default="mix",
+    show_default=True,
+    metavar="mix|left|right|N|each",
+    help="mix is the mean of the channels, without silent ones; where the channels cancel each other, it is the "
+    "loudest one. each gives a result for every channel, named clip.wav#1, clip.wav#2, ...",
+)
+gain = click.option(
+    "--gain",
+    type=GainParameter(auto=True),
+    default="0",
+    show_default=True,
+    metavar="auto|DB",
+    help="Amplify by DB decibels. auto brings the loudest of the first 600 seconds to -20 dB, for quiet recordings "
+    "(docs/levels.md).",
+)
+live_gain = click.option(
+    "--gain",
+    type=GainParameter(auto=False),
+    default="0",
+    show_default=True,
+    metavar="DB",
+    help="Amplify by DB decibels.",
 )
 recursive = click.option("--recursive", "-r", is_flag=True, help="Search subfolders too.")
 
@@ -166,7 +227,8 @@ FORMAT_OPTIONS = (  # fields of FormatOptions, and what fills Tagging.recorded_a
 SHARED = (
     classes,
     track,
-    channel,
+    channel_or_each,
+    gain,
     click.option(
         "--format",
         "-f",

@@ -30,6 +30,7 @@ class RunOptions(FormatOptions):
     classes: tuple[str, ...] = ()  # decisive too, once the model has told which classes they are
     track: int | None = decisive(None)
     channel: str | int = decisive("mix")
+    gain: float | Literal["auto"] = decisive(0.0)
     start: str | None = decisive(None)
     timezone: str | None = decisive(None)
     formats: tuple[str, ...] = ()
