@@ -84,7 +84,7 @@ def command(
         sides, code = results_of_models((a, b), recordings, classes, reading)
     else:
         sides = [of_classes(read_annotations(path), classes, path) for path in (a, b)]
-    report = compare(*sides, (a, b), tolerance, threshold)
+    report = compare(sides[0], sides[1], (a, b), tolerance, threshold)
     write_report(report, text(report), format_name, output)
     ctx.exit(code)
 

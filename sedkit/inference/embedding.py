@@ -75,12 +75,12 @@ class EmbeddingView:
             mean = self.total / max(1, self.sounding)
             return Embedding(file, duration, np.zeros(1), np.array([duration]), mean.astype(np.float32)[None])
         if self.file:
-            with self._spill() as file:
-                values: Scores = np.memmap(file, np.float32, "r").reshape(-1, EMBEDDING)
+            with self._spill() as rows:
+                values: Scores = np.memmap(rows, np.float32, "r").reshape(-1, EMBEDDING)
         else:
             values = np.concatenate(self.rows)
         onsets = SEGMENT_HOP / SAMPLE_RATE * np.arange(len(values))
-        offsets = np.minimum(onsets + SEGMENT_SPAN / SAMPLE_RATE, duration)
+        offsets = np.minimum(onsets + SEGMENT_SPAN / SAMPLE_RATE, duration).astype(np.float64)
         return Embedding(file, duration, onsets, offsets, values)
 
     def _spill(self) -> IO[bytes]:

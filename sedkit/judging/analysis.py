@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,5 +95,5 @@ def detections_at_levels(analysed: Analysed, settings: ColumnSettings, present: 
 
 def column_of(settings: ColumnSettings, column: int, times: int, **vectors: NDArray[np.float64]) -> ColumnSettings:
     """The settings of one class, repeated, with some of them replaced by vectors [times]."""
-    own = {name: np.full(times, getattr(settings, name)[column]) for name in PER_CLASS}
+    own: dict[str, Any] = {name: np.full(times, getattr(settings, name)[column]) for name in PER_CLASS}
     return replace(settings, **(own | vectors))

@@ -136,7 +136,7 @@ def seconds_of(a: Annotations, b: Annotations, vocabulary: Vocabulary) -> Mappin
         )
         both = sum(max(0.0, min(x[1], y[1]) - max(x[0], y[0])) for x in left for y in right)
         sides = {"a": sum(x[1] - x[0] for x in left), "b": sum(y[1] - y[0] for y in right), "both": both}
-        found.update({(label, side): value for side, value in sides.items()})  # type: ignore[misc]
+        found.update({(label, side): value for side, value in sides.items()})
     return found
 
 
@@ -169,7 +169,7 @@ def tag_changes(
             "only_a": present[True, False],
             "only_b": present[False, True],
             "mean_difference": round(sum(differences) / len(differences), 4) if differences else None,
-            "largest_difference": round(max(differences, key=abs), 4) if differences else None,
+            "largest_difference": round(max(differences, key=lambda value: abs(value)), 4) if differences else None,
         }
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def evaluate(trial: Trial, replicates: int, seed: int = 0) -> dict[str, Any]:
     }
 
 
-def spread(row: Sequence[Any], columns: Sequence[int], trial: Trial) -> list[Any]:
+def spread(row: Sequence[Any], columns: Iterable[int], trial: Trial) -> list[Any]:
     """The figures of some classes, and undefined ones for the others."""
     from sedkit.judging.figures import Figure
 

@@ -20,7 +20,7 @@ from sedkit.formats.reading import Annotations
 from sedkit.judging.pairing import pair
 from sedkit.judging.psds_and_f1 import Detections, Spans
 from sedkit.judging.vocabulary import Vocabulary
-from sedkit.results import Event
+from sedkit.results import Event, Tag
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Reference:
             If there is nothing to compare with, or no such class.
         """
         vocabulary.learn_all(annotations)
-        found = {vocabulary.of(item): None for each in annotations for item in [*each.events, *each.tags]}
+        found = {vocabulary.of(item): None for each in annotations for item in items_of(each)}
         labels = tuple(sorted(found, key=lambda label: label.name.casefold()))
         if classes is not None:
             chosen = {vocabulary.find(name) or Label(name) for name in classes}
@@ -139,7 +139,7 @@ def from_results(reference: Reference, results: Sequence[Annotations], where: st
     if not pairs:
         raise ArgumentError(f"{where}: has results for {some(by_name)}, but {reference.where} is about {some(names)}")
     column = {label: number for number, label in enumerate(reference.labels)}
-    given = {vocabulary.of(item) for each in results for item in [*each.events, *each.tags]}
+    given = {vocabulary.of(item) for each in results for item in items_of(each)}
     if not given & set(column):
         near = [name for label in reference.labels for name in near_in(label.name, given)]
         hint = f"; near: {some(near)}" if near else ""
@@ -173,6 +173,8 @@ def from_results(reference: Reference, results: Sequence[Annotations], where: st
     if tagged:
         notes.append("classes that the results do not list count as score 0; give the audio to have all scores")
     strong = reference.strong and (any(each.events for each in results) or not tagged)
+    if strong:
+        notes.append("PSDS covers only the thresholds of the listed events; give the audio to have all")
     return _trial(reference, names, detections, strong, notes)
 
 
@@ -234,6 +236,11 @@ def detections_of(
         best[:] = 0
         best[list(tags)] = list(tags.values())
     return Detections(edges, scores, [(event.onset, event.offset, column) for event, column in events], best, best > 0)
+
+
+def items_of(annotations: Annotations) -> list[Event | Tag]:
+    """Events and tags of a recording."""
+    return [*annotations.events, *annotations.tags]
 
 
 def joined(spans: Iterable[tuple[float, float, int]]) -> Spans:
