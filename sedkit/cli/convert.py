@@ -101,7 +101,7 @@ def chosen(annotations: Sequence[Annotations], classes: Sequence[str], exclude: 
         return annotations
     mids = {event.label: event.mid for found in annotations for event in found.events}
     mids |= {tag.label: tag.mid for found in annotations for tag in found.tags}
-    labels = [Label(name, mid, None) for name, mid in sorted(mids.items())]
+    labels = [Label(name, mid) for name, mid in sorted(mids.items(), key=str)]
     known = {name.casefold(): label.name for label in labels for name in (label.name, label.mid or label.name)}
     wanted, unwanted = (
         {_known(name, known) for name in options.split_classes(values, labels) or ()} for values in (classes, exclude)
@@ -148,12 +148,15 @@ def result_of(
     found: Annotations, kind: Kind, length: float | None, rate: float | None, start: Any
 ) -> Tagging | Timeline:
     """Annotations as a result that the writers take. A timeline has events only, no cells."""
+    from sedkit.contract import Label
     from sedkit.results import Tagging, Timeline
 
     end = length if length is not None else max((event.offset for event in found.events), default=0.0)
     if kind == "tags":
         return Tagging(found.file, end, found.tags, sample_rate=rate, recorded_at=start)
-    return Timeline(found.file, end, 1.0, (), found.events, None, (), sample_rate=rate, recorded_at=start)
+    mids = {event.label: event.mid for event in found.events}
+    labels = tuple(Label(name, mid) for name, mid in mids.items())
+    return Timeline(found.file, end, 1.0, (), found.events, None, labels, sample_rate=rate, recorded_at=start)
 
 
 def write(target: Target, run: Run, results: Sequence[Tagging | Timeline]) -> None:

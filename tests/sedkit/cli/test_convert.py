@@ -11,6 +11,7 @@ import soundfile
 from click.testing import CliRunner, Result
 
 from sedkit.cli import main
+from sedkit.formats import FORMATS
 
 EVENTS = """file,onset,offset,label,mid,score
 a/dog.wav,0.25,1.5,Dog,/m/0bt9lr,0.9
@@ -51,6 +52,13 @@ def test_file_to_folder_of_labels_and_back(folder: Path):
         ["1.0", "1.75", "Baby cry, infant cry"],
         ["0.5", "0.75", "Dog"],
     ]
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("dcase-scores", "png", "svg", "pdf")])
+def test_every_format_takes_events_that_were_read(name: str, folder: Path):
+    result = convert("events.csv", "out/", "-f", name)
+    assert result.exit_code == 0, result.output
+    assert any(path.stat().st_size for path in (folder / "out").rglob("*.*"))
 
 
 def test_table_of_all_recordings_in_a_folder(folder: Path):
