@@ -95,7 +95,9 @@ def test_files_do_not_get_the_descriptors_of_closed_streams():
     assert subprocess.run(command, timeout=60).returncode > 2
 
 
-def on_terminal(arguments: list[str | Path], columns: int = 80, **environment: str) -> tuple[int, str]:
+def on_terminal(
+    arguments: list[str | Path], columns: int = 80, command: list[str] = COMMAND, **environment: str
+) -> tuple[int, str]:
     """Exit code and output of ``sedkit`` on a pseudo-terminal."""
     import fcntl
     import pty
@@ -106,7 +108,7 @@ def on_terminal(arguments: list[str | Path], columns: int = 80, **environment: s
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
     process = subprocess.Popen(
-        [*COMMAND, *map(str, arguments)],
+        [*command, *map(str, arguments)],
         stdin=terminal,
         stdout=terminal,
         stderr=terminal,
@@ -209,6 +211,19 @@ def test_terminal_shows_a_progress_bar(many: Path, clip: Path, model_path: Path,
     code, output = on_terminal(["tag", tmp_path / "long.wav", "--model", model_path], columns=100, NO_COLOR="1")
     assert code == 0
     assert re.search(r"1:15 [\d,]+ x real time 0:00:00 long.wav", output)
+
+
+@posix
+def test_probe_that_fails_ends_no_run(clip: Path, model_path: Path, tmp_path: Path):
+    """The progress bar asks for the length of a recording, on a terminal only."""
+    program = (
+        "import sys, sedkit.audio.probing as probing; from sedkit.cli import run\n"
+        "def probe(*_, **__): raise ZeroDivisionError\n"
+        "probing.probe = probe; run()"
+    )
+    arguments = ["tag", clip, "--model", model_path, "-o", tmp_path / "x.tsv"]
+    assert on_terminal(arguments, command=[sys.executable, "-c", program])[0] == 0
+    assert (tmp_path / "x.tsv").read_text().startswith("file\t")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
