@@ -7,7 +7,7 @@
 ``sniffing``   headers of other formats
 ``channels``   from channels to mono
 ``live``       audio in real time; its sources are ``pipe`` and ``microphone``
-``prefetch``   a recording opened in another thread while the model loads
+``prefetch``   a recording with its options for reading
 """
 
 from importlib import import_module

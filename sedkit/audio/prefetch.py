@@ -1,8 +1,7 @@
-"""Recordings with their options for reading, and one that a thread opens while another still loads the model."""
+"""Recordings with their options for reading."""
 
 from __future__ import annotations
 
-from threading import Event
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 if TYPE_CHECKING:
@@ -85,40 +84,3 @@ class AudioSource:
         stream = open_audio(self.source, **self.options)
         self.sample_rate, self._notices = stream.sample_rate, stream.notices
         return stream
-
-
-class PrefetchedRecording(AudioSource):
-    """A recording whose decoding starts early: one thread calls :meth:`prefetch`, another takes the :meth:`stream`.
-
-    Parameters
-    ----------
-    name : path of the recording.
-    options : see :class:`AudioSource`.
-    """
-
-    def __init__(self, name: str, **options: Any) -> None:
-        super().__init__(name, **options)
-        self._ready = Event()
-        self._opened: AudioStream | BaseException | None = None
-
-    def prefetch(self) -> None:
-        """Open the recording and decode its first block. :meth:`stream` raises any error."""
-        try:
-            self._opened = super().stream()
-        except BaseException as error:
-            self._opened = error
-        self._ready.set()
-
-    def stream(self) -> AudioStream:
-        """Wait for :meth:`prefetch` to end and return the open recording.
-
-        Raises
-        ------
-        AudioError
-            If the file does not exist or has no audio that can be decoded.
-        """
-        self._ready.wait()
-        if isinstance(self._opened, BaseException):
-            raise self._opened
-        assert self._opened is not None
-        return self._opened
