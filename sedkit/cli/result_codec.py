@@ -64,7 +64,8 @@ def unpack(data: bytes, labels: tuple[Label, ...] = ()) -> Tagging | Timeline:
             record[name] = tuple(Second(start, end, _unpack_tags(tags, classes)) for start, end, tags in value)
         elif name == "events":
             record[name] = tuple(
-                Event(onset, offset, *classes[position], score) for onset, offset, position, score in value
+                Event(onset, offset, classes[position][0], classes[position][1], score)
+                for onset, offset, position, score in value
             )
         else:
             record[name], arrays = _unpack(value, arrays)
