@@ -31,6 +31,7 @@ from sedkit.timeline.settings import ColumnSettings, PostProcessing
 from sedkit.timeline.views import LiveTimeline, RolledUpView, TagsView, TimelineView, View
 
 Result = TypeVar("Result")
+Analysis = TypeVar("Analysis", Tagging, Timeline)
 
 LOWEST_SCORE = 0.01  # of a tag, unless a threshold or classes ask for lower ones
 
@@ -252,15 +253,11 @@ class Tagger:
         ----------
         source, sample_rate, **options : as for :meth:`tag`, without `channel`. A pipe cannot be read more than once.
         """
-        numbers = range(1, channel_count(source, options.get("track")) + 1)
-        found = [self.tag(source, sample_rate, **options, channel=number) for number in numbers]
-        return [replace(one, file=f"{one.file}#{number}") for number, one in zip(numbers, found, strict=True)]
+        return _each_channel(self.tag, source, sample_rate, options)
 
     def timeline_channels(self, source: Source, sample_rate: float | None = None, **options: Any) -> list[Timeline]:
         """The timeline of each channel of a recording; parameters as for :meth:`tag_channels`."""
-        numbers = range(1, channel_count(source, options.get("track")) + 1)
-        found = [self.timeline(source, sample_rate, **options, channel=number) for number in numbers]
-        return [replace(one, file=f"{one.file}#{number}") for number, one in zip(numbers, found, strict=True)]
+        return _each_channel(self.timeline, source, sample_rate, options)
 
     def stream(
         self,
@@ -482,6 +479,20 @@ class Tagger:
 
 def _rolled_up(make_view: Callable[[], View[Timeline]], chosen: Selection) -> RolledUpView[Timeline]:
     return RolledUpView(make_view(), chosen)
+
+
+def _each_channel(
+    analyse: Callable[..., Analysis], source: Source, sample_rate: float | None, options: Mapping[str, Any]
+) -> list[Analysis]:
+    """The result of each channel."""
+    start = source.tell() if hasattr(source, "tell") and not isinstance(source, np.ndarray) else 0
+    results = list[Analysis]()
+    for number in range(1, channel_count(source, options.get("track")) + 1):
+        result = analyse(source, sample_rate, **options, channel=number)
+        results.append(replace(result, file=f"{result.file}#{number}"))
+        if hasattr(source, "seek"):
+            source.seek(start)
+    return results
 
 
 def _warn(notice: str) -> None:
