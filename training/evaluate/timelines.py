@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from sedkit.audio.reading import open_audio
 from sedkit.contract import Label
 from sedkit.geometry import SAMPLE_RATE
+from sedkit.judging.analysis import AnalysisView, detections_at_levels, events_of
 from sedkit.judging.psds_and_f1 import Detections, EvaluationError, Spans, f1_scores, spans, timeline_metrics
 from sedkit.metrics import summary
 from sedkit.tagger import Tagger
-from sedkit.timeline.edges import level_changes
+from sedkit.timeline.settings import PostProcessing
 from training.data.manifest.strong_labels import read_events
 from training.data.manifest.table import SPLITS, Manifest
-from training.evaluate.metrics.event_decoding import event_scores
+from training.evaluate.metrics.event_decoding import DEFAULT, event_scores
 from training.evaluate.tables.crossval_scores import UNTRAINED, progress
 from training.evaluate.tables.markdown import table, three
 from training.networks.yamnet_tflite import YamnetTflite, match_classes, parse_peer
@@ -66,8 +67,22 @@ class Soundscapes:
 @click.argument("folder", metavar="SOUNDSCAPES", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
 @click.option("--peer", metavar="yamnet=FILE", callback=parse_peer, help="Compare with YAMNet (TFLite file).")
+@click.option(
+    "--postprocess",
+    "files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Evaluate every model with the settings of this TOML file too (docs/timeline.md); repeatable.",
+)
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write this JSON file.")
-def command(models: tuple[str, ...], folder: Path, split: str, peer: Path | None, json_file: Path | None) -> None:
+def command(
+    models: tuple[str, ...],
+    folder: Path,
+    split: str,
+    peer: Path | None,
+    files: tuple[Path, ...],
+    json_file: Path | None,
+) -> None:
     """Measure the tags and events of MODELs in SOUNDSCAPES against strong labels.
 
     SOUNDSCAPES is a folder of `sedkit-train data soundscapes`. A MODEL is a file or the name of an installed model. It
@@ -89,13 +104,16 @@ def command(models: tuple[str, ...], folder: Path, split: str, peer: Path | None
       sedkit-train data soundscapes esc50.csv --split test --count 400 --output soundscapes
       sedkit-train evaluate timelines runs/first/model.onnx soundscapes --json runs/first/timelines.json
       sedkit-train evaluate timelines wels-secost model-int8.onnx soundscapes --peer yamnet=yamnet.tflite
+      sedkit-train evaluate timelines wels-secost field --postprocess mine.toml
     """
     soundscapes, recipe = read_soundscapes(folder, split), read_recipe(folder)
     taggers = {model: Tagger(model, device="cpu") for model in models}
-    systems: dict[str, Callable[[Path], Detections]] = {
-        model: sedkit_detector(tagger, soundscapes.labels) for model, tagger in taggers.items()
-    }
-    hashes = {model: sha256(tagger.model.path) for model, tagger in taggers.items()}
+    systems: dict[str, Callable[[Path], Detections]] = {}
+    hashes: dict[str, str] = {}
+    for model, tagger in taggers.items():
+        for name, file in ((model, None), *((f"{model}, {file.name}", file) for file in files)):
+            systems[name] = sedkit_detector(tagger, soundscapes.labels, tagger.post_processing(file))
+            hashes[name] = sha256(tagger.model.path)
     if peer:
         systems[UNTRAINED] = yamnet_detector(peer, soundscapes.labels)
     rows: list[dict[str, Any]] = []
@@ -165,8 +183,12 @@ def read_recipe(folder: Path) -> dict[str, Any] | None:
         raise EvaluationError(f"{path}: cannot be read ({error}): make the soundscapes again") from None
 
 
-def sedkit_detector(tagger: Tagger, labels: Sequence[Label]) -> Callable[[Path], Detections]:
+def sedkit_detector(
+    tagger: Tagger, labels: Sequence[Label], processing: PostProcessing = DEFAULT
+) -> Callable[[Path], Detections]:
     """A function from a recording to a sedkit model's detections, made by sedkit's own tagging and event decoding.
+
+    ``processing`` : how scores become events.
 
     Raises
     ------
@@ -182,28 +204,25 @@ def sedkit_detector(tagger: Tagger, labels: Sequence[Label]) -> Callable[[Path],
             "of its own classes"
         )
     columns = [known[key] for key in keys]
-    column_of = {key: column for column, key in enumerate(keys)}
-    tags_view, timeline_view = tagger.tags_view(top_k=None), tagger.timeline_view(resolution="native", scores=True)
+    names = [tagger.labels[column].name for column in columns]
+    make_tags = tagger.tags_view(top_k=None, threshold=0.0)
     thresholds = np.array(tagger.contract.thresholds)[columns]
+    settings = processing.columns(labels, np.array(tagger.contract.timeline_thresholds)[columns])
+    simple = processing.replace(leave=DEFAULT.leave, hold=DEFAULT.hold) == DEFAULT
 
     def detect(path: Path) -> Detections:
-        tagging, timing, edges = tags_view(), timeline_view(), []
+        view = AnalysisView(columns, make_tags(), names)
         with open_audio(path) as stream:
             for samples, kept, segments in tagger.model.scored_pieces(stream):
-                edges.append(level_changes(samples)[kept])
-                tagging.add(samples, kept, segments)
-                timing.add(samples, kept, segments)
-        timeline = timing.finish(str(path), stream.duration)
-        by_key = {tag.mid or tag.label: tag.score for tag in tagging.finish(str(path), stream.duration).tags}
-        tags = np.array([by_key[key] for key in keys], np.float32)
-        assert timeline.scores is not None
-        events = [(event.onset, event.offset, event.mid or event.label) for event in timeline.events]
-        return Detections(
-            *event_scores(timeline.scores[:, columns], np.concatenate(edges), timeline.duration),
-            [(onset, offset, column_of[key]) for onset, offset, key in events if key in column_of],
-            tags,
-            tags >= thresholds,
-        )
+                view.add(samples, kept, segments)
+        analysed = view.finish(str(path), stream.duration)
+        present = analysed.tags >= thresholds
+        if not simple:
+            return detections_at_levels(analysed, settings, present)
+        scores = event_scores(
+            analysed.scores, analysed.changes, analysed.duration, processing.leave, processing.hold
+        )  # as detections_at_levels, and much faster
+        return Detections(*scores, events_of(analysed, settings), analysed.tags.astype(np.float32), present)
 
     return detect
 
