@@ -138,7 +138,8 @@ def check_resolution(resolution: Resolution) -> Resolution:
     """
     if resolution == "native":
         return "native"
-    if not (isinstance(resolution, int | float | np.number) and FINEST_RESOLUTION <= resolution < math.inf):
+    number = isinstance(resolution, int | float | np.number) and not isinstance(resolution, bool)
+    if not (number and FINEST_RESOLUTION <= resolution < math.inf):
         raise ArgumentError(f"resolution must be 'native' or at least {FINEST_RESOLUTION} seconds, not {resolution}")
     return float(resolution)
 

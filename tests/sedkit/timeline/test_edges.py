@@ -98,3 +98,56 @@ def test_edges_keep_the_order_of_tiles(seed, change):
     level = np.repeat(np.exp(np.cumsum(change * random.standard_normal(200))), 8 * HOP)
     edges = level_changes((0.01 * level * random.standard_normal(len(level))).clip(-1, 1).astype(np.float32))[1:-1]
     assert (np.diff(32 * np.arange(len(edges))[:, None] + edges, axis=0) >= 0).all()
+
+
+@settings(max_examples=15, deadline=None)
+@given(samples=st.integers(0, 5 * SAMPLE_RATE), seed=st.integers(0, 1000))
+def test_edges_equal_the_reference(samples, seed):
+    sound = make_sound(5, seed=seed)[:samples]
+    np.testing.assert_array_equal(level_changes(sound), reference_edges(sound))
+
+
+def reference_edges(sound: np.ndarray) -> np.ndarray:
+    """The rules of docs/timeline.md, edge by edge and frame by frame."""
+    levels = [level_of(sound, frame) for frame in range(len(sound) // HOP)]
+    changes = [change_at(levels, frame) for frame in range(len(levels) + 1)]
+    segments = segment_count(len(sound))
+    inner = [32 * k + 32 for k in range(1, segments)]  # frames
+    rows = [[first_sound(levels, changes[: [*inner, len(levels)][0] + 1]), 0]]
+    for edge in inner:
+        near = [(frame - edge, changes[frame]) for frame in range(edge - 32, edge + 33) if 0 <= frame <= len(levels)]
+        rows.append([largest(near), largest([(distance, -change) for distance, change in near])])
+    backwards = [-change for change in changes[[0, *inner][-1] :]][::-1]
+    return np.array([*rows, [0, -first_sound(levels[::-1], backwards)]])
+
+
+def level_of(sound: np.ndarray, frame: int) -> int:
+    """Level of a frame plus that of its differences, in hundredths of a dB."""
+    part = slice(frame * HOP, (frame + 1) * HOP)
+    signals = sound[part], np.diff(sound, prepend=sound[:1])[part]
+    return sum(round(1000 * np.log10(float(np.einsum("s,s", x, x)) / HOP + 1e-7)) for x in signals)
+
+
+def change_at(levels: list[int], frame: int) -> float:
+    """Weighted mean level of the 32 frames from here on minus that of the 32 frames before, in dB."""
+    after, before = levels[frame : frame + 32], levels[max(0, frame - 32) : frame][::-1]
+    if not after or not before:
+        return 0.0
+    means = [
+        sum((32 - k) * x for k, x in enumerate(part)) / sum(32 - k for k in range(len(part)))
+        for part in (after, before)
+    ]
+    return (means[0] - means[1]) / 200
+
+
+def largest(near: list[tuple[int, float]]) -> int:
+    """Distance to the largest change, weighted by nearness; 0 if it is below 1 dB."""
+    distance, change = max(near, key=lambda each: each[1] * (64 - abs(each[0])), default=(0, 0.0))
+    return distance if change >= 1 else 0
+
+
+def first_sound(levels: list[int], changes: list[float]) -> int:
+    """Frame of the largest change, if all before it is 6 dB quieter than the loudest after it."""
+    frame = changes.index(max(changes))
+    quiet = changes[frame] >= 1 and frame > 0 and max(levels[frame : frame + 32]) - max(levels[:frame]) >= 1200
+    return frame if quiet else 0

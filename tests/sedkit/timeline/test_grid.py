@@ -126,7 +126,7 @@ def test_number_of_cells(duration, resolution, cells):
     assert edges[-1] == duration
 
 
-@pytest.mark.parametrize("resolution", [0, -1, 0.001, float("nan"), float("inf"), "fine", None])
+@pytest.mark.parametrize("resolution", [0, -1, 0.001, float("nan"), float("inf"), "fine", None, True])
 def test_invalid_resolution(resolution):
     with pytest.raises(ArgumentError, match="resolution"):
         Grid(resolution, 1)
