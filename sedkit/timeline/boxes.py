@@ -15,6 +15,8 @@ changes decide, and the threshold only accepts or rejects whole boxes:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
 import numpy as np
@@ -76,24 +78,47 @@ def boxes(scores: NDArray[np.float64], width: int, drop: float, share: float) ->
     width : segments on either side of a change.
     drop, share : ``merge_drop`` and ``merge_share`` of the settings.
     """
-    sums = np.concatenate([[0.0], np.cumsum(scores)])
+    sums = np.concatenate([[0.0], np.cumsum(scores)]).tolist()
 
     def mean(begin: int, end: int) -> float:
         return float(sums[end] - sums[begin]) / (end - begin)
 
-    found = _between_changes(_changes(scores, width))
-    while len(found) > 1:
-        drops = []
-        for number, ((begin, end), (following, stop)) in enumerate(pairwise(found)):
-            lower = min(mean(begin, end), mean(following, stop))
-            gap = mean(end, following) if following > end else lower
-            if lower - gap <= drop or gap >= share * lower:
-                drops.append((lower - gap, number))
-        if not drops:
-            break
-        _, number = min(drops)
-        found[number : number + 2] = [(found[number][0], found[number + 1][1])]
-    return [(begin, end, mean(begin, end)) for begin, end in found]
+    def mergeable(left: _Box) -> tuple[float, int, int, int] | None:
+        """The drop between a box and the next one, their begin and end, if they may become one."""
+        if (right := left.after) is None:
+            return None
+        lower = min(mean(left.begin, left.end), mean(right.begin, right.end))
+        gap = mean(left.end, right.begin) if right.begin > left.end else lower
+        return (lower - gap, left.begin, left.end, right.end) if lower - gap <= drop or gap >= share * lower else None
+
+    found = {begin: _Box(begin, end) for begin, end in _between_changes(_changes(scores, width))}
+    for left, right in pairwise(found.values()):
+        left.after, right.before = right, left
+    waiting = [gap for box in found.values() if (gap := mergeable(box))]
+    heapify(waiting)
+    while waiting:
+        _, begin, end, stop = heappop(waiting)
+        left = found.get(begin)
+        if left is None or left.end != end or left.after is None or left.after.end != stop:
+            continue  # one of the two has grown in the meantime
+        right = found.pop(left.after.begin)
+        left.end, left.after = right.end, right.after
+        if right.after is not None:
+            right.after.before = left
+        for box in (left.before, left):
+            if box is not None and (gap := mergeable(box)):
+                heappush(waiting, gap)
+    return [(box.begin, box.end, mean(box.begin, box.end)) for box in found.values()]
+
+
+@dataclass(slots=True, eq=False)
+class _Box:
+    """Segments [begin, end), and the boxes beside it."""
+
+    begin: int
+    end: int
+    before: _Box | None = None
+    after: _Box | None = None
 
 
 def _changes(scores: NDArray[np.float64], width: int) -> NDArray[np.float64]:

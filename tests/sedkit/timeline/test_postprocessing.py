@@ -195,3 +195,22 @@ def test_settings_by_class():
     assert columns.threshold.tolist() == [0.3, 0.9, 0.5]
     assert columns.hold.tolist() == [1.0, 2.88, 2.88]
     assert columns.leave.tolist() == [0.2] * 3
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 80), st.sampled_from([0.0, 0.1, 0.3]), st.sampled_from([0.4, 0.8, 1.0]))
+def test_boxes_equal_the_reference(seed, segments, drop, share):
+    scores = random_recording(seed, segments)[0][:, 0].astype(np.float64)
+    found = [box[:2] for box in boxes(scores, 2, -1.0, 2.0)]  # nothing merged
+    while True:
+        gaps = []
+        for number, ((begin, end), (start, stop)) in enumerate(itertools.pairwise(found)):
+            lower = min(scores[begin:end].mean(), scores[start:stop].mean())
+            gap = scores[end:start].mean() if start > end else lower
+            if lower - gap <= drop or gap >= share * lower:
+                gaps.append((round(lower - gap, 9), number))
+        if not gaps:
+            break
+        _, number = min(gaps)
+        found[number : number + 2] = [(found[number][0], found[number + 1][1])]
+    assert [box[:2] for box in boxes(scores, 2, drop, share)] == found
