@@ -10,7 +10,7 @@ import soundfile
 
 from sedkit.audio.recognition import HEAD, is_container, is_packets, may_be_packets
 from tests.conftest import make_sound
-from tests.sedkit.audio.test_live import encode
+from tests.sedkit.audio.piping import encode
 
 
 def is_encoded(head: bytes) -> bool:

@@ -22,7 +22,8 @@ from sedkit.audio.pipe import Pipe
 from sedkit.cli import listen, main
 from sedkit.errors import AudioError
 from tests.conftest import make_sound
-from tests.sedkit.audio.test_live import encode, microphone  # noqa: F401
+from tests.sedkit.audio.piping import encode
+from tests.sedkit.audio.test_microphone import microphone  # noqa: F401
 from tests.sedkit.cli.test_process import posix
 
 RATE = 16_000
