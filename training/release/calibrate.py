@@ -38,6 +38,7 @@ from sedkit.timeline.calibration import Calibration
 from sedkit.timeline.views import TagsView
 from training.data.augment.soundscapes import Recipe, Samples, Sources
 from training.data.clips import Subset, median_segments
+from training.data.lineage import most_specific
 from training.data.store.codecs import encoder
 from training.data.store.source import Audio, open_audio
 from training.evaluate.metrics import reliability
@@ -273,19 +274,21 @@ def score_clips(model: Model, audio: Audio, rows: NDArray[np.int64], span: int) 
 
 
 def score_soundscapes(model: Model, audio: Audio, rows: NDArray[np.int64], count: int, seed: int) -> ScoredClips:
-    """Segment scores of ``count`` soundscapes, mixed from the clips in ``rows`` with exactly one label.
+    """Segment scores of ``count`` soundscapes, mixed from the clips in ``rows`` of a single sound.
 
     The segments together weigh at most as much as there are source clips, because a clip occurs in many segments.
 
     Raises
     ------
     CalibrateError
-        If no clip has exactly one label and is not silent.
+        If no clip has a single sound (``training.data.lineage``) and is not silent.
     """
-    single = rows[audio.manifest.labels.take(rows).lengths == 1]
-    sources, recipe = Sources(audio, single, audio.manifest.labels.take(single).classes), Recipe()
+    clips = audio.manifest.take(rows)
+    specific = most_specific(clips)
+    single, recipe = rows[specific >= 0], Recipe()
+    sources = Sources(audio, single, specific[specific >= 0], labels=audio.manifest.labels.take(single))
     if not any(sources.sounding(row) for row in single.tolist()):
-        raise CalibrateError("soundscapes need validation and test clips with exactly one label, and there are none")
+        raise CalibrateError("soundscapes need validation and test clips of a single sound, and there are none")
     mixed = (soundscape(sources, recipe, np.random.default_rng((seed, number))) for number in range(count))
     sounds, events = zip(*mixed, strict=True)
     segments = run_model(model, partial(SegmentScores, len(model.contract.labels)), sounds, count, "soundscapes")

@@ -11,10 +11,14 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
+from sedkit.contract import Label
 from training.data.commands import main
+from training.data.lineage import most_specific
 from training.data.manifest.problems import ManifestError
+from training.data.manifest.rows import Row
 from training.data.manifest.splits import NO_FOLD, Splitting
 from training.data.manifest.table import Manifest
+from training.data.manifest.vocabulary import Vocabulary
 from training.data.ontology import Ontology
 from training.data.readers.wide import wide
 
@@ -108,3 +112,14 @@ def test_ontology_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ontology.json").write_text('{"a": 1}')
     with pytest.raises(ManifestError, match="not AudioSet's ontology"):
         Ontology.load(tmp_path / "ontology.json")
+
+
+def test_a_label_and_its_parents_are_one_sound() -> None:
+    vocabulary = Vocabulary(
+        [Label("Animal", "/m/0jbk"), Label("Dog", "/m/0bt9lr"), Label("Speech", "/m/09x0r"), Label("X")]
+    )
+    rows = [
+        Row(f"{n}.wav", labels=labels, split="test")
+        for n, labels in enumerate(["Dog;Animal", "Animal", "Dog;Speech", "-", "X", "X;Dog"])
+    ]
+    assert most_specific(Manifest.from_rows(rows, vocabulary, Path("/data"))).tolist() == [1, 0, -1, -1, 3, -1]

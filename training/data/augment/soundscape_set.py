@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sedkit.geometry import SAMPLE_RATE
 from training.data.augment.soundscapes import Plan, Recipe, Sources
+from training.data.lineage import most_specific
 from training.data.manifest.problems import ManifestError, Tally
 from training.data.manifest.rows import Row
 from training.data.manifest.strong_labels import Event, write_events
@@ -61,7 +61,7 @@ def build(
 
     Parameters
     ----------
-    audio : the source clips; those with exactly one label are used.
+    audio : the source clips; those of a single sound (``training.data.lineage``) are used.
     count : number of soundscapes, divided among the splits in proportion to their source clips.
     backgrounds : MIDs or names of the classes whose clips are backgrounds.
     split : use only this split; all if None.
@@ -76,11 +76,12 @@ def build(
     """
     manifest = audio.manifest
     background_classes = [_class_of(manifest, name) for name in backgrounds]
-    rows = {name: _single_label_rows(manifest, name) for name in SPLITS}
+    specific = most_specific(manifest)
+    rows = {name: np.flatnonzero(manifest.splits.equals(name) & (specific >= 0)) for name in SPLITS}
     sizes = [len(rows[name]) if split in (None, name) else 0 for name in SPLITS]
     if not any(sizes):
         where = f"in the split {split!r}" if split else "in any split"
-        raise ManifestError(f"no clip {where} has a single label; soundscapes need such clips")
+        raise ManifestError(f"no clip {where} has a single label, or one and its parents; soundscapes need such clips")
     counts = _shares(count, sizes)
     about = {**asdict(recipe), "count": count, "seed": seed, "backgrounds": list(backgrounds), "split": split}
     if not recipe.bouts[1]:
@@ -88,7 +89,8 @@ def build(
     _claim(directory / "recipe.json", about | {"manifest_sha256": manifest.sha256()})
     made: dict[str, list[Soundscape]] = {}
     for number, (name, recordings) in enumerate(zip(SPLITS, counts, strict=True)):
-        sources = Sources(audio, rows[name], manifest.labels.take(rows[name]).classes, background_classes)
+        labels = manifest.labels.take(rows[name])
+        sources = Sources(audio, rows[name], specific[rows[name]], background_classes, labels)
         if recordings and not sources.by_class:
             raise ManifestError(f"no clips for events in the split {name!r}: all their classes are backgrounds")
         make = partial(_make, sources, recipe, directory, name, (seed, number))
@@ -113,11 +115,6 @@ def _make(
         with replacing(directory / name) as temporary:
             temporary.write_bytes(encoder("flac", 0)(sources.render(plan, recipe, random)))
     return Soundscape(name, plan, sources.labels(plan, recipe))
-
-
-def _single_label_rows(manifest: Manifest, split: str) -> NDArray[np.int64]:
-    """Rows of a split with one label, whose every sound is taken to be of that class."""
-    return np.flatnonzero(manifest.splits.equals(split) & (manifest.labels.lengths == 1))
 
 
 def _shares(count: int, sizes: Sequence[int]) -> list[int]:
@@ -179,7 +176,7 @@ def _write(manifest: Manifest, directory: Path, made: dict[str, list[Soundscape]
     soundscape_manifest = Manifest.from_rows(clips, manifest.vocabulary, directory)
     left_out = Tally()
     for kind, mask in (
-        ("clip with several labels", manifest.labels.lengths > 1),
+        ("clip with several labels", (manifest.labels.lengths > 1) & (most_specific(manifest) < 0)),
         ("clip without a split", manifest.splits.equals("")),
     ):
         if mask.any():

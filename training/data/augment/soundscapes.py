@@ -104,13 +104,14 @@ class Plan(NamedTuple):
 
 
 class Sources:
-    """Clips with one label each, from which soundscapes are made.
+    """Clips of one sound each, from which soundscapes are made.
 
     Parameters
     ----------
     clips : samples of all clips.
     rows : [rows] the clips to use.
-    classes : [rows] the class of each.
+    classes : [rows] the class of each, its most specific label.
+    labels : [rows] all labels of each, that is the class and its parents; None: the class only.
     backgrounds : classes that are used as backgrounds and not as events.
     """
 
@@ -120,9 +121,11 @@ class Sources:
         rows: NDArray[np.int64],
         classes: NDArray[np.integer],
         backgrounds: Sequence[int] = (),
+        labels: Sequence[tuple[int, ...]] | None = None,
     ) -> None:
         self.clips = clips
-        self.classes = dict(zip(rows.tolist(), classes.tolist(), strict=True))
+        all_labels = [(index,) for index in classes.tolist()] if labels is None else labels
+        self.labels_of = dict(zip(rows.tolist(), all_labels, strict=True))
         is_background = np.isin(classes, backgrounds)
         self.backgrounds = rows[is_background]
         self.by_class = [rows[(classes == index) & ~is_background] for index in np.unique(classes[~is_background])]
@@ -189,9 +192,10 @@ class Sources:
 
     def labels(self, plan: Plan, recipe: Recipe) -> list[tuple[float, float, int]]:
         """Events of a soundscape: onset and offset in seconds, class. Touching sounds of one class are one event."""
-        sounds = [(sound.onset, sound.offset, self.classes[sound.clip]) for sound in plan.sounds]
+        parts = [(sound.onset, sound.offset, sound.clip) for sound in plan.sounds]
         if plan.background >= 0:
-            sounds.append((0, round(recipe.seconds * SAMPLE_RATE), self.classes[plan.background]))
+            parts.append((0, round(recipe.seconds * SAMPLE_RATE), plan.background))
+        sounds = [(onset, offset, index) for onset, offset, clip in parts for index in self.labels_of[clip]]
         events: list[tuple[int, int, int]] = []
         for onset, offset, index in sorted(sounds, key=lambda sound: (sound[2], sound[0])):
             if events and events[-1][2] == index and onset <= events[-1][1]:
