@@ -24,6 +24,7 @@ import os
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ from numpy.typing import NDArray
 from sedkit.formats.html.audio import PageAudio, address
 from sedkit.formats.plot import CONTRAST, FREQUENCIES, band_of
 from sedkit.formats.writers import Run
+from sedkit.install import version
 from sedkit.results import Overview, Tagging, Timeline
 from sedkit.timeline.grid import STEP, tile_start
 from sedkit.timeline.overview import SETTINGS
@@ -136,7 +138,12 @@ def link_of(file: str, folder: str, page: Path | None) -> str | None:
 
 def about(run: Run) -> list[str]:
     """Who made the page: model and version."""
-    return [text for text in (run.model and f"model {run.model}", f"sedkit {run.version}") if text]
+    return [text for text in (run.model and f"model {run.model}", f"sedkit {_version()}") if text]
+
+
+@cache
+def _version() -> str:
+    return version()  # which takes milliseconds
 
 
 def shown_name(file: str, base: bool = True) -> str:
@@ -152,14 +159,15 @@ def _labels(labels: Sequence[Label]) -> list[list[str | None]]:
 
 def _spectrogram(overview: Overview) -> dict[str, Any]:
     bands, columns = overview.levels.shape
-    low, high = np.percentile(overview.levels, CONTRAST) if overview.levels.size else (0, 0)
+    counts = np.bincount(overview.levels.reshape(-1), minlength=256).cumsum()
+    low, high = np.searchsorted(counts, np.array(CONTRAST) / 100 * counts[-1]).tolist()
     frequencies = [f for f in FREQUENCIES if f in (500, 1000, 2000, 4000)]
     return {
         "bands": bands,
         "columns": columns,
         "seconds": overview.seconds,
-        "low": round(float(low), 1),
-        "high": round(max(float(high), float(low) + 40), 1),
+        "low": low,
+        "high": max(high, low + 40),
         "frequencies": [
             [f"{f // 1000} kHz" if f >= 1000 else f"{f} Hz", round(band_of(f, bands) / bands, 3)] for f in frequencies
         ],

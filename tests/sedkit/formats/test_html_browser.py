@@ -165,7 +165,7 @@ def test_a_press_on_an_event_selects_and_plays_it(opened, page_file):
     until(page, "sedkit.page.player.playable")
     page.mouse.click(*place(page, 4, "Dog"))
     until(page, "sedkit.page.player.time > 3.52")
-    assert page.get_attribute("#rows tr:nth-child(2)", "aria-selected") == "true"
+    assert page.get_attribute("#rows tr:nth-child(2)", "aria-current") == "true"
     until(page, "!sedkit.page.player.playing")  # stops where the event ends
     assert page.evaluate("sedkit.page.player.time") == pytest.approx(4.8, abs=0.4)
 

@@ -52,7 +52,7 @@ sedkit.Table = class {
   }
 
   mark(selected) {
-    for (const [event, row] of this.rows) row.setAttribute("aria-selected", String(event === selected));
+    for (const [event, row] of this.rows) row.setAttribute("aria-current", String(event === selected));
     this.selected = selected;
     return this.rows.get(selected);
   }
