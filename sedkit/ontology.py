@@ -41,6 +41,19 @@ class Ontology:
                 open_ += self.children.get(each, ())
         return found
 
+    def above(self, mid: str) -> set[str]:
+        """The MIDs of a class and of all classes above it.
+
+        >>> sorted(load().names[mid] for mid in load().above("/m/0bt9lr"))
+        ['Animal', 'Dog', 'Domestic animals, pets']
+        """
+        found, open_ = set[str](), [mid]
+        while open_:
+            if (each := open_.pop()) not in found:
+                found.add(each)
+                open_ += self.parents(each)
+        return found
+
     def parents(self, mid: str) -> list[str]:
         """The MIDs of the classes directly above a class."""
         return [parent for parent, children in self.children.items() if mid in children]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +13,20 @@ from click.testing import CliRunner
 from sedkit.contract import Label
 from training.data.commands import main
 from training.data.lineage import most_specific
-from training.data.manifest.problems import ManifestError
 from training.data.manifest.rows import Row
 from training.data.manifest.splits import NO_FOLD, Splitting
 from training.data.manifest.table import Manifest
 from training.data.manifest.vocabulary import Vocabulary
-from training.data.ontology import Ontology
 from training.data.readers.wide import wide
 
-CLASSES = {"Animal": "/m/0", "Dog": "/m/1", "Bark": "/m/2", "Bird": "/m/3", "Speech": "/m/09x0r", "Music": "/m/04rlf"}
-CHILDREN = {"Animal": ["Dog", "Bird"], "Dog": ["Bark"]}
+CLASSES = {
+    "Animal": "/m/0jbk",
+    "Dog": "/m/0bt9lr",
+    "Bark": "/m/05tny_",
+    "Bird": "/m/015p6",
+    "Speech": "/m/09x0r",
+    "Music": "/m/04rlf",
+}
 MORE = "filename,labels,mids,group,fold,license,author,source,yamnet_rank"
 
 
@@ -57,12 +60,6 @@ def folder(tmp_path: Path) -> Path:
     for name in ("esc50/audio/r.wav", "speech/audio/s.wav", "music/audio/m.wav"):
         (tmp_path / name).parent.mkdir()
         soundfile.write(tmp_path / name, np.zeros(160), 16_000)
-    ontology = [
-        {"id": mid, "name": name, "child_ids": [CLASSES[child] for child in CHILDREN.get(name, [])]}
-        for name, mid in CLASSES.items()
-    ]
-    (tmp_path / "audioset").mkdir()
-    (tmp_path / "audioset" / "ontology.json").write_text(json.dumps(ontology))
     labels = [[str(index), mid, name] for index, (name, mid) in enumerate(CLASSES.items())]
     table(tmp_path / "audioset" / "class_labels_indices.csv", "index,mid,display_name", labels)
     return tmp_path
@@ -106,12 +103,6 @@ def test_command_writes_the_manifest(folder: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     assert labels_of(Manifest.load(folder / "wide.csv"))["020"] == "Animal;Dog;Bark"
-
-
-def test_ontology_of_another_kind_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "ontology.json").write_text('{"a": 1}')
-    with pytest.raises(ManifestError, match="not AudioSet's ontology"):
-        Ontology.load(tmp_path / "ontology.json")
 
 
 def test_a_label_and_its_parents_are_one_sound() -> None:

@@ -4,7 +4,7 @@
 
     esc50/, speech/, music/    see training.data.readers.shipped
     more/        clips.csv (filename, labels, mids, group, fold, license, author, source, yamnet_rank) and audio/
-    audioset/    ontology.json, class_labels_indices.csv
+    audioset/    class_labels_indices.csv
 
 Rules:
 
@@ -24,12 +24,14 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
 import numpy as np
 
+from sedkit.ontology import load
 from training.data.manifest.delimited import read_table
 from training.data.manifest.paths import relative
 from training.data.manifest.problems import OnError, Tally
@@ -37,7 +39,6 @@ from training.data.manifest.rows import Row
 from training.data.manifest.splits import Splitting
 from training.data.manifest.table import Manifest
 from training.data.manifest.vocabulary import NONE, UNKNOWN, Vocabulary
-from training.data.ontology import Ontology
 from training.data.readers.audioset_classes import audioset_vocabulary
 from training.data.readers.building import build_manifest
 from training.data.readers.shipped import shipped
@@ -81,13 +82,12 @@ def wide(folder: str | Path, splitting: Splitting, on_error: OnError = "stop", l
         If a table is missing or lacks a column, or for faults in the data with ``on_error="stop"``.
     """
     folder, left_out = Path(folder), Tally()
-    ontology = Ontology.load(folder / "audioset" / "ontology.json")
     audioset = Vocabulary.load(folder / "audioset" / "class_labels_indices.csv")
     clips = [*_shipped_clips(folder, splitting, on_error), *_more_clips(folder, left_out)]
     named = {label.mid for label in audioset.labels}
-    classes = {mid for mid, groups in _sources(clips, ontology).items() if len(groups) >= SOURCES} & named
+    classes = {mid for mid, groups in _sources(clips).items() if len(groups) >= SOURCES} & named
     vocabulary = audioset_vocabulary([label for label in audioset.labels if label.mid in classes])
-    rows = [_labelled(clip, classes, ontology) for clip in clips]
+    rows = [_labelled(clip, classes) for clip in clips]
     manifest = build_manifest(rows, vocabulary, folder, on_error, left_out, look).check_splits("skip")
     more = np.array([name.startswith(MORE_AUDIO) for name in relative(manifest.paths, str(folder)).to_pylist()])
     return Manifest.merge([manifest.take(np.flatnonzero(~more)), MORE.apply(manifest.take(np.flatnonzero(more)))])
@@ -128,20 +128,30 @@ def _draw(mids: str) -> bool:
     return hashlib.sha256(mids.encode()).digest()[0] % 2 == 0
 
 
-def _sources(clips: Iterable[Clip], ontology: Ontology) -> Mapping[str, set[str]]:
+def _sources(clips: Iterable[Clip]) -> Mapping[str, set[str]]:
     """The groups, outside the test split, that each class and its children occur in."""
     sources = defaultdict(set)
     for clip in clips:
         if clip.row.split != "test" and not clip.doubtful:
-            for mid in clip.mids | ontology.ancestors(clip.mids):
+            for mid in _with_parents(clip.mids):
                 sources[mid].add(clip.row.group or clip.row.path)
     return sources
 
 
-def _labelled(clip: Clip, classes: set[str], ontology: Ontology) -> Row:
+def _with_parents(mids: Iterable[str]) -> set[str]:
+    """``mids`` and all classes above them."""
+    return set[str]().union(*map(_above, mids))
+
+
+@cache
+def _above(mid: str) -> set[str]:
+    return load().above(mid)
+
+
+def _labelled(clip: Clip, classes: set[str]) -> Row:
     """The row of a clip with all of its labels, in the manifest's syntax."""
-    present = (clip.mids | ontology.ancestors(clip.mids)) & classes
-    unknown = ontology.descendants(clip.mids) & classes - present
+    present = _with_parents(clip.mids) & classes
+    unknown = set[str]().union(*map(load().below, clip.mids)) & classes - present
     if clip.doubtful:
         present, unknown = set(), present | unknown
     labels = ";".join([*(sorted(present) or [NONE]), *(UNKNOWN + mid for mid in sorted(unknown))])
