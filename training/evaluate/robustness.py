@@ -159,7 +159,7 @@ def under_conditions(
 def tag_scores(tagger: Tagger, files: Iterable[BinaryIO]) -> Iterator[NDArray[np.float64]]:
     """The tag scores [classes] of each file, in the order of the model's classes."""
     column = {label.name: index for index, label in enumerate(tagger.labels)}
-    for _, result in analyse(tagger.model, tagger.tags_view(top_k=None), files):
+    for _, result in analyse(tagger.model, tagger.tags_view(top_k=None, threshold=0.0), files):
         if isinstance(result, SedkitError):
             raise result
         scores = np.zeros(len(column))
@@ -200,7 +200,7 @@ def false_alarms(tagger: Tagger) -> list[dict[str, Any]]:
     """
     rows = []
     for name, sound in sounds_without_events().items():
-        best = tagger.tag(wav_file(sound), top_k=1)
+        best = tagger.tag(wav_file(sound), top_k=1, threshold=0.0)
         present = tagger.tag(wav_file(sound), top_k=None, threshold="model")
         timeline = tagger.timeline(wav_file(sound), resolution="native")
         assert timeline.scores is not None

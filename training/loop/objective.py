@@ -131,5 +131,6 @@ def cross_entropy(segments: Segments, targets: Tensor) -> Tensor:
         total = weights.logsumexp(1)
         present, absent = ((each + weights).logsumexp(1) - total for each in (present, absent))
         heard = clip_heard.squeeze(1)
-    known, targets = ~targets.isnan(), targets.nan_to_num()
+    known = ~targets.isnan()
+    targets = torch.where(known, targets, 0)
     return -(heard * known * (targets * present + (1 - targets) * absent)).mean()

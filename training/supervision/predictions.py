@@ -72,4 +72,4 @@ def read_predictions(path: Path, data: str, labels: Sequence[Label]) -> Predicti
 
 def _sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float32]:
     """Probabilities in float32: those above 0.999 have few digits in float16."""
-    return (1 / (1 + np.exp(-logits.astype(np.float64).clip(-99, 99)))).astype(np.float32)
+    return np.asarray(1 / (1 + np.exp(-logits.astype(np.float64).clip(-99, 99))), np.float32)

@@ -26,7 +26,7 @@ def test_experiments_train_unfinished_runs_and_stop_in_time(
 ) -> None:
     """One run is finished. The other is started in a process of its own and stopped in time."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    options = "\n".join(f"{name[2:]} = {value}" for name, value in zip(SMALL[:-4:2], SMALL[1:-4:2], strict=True))
+    options = "\n".join(f"{name[2:]} = {value}" for name, value in zip(SMALL[:-8:2], SMALL[1:-8:2], strict=True))
     text = f'{options}\ndevice = "cpu"\ndropout = 0\n[runs.done]\nstages = 2\n[runs.half]\nstages = 1\nalpha = 0.5\n'
     folder = tmp_path / "runs"
     shutil.copytree(run, folder / "mine-done")

@@ -156,7 +156,7 @@ def test_student_trains_on_unlabelled_clips_and_resumes(half_labelled: Path, tmp
     clips = run.clips("train")
     teachers = read_teachers(run, run.supervision[1], CPU.device)
     targets = targets_from(
-        run.supervision[1], clips, teachers, "clip", run.generation(1), run.data, 8, 1, lambda key: lambda *_: None
+        run.supervision[1], clips, teachers, "clip", run.generation(1), run.data, 8, 1, lambda key: lambda *_: None, {}
     )
     rows = np.flatnonzero(~run.manifest.labels.known[run.manifest.indices("train")])
     np.testing.assert_array_equal(targets.of_clips(rows), targets.scores[0][rows].astype(np.float32))
