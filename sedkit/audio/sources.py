@@ -7,10 +7,11 @@ FFmpeg has computed for PATIENCE seconds without a frame and without reading fur
 from __future__ import annotations
 
 import io
+import threading
 import time
 from typing import BinaryIO
 
-PATIENCE = 5.0  # seconds of computing
+PATIENCE = 5.0  # seconds of processor time
 PROGRESS = 1 << 20  # bytes beyond the farthest so far that count as progress
 
 
@@ -34,16 +35,15 @@ class Source(io.RawIOBase):
 
     def renew(self) -> None:
         """Start counting the time anew; for the decoder, after each frame."""
-        self._deadline = time.monotonic() + PATIENCE
+        self._thread = threading.get_ident()
+        self._deadline = time.thread_time() + PATIENCE  # waiting, for the file or for a busy machine, does not count
 
-    def _bounded(self, position: int, since: float) -> bool:
-        """Note that bytes were read up to a position; whether FFmpeg may go on. Waiting for the file does not count."""
-        now = time.monotonic()
-        self._deadline += now - since
-        if position >= self._goal:
-            self._goal = position + PROGRESS
-            self._deadline = now + PATIENCE
-        self.exhausted = self.exhausted or now > self._deadline
+    def _bounded(self, position: int) -> bool:
+        """Note that bytes were read up to a position; whether FFmpeg may go on."""
+        if position >= self._goal or self._thread != threading.get_ident():
+            self._goal = max(self._goal, position + PROGRESS)
+            self.renew()
+        self.exhausted = self.exhausted or time.thread_time() > self._deadline
         return not self.exhausted
 
     def readable(self) -> bool:
@@ -79,10 +79,9 @@ class Pipe(Source):
         return data
 
     def read(self, size: int = -1) -> bytes:
-        since = time.monotonic()
         data = self._ahead.read(size) or self._source.read(size) or b""
         self._position += len(data)
-        return data if self._bounded(self._position, since) else b""
+        return data if self._bounded(self._position) else b""
 
     def seekable(self) -> bool:
         return False
@@ -97,9 +96,8 @@ class Nameless(Source):
         self.start = head(file, 8)
 
     def read(self, size: int = -1) -> bytes:
-        since = time.monotonic()
         data = self._source.read(size) or b""
-        return data if self._bounded(self.tell(), since) else b""
+        return data if self._bounded(self.tell()) else b""
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         return self._source.seek(offset + (self._start if whence == io.SEEK_SET else 0), whence) - self._start

@@ -112,6 +112,7 @@ def test_tagger_can_be_pickled(tagger: Tagger, model_path: Path):
 
 def test_bytes_of_a_file(tagger: Tagger, folder: Path):
     content = (folder / "plain.wav").read_bytes()
-    with pytest.raises(sedkit.ArgumentError, match=r"pass io\.BytesIO"):
-        tagger.tag(content)  # type: ignore[arg-type]
+    assert tagger.tag(content).tags == tagger.tag(folder / "plain.wav").tags
+    with pytest.raises(sedkit.ArgumentError, match=r"numpy\.frombuffer"):
+        tagger.tag(content, 16_000)
     assert tagger.tag(io.BytesIO(content)).tags == tagger.tag(folder / "plain.wav").tags

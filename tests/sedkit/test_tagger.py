@@ -14,15 +14,17 @@ from sedkit.timeline.detection import detect
 from sedkit.timeline.edges import level_changes
 from sedkit.timeline.settings import ColumnSettings
 from tests.conftest import LABELS, THRESHOLDS, make_sound
+from tests.sedkit.audio.encoding import without_offset
 
 SOUND = make_sound(12.3, seed=8)
+HEARD = without_offset(SOUND)  # by the network
 
 
 @pytest.fixture(scope="module")
 def outputs(model_path) -> dict[str, np.ndarray]:
     session = onnxruntime.InferenceSession(str(model_path), providers=["CPUExecutionProvider"])
     names = ["segments", "clip"]
-    return dict(zip(names, (out[0] for out in session.run(names, {"waveform": SOUND[None]})), strict=True))
+    return dict(zip(names, (out[0] for out in session.run(names, {"waveform": HEARD[None]})), strict=True))
 
 
 def test_attributes(tagger):
@@ -34,7 +36,7 @@ def test_attributes(tagger):
 def test_clip_scores_equal_those_of_the_graph(tagger, model_path):
     sound = SOUND[: 16_000 * 10]  # the default of tag_segments
     session = onnxruntime.InferenceSession(str(model_path), providers=["CPUExecutionProvider"])
-    clip = session.run(["clip"], {"waveform": sound[None]})[0][0]
+    clip = session.run(["clip"], {"waveform": without_offset(sound)[None]})[0][0]
     tagging = tagger.tag(sound, 16_000, top_k=None)
     assert (tagging.file, tagging.duration) == ("<array>", 10)
     scores = {tag.label: tag.score for tag in tagging.tags}
@@ -45,7 +47,7 @@ def test_clip_scores_equal_those_of_the_graph(tagger, model_path):
 
 def test_clip_score_of_a_long_recording_is_the_maximum_over_a_sliding_window(tagger):
     sound = make_sound(70, seed=9)
-    scores = np.concatenate(list(tagger.model.segments([sound])))
+    scores = np.concatenate(list(tagger.model.segments([without_offset(sound)])))
     assert len(scores) == segment_count(len(sound))
     tags = {tag.label: tag.score for tag in tagger.tag(sound, 16_000, top_k=None).tags}
     means = [scores[start : start + 30].mean(axis=0) for start in range(len(scores) - 29)]
@@ -70,7 +72,7 @@ def test_timeline_uses_the_thresholds_of_the_model(tagger, outputs):
     assert active.any()
     tags_of_cells = [{tag.label for tag in second.tags} for second in timeline.seconds]
     assert tags_of_cells == [{LABELS[i].name for i in np.flatnonzero(row)} for row in active]
-    edges = level_changes(SOUND)
+    edges = level_changes(HEARD)
     expected = detect(outputs["segments"], edges, timeline.duration, ColumnSettings.uniform(THRESHOLDS))
     assert len(expected) > 3
     assert {(event.onset, event.offset, event.label) for event in timeline.events} == {
@@ -110,7 +112,7 @@ def test_recordings_shorter_than_a_segment(tagger, samples):
     timeline = tagger.timeline(SOUND[:samples], 16_000, threshold=0)
     assert [(second.start, second.end) for second in timeline.seconds] == [(0, duration)]
     ((onset, offset),) = {(event.onset, event.offset) for event in timeline.events}
-    edges = 0.01 * level_changes(SOUND[:samples])
+    edges = 0.01 * level_changes(without_offset(SOUND[:samples]))
     assert (onset, offset) == (pytest.approx(edges[0, 0]), pytest.approx(duration + edges[1, 1]))
     assert len(tagger.tag(SOUND[:samples], 16_000, threshold=0).tags) == 5
 

@@ -1,0 +1,97 @@
+"""``--channel each``, ``--gain`` and truncated recordings, by command and in Python."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+
+from sedkit.cli import main
+from sedkit.errors import ArgumentError, AudioWarning
+from sedkit.tagger import Tagger
+from tests.conftest import make_sound
+
+LEFT, RIGHT = make_sound(5, seed=1), make_sound(5, seed=2)
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Path:
+    path = tmp_path / "talk.wav"
+    soundfile.write(path, np.stack([LEFT, RIGHT], axis=1), 16_000)
+    return path
+
+
+def run(*arguments: object, code: int = 0, data: bytes = b"") -> tuple[str, str]:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments], input=data)
+    assert result.exit_code == code, result.output
+    return result.stdout, result.stderr
+
+
+def test_each_channel_is_a_result(tagger: Tagger, talk: Path, model_path: Path) -> None:
+    out, _ = run("timeline", talk, "--channel", "each", "--format", "json", "--model", model_path)
+    records = [json.loads(line) for line in out.splitlines()]
+    assert [record["file"] for record in records] == [f"{talk}#1", f"{talk}#2"]
+    for number, record in enumerate(records, 1):
+        alone = tagger.timeline(talk, channel=number).to_dict()
+        assert {**record, "file": str(talk)} == alone
+    expected = [timeline.to_dict() for timeline in tagger.timeline_channels(talk)]
+    assert expected == records
+    with open(talk, "rb") as file:
+        assert [timeline.to_dict() for timeline in tagger.timeline_channels(file)] == records
+
+
+def test_each_channel_of_an_array_and_of_a_pipe(tagger: Tagger, talk: Path, model_path: Path) -> None:
+    both = np.stack([LEFT, RIGHT], axis=1)
+    results = tagger.tag_channels(both, 16_000, top_k=1)
+    assert [result.file for result in results] == ["<array>#1", "<array>#2"]
+    assert results[1].tags == tagger.tag(RIGHT, 16_000, top_k=1).tags
+    _, err = run("tag", "-", "--channel", "each", "--model", model_path, code=2, data=talk.read_bytes())
+    assert "--channel each reads a recording once per channel; save the pipe to a file first." in err
+    with pytest.raises(ArgumentError, match="a pipe cannot be read once per channel"):
+        tagger.tag_channels(type("Pipe", (io.BytesIO,), {"seekable": lambda self: False})(talk.read_bytes()))
+
+
+def test_files_of_each_channel_have_names_of_their_own(talk: Path, model_path: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "labels"
+    run("timeline", talk, "--channel", "each", "-f", "audacity", "--output-dir", folder, "--model", model_path)
+    assert len(list(folder.rglob("*.txt"))) == 2
+
+
+def test_gain(tagger: Tagger, talk: Path, model_path: Path) -> None:
+    quiet = talk.with_name("quiet.flac")
+    soundfile.write(quiet, 0.01 * LEFT, 16_000, subtype="PCM_24")
+    results = []
+    for gain in ("0", "40", "auto"):
+        out, _ = run("tag", quiet, "--gain", gain, "--format", "json", "--model", model_path, "--threshold", 0)
+        results.append(json.loads(out))
+    assert results[0] != results[1]
+    assert results[1]["tags"] == tagger.tag(quiet, gain=40.0, top_k=None, threshold=0).to_dict()["tags"]
+    assert results[2]["tags"] == tagger.tag(quiet, gain="auto", top_k=None, threshold=0).to_dict()["tags"]
+    for gain in ("loud", "101", "nan"):
+        run("tag", quiet, "--gain", gain, code=2)
+
+
+@pytest.mark.parametrize("form", ["wav", "flac"])
+def test_truncated_recording(tagger: Tagger, tmp_path: Path, model_path: Path, form: str) -> None:
+    path = tmp_path / f"cut.{form}"
+    soundfile.write(path, LEFT, 16_000)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+    out, err = run("tag", path, "--format", "json", "--model", model_path)
+    lacks = json.loads(out)["truncated"]
+    assert json.loads(out)["duration"] + lacks == pytest.approx(5, abs=0.01)
+    assert err.splitlines() == [
+        f"sedkit: {path}: ends at {5 - lacks:.1f} s, {lacks:.1f} s before the end that its header gives; "
+        "sedkit analyses what is there"
+    ]
+    with pytest.warns(AudioWarning, match="before the end that its header gives"):
+        assert tagger.tag(path).truncated == pytest.approx(lacks, abs=0.001)
+    path.write_bytes(content)
+    out, err = run("tag", path, "--format", "json", "--model", model_path)
+    assert "truncated" not in json.loads(out)
+    assert err == ""
