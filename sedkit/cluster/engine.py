@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from sedkit.cluster.archive import Archive, Failure, Partition, Report, parse_report
 from sedkit.cluster.recordings import Recording
@@ -29,8 +29,14 @@ if TYPE_CHECKING:
     from sedkit.results import Tagging, Timeline
     from sedkit.timeline.views import View
 
+Item = TypeVar("Item")
+
 SAVE_INTERVAL = 10.0  # seconds between manifests
 CONNECT_TIMEOUT = 10.0  # seconds
+ENVIRONMENT = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # silences a warning about a future change
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # keeps the driver's log off standard error
+}
 
 
 def analyse(
@@ -90,7 +96,7 @@ def analyse(
     }
     check_installed()
     archive = Archive(Store(output), settings, resume)  # before Ray starts, which is slow: mistakes show early
-    with connected(address, on_notice):
+    with connected(address, on_notice), _settings_of_ray_data():
         workers = Workers.of_cluster(device)
         partitions = archive.plan(recordings, os.getcwd(), workers.count)
         on_plan(sum(len(partition.files) for partition in partitions))
@@ -153,11 +159,6 @@ def run_partitions(
     import ray
     import ray.data
 
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.execution_no_progress_timeout_s = -1  # one recording may take hours
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ledger = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Ledger).remote()
     pool = ray.data.ActorPoolStrategy(
         min_size=1,
@@ -175,7 +176,7 @@ def run_partitions(
     )
     notices = set()
     try:
-        for answer in answers.iter_rows():
+        for answer in _quietly(iter(answers.iter_rows())):
             if answer["error"]:
                 raise SedkitError(answer["error"])
             for notice in answer["notice"].splitlines():
@@ -188,6 +189,41 @@ def run_partitions(
         missing = "No module named" in problem
         remedy = f"on all its machines, {install_command('cluster')}" if missing else "repair it"
         raise SedkitError(f"the cluster failed: {problem}; {remedy}, then --resume") from error
+
+
+def _quietly(items: Iterator[Item]) -> Iterator[Item]:
+    """Yield the items; while the next one is computed, what is printed on standard output is discarded."""
+    while True:
+        with redirect_stdout(io.StringIO()):  # Ray prints messages that are also in its logs
+            try:
+                item = next(items)
+            except StopIteration:
+                return
+        yield item
+
+
+@contextmanager
+def _settings_of_ray_data() -> Iterator[None]:
+    """Ray Data without progress bars and without a limit on the time that one recording takes."""
+    import ray.data
+
+    context, logger = ray.data.DataContext.get_current(), logging.getLogger("ray.data")
+    values = {
+        "enable_progress_bars": False,
+        "print_on_execution_start": False,
+        "execution_no_progress_timeout_s": -1,  # one recording may take hours
+    }
+    before = {name: getattr(context, name) for name in values}
+    level = logger.level
+    try:
+        for name, value in values.items():
+            setattr(context, name, value)
+        logger.setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(context, name, value)
+        logger.setLevel(level)
 
 
 def last_line(error: BaseException) -> str:
@@ -223,18 +259,17 @@ def connected(address: str | None, on_notice: Callable[[str], None]) -> Iterator
     """
     import ray
 
-    with redirect_stdout(io.StringIO()):  # Ray prints messages that are also in its logs
-        if ray.is_initialized():
-            yield
-            return
-        address_text = address or os.environ.get("RAY_ADDRESS", "")
-        check_answers(address_text)
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # silences a warning about a future change
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # keeps the driver's log off standard error
-        waiting = threading.Timer(CONNECT_TIMEOUT, on_notice, [f"still waiting for Ray {address_text}".rstrip()])
-        waiting.start()
+    if ray.is_initialized():
+        yield
+        return
+    address_text = address or os.environ.get("RAY_ADDRESS", "")
+    check_answers(address_text)
+    waiting = threading.Timer(CONNECT_TIMEOUT, on_notice, [f"still waiting for Ray {address_text}".rstrip()])
+    waiting.start()
+    level = logging.getLogger("ray").level
+    with _environment(ENVIRONMENT):
         try:
-            with native_stderr_muted():  # Ray's C++ code reports that it has read the variable
+            with native_stderr_muted(), redirect_stdout(io.StringIO()):  # Ray's C++ code says that it read a variable
                 ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         except Exception as error:  # ConnectionError, ValueError, RuntimeError, or plain Exception
             failure = (
@@ -248,7 +283,21 @@ def connected(address: str | None, on_notice: Callable[[str], None]) -> Iterator
         try:
             yield
         finally:
-            ray.shutdown()
+            with redirect_stdout(io.StringIO()):
+                ray.shutdown()
+            logging.getLogger("ray").setLevel(level)
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables that are not set, for the duration of the block."""
+    added = {name: value for name, value in values.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 def check_answers(address: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import soundfile
 from click.testing import CliRunner, Result
 
 from sedkit.cli import main
+from sedkit.cluster.engine import ENVIRONMENT
 from tests.conftest import make_sound
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'sedkit-audio[cluster]'")
@@ -98,6 +100,14 @@ def manifest(archive: Path) -> dict:
     return json.loads((archive / "_sedkit" / "manifest.json").read_text())
 
 
+def process_settings() -> tuple:
+    """What a run could change in this process."""
+    context = vars(ray.data.DataContext.get_current())
+    names = ("enable_progress_bars", "print_on_execution_start", "execution_no_progress_timeout_s")
+    levels = [logging.getLogger(name).level for name in ("ray", "ray.data")]
+    return [context[name] for name in names], levels, [os.environ.get(name) for name in ENVIRONMENT], sys.stdout
+
+
 def wait_for(condition, message: str):
     deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
@@ -172,10 +182,12 @@ def test_killed_workers(cluster: str, clips: Path, model_path: Path, tmp_path: P
             with reader(deadly) as worker:
                 kill(worker)
 
+    before = process_settings()
     with ThreadPoolExecutor(1) as killer:
         killed = killer.submit(kill_them)
         result = sedkit("tag", clips, model_path, "--threshold", "0.1", "--engine", "ray", "--output", tmp_path / "out")
         killed.result()
+    assert process_settings() == before
     assert result.stdout == ""
     assert result.exit_code == 1
     assert rows(tmp_path / "out") == expected
