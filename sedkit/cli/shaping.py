@@ -145,12 +145,18 @@ def shaping(function: Function) -> Function:
     return function
 
 
+def given(options: Mapping[str, Any]) -> str | None:
+    """The first option of the post-processing that was given; None if there is none."""
+    named = (name for name in NAMES if options[name] not in (None, ()))
+    return next((f"--{name.replace('_', '-')}" for name in named), None)
+
+
 def take(options: dict[str, Any], *names: str) -> dict[str, Any]:
     """Remove these options, and return them."""
     return {name: options.pop(name) for name in names}
 
 
-def selection_of(options: Mapping[str, Any], tagger: Tagger) -> dict[str, list[str]]:
+def selection_of(options: Mapping[str, Any], tagger: Tagger) -> dict[str, Any]:
     """The arguments ``exclude`` and ``rollup`` of a :class:`~sedkit.tagger.Tagger`'s methods."""
     from sedkit import ontology
     from sedkit.contract import Label

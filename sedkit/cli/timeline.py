@@ -11,8 +11,9 @@ from sedkit.cli import options, shaping
 from sedkit.cli.inputs import stdin_is_piped
 
 if TYPE_CHECKING:
+    from sedkit.results import Timeline
     from sedkit.tagger import Tagger
-    from sedkit.timeline.views import TimelineView
+    from sedkit.timeline.views import View
 
 
 class Resolution(click.ParamType[Any]):
@@ -79,13 +80,14 @@ def command(
 
     def make_view_factory(
         tagger: Tagger, classes: list[str] | None, keeps: frozenset[str]
-    ) -> Callable[[], TimelineView]:
+    ) -> Callable[[], View[Timeline]]:
+        kept: dict[str, Any] = dict.fromkeys(keeps, True)
         return tagger.timeline_view(
             postprocessing=shaping.settings_of(own, tagger),
             resolution=resolution,
             classes=classes,
             **shaping.selection_of(own, tagger),
-            **dict.fromkeys(keeps, True),
+            **kept,
         )
 
     own = shaping.take(shared, *shaping.NAMES, "exclude", "rollup")

@@ -8,7 +8,7 @@ changes decide, and the threshold only accepts or rejects whole boxes:
 1. The change at the start of a segment is the mean score of the ``step`` seconds after it minus that of the ``step``
    seconds before it. Beyond the ends of the recording, scores are 0.
 2. A box begins at the largest rise and ends at the largest fall before the next rise. Between two boxes is a gap.
-3. While the mean score of a gap is at most ``merge_drop`` below the lower of its neighbours' mean scores, or at least
+3. While the mean score of a gap is at most ``merge_drop`` below the higher of its neighbours' mean scores, or at least
    ``merge_share`` of it, the two boxes become one; the gap with the smallest drop first.
 4. A box whose mean score reaches the threshold is an event. Its ends move to level changes, as with hysteresis.
 """
@@ -87,9 +87,11 @@ def boxes(scores: NDArray[np.float64], width: int, drop: float, share: float) ->
         """The drop between a box and the next one, their begin and end, if they may become one."""
         if (right := left.after) is None:
             return None
-        lower = min(mean(left.begin, left.end), mean(right.begin, right.end))
-        gap = mean(left.end, right.begin) if right.begin > left.end else lower
-        return (lower - gap, left.begin, left.end, right.end) if lower - gap <= drop or gap >= share * lower else None
+        higher = max(mean(left.begin, left.end), mean(right.begin, right.end))
+        gap = mean(left.end, right.begin) if right.begin > left.end else higher
+        return (
+            (higher - gap, left.begin, left.end, right.end) if higher - gap <= drop or gap >= share * higher else None
+        )
 
     found = {begin: _Box(begin, end) for begin, end in _between_changes(_changes(scores, width))}
     for left, right in pairwise(found.values()):
@@ -98,14 +100,14 @@ def boxes(scores: NDArray[np.float64], width: int, drop: float, share: float) ->
     heapify(waiting)
     while waiting:
         _, begin, end, stop = heappop(waiting)
-        left = found.get(begin)
-        if left is None or left.end != end or left.after is None or left.after.end != stop:
+        grown = found.get(begin)
+        if grown is None or grown.end != end or grown.after is None or grown.after.end != stop:
             continue  # one of the two has grown in the meantime
-        right = found.pop(left.after.begin)
-        left.end, left.after = right.end, right.after
+        right = found.pop(grown.after.begin)
+        grown.end, grown.after = right.end, right.after
         if right.after is not None:
-            right.after.before = left
-        for box in (left.before, left):
+            right.after.before = grown
+        for box in (grown.before, grown):
             if box is not None and (gap := mergeable(box)):
                 heappush(waiting, gap)
     return [(box.begin, box.end, mean(box.begin, box.end)) for box in found.values()]

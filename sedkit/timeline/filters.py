@@ -41,8 +41,9 @@ class ScoreFilter:
         """Add the next segments; return those that are now final, filtered."""
         if not self.margin:
             return Segments(self._highest(scores), changes)
-        joined = [np.concatenate([old, new]) for old, new in zip(self.past, (scores, changes), strict=True)]
-        return self._return(Segments(*joined), max(self.final, len(joined[0]) - self.margin))
+        past = self.past
+        joined = Segments(np.concatenate([past.scores, scores]), np.concatenate([past.changes, changes]))
+        return self._return(joined, max(self.final, len(joined.scores) - self.margin))
 
     def finish(self) -> Segments:
         """Return the remaining segments of the recording."""
@@ -55,7 +56,7 @@ class ScoreFilter:
             columns = np.flatnonzero(self.lengths == length)
             scores[:, columns] = _median(segments.scores[:, columns], length // 2, start, stop)
         kept = max(0, stop - self.margin)
-        self.past, self.final = Segments(*(part[kept:] for part in segments)), stop - kept
+        self.past, self.final = Segments(segments.scores[kept:], segments.changes[kept:]), stop - kept
         return Segments(self._highest(scores), segments.changes[start:stop])
 
     def _highest(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -87,7 +88,7 @@ class PostProcessing:
     method: Method = "hysteresis"
     step: float = 0.64
     merge_drop: float = 0.15
-    merge_share: float = 0.6
+    merge_share: float = 0.3
     classes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -168,7 +169,7 @@ class PostProcessing:
         return settings.replace(**{**values, "classes": merged})
 
     @classmethod
-    def read_toml(cls, path: str | Path, base: PostProcessing | None = None) -> PostProcessing:
+    def read_toml(cls, path: str | os.PathLike[str], base: PostProcessing | None = None) -> PostProcessing:
         """Settings from a TOML file; what it leaves out is that of ``base``, by default the default.
 
         Raises

@@ -204,14 +204,14 @@ def sedkit_detector(
             "of its own classes"
         )
     columns = [known[key] for key in keys]
-    names = [tagger.labels[column].name for column in columns]
+    class_names = [tagger.labels[column].name for column in columns]
     make_tags = tagger.tags_view(top_k=None, threshold=0.0)
     thresholds = np.array(tagger.contract.thresholds)[columns]
     settings = processing.columns(labels, np.array(tagger.contract.timeline_thresholds)[columns])
     simple = processing.replace(leave=DEFAULT.leave, hold=DEFAULT.hold) == DEFAULT
 
     def detect(path: Path) -> Detections:
-        view = AnalysisView(columns, make_tags(), names)
+        view = AnalysisView(columns, make_tags(), class_names)
         with open_audio(path) as stream:
             for samples, kept, segments in tagger.model.scored_pieces(stream):
                 view.add(samples, kept, segments)

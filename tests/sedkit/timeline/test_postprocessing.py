@@ -205,10 +205,10 @@ def test_boxes_equal_the_reference(seed, segments, drop, share):
     while True:
         gaps = []
         for number, ((begin, end), (start, stop)) in enumerate(itertools.pairwise(found)):
-            lower = min(scores[begin:end].mean(), scores[start:stop].mean())
-            gap = scores[end:start].mean() if start > end else lower
-            if lower - gap <= drop or gap >= share * lower:
-                gaps.append((round(lower - gap, 9), number))
+            higher = max(scores[begin:end].mean(), scores[start:stop].mean())
+            gap = scores[end:start].mean() if start > end else higher
+            if higher - gap <= drop or gap >= share * higher:
+                gaps.append((round(higher - gap, 9), number))
         if not gaps:
             break
         _, number = min(gaps)

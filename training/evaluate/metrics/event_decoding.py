@@ -76,8 +76,8 @@ def in_events(
 
 def _near(lit: NDArray[np.bool_], in_run: NDArray[np.bool_], held: float) -> NDArray[np.bool_]:
     """Which tiles are at most ``held`` tiles after one that is lit, in the same run."""
-    near = np.zeros(np.broadcast_shapes(lit.shape, in_run.shape), bool)
-    age = np.full(near[:, 0].shape, np.inf)
+    near = np.zeros_like(lit & in_run)
+    age: NDArray[np.float64] = np.full(near.shape[:1] + near.shape[2:], np.inf)
     for tile in range(near.shape[1]):
         age = np.where(in_run[:, tile], np.where(lit[:, tile], 0, age + 1), np.inf)
         near[:, tile] = age <= held if held < np.inf else age < np.inf
