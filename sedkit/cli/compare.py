@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 @output
 @options.track
 @options.channel
+@options.gain
 @options.recursive
 @options.precision
 @options.device

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sedkit.cli import options
+from sedkit.cli import options, shaping
 
 if TYPE_CHECKING:
     from sedkit.judging.trial import Trial
@@ -29,12 +29,6 @@ class PlotFile(click.Path):
         return path
 
 
-postprocess = click.option(
-    "--postprocess",
-    type=click.Path(),
-    metavar="TOML",
-    help="Settings of events, as sedkit tune writes them; for AUDIO.",
-)
 format_option = click.option(
     "--format",
     "-f",
@@ -62,7 +56,7 @@ output = click.option(
 @click.option("--plot", type=PlotFile(), metavar="FILE", help="Draw the figures per class: .png, .svg or .pdf.")
 @format_option
 @output
-@postprocess
+@shaping.shaping
 @options.analysing
 @click.pass_context
 def command(
@@ -75,7 +69,6 @@ def command(
     plot: str | None,
     format_name: str | None,
     output: str | None,
-    postprocess: str | None,
     **reading: Any,
 ) -> None:
     """Measure how good results are: tags by mAP, mAUC and d', events by F1 and PSDS, with 95 % intervals.
@@ -96,15 +89,18 @@ def command(
     from sedkit.judging import report as reports
     from sedkit.judging.psds_and_f1 import libraries
 
+    shape = shaping.take(reading, *shaping.NAMES)
     libraries()
     for path in (output, plot):
         if path:
             check_writable(path)
     code = 0
     if audio_given(results):
-        trial, code = trial_of_model(results, reference, classes, postprocess, reading)
+        trial, code = trial_of_model(results, reference, classes, shape, reading)
     elif len(results) > 1:
         raise click.UsageError("several RESULTS given; give one file, or a folder of files.", ctx)
+    elif option := shaping.given(shape):
+        raise click.UsageError(f"{option} is for AUDIO; RESULTS have their events already.", ctx)
     else:
         trial = trial_of_results(results[0], reference, classes)
     report = reports.evaluate(trial, bootstrap)
@@ -140,7 +136,7 @@ def trial_of_results(path: str, reference: str, classes: Sequence[str]) -> Trial
 
 
 def trial_of_model(
-    names: Sequence[str], reference: str, classes: Sequence[str], postprocess: str | None, reading: dict[str, Any]
+    names: Sequence[str], reference: str, classes: Sequence[str], shape: Mapping[str, Any], reading: dict[str, Any]
 ) -> tuple[Trial, int]:
     """The trial of a model on recordings, and the exit code: 1 if some could not be read."""
     from sedkit.cli.recordings import Recordings
@@ -149,10 +145,8 @@ def trial_of_model(
     from sedkit.judging.models import JudgedModel
     from sedkit.judging.trial import Reference, from_model, some
     from sedkit.judging.vocabulary import Vocabulary
-    from sedkit.timeline.settings import PostProcessing
 
     labels = read_annotations(reference)
-    processing = PostProcessing.read_toml(postprocess) if postprocess else PostProcessing()
     with Recordings(names, **reading) as recordings:
         tagger = recordings.tagger
         vocabulary = Vocabulary(tagger.labels)
@@ -160,6 +154,7 @@ def trial_of_model(
         wanted = options.split_classes(classes, list(vocabulary.by_name.values()))
         given = Reference.of(labels, reference, vocabulary, wanted)
         model = JudgedModel(tagger, given.labels)
+        processing = shaping.settings_of(shape, tagger)
         given = given.only(model.labels)
         detections = {
             name: model.detections(analysed, processing) for name, analysed in recordings.analyse(model.make_view)

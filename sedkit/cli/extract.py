@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from sedkit.cli import options
+from sedkit.cli import options, shaping
 
 if TYPE_CHECKING:
     from sedkit.cli.clips import ClipFolder
@@ -55,6 +55,7 @@ Found = tuple[str, "Sequence[Event]"]  # a recording and its events
     metavar="N",
     help="At most N clips per class, those of the highest scores. All recordings are analysed before the first is cut.",
 )
+@shaping.shaping
 @options.analysing
 @click.pass_context
 def command(
@@ -86,6 +87,9 @@ def command(
     """
     if not recordings and not events_from:
         raise click.UsageError(f"no RECORDINGS given.\n\n{options.examples(ctx)}", ctx)
+    shape = shaping.take(reading, *shaping.NAMES)
+    if events_from and (option := shaping.given(shape)):
+        raise click.UsageError(f"{option} is for finding events, but --from gives them; leave one out.", ctx)
     from sedkit.cli.clips import ClipFolder
     from sedkit.cli.messages import print_notice
     from sedkit.cli.recordings import Recordings
@@ -97,7 +101,7 @@ def command(
         table, names = None, recordings
     with Recordings(names, **reading) as opened:
         if opened.names:
-            found = table.of(opened) if table else analysed(opened, classes)
+            found = table.of(opened) if table else analysed(opened, classes, shape)
             chosen = above(found, min_score or 0.0)
             with ClipFolder(folder) as clips:
                 for name, events in strongest(chosen, limit) if limit else chosen:
@@ -167,10 +171,11 @@ class EventTable:
                 progress.finish_recording()
 
 
-def analysed(opened: Recordings, classes: Sequence[str]) -> Iterator[Found]:
+def analysed(opened: Recordings, classes: Sequence[str], shape: Mapping[str, Any]) -> Iterator[Found]:
     """The recordings with the events that the model finds."""
     selected = options.split_classes(classes, opened.tagger.labels)
-    make_view = opened.tagger.timeline_view(classes=selected, resolution=ONE_CELL)
+    settings = shaping.settings_of(shape, opened.tagger)
+    make_view = opened.tagger.timeline_view(classes=selected, postprocessing=settings, resolution=ONE_CELL)
     for name, timeline in opened.analyse(make_view):
         yield name, timeline.events
 

@@ -323,7 +323,7 @@ def format_options(function: Function) -> Function:
 
 def analysing(function: Function) -> Function:
     """Add the options of the commands that analyse recordings for something else than tags and timelines."""
-    for option in reversed((track, channel, recursive, model, precision, device)):
+    for option in reversed((track, channel, gain, recursive, model, precision, device)):
         function = option(function)
     return function
 

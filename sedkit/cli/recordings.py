@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import click
 
@@ -31,7 +31,7 @@ class Recordings:
     Parameters
     ----------
     files : files, folders and globs, and ``-`` if `pipes`.
-    recursive, track, channel, model, precision, device : the options of :func:`sedkit.cli.options.analysing`.
+    recursive, track, channel, gain, model, precision, device : the options of :func:`sedkit.cli.options.analysing`.
     pipes : whether the command can read a recording that cannot be read twice.
 
     Attributes
@@ -52,6 +52,7 @@ class Recordings:
         recursive: bool,
         track: int | None,
         channel: str | int,
+        gain: float | Literal["auto"],
         model: str | None,
         precision: Precision,
         device: Device,
@@ -65,7 +66,8 @@ class Recordings:
         self.failures = [str(problem) for problem in problems]
         self.total = len(self.names) + len(problems)
         self.notices = list[str]()
-        self.reading: dict[str, Any] = {"track": track, "channel": channel, "on_notice": self.notices.append}
+        self.reading: dict[str, Any] = {"track": track, "channel": channel, "gain": gain}
+        self.reading["on_notice"] = self.notices.append
         self.model, self.precision, self.device = model, precision, device
         self._tagger: Tagger | None = None
 

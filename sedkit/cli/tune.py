@@ -115,9 +115,8 @@ def tune(
     from sedkit.judging.models import JudgedModel
     from sedkit.judging.pairing import pair
     from sedkit.judging.trial import Reference, some
-    from sedkit.judging.tuning import Labelled, Search, cross_validated, gain, judged
+    from sedkit.judging.tuning import Labelled, Search, cross_validated, gain, judged, toml_over
     from sedkit.judging.vocabulary import Vocabulary
-    from sedkit.timeline.settings import PostProcessing
 
     annotations = read_annotations(reference)
     with Recordings(names, **reading) as recordings:
@@ -147,11 +146,12 @@ def tune(
             raise ArgumentError("fewer than two recordings could be analysed, or none with an event; tuning needs them")
         thresholds = np.array(model.tagger.contract.timeline_thresholds)[model.columns]
         number = min(number, len(labelled))
-        search = Search(labelled, model.labels, thresholds, metric)
+        base = model.tagger.post_processing()
+        search = Search(labelled, model.labels, thresholds, metric, base)
         with waiting("choosing settings"):
             held_out = cross_validated(search, number)
             settings = search.best(np.ones(len(labelled), bool))
-        before = judged(labelled, [PostProcessing()] * len(labelled), model.labels, thresholds)
+        before = judged(labelled, [base] * len(labelled), model.labels, thresholds)
         after = judged(labelled, held_out, model.labels, thresholds)
         own = judged(labelled, [settings] * len(labelled), model.labels, thresholds)
         report = {
@@ -163,8 +163,7 @@ def tune(
             "folds": number,
             "held_out": gain(before, after, [each.name for each in labelled], 1000),
             "on_these_recordings": {name: own[name][0] for name in own},
-            "settings": {key: value for key, value in settings.to_mapping().items() if value != float("inf")},
-            "toml": settings.to_toml(),
+            "toml": toml_over(settings, base),
             "notes": notes,
         }
         return report, recordings.exit_code

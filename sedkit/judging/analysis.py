@@ -94,6 +94,9 @@ def detections_at_levels(analysed: Analysed, settings: ColumnSettings, present: 
 
 
 def column_of(settings: ColumnSettings, column: int, times: int, **vectors: NDArray[np.float64]) -> ColumnSettings:
-    """The settings of one class, repeated, with some of them replaced by vectors [times]."""
+    """The settings of one class, repeated, with some of them replaced by vectors [times].
+
+    ``max_classes`` is left out, since the columns are not different classes.
+    """
     own: dict[str, Any] = {name: np.full(times, getattr(settings, name)[column]) for name in PER_CLASS}
-    return replace(settings, **(own | vectors))
+    return replace(settings, shared=settings.shared.replace(max_classes=None), **(own | vectors))

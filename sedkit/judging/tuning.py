@@ -39,7 +39,7 @@ from sedkit.timeline.settings import PostProcessing
 THRESHOLDS = np.array([0.02, 0.03, 0.05, 0.07, 0.1, 0.14, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
 VALUES: dict[str, tuple[float, ...]] = {  # in the order in which they are tried
     "leave": (0.05, 0.1, 0.2, 0.35, 0.5, 0.75),
-    "hold": (math.inf, 0.64, 1.28, 2.56),
+    "hold": (0.64, 1.28, 2.88, math.inf),
     "merge_gap": (0.0, 0.3, 0.6, 1.0, 2.0),
     "median": (0.0, 0.96, 1.6),
     "min_duration": (0.0, 0.2, 0.4, 0.8),
@@ -68,6 +68,7 @@ class Search:
     recordings : all of them.
     labels : the judged classes.
     thresholds : the model's.
+    base : the model's settings, from which the search starts.
     metric : one of ``METRICS``.
     """
 
@@ -77,8 +78,10 @@ class Search:
         labels: Sequence[Label],
         thresholds: NDArray[np.float64],
         metric: str,
+        base: PostProcessing | None = None,
     ) -> None:
         self.recordings, self.labels, self.thresholds = recordings, labels, thresholds
+        self.base = base or PostProcessing()
         self.count = event_hits if metric == "event-f1" else segment_hits
         self.known: dict[str, NDArray[np.float64]] = {}  # by settings
 
@@ -91,6 +94,7 @@ class Search:
 
     def _counts(self, recording: Labelled, settings: PostProcessing) -> NDArray[np.float64]:
         classes, levels = len(self.labels), len(THRESHOLDS)
+        settings = settings.replace(max_classes=None)  # the columns are not different classes
         columns = settings.columns([label for label in self.labels for _ in THRESHOLDS], np.tile(THRESHOLDS, classes))
         analysed = recording.analysed
         scores = np.repeat(analysed.scores, levels, axis=1)
@@ -106,7 +110,7 @@ class Search:
 
     def best(self, chosen: NDArray[np.bool_]) -> PostProcessing:
         """The best settings for the `chosen` recordings, [recordings]."""
-        settings = PostProcessing()
+        settings = self.base.replace(classes={})
         score = self._score(settings, chosen)
         for _ in range(ROUNDS):
             before = settings
@@ -216,3 +220,15 @@ def gain(before: dict[str, Any], after: dict[str, Any], names: Sequence[str], re
             "gain": Figure(tuned - value, bootstrap.interval(rows[1] - rows[0], tuned - value, (-1, 1))).to_dict(),
         }
     return report
+
+
+def toml_over(settings: PostProcessing, base: PostProcessing) -> str:
+    """The settings as TOML that replaces those of ``base``: with defaults, too, where ``base`` has another value."""
+    default = PostProcessing()
+    back = [
+        name
+        for name in VALUES
+        if getattr(settings, name) == getattr(default, name) != getattr(base, name)  # to_toml leaves defaults out
+    ]
+    lines = [f"{name} = {getattr(settings, name)!r}\n" for name in back]
+    return "".join(lines) + settings.to_toml()

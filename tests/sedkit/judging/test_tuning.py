@@ -9,7 +9,17 @@ pytest.importorskip("sed_eval", reason="settings are judged with the extra 'eval
 
 from sedkit.contract import Label
 from sedkit.judging.analysis import Analysed, detections_at_levels, events_of
-from sedkit.judging.tuning import Labelled, Search, cross_validated, event_hits, folds, gain, judged, segment_hits
+from sedkit.judging.tuning import (
+    Labelled,
+    Search,
+    cross_validated,
+    event_hits,
+    folds,
+    gain,
+    judged,
+    segment_hits,
+    toml_over,
+)
 from sedkit.timeline.settings import PostProcessing
 
 LABELS = (Label("Dog"), Label("Siren"))
@@ -108,3 +118,9 @@ def test_scores_at_levels_are_the_events_at_each_threshold():
             inside |= (onset < middles) & (middles < offset)
         np.testing.assert_array_equal(inside, found.scores[:, 0] >= np.float32(threshold) - 1e-6)
     assert found.events == events_of(analysed, settings)
+
+
+def test_settings_return_to_the_default_where_the_model_has_another(tmp_path):
+    base, tuned = PostProcessing(merge_gap=2.0, median=1.6), PostProcessing(median=1.6).for_class("Dog", threshold=0.2)
+    (tmp_path / "x.toml").write_text(toml_over(tuned, base))
+    assert PostProcessing.read_toml(tmp_path / "x.toml", base) == tuned
