@@ -1,8 +1,8 @@
 """Captions of sounds, as SubRip (SRT) and WebVTT; on their own, or between the lines of existing subtitles.
 
 A caption says what sounds from its start to its end. It lasts at least 1 s and has at most two lines of 37 characters,
-as broadcasters ask for. Events whose edges are less than 1 s apart share an edge, so that no caption flashes by:
-captions start and end up to 1 s early. Sounds at the same time are in one caption.
+as broadcasters ask for. Sounds at the same time are in one caption. Where sounds begin or end less than 1 s apart, one
+caption holds them all, so that none flashes by.
 
 The libraries that write subtitles lose text (pysubs2 drops what is in braces and does not escape WebVTT), so only
 reading of existing subtitles is left to one.
@@ -25,6 +25,8 @@ from sedkit.formats.writers import Kind, Writer
 
 if TYPE_CHECKING:
     from sedkit.results import Event, Tagging, Timeline
+
+    Interval = tuple[int, int, list[Event]]  # start and end in milliseconds, and what sounds
 
 SHORTEST = 1000  # milliseconds
 LINES, LINE = 2, 37  # at most, of a caption: lines, and characters in a line
@@ -98,9 +100,8 @@ def captions_of(events: Iterable[Event], duration: float, style: str = STYLE) ->
     Captions in order, without overlap.
     """
     spans = [(*_span(event, round(duration * 1000)), event) for event in events]
-    edges = _shared_edges({time for start, end, _ in spans for time in (start, end)})
     captions: list[Caption] = []
-    for start, end, sounding in _intervals([(edges[start], edges[end], event) for start, end, event in spans]):
+    for start, end, sounding in _readable(_intervals(spans)):
         text = caption_text(sounding, style)
         if captions and captions[-1].end == start and captions[-1].text == text:
             captions[-1] = replace(captions[-1], end=end)
@@ -118,18 +119,27 @@ def _span(event: Event, duration: int) -> tuple[int, int]:
     return start, end
 
 
-def _shared_edges(times: Iterable[int]) -> dict[int, int]:
-    """The first time of each group of times within SHORTEST, by time."""
-    edges: dict[int, int] = {}
-    first = None
-    for time in sorted(times):
-        if first is None or time - first >= SHORTEST:
-            first = time
-        edges[time] = first
-    return edges
+def _readable(intervals: Iterable[Interval]) -> list[Interval]:
+    """Join intervals shorter than SHORTEST with the next one; before silence, with the one before.
+
+    A caption thus starts with a sound of its own, never before all of them.
+    """
+    joined: list[Interval] = []
+    for start, end, events in intervals:
+        if joined and joined[-1][1] == start and start - joined[-1][0] < SHORTEST:
+            start, _, earlier = joined.pop()
+            events = list(dict.fromkeys([*earlier, *events]))
+        joined.append((start, end, events))
+    readable: list[Interval] = []
+    for start, end, events in joined:
+        if readable and readable[-1][1] == start and end - start < SHORTEST:
+            start, _, earlier = readable.pop()
+            events = list(dict.fromkeys([*earlier, *events]))
+        readable.append((start, end, events))
+    return readable
 
 
-def _intervals(spans: Sequence[tuple[int, int, Event]]) -> Iterator[tuple[int, int, list[Event]]]:
+def _intervals(spans: Sequence[tuple[int, int, Event]]) -> Iterator[Interval]:
     """Cut the time at all edges; yield start, end and events of each interval in which something sounds."""
     waiting = sorted(spans, key=lambda span: span[0])[::-1]
     sounding: list[tuple[int, int, Event]] = []

@@ -69,7 +69,7 @@ def test_sounds_at_the_same_time_are_in_one_caption():
         Caption(6000, 10000, "[music plays]"),
     ]
     assert captions_of([event(1, 5, "Dog"), event(1.5, 5.5, "Siren")], 10) == [
-        Caption(1000, 5000, "[dog barks, siren wails]")
+        Caption(1000, 5500, "[dog barks, siren wails]")
     ]
 
 
@@ -195,3 +195,13 @@ def test_webvtt(tmp_path: Path):
     assert cues(text) == [(3601.5, 3605.0, "[mine &amp; &lt;yours&gt; --&gt; x]")]
     assert "NOTE Sounds found by demo, sedkit " in text
     assert cues(write(tmp_path / "b.vtt", "vtt", timeline("b.wav")).read_text()) == []
+
+
+def test_a_caption_starts_with_its_sound_after_a_short_pause():
+    captions = captions_of([event(0.64, 2.18, "Knock"), event(3.14, 7.04, "Siren")], 8.0)
+    assert [(caption.start, caption.end) for caption in captions] == [(640, 2180), (3140, 7040)]
+
+
+def test_a_sound_that_joins_at_the_end_of_another_starts_its_own_caption():
+    captions = captions_of([event(0, 3.4, "Rain"), event(3, 6, "Dog")], 8.0)
+    assert [(caption.start, caption.end) for caption in captions] == [(0, 3000), (3000, 6000)]
