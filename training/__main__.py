@@ -21,7 +21,7 @@ class Entry(NamedTuple):
 
 COMMANDS = {
     "data": Entry("training.data.commands", "main", "Turn data sets into manifests; check, mix and pack them."),
-    "secost": Entry("training.secost", "main", "Train a SeCoST cascade and export its last student."),
+    "secost": Entry("training.secost", "main", "Train a SeCoST cascade and export a network."),
     "teachers": Entry(
         "training.supervision.teacher_commands", "main", "Make external teachers: score files, online YAMNet."
     ),
