@@ -7,6 +7,7 @@ halved, and scores are kept as bytes, of the classes that score at all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -169,10 +170,11 @@ def mel_power(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 @cache
 def mel_filters() -> NDArray[np.float32]:
     """Triangular filters, equally wide in mel (2595 log10(1 + f / 700)), [bins, BANDS]; each band sums to 1 or more."""
-    mel = np.linspace(*(2595 * np.log10(1 + np.array([LOWEST, HIGHEST]) / 700)), BANDS + 2)
+    lowest, highest = (2595 * math.log10(1 + frequency / 700) for frequency in (LOWEST, HIGHEST))
+    mel = np.linspace(lowest, highest, BANDS + 2)
     edges = 700 * (10 ** (mel / 2595) - 1)
     bins = np.arange(WINDOW // 2 + 1)[:, None] * (SAMPLE_RATE / WINDOW)
     width = np.maximum(np.diff(edges), SAMPLE_RATE / WINDOW)  # a band that is narrower than a bin still has one
     rising = (bins - edges[1:-1]) / width[:-1] + 1
     falling = (edges[1:-1] - bins) / width[1:] + 1
-    return np.clip(np.minimum(rising, falling), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(np.minimum(rising, falling), 0, 1), np.float32)
