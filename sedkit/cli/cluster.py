@@ -36,7 +36,7 @@ def run_on_cluster(
     outputs = [*options.output, *filter(None, [options.output_dir])]
     if len(outputs) != 1 or outputs == ["-"]:
         raise click.UsageError("--engine ray needs one --output: a folder, or an address such as s3://bucket/folder.")
-    local = ["formats", "recordings", "start", "timezone", *options.given_format_options()]
+    local = ["formats", "plot", "recordings", "start", "timezone", *options.given_format_options()]
     for name in filter(lambda name: getattr(options, name), local):
         option = "--format" if name == "formats" else f"--{name.replace('_', '-')}"
         raise click.UsageError(f"--engine ray always writes Parquet, with seconds only; leave out {option}.")

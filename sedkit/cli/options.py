@@ -242,14 +242,19 @@ SHARED = (
     click.option(
         "--output",
         "-o",
+        metavar="FILE",
+        multiple=True,
+        type=click.Path(),
+        help="Write to FILE, which appears when it is complete. Repeatable, for several formats in one run. A folder, "
+        "or a name that ends in /, is an --output-dir. With --engine ray: a folder, or an address such as "
+        "s3://bucket/folder.",
+    ),
+    click.option(
         "--plot",
         metavar="FILE",
         multiple=True,
         type=click.Path(),
-        help="Write to FILE, which appears when it is complete. Repeatable, for several formats in one run: "
-        "--output events.csv --plot events.png. A folder, "
-        "or a name that ends in /, is an --output-dir. With --engine ray: a folder, or an address such as "
-        "s3://bucket/folder.",
+        help="Draw the result as well, into a .png, .svg or .pdf.",
     ),
     click.option(
         "--output-dir",

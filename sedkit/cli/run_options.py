@@ -36,6 +36,7 @@ class RunOptions(FormatOptions):
     formats: tuple[str, ...] = ()
     output: tuple[str, ...] = ()
     output_dir: str | None = None
+    plot: tuple[str, ...] = ()
     recordings: str | None = None
     resume: bool = False
     recursive: bool = False

@@ -19,6 +19,7 @@ from sedkit.formats import FORMATS, Kind, Writer, check_installed, format_of
 from sedkit.formats.recordings import TABLES
 
 STDOUT = "-"
+PICTURES = ("png", "svg", "pdf")
 IN_FOLDER = "sedkit"  # name of the journal and the lock in an output folder
 
 
@@ -153,6 +154,9 @@ def _targets(options: RunOptions) -> Iterator[Target]:
         )
     for file, name in zip(files or [STDOUT], chosen, strict=False):
         yield Target(name, FORMATS[name], None if file == STDOUT else file)
+    for picture in options.plot:
+        name = picture_format(picture)
+        yield Target(name, FORMATS[name], picture)
     if options.recordings is not None:
         yield Target("--recordings", table_writer(options.recordings), options.recordings)
 
@@ -195,6 +199,20 @@ def default_format(output: str) -> str:
             f"{output}: no format has the ending {Path(output).suffix}; choose one with --format. Known are {endings}."
         )
     return format_name
+
+
+def picture_format(path: str) -> str:
+    """The format of a picture, by the ending of its file.
+
+    Raises
+    ------
+    click.UsageError
+        If the ending is another.
+    """
+    name = format_of(path)
+    if name not in PICTURES:
+        raise click.UsageError(f"--plot {path}: must end in {', '.join('.' + picture for picture in PICTURES)}.")
+    return name
 
 
 def table_writer(path: str) -> type[Writer]:

@@ -166,3 +166,13 @@ def test_two_formats_never_write_the_same_file(sedkit, clips: Path, tmp_path: Pa
     result = sedkit("timeline", tmp_path / "events.wav", *options)
     assert result.exit_code == 1
     assert "out/events.tsv: two formats would write this file" in result.stderr
+
+
+def test_a_plot_comes_beside_the_results(sedkit, clips: Path, tmp_path: Path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    result = sedkit("tag", clips / "a.wav", "--plot", tmp_path / "x.svg", "-f", "tsv")
+    assert result.stdout.startswith("file\tlabel\tmid\tscore\n")
+    assert "<svg" in (tmp_path / "x.svg").read_text()
+    refused = sedkit("tag", clips / "a.wav", "--plot", tmp_path / "x.jpg")
+    assert refused.exit_code == 2
+    assert "must end in .png, .svg, .pdf" in refused.stderr
