@@ -176,9 +176,7 @@ class HysteresisDetector:
     def earliest(self, column: int) -> float:
         """Earliest onset that a later event of a class may have, in seconds."""
         state = self.columns[column]
-        if state.group is not None:
-            return -np.inf
-        first = state.first
+        first = state.first if state.group is None else state.group.first.index
         return tile_start(self.segments if first is None else first) - STEP
 
     def _extend(self, column: int, tile: Tile, events: list[DetectedEvent]) -> None:

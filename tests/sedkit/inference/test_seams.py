@@ -187,11 +187,12 @@ def test_latency_of_cells_and_events(tagger, rate):
             yield part
 
     margin = block + 0.05  # plus the delay of the resampler
+    hold = tagger.post_processing().hold
     for item in tagger.stream(blocks(), rate, threshold=0.4):
         if isinstance(item, Second):
             assert received <= item.start + 2.12 + margin
         else:
-            assert received <= item.offset + 1.92 + margin
+            assert received <= item.offset + 1.92 + hold + margin
 
 
 def test_invalid_arguments_of_stream(tagger):
