@@ -7,7 +7,7 @@ decodes the sound and queues it, so none is lost while the model runs.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import chain, groupby
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Self
@@ -15,10 +15,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit.audio.channels import Channel
 from sedkit.audio.decoding import Notify
-from sedkit.audio.reading import open_audio
-from sedkit.geometry import SAMPLE_RATE
+from sedkit.audio.reading import Notices, decode_path
+from sedkit.errors import AudioError
 
 
 class LiveAudio:
@@ -33,11 +32,9 @@ class LiveAudio:
     stopped : whether :meth:`stop` was called.
     losses : number of times that audio was lost because it was not consumed in time.
     endless : whether the source ends only if it is stopped.
-    mixed : whether the arrays are one channel, chosen or mixed already.
     """
 
     endless = False
-    mixed = False
 
     def __init__(self, name: str, sample_rate: float) -> None:
         self.name, self.sample_rate, self.block_rate = name, sample_rate, sample_rate
@@ -107,11 +104,12 @@ class LiveAudio:
 
 
 class Recording(LiveAudio):
-    """A file, decoded as fast as it is consumed, by :func:`sedkit.audio.reading.open_audio`.
+    """A file, decoded as fast as it is consumed.
 
     Parameters
     ----------
-    track, channel, on_notice : see there.
+    on_notice : called with notices about the file.
+    track : number of the audio track, from 1 on; None for the default one, otherwise the first.
 
     Raises
     ------
@@ -119,20 +117,20 @@ class Recording(LiveAudio):
         If the file does not exist or has no audio that can be decoded.
     """
 
-    mixed = True
-
-    def __init__(
-        self, path: str, on_notice: Notify | None = None, track: int | None = None, channel: Channel = "mix"
-    ) -> None:
-        self._stream = open_audio(path, track=track, channel=channel, on_notice=on_notice)
-        super().__init__(path, self._stream.sample_rate)
-        self.block_rate = SAMPLE_RATE
+    def __init__(self, path: str, on_notice: Notify | None = None, track: int | None = None) -> None:
+        self._chunks = decode_path(path, track, Notices(path, on_notice))
+        self._first = next(self._chunks, None)
+        if self._first is None:
+            raise AudioError(f"{path}: contains no samples; record or export it again")
+        super().__init__(path, self._first.rate)
+        self.weights = self._first.weights
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
-        for block in self._stream:
+        first, self._first = self._first, None
+        for chunk in chain([first] if first else [], self._chunks):
             if self.stopped:
                 return
-            yield block
+            yield chunk.samples.T
 
     def close(self) -> None:
-        self._stream.close()
+        self._chunks.close()

@@ -225,7 +225,7 @@ def open_audio(
     if isinstance(source, str | os.PathLike):
         name = os.fspath(source)
         notices = Notices(name, on_notice)
-        return AudioStream(name, _decode_path(name, is_regular(name), notices.add, track), number, notices, gain)
+        return AudioStream(name, decode_path(name, track, notices), number, notices, gain)
     name = _checked_object(source)
     notices = Notices(name, on_notice)
     return AudioStream(name, decode_object(source, name, notices.add, track), number, notices, gain)
@@ -331,9 +331,14 @@ def open_blocks(
     return AudioStream(name, decoder, number, notices, gain)
 
 
-def _decode_path(name: str, regular: bool, notify: Notify, track: int | None) -> Decoder:
+def decode_path(name: str, track: int | None, notices: Notices) -> Decoder:
+    """Decode a file or a named pipe to chunks at its own rate; parameters and errors as for :func:`open_audio`."""
+    regular = is_regular(name)
     with open(name, "rb") as file:
-        yield from decode(file, name, notify, track, name) if regular else decode_object(file, name, notify, track)
+        decoder = (
+            decode(file, name, notices.add, track, name) if regular else decode_object(file, name, notices.add, track)
+        )
+        yield from decoder
 
 
 def _decode_arrays(

@@ -160,7 +160,7 @@ def listen(
             resolution=resolution,
             classes=selected,
             **shaping.selection_of(own, tagger),
-            channel="mix" if live.mixed else channel,
+            channel=channel,
             weights=live.weights,
             gain=gain,
             name=live.name,
@@ -236,7 +236,7 @@ def open_source(
             raise ArgumentError("--track is for files and streams with several audio tracks, not for a microphone")
         return Microphone(source, rate, all_channels=channel != "mix")
     if rate is None and os.path.isfile(source):
-        return Recording(source, print_notice, track, channel)
+        return Recording(source, print_notice, track)
     try:
         file = io.FileIO(source)
     except FileNotFoundError:

@@ -17,7 +17,7 @@ import soundfile
 from sedkit.audio import pipe as pipe_module
 from sedkit.audio.live import LiveAudio, Recording
 from sedkit.audio.pipe import MAX_QUEUED_READS, Pipe
-from sedkit.audio.reading import open_audio
+from sedkit.audio.reading import open_audio, open_blocks
 from sedkit.errors import AudioError
 from tests.sedkit.audio.piping import SOUND, all_samples, encode, readers, wait_until
 
@@ -195,8 +195,9 @@ def test_abandoned_pipe_ends_its_thread(open_pipe, content, leave):
 def test_recording_has_the_blocks_of_the_file(tmp_path):
     soundfile.write(tmp_path / "sound.wav", SOUND, 22_050)
     with Recording(str(tmp_path / "sound.wav")) as live, open_audio(tmp_path / "sound.wav") as stream:
-        assert (live.sample_rate, live.block_rate, live.endless) == (22_050, 16_000, False)
-        np.testing.assert_array_equal(np.concatenate(list(live)), np.concatenate(list(stream)))
+        assert (live.sample_rate, live.block_rate, live.endless) == (22_050, 22_050, False)
+        with open_blocks(live, live.block_rate) as blocks:
+            np.testing.assert_array_equal(np.concatenate(list(blocks)), np.concatenate(list(stream)))
         assert list(live) == []
     with Recording(str(tmp_path / "sound.wav")) as live:
         live.stop()
