@@ -79,8 +79,8 @@ class EmbeddingView:
                 values: Scores = np.memmap(rows, np.float32, "r").reshape(-1, EMBEDDING)
         else:
             values = np.concatenate(self.rows)
-        onsets = SEGMENT_HOP / SAMPLE_RATE * np.arange(len(values))
-        offsets = np.minimum(onsets + SEGMENT_SPAN / SAMPLE_RATE, duration).astype(np.float64)
+        onsets: NDArray[np.float64] = SEGMENT_HOP / SAMPLE_RATE * np.arange(float(len(values)))
+        offsets = (onsets + SEGMENT_SPAN / SAMPLE_RATE).clip(max=duration)
         return Embedding(file, duration, onsets, offsets, values)
 
     def _spill(self) -> IO[bytes]:

@@ -162,14 +162,14 @@ def tag_changes(
             scores.setdefault(label, []).append((left.get(label), right.get(label)))
     found = {}
     for label, pairs in scores.items():
-        differences = [y - x for x, y in pairs if x is not None and y is not None]
+        differences: list[float] = [y - x for x, y in pairs if x is not None and y is not None]
         present = Counter(((x or 0) >= threshold, (y or 0) >= threshold) for x, y in pairs)
         found[label] = {
             "both": present[True, True],
             "only_a": present[True, False],
             "only_b": present[False, True],
             "mean_difference": round(sum(differences) / len(differences), 4) if differences else None,
-            "largest_difference": round(max(differences, key=lambda value: abs(value)), 4) if differences else None,
+            "largest_difference": round(sorted(differences, key=abs)[-1], 4) if differences else None,
         }
     return found
 
