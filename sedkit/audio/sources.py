@@ -100,7 +100,10 @@ class Nameless(Source):
         return data if self._bounded(self.tell()) else b""
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._source.seek(offset + (self._start if whence == io.SEEK_SET else 0), whence) - self._start
+        try:
+            return self._source.seek(offset + (self._start if whence == io.SEEK_SET else 0), whence) - self._start
+        except (OSError, ValueError):  # beyond what a file can have; PyAV would print a traceback
+            return -1
 
     def tell(self) -> int:
         return self._source.tell() - self._start
