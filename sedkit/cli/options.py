@@ -284,8 +284,8 @@ SHARED = (
         "-j",
         metavar="N",
         type=click.IntRange(1, MOST_THREADS),
-        help="Recordings, or pieces of a long one, to run through the model at the same time on a CPU; memory grows with "
-        "N. Default: as many as the CPUs that sedkit may use can run, at most 4 for a single recording.",
+        help="Recordings, or pieces of a long one, to run through the model at the same time on a CPU; memory grows "
+        "with N. Default: as many as the CPUs that sedkit may use can run, at most 4 for a single recording.",
     ),
     click.option(
         "--threads",

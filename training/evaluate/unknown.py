@@ -69,7 +69,7 @@ def open_set(targets: NDArray[np.float32], scores: NDArray[np.float64]) -> dict[
         tagged = scores >= threshold
         false, right = (tagged & absent).any(1), (tagged & present).any(1)
         shares = {"unknown_tagged": false[unknown], "found": right[known], "false_on_known": false[known]}
-        curve.append({"threshold": threshold} | {key: _mean(value) for key, value in shares.items()})
+        curve.append({"threshold": threshold, **{key: _mean(value) for key, value in shares.items()}})
     return {"unknown": int(unknown.sum()), "known": int(known.sum()), "curve": curve}
 
 

@@ -31,5 +31,6 @@ def mark_unchecked(
     unknown = np.isnan(targets) | (detected & (targets == 0))
     unknown &= manifest.labels.known[:, None]
     labels = manifest.labels
-    unchecked = Labels.of_pairs(*np.nonzero(unknown), len(manifest))
+    clips, columns = np.nonzero(unknown)
+    unchecked = Labels.of_pairs(clips, columns, len(manifest))
     return manifest.with_labels(Labels(labels.offsets, labels.classes, labels.known, unchecked))
