@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -36,6 +37,7 @@ Method: TypeAlias = Literal["hysteresis", "change-points"]
 METHODS: tuple[Method, ...] = ("hysteresis", "change-points")
 STEP = SEGMENT_HOP / SAMPLE_RATE  # seconds from one segment to the next
 TOLERANCE = 1e-6  # seconds
+LARGEST = sys.float_info.max  # integers may be larger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,10 +185,10 @@ class PostProcessing:
             raise ArgumentError(f"{path}: cannot be read: {error.strerror}; check the path") from None
         except UnicodeDecodeError:
             raise ArgumentError(f"{path}: not UTF-8 text; save it as UTF-8") from None
-        except tomllib.TOMLDecodeError as error:
-            raise ArgumentError(f"{path}: not valid TOML: {error}; see docs/timeline.md") from None
         except ArgumentError as error:
             raise ArgumentError(f"{path}: {error}") from None
+        except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and deep nesting
+            raise ArgumentError(f"{path}: not valid TOML: {error}; see docs/timeline.md") from None
 
     def columns(self, labels: Sequence[Label], thresholds: Sequence[float] | NDArray[np.float64]) -> ColumnSettings:
         """The settings of each class.
@@ -267,7 +269,8 @@ def _check(name: str, value: Any, where: str) -> None:
         return
     lowest, highest = LIMITS[name]
     kind = int if name == "max_classes" else int | float | np.number
-    if isinstance(value, bool) or not isinstance(value, kind) or not lowest <= value <= highest:
+    possible = isinstance(value, kind) and not isinstance(value, bool) and lowest <= value <= highest
+    if not possible or LARGEST < value < math.inf:
         limits = f"between {lowest:g} and {highest:g}" if highest < math.inf else f"at least {lowest:g}"
         raise ArgumentError(f"{where} must be {limits}, not {value!r}")
 

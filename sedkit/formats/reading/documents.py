@@ -24,7 +24,7 @@ def read_json(path: Path) -> list[Annotations]:
     for place, record in _records(path):
         try:
             found.append(_recording(path, place, record))
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError, OverflowError, StopIteration) as error:
             raise AnnotationError(
                 f"{place}: not the JSON of sedkit, JAMS or Label Studio ({type(error).__name__}: {error}); "
                 "docs/formats.md describes them"
@@ -40,13 +40,13 @@ def _records(path: Path) -> Iterator[tuple[str, Any]]:
         for number, record in enumerate(whole if isinstance(whole, list) else [whole], 1):
             yield f"{path}, record {number}", record
         return
-    except ValueError:
+    except (ValueError, RecursionError):
         pass  # several lines
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
                 record = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise AnnotationError(f"{path}:{number}: not JSON ({error}); save it again as JSON") from None
             yield f"{path}:{number}", record
 

@@ -22,7 +22,10 @@ RAVEN_SCORES = ("score", "confidence")
 
 
 class Line(NamedTuple):
-    """A row of a table: file and line for messages, and fields by the lower-case name of their column."""
+    """A row of a table: file and line for messages, and fields by the lower-case name of their column.
+
+    Fields that a short row lacks are empty.
+    """
 
     place: str
     fields: dict[str, str]
@@ -40,7 +43,10 @@ def read_table(path: Path) -> list[Annotations]:
         raise AnnotationError(f"{path}:{rows.line_num}: not a table ({error}); save it again as text") from None
     names = [name.strip().lower() for name in lines[0][1]] if lines else []
     has = set(names).issuperset
-    table = (Line(f"{path}:{number}", dict(zip(names, row, strict=False))) for number, row in lines[1:])
+    table = (
+        Line(f"{path}:{number}", dict(zip(names, [*row, *[""] * len(names)], strict=False)))
+        for number, row in lines[1:]
+    )
     if has({"begin time (s)", "end time (s)"}):
         return grouped(_raven(path, names, table))
     if has({"in file", "offset", "duration"}):
