@@ -21,6 +21,7 @@ from sedkit.formats.recordings import TABLES
 STDOUT = "-"
 PICTURES = ("png", "svg", "pdf")
 IN_FOLDER = "sedkit"  # name of the journal and the lock in an output folder
+LONGEST_NAME = 230  # bytes; with the ending of a format and .tmp no more than the 255 that file systems allow
 
 
 @dataclass(frozen=True)
@@ -250,7 +251,7 @@ def mirror(names: Sequence[str], arguments: Sequence[str]) -> dict[str, str]:
     """Relative paths for files about recordings, without a suffix; no two are the same, whatever the case of letters.
 
     They mirror the tree below the folder that all `arguments` have in common. The ending of a recording is left out,
-    unless another recording there has the same name apart from its ending.
+    unless another recording there has the same name apart from its ending. Names that would be too long are cut.
     """
     base = _common_folder(arguments)
     whole = {name: "stdin" if name == STDIN else _relative(os.path.abspath(name), base) for name in names}
@@ -259,8 +260,21 @@ def mirror(names: Sequence[str], arguments: Sequence[str]) -> dict[str, str]:
         counts = Counter(path.casefold() for path in short.values())
         clashing = [name for name, path in short.items() if counts[path.casefold()] > 1 and path != whole[name]]
         if not clashing:
-            return short
+            return {name: cut(path) for name, path in short.items()}
         short.update((name, whole[name]) for name in clashing)
+
+
+def cut(path: str) -> str:
+    """A path whose last part, if it is longer than :data:`LONGEST_NAME`, is its beginning and a hash of all of it."""
+    folder, name = os.path.split(path)
+    encoded = os.fsencode(name)
+    if len(encoded) <= LONGEST_NAME:
+        return path
+    from hashlib import blake2b
+
+    digest = blake2b(encoded, digest_size=4).hexdigest()
+    beginning = encoded[: LONGEST_NAME - len(digest) - 1].decode("utf-8", "ignore")
+    return os.path.join(folder, f"{beginning}~{digest}")
 
 
 def _common_folder(arguments: Sequence[str]) -> str | None:
