@@ -27,6 +27,7 @@ Results go to standard output. Notices, errors and progress go to standard error
 | 1 | something failed; after the run, standard error has one line for each failed recording |
 | 2 | wrong usage |
 | 130 | interrupted with Ctrl-C |
+| 129, 143 | ended by the signal SIGHUP, SIGTERM |
 | 141 | the reader of standard output closed it, as `head` does |
 
 With `--output`, results are collected in `FILE.journal`, and `FILE` appears when the run is complete. An interrupted

@@ -1,12 +1,14 @@
 """The ``sedkit`` command: one module per subcommand, imported only when that subcommand runs.
 
 Standard output carries results and nothing else. Exit codes: 0 success, 1 failure (explained on one line of standard
-error), 2 wrong usage, 130 interrupted, 141 the reader of standard output has gone.
+error), 2 wrong usage, 130 interrupted, 141 the reader of standard output has gone, 128 + N ended by signal N (SIGHUP,
+SIGTERM).
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
 from typing import Any, NoReturn
@@ -33,6 +35,19 @@ COMMANDS = (
 )
 
 
+class Terminated(KeyboardInterrupt):
+    """A signal that ends the process has come.
+
+    Parameters
+    ----------
+    signal : its number.
+    """
+
+    def __init__(self, signal: int) -> None:
+        super().__init__()
+        self.signal = signal
+
+
 class Group(click.Group):
     """Imports ``sedkit.cli.NAME.command`` for subcommand NAME, and turns exceptions into one line and an exit code."""
 
@@ -56,9 +71,9 @@ class Group(click.Group):
         except SedkitError as error:
             print_error(str(error))
             code = 1
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             print_notice("interrupted")
-            code = 130
+            code = 128 + (interrupt.signal if isinstance(interrupt, Terminated) else signal.SIGINT)
         except BrokenPipeError:
             mute_stdout()
             code = 141
@@ -118,6 +133,7 @@ def run() -> NoReturn:
     """Entry point of the ``sedkit`` console script; ends the process."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy multiplies no large matrices here; ONNX Runtime does
     replace_closed_streams()
+    end_orderly()
     code: str | int | None = 0
     try:
         main(prog_name="sedkit")
@@ -129,6 +145,18 @@ def run() -> NoReturn:
         print_error(code)
         code = 1
     sys.exit(flush_stdout() or code)
+
+
+def end_orderly() -> None:
+    """Let SIGTERM and SIGHUP end the process as Ctrl-C does, unless whoever started it has set them (``nohup``)."""
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        raise Terminated(number)
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, interrupt)
 
 
 def flush_stdout() -> int:
