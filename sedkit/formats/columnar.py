@@ -6,9 +6,11 @@ Rows are written in groups of at most :data:`GROUP`, so memory does not grow wit
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
+from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any, ClassVar, cast
 
-from sedkit.formats.absolute_time import UTC_COLUMNS, moments
+from sedkit.formats.absolute_time import UTC_COLUMNS, moments, utc_text
 from sedkit.formats.writers import Writer
 
 if TYPE_CHECKING:
@@ -59,10 +61,7 @@ class ParquetWriter(Writer):
 
     def flush(self) -> None:
         """Write the rows that are waiting, as one group."""
-        import pyarrow as pa
-
-        arrays = [pa.array([row[n] for row in self.rows], field.type) for n, field in enumerate(self.schema)]
-        self.table.write_batch(pa.record_batch(arrays, schema=self.schema))
+        self.table.write_table(table_of((dict(zip(self.columns, row, strict=True)) for row in self.rows), self.schema))
         self.rows.clear()
 
     def finish(self) -> None:
@@ -98,6 +97,19 @@ def schema(columns: tuple[str, ...] = COLUMNS) -> pyarrow.Schema:
     }
     nullable = ("mid", *UTC_COLUMNS)
     return pa.schema([pa.field(name, types[name], name in nullable) for name in columns])
+
+
+def table_of(rows: Iterable[Mapping[str, Any]], schema: pyarrow.Schema) -> pyarrow.Table:
+    """A table of rows of text, numbers, times and None.
+
+    The rows go through Arrow's JSON reader, because its constructors from Python objects import pandas where it is
+    installed, which takes longer than most runs have to spare.
+    """
+    from pyarrow import json as arrow_json
+
+    lines = "\n".join(json.dumps(row, default=utc_text) for row in rows)
+    options = arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
+    return arrow_json.read_json(BytesIO(lines.encode()), parse_options=options).cast(schema)
 
 
 def valid_utf8(name: str) -> str:

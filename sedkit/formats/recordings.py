@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sedkit.formats.absolute_time import utc_text
+from sedkit.formats.columnar import table_of
 from sedkit.formats.writers import Writer
 
 if TYPE_CHECKING:
@@ -100,9 +101,7 @@ class ParquetRecordings(CsvRecordings):
 
     def write_group(self) -> None:
         """Write the rows that wait as a row group."""
-        import pyarrow
-
-        self.table.write_table(pyarrow.Table.from_pylist(self.waiting, self.schema))
+        self.table.write_table(table_of(self.waiting, self.schema))
         self.waiting.clear()
 
     def finish(self) -> None:
