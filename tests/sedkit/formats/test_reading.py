@@ -182,7 +182,7 @@ def test_folder_of_labels(tmp_path: Path):
         ("a.csv", "file,onset,offset,label\na.wav,2,1,Dog\n", "a.csv:2: an event cannot last from 2.0 s to 1.0 s"),
         ("a.csv", "file,onset,offset,label\na.wav,nan,1,Dog\n", "onset is 'nan'"),
         ("a.csv", "file,onset,offset,label\na.wav,1,2,\n", "a.csv:2: has no class"),
-        ("a.csv", "file,onset,offset,label\na.wav,1\n", "offset is None"),
+        ("a.csv", "file,onset,offset,label\na.wav,1\n", "offset is ''"),
         ("a.csv", "name,age\nx,1\n", "not a table of events that sedkit knows; its columns are name, age"),
         ("a.txt", "1.0\t2.0\n", "a.txt:1: has no class"),
         ("a.txt", "Begin Time (s)\tEnd Time (s)\n1\t2\n", "has no column for the class"),
