@@ -12,7 +12,7 @@ from sedkit.formats.reading import read_annotations
 from sedkit.timeline.settings import PostProcessing
 from tests.mutations import check
 
-examples = pytest.mark.parametrize("examples", [20, pytest.param(5_000, marks=pytest.mark.slow)])
+examples = pytest.mark.parametrize("examples", [10, pytest.param(5_000, marks=pytest.mark.slow)])
 ANNOTATIONS = {
     "csv": (
         b"file,onset,offset,label,mid,score\na.wav,0.5,1.25,Dog,/m/0bt9lr,0.9\n'=b.wav,1,2,\"Speech, male\",,\n",

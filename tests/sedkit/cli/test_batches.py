@@ -48,7 +48,7 @@ def make_batch(folder: Path, count: int) -> tuple[list[str], list[str]]:
     """Write ``count`` recordings, every tenth of them corrupt; the names of the good ones and of the corrupt ones."""
     folder.mkdir()
     for number in range(4):
-        soundfile.write(folder.parent / f"{number}.wav", make_sound(0.5 + number / 3, seed=number), 16000)
+        soundfile.write(folder.parent / f"{number}.wav", make_sound(0.5 + number / 8, seed=number), 16000)
     good, bad = list[str](), list[str]()
     for number in range(count):
         path = folder / f"{number:04}.wav"

@@ -13,7 +13,7 @@ from training.data.manifest.strong_labels import read_events
 from training.data.manifest.table import Manifest
 from training.data.manifest.vocabulary import Vocabulary
 
-examples = pytest.mark.parametrize("examples", [20, pytest.param(5_000, marks=pytest.mark.slow)])
+examples = pytest.mark.parametrize("examples", [10, pytest.param(5_000, marks=pytest.mark.slow)])
 VOCABULARY = b"index,mid,display_name\n0,/m/09x0r,Speech\n74,/m/0bt9lr,Dog\n,,Our kettle\n"
 MANIFEST = (
     b"path,start,duration,labels,split,group,license,attribution\na.wav,,,/m/0bt9lr,train,g1,CC0-1.0,me\n"
