@@ -22,6 +22,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "data": Entry("training.data.commands", "main", "Turn data sets into manifests; check, mix and pack them."),
     "secost": Entry("training.secost", "main", "Train a SeCoST cascade and export a network."),
+    "own": Entry("training.own.command", "main", "Teach the small model classes of your own, from a few clips each."),
     "teachers": Entry(
         "training.supervision.teacher_commands", "main", "Make external teachers: score files, online YAMNet."
     ),
@@ -58,8 +59,9 @@ def main() -> None:
 
     \b
     Examples:
+      sedkit-train own recordings/ --output birds.onnx
       sedkit-train data folders recordings/ --output manifest.csv
-      sedkit-train secost --preset own --manifest manifest.csv --run runs/mine
+      sedkit-train secost --manifest manifest.csv --run runs/mine
       sedkit-train evaluate run runs/mine
     """
 
