@@ -18,6 +18,7 @@ from benchmarks.networks import fit_statistics, full_width, multiply_adds
 from sedkit.geometry import HOP
 from sedkit.inference.model import Model
 from sedkit.inference.session import open_session
+from sedkit.model_file import ModelFile
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -91,7 +92,7 @@ def contestants(peer: str, fitting: list[dict[Any, Any]], setup: Setup) -> tuple
     example = fitting[0][bands]
     path = setup.scratch / f"{peer}.onnx"
     export(network, example, path)
-    session, *_ = open_session(path, "cpu", setup.threads)
+    session, *_ = open_session(ModelFile(path), "cpu", setup.threads)
     size = {"parameters": parameters(network), "multiply_adds": multiply_adds(onnx.load(path), example.shape)}
     path.unlink()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmarks.harness import Row, Setup, at_most, race, ratios, seconds
 from benchmarks.networks import Cut, cut, full_width
 from sedkit.inference.session import open_session
+from sedkit.model_file import ModelFile
 
 GOAL = at_most(5.0)  # percent
 SECONDS = 30.72
@@ -21,7 +22,8 @@ def measure(setup: Setup) -> Iterator[Row]:
 
 
 def share(name: str, path: Path, parts: Cut, setup: Setup) -> Row:
-    whole, front, body = (open_session(part, "cpu", setup.threads)[0] for part in (path, parts.front, parts.body))
+    files = (ModelFile(part) for part in (path, parts.front, parts.body))
+    whole, front, body = (open_session(file, "cpu", setup.threads)[0] for file in files)
     length, count = (2.56, setup.repeats) if setup.quick else (SECONDS, ROUNDS * setup.repeats)
     contenders = {
         "whole": lambda pair: whole.run(["segments"], {"waveform": pair[0]}),

@@ -183,7 +183,8 @@ class Cut:
 def cut(models: Models, path: Path, scratch: Path) -> Cut:
     """Cut a model file at its log-mel, which is the input of the first convolution in the fp32 file.
 
-    The int8 file quantises the log-mel first; this is part of the body. The body ends at the sigmoid.
+    The int8 file quantises the log-mel first; this is part of the body. The body ends at the sigmoid:
+    [batch, K, classes], or [batch, classes, K, 1] in older files.
     """
     with packages():
         import onnx
@@ -192,9 +193,9 @@ def cut(models: Models, path: Path, scratch: Path) -> Cut:
     logmel = next(node.input[0] for node in fp32.graph.node if node.op_type == "Conv")
     scores = next(node.output[0] for node in model.graph.node if node.op_type == "Sigmoid")
     del model.graph.value_info[:]
-    shapes: dict[str, Sequence[str | int]] = {
+    shapes: dict[str, Sequence[str | int] | None] = {
         logmel: ("batch", 1, "frames", 64),
-        scores: ("batch", "classes", "K", 1),
+        scores: None,
     }
     for name, shape in shapes.items():
         value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
