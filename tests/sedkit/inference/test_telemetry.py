@@ -63,7 +63,8 @@ path = Path(sys.argv[1])
 found = read_onnx(path)
 network = Network(len(found.contract.labels), found.width, pooling=found.pooling)
 network.load_state_dict(found.weights)
-assert parity(network.eval(), path.read_bytes(), [np.zeros(16000, np.float32)]) < 1e-3
+(difference,) = parity([network.eval()], path.read_bytes(), [np.zeros(16000, np.float32)])
+assert difference < 1e-3
 """
 
 
