@@ -116,7 +116,7 @@ def clip_costs(width: float, crop: float) -> Work:
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.register_forward_hook(count)
         frames = padded_samples(round(crop * SAMPLE_RATE)) // HOP
-        wels(torch.empty(2, 1, frames, BANDS)).clip.sum().backward()
+        wels(torch.empty(2, 1, frames, BANDS)).logits.sum().backward()
     return Work(counter.get_total_flops() // 2, maps)
 
 

@@ -49,8 +49,10 @@ def pool(segments: Segments) -> Scores:
 
 
 def in_float32(device: str) -> AbstractContextManager[object]:
-    """A context without autocast on ``device`` (``cuda`` or ``cpu``)."""
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+    """A context without autocast on ``device``; ``meta``, where tensors have shapes only, knows no autocast."""
+    if device != "meta" and torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
 
 
 def resolve_filters(width: Width) -> list[int]:
