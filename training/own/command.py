@@ -16,7 +16,7 @@ from training.data.audio import length
 from training.own.background import read_background, small_model
 from training.own.clips import Clip, read_clips, read_others
 from training.own.crossfit import ENOUGH, Result, Sounds, learn
-from training.own.embeddings import embedded_views, embedding_model
+from training.own.embeddings import embedding_model, stored_embeddings
 from training.own.model_file import OwnClasses, known_rows, with_own_classes
 from training.runs.config import git_revision
 from training.runtime.files import replacing, write_json
@@ -76,12 +76,12 @@ def main(recordings: Path, output: Path, background: Path | None, only: bool, ru
 
 def _embedded(clips: list[Clip], path: Path, digest: str, run: Path) -> Sounds:
     """The clips with their embeddings; those of an interrupted run are taken from its folder."""
-    model, views = embedding_model(path), []
+    model, segments = embedding_model(path), []
     with click.progressbar(clips, label="listening", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         for clip in bar:
-            views.append(embedded_views(model, clip.path, run / "embeddings", digest))
+            segments.append(stored_embeddings(model, clip.path, run / "embeddings", digest))
     seconds = np.array([length(clip.path) for clip in clips])
-    return Sounds(clips, views, seconds, read_background())
+    return Sounds(clips, segments, seconds, read_background())
 
 
 def _figures(result: Result) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from training.release import platt_scaling
 
 FOLDS = 5
 ENOUGH = 20  # held-out clips of own classes, from which a calibration means something
+OTHERS = 7  # other clips for each clip of an own class, at most, in calibration: a score is a probability among these
 UNCALIBRATED = 0.5  # threshold where there are fewer
 
 
@@ -27,13 +28,13 @@ class Sounds(NamedTuple):
     Attributes
     ----------
     clips : own clips, and other sounds of the user's.
-    views : of each clip, its embeddings and those of its augmented versions.
+    segments : embeddings of each clip.
     seconds : [clips] length of each.
     background : other sounds that come with the package.
     """
 
     clips: Sequence[Clip]
-    views: Sequence[Sequence[Embeddings]]
+    segments: Sequence[Embeddings]
     seconds: NDArray[np.float64]
     background: Background
 
@@ -67,21 +68,19 @@ def learn(sounds: Sounds, classes: Sequence[Label], initial: Rows) -> Result:
     """Learn ``classes``, starting from the rows ``initial``. Each clip is scored by rows fitted without it."""
     own = targets_of([{key_of(clip.label)} if clip.label else set() for clip in sounds.clips], classes)
     others = targets_of(sounds.background.labels, classes)
-    segments = _by_clip(sounds.background)
-    views = [padded([versions[number] for versions in sounds.views]) for number in range(len(sounds.views[0]))]
+    segments, other_segments = padded(sounds.segments), _by_clip(sounds.background)
 
     def rows_without(fold: int | None) -> Rows:
         mine, theirs = own_folds != fold, background_folds != fold
-        weight = OWN / len(views)
-        examples = [Examples(view[mine], own[mine], weight) for view in views]
-        return fit([*examples, Examples(segments[theirs], others[theirs], 1.0)], initial)
+        examples = Examples(segments[mine], own[mine], OWN), Examples(other_segments[theirs], others[theirs], 1.0)
+        return fit(examples, initial)
 
-    own_folds, background_folds = folds_of(sounds.clips, FOLDS), np.arange(len(segments)) % FOLDS
+    own_folds, background_folds = folds_of(sounds.clips, FOLDS), np.arange(len(other_segments)) % FOLDS
     scores, background_scores = np.zeros(own.shape), np.zeros(others.shape)
     for fold in range(FOLDS):
         rows = rows_without(fold)
-        scores[own_folds == fold] = clip_scores(rows, views[0][own_folds == fold])
-        background_scores[background_folds == fold] = clip_scores(rows, segments[background_folds == fold])
+        scores[own_folds == fold] = clip_scores(rows, segments[own_folds == fold])
+        background_scores[background_folds == fold] = clip_scores(rows, other_segments[background_folds == fold])
     return _judged(
         rows_without(None),
         np.concatenate([scores, background_scores]),
@@ -104,7 +103,9 @@ def _judged(
     calibration, threshold = None, UNCALIBRATED
     timeline = np.full(scores.shape[1], UNCALIBRATED)
     if mine.sum() >= ENOUGH:
-        calibration = platt_scaling.fit(scores, targets).calibration
+        others = np.flatnonzero(~mine)
+        chosen = np.r_[np.flatnonzero(mine), others[:: max(1, round(len(others) / (OTHERS * mine.sum())))]]
+        calibration = platt_scaling.fit(scores[chosen], targets[chosen]).calibration
         threshold = platt_scaling.best_threshold(calibration(scores[mine]))
         timeline = platt_scaling.raw_thresholds(calibration, threshold)
         scores = calibration(scores)

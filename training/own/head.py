@@ -20,7 +20,7 @@ from training.networks.wels import Segments, pool
 from training.own.embeddings import Embeddings
 
 PENALTY = 1.0  # weight of half the squared distance from the initial weights
-OWN = 10.0  # weight of an own clip; one of the background has 1
+OWN = 10.0  # weight of a clip of the user's; one of the background has 1
 RARE = -4.0  # initial bias of a new class
 STEPS = 100  # of L-BFGS, at most
 
