@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from sedkit.contract import Contract
-from sedkit.errors import OutputError
+from sedkit.errors import AudioError, OutputError
 from sedkit.model_file import metadata_of
 from training.data.audio import length
 from training.own.background import read_background, small_model
@@ -80,6 +80,8 @@ def _embedded(clips: list[Clip], path: Path, digest: str, run: Path) -> Sounds:
     with click.progressbar(clips, label="listening", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         for clip in bar:
             segments.append(stored_embeddings(model, clip.path, run / "embeddings", digest))
+            if clip.label and not len(segments[-1]):
+                raise AudioError(f"{clip.path}: silent: repair it, or take it out of the folder")
     seconds = np.array([length(clip.path) for clip in clips])
     return Sounds(clips, segments, seconds, read_background())
 
