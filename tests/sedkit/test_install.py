@@ -17,7 +17,7 @@ from sedkit.cli import main
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = set(PROJECT["optional-dependencies"])
-THIRD_PARTY = {"onnxruntime-gpu", "tensorrt", "matplotlib"}
+THIRD_PARTY = {"onnxruntime-gpu", "tensorrt", "matplotlib", "pandas", "pyarrow"}
 TEXTS = [
     ROOT / "README.md",
     *ROOT.glob("docs/*.md"),
@@ -30,8 +30,9 @@ TEXTS = [
 
 def installed_requirements(text: str) -> list[str]:
     """The first requirement of each ``pip install`` command in a text."""
-    command = r"""pip install (?:-c \S+ |--?[\w-]+ )*['"]?([^\s'"`,;)[]+(?:\[[^\]]+\])?)"""
-    return [found.rstrip(".") or "." for found in re.findall(command, text.replace("\\", ""))]
+    command = r"""pip install (?:-c \S+ |--?[\w-]+ )*['"]?([^\s'"`,;)[]+(?:\[[\w,-]+\])?)"""
+    found = [requirement.rstrip(".") or "." for requirement in re.findall(command, text.replace("\\", ""))]
+    return [requirement for requirement in found if not requirement.startswith(("-", "requirements/"))]
 
 
 def problem(requirement: str) -> str | None:

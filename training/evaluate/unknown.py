@@ -128,7 +128,8 @@ def command(models: tuple[Path, ...], manifest: str, split: str, json_file: Path
     """Measure how often MODELS tag sounds that they do not know.
 
     \b
-    Example:
+    Examples:
+      sedkit-train evaluate unknown runs/mine/model.onnx --manifest checked.csv --split validation
       sedkit-train evaluate unknown models/wels-secost.onnx models/wels-secost-small.onnx --manifest checked.csv
     """
     with decoding() as progress:

@@ -72,7 +72,7 @@ def read_onnx(path: Path) -> OnnxNetwork:
         stored = {
             tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy())
             for tensor in with_float32_weights(model).graph.initializer
-            if tensor.name.startswith(("wels.", "frontend."))
+            if tensor.name.startswith(("wels.", "frontend.")) or tensor.name == "exempt"
         }
         filters = [len(stored[f"wels.{layer}.0.weight"]) for layer in LAYERS]
         width = contract.lineage.get("width", filters)
@@ -86,7 +86,9 @@ def read_onnx(path: Path) -> OnnxNetwork:
             bias = stored.get(f"{layer}.0.bias", torch.zeros(norm.num_features))  # zero biases are not stored
             state |= _bias_only(f"{layer}.1", bias, norm.eps)
         for name, value in network.state_dict().items():
-            if name not in state:
+            if name == "exempt":
+                state[name] = stored.get(name, torch.zeros_like(value))
+            elif name not in state:
                 state[name] = stored.get(name, torch.zeros_like(value)) if name.endswith(".bias") else stored[name]
         network.load_state_dict(state)
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError):

@@ -113,6 +113,7 @@ class PretrainedNetwork(Network):
         self.frontend = backbone.frontend()
         self.wels = Segmenter(backbone.layers(), backbone.filters, classes, dropout)  # type: ignore[assignment]
         self.gate = gate
+        self.register_buffer("exempt", torch.zeros(classes))
 
     def segments(self, logmel: Tensor, audible: Tensor) -> Segments:
         assert isinstance(self.frontend, YamnetLogMel)

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sedkit.contract import EMBEDDING
+from sedkit.contract import EMBEDDING, Label
 from sedkit.geometry import SPAN_FRAMES, STEP_FRAMES
 from training.networks.logmel import BANDS, LogMel
 
 FILTERS = (64, 128, 256, 512, 2048, 1024)  # of B1, B2, B3, B4, L1, L2 in Table 1
 
 MAX_LOG_WEIGHT = 10.0  # attention weights lie in [exp(-10), exp(10)]
+SILENCE = "/m/028v0c"  # AudioSet's class "Silence"
 MIN_WEIGHT_SUM = 1e-6  # avoids 0 / 0 in silence, where all weights are 0
 
 Width = float | Sequence[int]  # a factor on Table 1's filters of B1 to L2, or the six filter counts themselves
@@ -29,7 +30,7 @@ class Segments(NamedTuple):
     logits: Tensor  # [batch, K, classes] float32
     weights: Tensor  # [batch, K, classes] in the clip's mean; [batch, K, 1], all 1, for mean pooling
     embedding: Tensor  # [batch, K, 1024], layer L3
-    audible: Tensor  # [batch, K, 1] 1; 0 for a silent segment, which scores 0 and does not count in the clip's mean
+    audible: Tensor  # [batch, K, classes] 1; 0 for silent segments, which score 0 and are left out of the clip's mean
 
 
 class Scores(NamedTuple):
@@ -38,7 +39,12 @@ class Scores(NamedTuple):
     segments: Tensor  # [batch, K, classes], probabilities
     clip: Tensor  # [batch, classes], layer P: the weighted mean over the K segments
     embedding: Tensor  # [batch, K, 1024], layer L3
-    weights: Tensor  # [batch, K, classes], or [batch, K, 1] for mean pooling; 0 for silent segments
+    weights: Tensor  # [batch, K, classes], 0 for silent segments
+
+
+def exempt_classes(labels: Sequence[Label]) -> Tensor:
+    """[classes] 1 for the classes that a silent segment may have, that is AudioSet's "Silence"; 0 for the others."""
+    return torch.tensor([float(label.mid == SILENCE) for label in labels])
 
 
 def pool(segments: Segments) -> Scores:
@@ -151,7 +157,13 @@ class Network(nn.Module):
     Parameters
     ----------
     gate : False: no segment counts as silent, and the clip score is Table 1's plain mean over all K segments.
+
+    Attributes
+    ----------
+    exempt : [classes] 1 for the classes to which silent segments count like others; a part of the state.
     """
+
+    exempt: Tensor
 
     def __init__(
         self, classes: int, width: Width = 1.0, dropout: float = 0.0, pooling: Pooling = "mean", gate: bool = True
@@ -160,6 +172,11 @@ class Network(nn.Module):
         self.frontend = LogMel()
         self.wels = WelsNet(classes, width, dropout, pooling)
         self.gate = gate
+        self.register_buffer("exempt", torch.zeros(classes))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        state_dict.setdefault(f"{prefix}exempt", torch.zeros_like(self.exempt))  # older files lack it
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(self, waveform: Tensor) -> Scores:
         return self.score_decibels(self.frontend.decibels(waveform))
@@ -174,9 +191,13 @@ class Network(nn.Module):
         return Segments(logits, weights, embedding, audible)
 
     def audible(self, decibels: Tensor) -> Tensor:
-        """[batch, K, 1]: 0 for the silent segments of a log-mel in dB [batch, frames, 64], 1 for the others."""
+        """[batch, K, classes]: 0 for the silent segments of a log-mel in dB [batch, frames, 64], 1 for the others.
+
+        It is 1 for every segment in the columns of the exempt classes.
+        """
         loudest = F.max_pool1d(decibels.amax(-1), SPAN_FRAMES, STEP_FRAMES).unsqueeze(-1)  # [batch, K, 1]
-        return (loudest > self.frontend.silence).float() if self.gate else torch.ones_like(loudest)
+        heard = (loudest > self.frontend.silence).float() if self.gate else torch.ones_like(loudest)
+        return torch.maximum(heard, self.exempt)
 
 
 def multiply_adds(classes: int, width: Width, pooling: Pooling = "mean") -> int:

@@ -110,7 +110,7 @@ def to_onnx(network: Network, description: Contract) -> onnx.ModelProto:
     assert program is not None
     model = program.model_proto
     _strip_source_locations(model)
-    if network.wels.weights is None:  # mean pooling: the weights are 1, or 0 in silence
+    if network.wels.weights is None and not network.exempt.any():  # the weights are 1, or 0 in silence
         del model.graph.output[-1]
     for output in model.graph.output:
         if output.name != "clip":

@@ -17,7 +17,7 @@ from training.data.clips import Clips
 from training.loop.settings import Settings
 from training.networks.predict import predict
 from training.networks.pretrained import build_network
-from training.networks.wels import Network
+from training.networks.wels import Network, exempt_classes
 from training.runs.reports import best_threshold, generation_report
 from training.runs.split_scores import write_split_scores
 from training.runtime import distributed
@@ -66,7 +66,8 @@ def fixed_weights(
         save(network.frontend.state_dict(), path)
 
     distributed.on_rank_0(write)
-    return warm_start | {f"frontend.{name}": value for name, value in load(path).items()}
+    frontend = {f"frontend.{name}": value for name, value in load(path).items()}
+    return warm_start | frontend | {"exempt": exempt_classes(clips.classes)}
 
 
 @torch.no_grad()

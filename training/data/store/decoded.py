@@ -32,7 +32,7 @@ from training.data.manifest.problems import Faults, OnError
 from training.data.manifest.table import Manifest
 from training.runtime.prefetch import prefetch
 
-FORMAT = 1
+FORMAT = 2
 Progress = Callable[[int, int], None]
 
 

@@ -39,7 +39,7 @@ from training.data.store.decoded import Progress, decoded
 from training.runtime.files import replacing, write_json
 from training.runtime.prefetch import prefetch
 
-FORMAT = 1
+FORMAT = 2
 CLIP = np.dtype(
     [("row", "<i4"), ("shard", "<i4"), ("offset", "<i8"), ("size", "<i4"), ("samples", "<i4"), ("crc32", "<u4")]
 )
