@@ -184,6 +184,7 @@ def test_the_int8_version_is_calibrated_on_its_own_scores(model: Path, small_man
     assert "the int8 version of another model" in fails(model, small_manifest)
 
 
+@pytest.mark.slow
 def test_neither_file_changes_on_a_full_disk(model: Path, small_manifest: Path) -> None:
     int8 = model.with_name("model-int8.onnx")
     quantize(model, open_audio(small_manifest), int8, clips=8, seed=0)
