@@ -193,7 +193,7 @@ def main(context: click.Context, /, resume: Path | None, device: str, stop_after
     \b
     Examples:
       sedkit-train secost --manifest recordings/ --stages 4     # a folder with one folder per class
-      sedkit-train secost --preset own --manifest recordings/   # fine-tune the small model: minutes on a CPU
+      sedkit-train secost --preset own --manifest recordings/   # fine-tune the small model; see sedkit-train own
       sedkit-train secost --stages 5 --alpha 0.3,0.3,0.2,0.1,0.05
       sedkit-train secost --stage labels=0.3,0=0.7 --stage labels=0.3,0=0.3,1=0.4
       sedkit-train secost --teacher yamnet=yamnet.npz --stage labels=0.3,0=0.3,yamnet=0.4
