@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.contract import EMBEDDING
+from sedkit.errors import OutputError
 from sedkit.inference.embedding import EmbeddingModel
 from sedkit.inference.model import Model
 from training.data.audio import FULL_SCALE, decode
@@ -49,7 +50,7 @@ def stored_embeddings(model: EmbeddingModel, path: str, folder: Path, digest: st
     AudioError
         If the clip cannot be read.
     OutputError
-        If the embeddings cannot be stored.
+        If the embeddings cannot be stored, or stored ones are damaged.
     """
     with open(path, "rb") as clip:
         content = hashlib.file_digest(clip, "sha256")
@@ -59,7 +60,10 @@ def stored_embeddings(model: EmbeddingModel, path: str, folder: Path, digest: st
         segments = spaced(embed(model, decode(path)), SEGMENTS)
         with replacing(stored) as temporary, temporary.open("wb") as file:
             np.save(file, segments.astype(np.float16))
-    return np.asarray(np.load(stored), np.float32)
+    try:
+        return np.asarray(np.load(stored), np.float32)
+    except (OSError, ValueError, EOFError):
+        raise OutputError(f"{stored}: damaged: remove it, and it is made again") from None
 
 
 def embedding_model(path: Path) -> EmbeddingModel:

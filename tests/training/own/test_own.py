@@ -12,6 +12,7 @@ import soundfile
 from click.testing import CliRunner, Result
 
 from sedkit.contract import Contract, Label, metadata_of
+from sedkit.errors import OutputError
 from sedkit.geometry import SAMPLE_RATE
 from sedkit.inference.model import Model
 from sedkit.tagger import Tagger
@@ -20,7 +21,7 @@ from training.own import command
 from training.own.background import FILE, Background, read_background, small_model
 from training.own.clips import Clip, folds_of, read_clips, targets_of
 from training.own.crossfit import Sounds, learn
-from training.own.embeddings import stored_embeddings
+from training.own.embeddings import embedding_model, stored_embeddings
 from training.own.head import Rows, clip_scores, padded
 from training.own.model_file import OwnClasses, known_rows, with_own_classes
 
@@ -98,6 +99,15 @@ def test_embeddings_are_computed_once(recordings: Path, made: tuple[Path, Result
     assert len(list(stored.iterdir())) == 10
     no_model: Any = None
     assert len(stored_embeddings(no_model, path, stored, small_model()[1]))
+
+
+def test_damaged_embeddings_are_named(recordings: Path, made: tuple[Path, Result], tmp_path: Path) -> None:
+    clip, model = str(recordings / "Trill" / "0.wav"), embedding_model(made[0])
+    stored_embeddings(model, clip, tmp_path, "digest")
+    (damaged,) = tmp_path.iterdir()
+    damaged.write_bytes(b"")
+    with pytest.raises(OutputError, match="damaged: remove it"):
+        stored_embeddings(model, clip, tmp_path, "digest")
 
 
 def test_interruption_tells_how_to_continue(
