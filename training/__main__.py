@@ -22,7 +22,7 @@ class Entry(NamedTuple):
 COMMANDS = {
     "data": Entry("training.data.commands", "main", "Turn data sets into manifests; check, mix and pack them."),
     "secost": Entry("training.secost", "main", "Train a SeCoST cascade and export a network."),
-    "own": Entry("training.own.command", "main", "Teach the small model classes of your own."),
+    "own": Entry("training.release.own.command", "main", "Teach the small model classes of your own."),
     "teachers": Entry(
         "training.supervision.teacher_commands", "main", "Make external teachers: score files, online YAMNet."
     ),

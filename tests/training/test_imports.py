@@ -36,7 +36,7 @@ DATA_LAYERS = (
     "commands",
 )
 LATE = ("sedkit.results", {"sedkit.formats.plot", "sedkit.formats.notebook"})  # a result imports them to draw itself
-NAMES = 13  # at the top level of the package, at most
+NAMES = 12  # at the top level of the package, at most
 
 
 def modules(package: str) -> dict[str, Path]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from sedkit.contract import EMBEDDING
 from training.loop.objective import cross_entropy
 from training.networks.wels import Segments, pool
-from training.own.embeddings import Embeddings
+from training.release.own.embeddings import Embeddings
 
 PENALTY = 1.0  # weight of half the squared distance from the initial weights
 OWN = 10.0  # weight of a clip of the user's; one of the background has 1

@@ -13,11 +13,11 @@ from sedkit.contract import Contract
 from sedkit.errors import AudioError, OutputError
 from sedkit.model_file import metadata_of
 from training.data.audio import length
-from training.own.background import read_background, small_model
-from training.own.clips import Clip, read_clips, read_others
-from training.own.crossfit import ENOUGH, Result, Sounds, learn
-from training.own.embeddings import embedding_model, stored_embeddings
-from training.own.model_file import OwnClasses, known_rows, with_own_classes
+from training.release.own.background import read_background, small_model
+from training.release.own.clips import Clip, read_clips, read_others
+from training.release.own.crossfit import ENOUGH, Result, Sounds, learn
+from training.release.own.embeddings import embedding_model, stored_embeddings
+from training.release.own.model_file import OwnClasses, known_rows, with_own_classes
 from training.runs.config import git_revision
 from training.runtime.files import replacing, write_json
 from training.runtime.lock import Lock

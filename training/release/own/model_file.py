@@ -16,7 +16,7 @@ from sedkit.contract import Contract, Label
 from sedkit.errors import ContractError, ModelError
 from sedkit.model_file import with_digest
 from sedkit.timeline.calibration import Calibration
-from training.own.head import Rows
+from training.release.own.head import Rows
 
 LAYER = "wels.L4"
 

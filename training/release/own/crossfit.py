@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from sedkit.contract import Label
 from sedkit.timeline.calibration import Calibration
-from training.own.background import Background
-from training.own.clips import Clip, folds_of, key_of, targets_of
-from training.own.embeddings import Embeddings
-from training.own.head import OWN, Examples, Rows, clip_scores, fit, padded
 from training.release import platt_scaling
+from training.release.own.background import Background
+from training.release.own.clips import Clip, folds_of, key_of, targets_of
+from training.release.own.embeddings import Embeddings
+from training.release.own.head import OWN, Examples, Rows, clip_scores, fit, padded
 
 FOLDS = 5
 ENOUGH = 20  # held-out clips of own classes, from which a calibration means something

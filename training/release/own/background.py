@@ -3,8 +3,8 @@ what they are not.
 
 They are the small model's, of clips that it was trained on, of which only those under CC0 and CC BY were taken, and of
 generated noise, hum and tones. Their authors are in ``models/wels-secost-small-attribution.csv``. Embeddings belong to
-one network: ``python -m training.own.background MANIFEST`` makes the file again for a new small model, from a manifest
-of ``sedkit-train data shipped``.
+one network: ``python -m training.release.own.background MANIFEST`` makes the file again for a new small model, from a
+manifest of ``sedkit-train data shipped``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sedkit.model_file import ModelFile
 from training.data.augment.negatives import LEVELS, background_noise, tone
 from training.data.readers.shipped import FREE, MUSIC
 from training.data.store.source import Audio, open_audio
-from training.own.embeddings import Embeddings, embed, embedding_model, spaced
+from training.release.own.embeddings import Embeddings, embed, embedding_model, spaced
 from training.runtime.files import replacing
 
 FILE = Path(__file__).with_name("background.npz")
@@ -78,7 +78,9 @@ def read_background() -> Background:
     """
     with np.load(FILE) as stored:
         if str(stored["digest"]) != small_model()[1]:
-            raise ModelError(f"{FILE}: is of another small model: python -m training.own.background makes it again")
+            raise ModelError(
+                f"{FILE}: of another small model: python -m training.release.own.background makes it again"
+            )
         segments = stored["segments"] * (stored["scale"] / np.float32(STEPS))
         labels = tuple(frozenset(filter(None, str(text).split(";"))) for text in stored["labels"])
         return Background(segments, stored["clips"].astype(np.int64), stored["seconds"].astype(np.float64), labels)
@@ -142,7 +144,7 @@ def main(manifest: str) -> None:
 
     \b
     Example:
-      python -m training.own.background shipped.csv
+      python -m training.release.own.background shipped.csv
     """
     click.echo(f"{FILE}: {write_background(open_audio(manifest), FILE)} clips, {FILE.stat().st_size / 1e6:.1f} MB")
 

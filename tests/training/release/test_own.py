@@ -17,13 +17,13 @@ from sedkit.geometry import SAMPLE_RATE
 from sedkit.inference.model import Model
 from sedkit.tagger import Tagger
 from training.__main__ import main
-from training.own import command
-from training.own.background import FILE, Background, read_background, small_model
-from training.own.clips import Clip, folds_of, read_clips, targets_of
-from training.own.crossfit import Sounds, learn
-from training.own.embeddings import embedding_model, stored_embeddings
-from training.own.head import Rows, clip_scores, padded
-from training.own.model_file import OwnClasses, known_rows, with_own_classes
+from training.release.own import command
+from training.release.own.background import FILE, Background, read_background, small_model
+from training.release.own.clips import Clip, folds_of, read_clips, targets_of
+from training.release.own.crossfit import Sounds, learn
+from training.release.own.embeddings import embedding_model, stored_embeddings
+from training.release.own.head import Rows, clip_scores, padded
+from training.release.own.model_file import OwnClasses, known_rows, with_own_classes
 
 TRILL, CROAKER = Label("Trill"), Label("Croaker")
 DOG, BARK, ANIMAL = Label("Dog", "/m/0bt9lr"), Label("Bark", "/m/05tny_"), Label("Animal", "/m/0jbk")
