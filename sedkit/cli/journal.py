@@ -38,6 +38,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from sedkit.audio.prefetch import path_of
 from sedkit.errors import OutputError
+from sedkit.formats.options import option_text
 
 if TYPE_CHECKING:
     from sedkit.contract import Label
@@ -182,7 +183,7 @@ class Journal:
 
     def _check_settings(self, output: Path, earlier: Mapping[str, Any], remedy: str) -> None:
         for name in {**earlier, **self.settings}:
-            before, now = (_format_option(name, settings.get(name)) for settings in (earlier, self.settings))
+            before, now = (option_text(name, settings.get(name)) for settings in (earlier, self.settings))
             if before != now:
                 raise OutputError(f"{output}: the earlier run used {before}, this one uses {now}; {remedy}")
 
@@ -329,13 +330,3 @@ def _read(file: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
     except ValueError:
         return None
     return (decoded, body) if isinstance(decoded, dict) else None
-
-
-def _format_option(name: str, value: Any) -> str:
-    """An option and its value, for an error message; a pair in a list is a class and its value, ``*`` all classes."""
-    if value is None or value is False or value == []:
-        return f"no {name}"
-    if not isinstance(value, list):
-        return f"{name} {value}"
-    words = [item if isinstance(item, list) else ["*", item] for item in value]
-    return f"{name} {', '.join(str(word[-1]) if word[0] == '*' else '='.join(map(str, word)) for word in words)}"

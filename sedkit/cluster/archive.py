@@ -35,6 +35,7 @@ from sedkit.cluster.recordings import Recording
 from sedkit.cluster.storage import Store, is_uri
 from sedkit.errors import OutputError
 from sedkit.formats.columnar import COLUMNS, schema
+from sedkit.formats.options import option_text
 
 if TYPE_CHECKING:
     pass
@@ -304,7 +305,7 @@ class Archive:
                 f"{location}: has archive format {version}, and this sedkit writes {VERSION}; choose another --output"
             )
         for name in dict.fromkeys([*settings, *self.settings]):
-            before, now = (format_option(name, values.get(name)) for values in (settings, self.settings))
+            before, now = (option_text(name, values.get(name)) for values in (settings, self.settings))
             if settings.get(name) != self.settings.get(name):
                 raise OutputError(
                     f"{location}: the earlier run used {before}, this one uses {now}; use the same options, or choose "
@@ -362,8 +363,3 @@ def divide(recordings: Sequence[Recording], parts: int) -> Iterator[tuple[str, .
         total += size
     if files:
         yield tuple(files)
-
-
-def format_option(name: str, value: Any) -> str:
-    """An option and its value, for an error message."""
-    return f"no {name}" if value is None else f"{name} {', '.join(value) if isinstance(value, list) else value}"

@@ -1,9 +1,9 @@
-"""Options of the output formats, which a writer finds in ``Run.options``."""
+"""Options of the output formats, which a writer finds in ``Run.options``; options as text, for error messages."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,3 +27,13 @@ class FormatOptions:
     caption_style: str = "[{}]"
     merge: str | None = None
     audio: Literal["auto", "embed", "link", "none"] = "auto"
+
+
+def option_text(name: str, value: Any) -> str:
+    """An option and its value, for an error message; a pair in a list is a class and its value, ``*`` all classes."""
+    if value is None or value is False or value == []:
+        return f"no {name}"
+    if not isinstance(value, list):
+        return f"{name} {value}"
+    words = [item if isinstance(item, list) else ["*", item] for item in value]
+    return f"{name} {', '.join(str(word[-1]) if word[0] == '*' else '='.join(map(str, word)) for word in words)}"

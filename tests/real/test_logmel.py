@@ -10,6 +10,7 @@ import soundfile
 from tests.training.networks.test_logmel import difference
 
 
+@pytest.mark.slow  # librosa compiles for half a minute
 @pytest.mark.parametrize("part", ["esc50", "music", "speech"])
 def test_logmel_agrees_with_librosa_on_real_clips(data: Path, part: str) -> None:
     files = sorted((data / part / "audio").glob("*.ogg"))

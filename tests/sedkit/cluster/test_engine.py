@@ -166,6 +166,7 @@ def kill(process: int) -> None:
     wait_for_exit_of(process)
 
 
+@pytest.mark.slow
 def test_killed_workers(cluster: str, clips: Path, model_path: Path, tmp_path: Path):
     """One worker is killed once, two at the same recording: the other rows are those of a single machine."""
     (clips / "11.wav").unlink()

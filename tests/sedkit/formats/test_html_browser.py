@@ -69,9 +69,14 @@ def opened(browser):
     assert problems == []
 
 
+def settle(page):
+    """Wait until the table, which follows an edit after a moment, is drawn."""
+    page.wait_for_timeout(50)
+
+
 def rows(page) -> list[list[str]]:
     """Onset, offset and class of each row of the table, once it is up to date."""
-    page.wait_for_timeout(50)
+    settle(page)
     return page.eval_on_selector_all("#rows tr", "rows => rows.map(row => [1, 2, 4].map(i => row.cells[i].innerText))")
 
 
@@ -241,6 +246,7 @@ def test_edits_can_be_undone_and_discarded(opened, page_file):
     page.keyboard.press("Control+z")
     assert rows(page) == before
     page.keyboard.press("x")
+    settle(page)
     assert page.inner_text("#rows tr:nth-child(1) td.status") == "rejected"
     page.click("#discard")
     assert rows(page) == before
