@@ -56,6 +56,7 @@ def test_batch_normalisation_is_folded_into_the_convolutions(exported: Path) -> 
     assert (kinds.count("Conv"), kinds.count("Relu")) == (12, 11)
 
 
+@pytest.mark.slow
 def test_the_same_network_gives_the_same_bytes(
     network: Network, clips: list[np.ndarray], exported: Path, tmp_path: Path
 ) -> None:
@@ -97,6 +98,7 @@ def test_parity_checks_nan_and_embeddings(
     assert not parity([other], exported.read_bytes(), clips)[0] <= exporting.TOLERANCE
 
 
+@pytest.mark.slow
 def test_weights_outside_float16_are_refused(clips: list[np.ndarray], tmp_path: Path) -> None:
     """Weights below 6e-5 lose digits, which matters if the next layer amplifies them."""
     for factor, message in (
@@ -127,6 +129,7 @@ def unequal(factor: float) -> Network:
     return network
 
 
+@pytest.mark.slow
 def test_silent_filters_do_no_harm(network: Network, clips: list[np.ndarray], tmp_path: Path) -> None:
     silent = copy.deepcopy(network)
     with torch.no_grad():
@@ -143,16 +146,14 @@ def test_a_model_with_the_class_silence_names_it(clips: list[np.ndarray], tmp_pa
     labels = (Label("Dog", "/m/0bt9lr", 74), Label("Silence", "/m/028v0c", 500))
     torch.manual_seed(0)
     network = Network(2, width=1 / 16)
-    export(network, replace(DESCRIPTION, labels=labels), tmp_path / "gated.onnx", clips)
     network.exempt.copy_(exempt_classes(labels))
     export(network, replace(DESCRIPTION, labels=labels), tmp_path / "exempt.onnx", clips)
     sound = np.concatenate([clips[0], np.zeros(30_000, np.float32)])
 
-    gated, exempt = Tagger(tmp_path / "gated.onnx"), Tagger(tmp_path / "exempt.onnx")
-    dog, same_dog = (one.tag(sound, 16_000, classes=["Dog"]).tags[0].score for one in (gated, exempt))
-    assert same_dog == pytest.approx(dog, abs=1e-6)
-    last, exempt_last = (one.timeline(sound, 16_000, resolution="native").scores[-1] for one in (gated, exempt))
-    assert last.tolist() == [0, 0]
-    assert exempt_last[0] == 0 < exempt_last[1]
-    silent = exempt.tag(np.zeros(50_000, np.float32), 16_000, top_k=None, threshold=0)
+    tagger = Tagger(tmp_path / "exempt.onnx")
+    dog, silence = tagger.timeline(sound, 16_000, resolution="native").scores.T
+    assert dog[-1] == 0 < silence[-1]
+    tag = tagger.tag(sound, 16_000, classes=["Dog"]).tags[0]
+    assert tag.score == pytest.approx(dog[dog > 0].mean(), abs=1e-6)  # silent segments do not count
+    silent = tagger.tag(np.zeros(50_000, np.float32), 16_000, top_k=None, threshold=0)
     assert [tag.label for tag in silent.tags if tag.score > 0] == ["Silence"]

@@ -61,6 +61,7 @@ def test_publishing_writes_the_model_its_card_and_its_attribution(run: Path, tmp
         assert text in card
 
 
+@pytest.mark.slow
 def test_other_models_have_files_with_their_name(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     copy, models = shutil.copytree(run, tmp_path / "run"), tmp_path / "models"
     output = run_secost("--resume", copy, "--name", "wels-secost-small")

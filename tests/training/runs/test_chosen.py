@@ -101,6 +101,7 @@ def test_students_start_from_their_teacher_which_counts_as_epoch_0(
             assert "student 1 is its teacher: no epoch was better" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_export_of_another_generation_on_resume(run: Path, tmp_path: Path) -> None:
     directory = shutil.copytree(run, tmp_path / "run")
     for generation in range(GENERATIONS):

@@ -32,6 +32,7 @@ def pid_of_rank(torchrun: int, rank: int) -> int:
     raise AssertionError(f"torchrun has not started rank {rank}")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 def test_run_of_two_ranks_ends_when_one_is_killed_and_resumes_on_one_with_the_same_results(
     small_manifest: Path, tmp_path: Path
