@@ -86,6 +86,7 @@ def test_signals_without_events_have_the_stated_level() -> None:
         assert level(made[name]) == pytest.approx(float(name.split()[2]), abs=0.1)
 
 
+@pytest.mark.slow
 def test_report_on_a_model(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     def command(*options: object) -> str:
         arguments = ["robustness", run / "model.onnx", "--manifest", small_manifest, *options]
