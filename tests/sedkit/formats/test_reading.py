@@ -196,6 +196,7 @@ def test_folder_of_labels(tmp_path: Path):
         ("a.parquet", "nonsense", "a.parquet: not readable"),
         ("a.arrow", "nonsense", "a.arrow: not readable"),
         ("a.srt", "", "captions have no classes"),
+        ("a.wav", "RIFF\0\0WAVE", "not text; give a table"),
     ],
 )
 def test_what_cannot_be_read_is_named_on_one_line(name: str, text: str, message: str, tmp_path: Path):
