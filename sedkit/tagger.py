@@ -279,8 +279,9 @@ class Tagger:
 
         Cells and events are the same as those of :meth:`timeline` for the whole recording. They are yielded as soon as
         the audio that they depend on has arrived: a cell at most 1.12 s after its end (2.12 s after its start, at the
-        default resolution), an event at most 4.8 s after its end. The length of a block adds to this latency, several
-        channels add 20 ms, a median filter half its length, and ``merge_gap`` delays events by as much.
+        default resolution), an event at most 4.8 s after its end. The length of a block adds to this latency, the
+        removal of offset and the mix of several channels 20 ms each, a median filter half its length, and
+        ``merge_gap`` delays events by as much.
 
         Parameters
         ----------
