@@ -38,6 +38,8 @@ def start_from(options: Mapping[str, Any], device: torch.device, arguments: Sequ
     _check_combinations(options)
     cuda = device.type == "cuda"
     warm_start = warm_start_of(options["fine_tune"]) if options["fine_tune"] else None
+    if warm_start and options["width"]:
+        warm_start = warm_start.widened(options["width"], options["seed"])
     pooling = warm_start.pooling if warm_start else options["pooling"]
     if options["teachers_hear"] == "sounds" and pooling == "attention":
         raise click.BadParameter(
@@ -81,7 +83,7 @@ def _check_combinations(options: Mapping[str, Any]) -> None:
     for wrong, option, why in (
         (options["views"] and hear != "view", "--set views", "needs --teachers-hear view"),
         (hear == "sounds" and not options["overlay"], "--teachers-hear", "sounds needs --set overlay=0.6"),
-        (fine_tune and options["width"], "--width", "is that of the warm start; leave it out beside --fine-tune"),
+        (fine_tune and not from_wels and options["width"], "--width", "is that of the backbone; leave it out"),
         (fine_tune and options["pooling"] != "mean", "--set pooling", "is that of the warm start; leave it out"),
         (not from_wels and options["freeze"], "--set freeze", needs_warm_start),
         (not from_wels and options["between"] < 1, "--set between", needs_warm_start),

@@ -17,7 +17,8 @@ from training.data.manifest.vocabulary import Vocabulary
 from training.loop.settings import Kind
 from training.networks.onnx_import import read_onnx, refit_batch_norm
 from training.networks.pretrained import BACKBONES
-from training.networks.wels import Network, Pooling, Width, describe_network, exempt_classes
+from training.networks.wels import Network, Pooling, Width, describe_network, exempt_classes, resolve_filters
+from training.networks.widening import can_widen, widen
 from training.runs.config import RunError, read_config
 from training.runs.teacher_files import exported_network
 from training.runtime.checkpoint import CheckpointError, load
@@ -86,6 +87,21 @@ class WarmStart(NamedTuple):
                 new = torch.full_like(value[:1], -math.log(len(labels)) if name == "wels.L4.bias" else 0.0)
                 changed[name] = torch.cat([value, new])[rows]  # row -1 is the new one
         return self._replace(weights=self.weights | changed, about=about, labels=list(labels))
+
+    def widened(self, width: Width, seed: int) -> WarmStart:
+        """The same for a network with more filters, which computes the same scores (training.networks.widening).
+
+        Raises
+        ------
+        RunError
+            If a layer would have fewer filters, or the network is not a WELS-Net.
+        """
+        old, new = resolve_filters(self.width), resolve_filters(width)
+        if self.kind != "wels" or not can_widen(old, new):
+            raise RunError(
+                f"--width: the warm start has {','.join(map(str, old))} filters; give at least as many, or leave it out"
+            )
+        return self._replace(weights=widen(self.weights, new, np.random.default_rng(seed)), width=width)
 
     def with_statistics(self, waveforms: Sequence[NDArray[np.int16]], samples: int, seed: int) -> WarmStart:
         """The same with batch statistics, if they are folded, measured on random crops of ``samples`` samples."""

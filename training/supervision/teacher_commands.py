@@ -130,8 +130,18 @@ def unchecked(model: Path, manifest: Path, output: Path, score: float) -> None:
     click.echo(f"{output}: {pairs} classes marked as unknown in {len(clips)} clips", err=True)
 
 
-@command("yamnet-online", MODEL, DEVICE, suffix=".pt")
-def yamnet_online(model: Path, device: str, **shared: Any) -> None:
+STRENGTH = click.option(
+    "--strength",
+    "strengths",
+    type=click.FloatRange(0, min_open=True),
+    multiple=True,
+    default=yamnet_teacher.STRENGTHS,
+    help="Candidates for the strength of the regularisation. With one, the fit takes a third of the time.",
+)
+
+
+@command("yamnet-online", MODEL, DEVICE, STRENGTH, suffix=".pt")
+def yamnet_online(model: Path, device: str, strengths: tuple[float, ...], **shared: Any) -> None:
     """YAMNet (TFLite) as an online teacher, which scores the student's augmented input.
 
     Its logistic regressions are cross-fitted as those of the command yamnet, on random crops as well as on whole clips.
@@ -145,7 +155,7 @@ def yamnet_online(model: Path, device: str, **shared: Any) -> None:
 
     def score(audio: Audio) -> NDArray[np.float64]:
         nonlocal fitted
-        fitted, scores = yamnet_teacher.fit(read_yamnet(model).to(torch_device(device)), audio)
+        fitted, scores = yamnet_teacher.fit(read_yamnet(model).to(torch_device(device)), audio, strengths)
         return scores.astype(np.float64)
 
     def write(path: Path, predictions: Predictions, data: str, labels: Sequence[Label]) -> None:

@@ -93,11 +93,13 @@ class Fitted:
     about: dict[str, Any]
 
 
-def fit(yamnet: Yamnet, audio: Audio) -> tuple[Fitted, NDArray[np.float32]]:
+def fit(
+    yamnet: Yamnet, audio: Audio, strengths: Sequence[float] = STRENGTHS
+) -> tuple[Fitted, NDArray[np.float32]]:
     """Fit a teacher to a manifest; returns it with its scores for whole clips [clips, classes].
 
     The regressions are fitted on the labelled training clips, each as a whole and as ``CROPS`` random crops. YAMNet
-    runs on the device that it is on.
+    runs on the device that it is on. ``strengths``: candidates for the regularisation.
 
     Raises
     ------
@@ -114,7 +116,7 @@ def fit(yamnet: Yamnet, audio: Audio) -> tuple[Fitted, NDArray[np.float32]]:
     teacher = YamnetTeacher(PARTS, len(manifest.vocabulary))
     teacher.yamnet.load_state_dict(yamnet.state_dict())
     part = np.repeat(parts[train], repeats)
-    teacher.set_regressions(cross_fitted(features, targets, part, STRENGTHS, yamnet.mel.device))
+    teacher.set_regressions(cross_fitted(features, targets, part, strengths, yamnet.mel.device))
     parts[parts < 0] = PARTS
     scores: NDArray[np.float32] = teacher.classify(torch.from_numpy(whole), torch.from_numpy(parts)).numpy()
     return Fitted(teacher, parts, {}), scores

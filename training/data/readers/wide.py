@@ -15,8 +15,9 @@ Rules:
 - The classes are those with at least ``SOURCES`` groups outside the test split.
 - ESC-50, speech and music are split as in training.data.readers.shipped. Of ``more/``, fold 5 is in the test split and
   15 % of the rest in validation, because its classes have few sources.
-- Clips of ``more/`` without a class of their own (parents do not count) are sounds that the model does not know. By
-  class, half of them are training clips, which teach it to be silent; the other half is in the test split.
+- Clips of ``more/`` without a class of their own (parents do not count) are sounds that the model does not know. Each of
+  their classes is in one split: about half of them in the test split, a third in training, which teaches the model to
+  be silent, and a sixth in validation, on which it is calibrated.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ SOURCES = 5  # groups that a class needs
 DOUBTFUL, USUAL = 50, 20  # ranks among YAMNet's 521 classes
 MORE = Splitting(test_fold="5", validation_share=0.15)
 MORE_AUDIO = "more/audio"
+UNKNOWN_GROUP = "more:unknown:"  # how groups of unknown clips begin; a group is a class
 COLUMNS = ("filename", "mids", "group", "fold", "license", "author", "source", "yamnet_rank")
 
 
@@ -58,13 +60,13 @@ class Clip(NamedTuple):
     row : its row, without labels.
     mids : the classes that it is labelled with.
     doubtful : whether these are unknown rather than present.
-    unheard : whether it is held out of training with all clips of its class, if that is not in the vocabulary.
+    split_as_unknown : its split if its class is not in the vocabulary.
     """
 
     row: Row
     mids: frozenset[str]
     doubtful: bool = False
-    unheard: bool = False
+    split_as_unknown: str = "train"
 
 
 def wide(folder: str | Path, splitting: Splitting, on_error: OnError = "stop", look: bool = True) -> Manifest:
@@ -90,6 +92,7 @@ def wide(folder: str | Path, splitting: Splitting, on_error: OnError = "stop", l
     rows = [_labelled(clip, classes) for clip in clips]
     manifest = build_manifest(rows, vocabulary, folder, on_error, left_out, look).check_splits("skip")
     more = np.array([name.startswith(MORE_AUDIO) for name in relative(manifest.paths, str(folder)).to_pylist()])
+    more &= np.array([not group.startswith(UNKNOWN_GROUP) for group in manifest.groups])
     return Manifest.merge([manifest.take(np.flatnonzero(~more)), MORE.apply(manifest.take(np.flatnonzero(more)))])
 
 
@@ -120,12 +123,15 @@ def _more_clips(folder: Path, left_out: Tally) -> Iterable[Clip]:
             license=clip["license"],
             attribution=f"{clip['author']}, {clip['source']}",
         )
-        yield Clip(row, frozenset(mids.split("|")), doubtful, _draw(mids))
+        yield Clip(row, frozenset(mids.split("|")), doubtful, _split_as_unknown(mids))
 
 
-def _draw(mids: str) -> bool:
-    """True for half of all classes, drawn by their name."""
-    return hashlib.sha256(mids.encode()).digest()[0] % 2 == 0
+def _split_as_unknown(mids: str) -> str:
+    """The split of unknown clips with these labels, drawn by their names."""
+    first, second = hashlib.sha256(mids.encode()).digest()[:2]
+    if first % 2 == 0:
+        return "test"
+    return "validation" if second % 3 == 2 else "train"
 
 
 def _sources(clips: Iterable[Clip]) -> Mapping[str, set[str]]:
@@ -157,6 +163,6 @@ def _labelled(clip: Clip, classes: set[str]) -> Row:
     labels = ";".join([*(sorted(present) or [NONE]), *(UNKNOWN + mid for mid in sorted(unknown))])
     row = clip.row._replace(labels=labels)
     if clip.row.path.startswith(MORE_AUDIO) and not clip.mids & classes:
-        group = f"more:unknown:{'|'.join(sorted(clip.mids))}"
-        return row._replace(split="test" if clip.unheard else "train", group=group)
+        group = f"{UNKNOWN_GROUP}{'|'.join(sorted(clip.mids))}"
+        return row._replace(split=clip.split_as_unknown, group=group)
     return row
