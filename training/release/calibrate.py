@@ -64,7 +64,21 @@ class CalibrateError(SedkitError):
 @click.option("--clips", type=click.IntRange(1), default=5000, help="Use at most this many clips of a split.")
 @click.option("--soundscapes", type=click.IntRange(1), default=300, help="Number of 10 s soundscapes to mix.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Seed for drawing clips and soundscapes.")
-def main(model: Path, manifest: str, vocabulary: Path | None, clips: int, soundscapes: int, seed: int) -> None:
+@click.option(
+    "--unknown",
+    type=click.FloatRange(0, 1, max_open=True),
+    help="Share of recordings with none of the classes that scores are calibrated for: the clips without a class get "
+    "this share of the weight  [default: their share of the split]",
+)
+def main(
+    model: Path,
+    manifest: str,
+    vocabulary: Path | None,
+    clips: int,
+    soundscapes: int,
+    seed: int,
+    unknown: float | None,
+) -> None:
     """Calibrate the tag scores of a MODEL, and choose thresholds for its tags and timelines.
 
     The results go into the metadata of MODEL and, if it exists, of its int8 version MODEL-int8.onnx. Weights do not
@@ -73,11 +87,12 @@ def main(model: Path, manifest: str, vocabulary: Path | None, clips: int, sounds
     \b
     Examples:
       sedkit-train calibrate runs/20260101-120000/model.onnx --manifest manifest.csv
+      sedkit-train calibrate model.onnx --manifest manifest.csv --unknown 0.5
     """
     try:
         with decoding() as progress:
             audio = open_audio(manifest, vocabulary, progress=progress)
-        result = calibrate(model, audio, clips, soundscapes, seed)
+        result = calibrate(model, audio, clips, soundscapes, seed, unknown)
     except SedkitError as error:
         raise click.ClickException(str(error)) from None
     click.echo(", ".join(map(str, result.files)))
@@ -93,13 +108,16 @@ class Calibrated(NamedTuple):
     about: dict[str, Any]
 
 
-def calibrate(path: Path, audio: Audio, clips: int, soundscapes: int, seed: int) -> Calibrated:
+def calibrate(
+    path: Path, audio: Audio, clips: int, soundscapes: int, seed: int, unknown: float | None = None
+) -> Calibrated:
     """Calibrate the model at ``path`` and its int8 version, in place.
 
     Parameters
     ----------
     clips : at most this many clips per split.
     soundscapes : number of soundscapes per split.
+    unknown : share of the recordings that hold none of the classes; None: that of the split.
 
     Raises
     ------
@@ -122,7 +140,8 @@ def calibrate(path: Path, audio: Audio, clips: int, soundscapes: int, seed: int)
         raise CalibrateError("the manifest has no clips in the split 'validation': calibration needs some")
     span = median_segments(Subset(audio, held_out["validation"]))
     changed = {
-        file: calibrated(file, described, audio, held_out, span, soundscapes, seed) for file, described in files.items()
+        file: calibrated(file, described, audio, held_out, span, soundscapes, seed, unknown)
+        for file, described in files.items()
     }
     contents = {path: with_metadata(path, changed[path])}
     if int8 in changed:
@@ -142,6 +161,7 @@ def calibrated(
     span: int,
     soundscapes: int,
     seed: int,
+    unknown: float | None,
 ) -> Contract:
     """The contract of the model at ``path`` with calibration and thresholds from its own scores.
 
@@ -151,17 +171,20 @@ def calibrated(
     held_out : rows of the clips, by split.
     span : length of the sliding window of tags, in segments.
     soundscapes : number of soundscapes per split.
+    unknown : share of the recordings that hold none of the classes; None: that of the split.
     """
     model = Model(path, threads=1)
     tags = {split: score_clips(model, audio, rows, span) for split, rows in held_out.items() if len(rows)}
     timelines = {
         split: score_soundscapes(model, audio, rows, soundscapes, seed) for split, rows in held_out.items() if len(rows)
     }
+    tags["validation"] = with_unknown(tags["validation"], unknown)
     fitted = fit(tags["validation"], timelines["validation"])
     record: dict[str, Any] = {
         "clips": len(held_out["validation"]),
         "soundscapes": soundscapes,
         "seed": seed,
+        "unknown": unknown,
         "git_revision": git_revision(),
         "deviations": fitted.deviations,
     }
@@ -181,12 +204,29 @@ def calibrated(
 class ScoredClips(NamedTuple):
     """Raw scores and targets, [clips, classes] each, or [recordings, segments, classes]; unknown targets are NaN.
 
-    ``weight``: weight of each clip or segment in the fit; below 1 for segments, which are not independent.
+    ``weight``: weight of each clip or segment in the fit, one number or [clips, 1]; below 1 for segments, which are not
+    independent.
     """
 
     scores: NDArray[np.float64]
     targets: NDArray[np.float32]
-    weight: float
+    weight: platt_scaling.Weight
+
+
+def with_unknown(tags: ScoredClips, share: float | None) -> ScoredClips:
+    """``tags`` weighted so that clips without a class have ``share`` of the weight; None: as they are.
+
+    Raises
+    ------
+    CalibrateError
+        If no clip is without a class, or all are.
+    """
+    if share is None:
+        return tags
+    none = ~(tags.targets > 0).any(1, keepdims=True)
+    if none.all() or not none.any():
+        raise CalibrateError("--unknown needs validation clips with a class and clips without one (label -)")
+    return tags._replace(weight=np.where(none, share / none.mean(), (1 - share) / (1 - none.mean())))
 
 
 class Fitted(NamedTuple):

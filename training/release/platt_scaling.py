@@ -33,19 +33,24 @@ class Fit(NamedTuple):
     evidence: float
 
 
-def fit(scores: NDArray[np.floating], targets: NDArray[np.floating], weight: float = 1.0) -> Fit:
+Weight = float | NDArray[np.floating]
+
+
+def fit(scores: NDArray[np.floating], targets: NDArray[np.floating], weight: Weight = 1.0) -> Fit:
     """The calibration whose prior has the highest marginal likelihood.
 
     Parameters
     ----------
     scores, targets : [n, classes], in [0, 1]; 0, 1, or NaN where unknown. Unknown targets are ignored, and scores of
         exactly 0, which are silence.
-    weight : weight of each row; below 1 if rows are not independent.
+    weight : weight of each row, one number or [n, 1]; below 1 if rows are not independent.
     """
     return max((fit_with(deviation, scores, targets, weight) for deviation in DEVIATIONS), key=lambda fit: fit.evidence)
 
 
-def fit_with(deviation: float, scores: NDArray[np.floating], targets: NDArray[np.floating], weight: float = 1.0) -> Fit:
+def fit_with(
+    deviation: float, scores: NDArray[np.floating], targets: NDArray[np.floating], weight: Weight = 1.0
+) -> Fit:
     """The maximum a posteriori calibration for a prior of standard deviation ``deviation``, by Newton's method."""
     odds, weights = log_odds(scores), weight * ((scores > 0) & ~np.isnan(targets))
     targets = np.nan_to_num(targets)

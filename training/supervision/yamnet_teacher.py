@@ -93,9 +93,7 @@ class Fitted:
     about: dict[str, Any]
 
 
-def fit(
-    yamnet: Yamnet, audio: Audio, strengths: Sequence[float] = STRENGTHS
-) -> tuple[Fitted, NDArray[np.float32]]:
+def fit(yamnet: Yamnet, audio: Audio, strengths: Sequence[float] = STRENGTHS) -> tuple[Fitted, NDArray[np.float32]]:
     """Fit a teacher to a manifest; returns it with its scores for whole clips [clips, classes].
 
     The regressions are fitted on the labelled training clips, each as a whole and as ``CROPS`` random crops. YAMNet

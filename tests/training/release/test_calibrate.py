@@ -219,6 +219,21 @@ def fails(model: Path, manifest: Path) -> str:
     return result.output
 
 
+def test_clips_without_a_class_weigh_as_much_as_is_asked() -> None:
+    """Scores are lower where more recordings hold none of the classes; without such clips, that is refused."""
+    scores, targets = scored(2000, OWN)
+    tags = calibrate.ScoredClips(scores.astype(np.float64), targets, 1.0)
+    weighted = calibrate.with_unknown(tags, 0.6)
+    none = ~(targets > 0).any(1)
+    weight = np.asarray(weighted.weight)
+    assert weight.mean() == pytest.approx(1)
+    assert weight[none].sum() == pytest.approx(0.6 * len(scores))
+    lower, higher = (platt_scaling.fit(*calibrate.with_unknown(tags, share)).calibration for share in (0.6, 0.05))
+    assert (lower(scores) < higher(scores)).mean() > 0.95
+    with pytest.raises(calibrate.CalibrateError, match="clips without one"):
+        calibrate.with_unknown(tags._replace(targets=np.ones_like(targets)), 0.5)
+
+
 def test_errors_are_one_line(model: Path, model_path: Path, small_manifest: Path) -> None:
     folder = model.parent
     assert "classes differ from the manifest's" in fails(model_path, small_manifest)

@@ -179,7 +179,7 @@ def test_unusable_warm_starts_and_segment_teachers_are_refused(run: Path, small_
     unfinished = tmp_path / "unfinished"
     start_run(small_manifest, unfinished, "--stages", "0")
     assert "unfinished: the run is not finished; continue it with" in refuse("--fine-tune", f"wels={unfinished}")
-    assert "leave it out beside --fine-tune" in refuse("--fine-tune", warm_start, "--width", "0.5")
+    assert "give at least as many, or leave it out" in refuse("--fine-tune", warm_start, "--width", "0.001")
     assert "--set pooling" in refuse("--fine-tune", warm_start, "--set", "pooling=attention")
     assert "add --fine-tune wels=RUN" in refuse("--set", "freeze=1")
     assert "add --fine-tune wels=RUN" in refuse("--set", "between=0.5")

@@ -16,7 +16,6 @@ from training.data.manifest.table import Manifest
 from training.networks.yamnet import FEATURES, Yamnet, frame_count, read_yamnet
 from training.networks.yamnet_tflite import HOP, WINDOW, PeerError
 from training.runtime.checkpoint import save as save_state
-from training.supervision import yamnet_teacher
 from training.supervision.predictions import TeacherError
 from training.supervision.regression import cross_fitted, fit_regression
 from training.supervision.teacher_commands import main
@@ -171,11 +170,8 @@ def test_unreadable_teacher_files_are_one_line_errors(tmp_path: Path) -> None:
         read_yamnet(tmp_path / "model.tflite")
 
 
-def test_command_yamnet_online(
-    model: Path, small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_command_yamnet_online(model: Path, small_manifest: Path, tmp_path: Path) -> None:
     """Clips without any class and unlabelled clips are scored, too."""
-    monkeypatch.setattr(yamnet_teacher, "STRENGTHS", (30.0,))
     rows = list(Manifest.load(small_manifest).rows())
     rows[0], rows[1] = rows[0]._replace(labels="-"), rows[1]._replace(labels="?")
     manifest = Manifest.from_rows(rows, Manifest.load(small_manifest).vocabulary, small_manifest.parent)
@@ -186,6 +182,8 @@ def test_command_yamnet_online(
         model,
         "--manifest",
         tmp_path / "manifest.csv",
+        "--strength",
+        "30",
         "--output",
         tmp_path / "teacher.pt",
     ]
