@@ -16,8 +16,8 @@ Rules:
 - ESC-50, speech and music are split as in training.data.readers.shipped. Of ``more/``, fold 5 is in the test split and
   15 % of the rest in validation, because its classes have few sources.
 - Clips of ``more/`` without a class of their own (parents do not count) are sounds that the model does not know. Each of
-  their classes is in one split: about half of them in the test split, a third in training, which teaches the model to
-  be silent, and a sixth in validation, on which it is calibrated.
+  their classes has one split: about half of them the test split; of the others, two thirds teach the model to be silent
+  and one third is for calibration, in validation.
 """
 
 from __future__ import annotations
