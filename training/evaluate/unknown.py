@@ -102,21 +102,24 @@ def report(tagger: Tagger, audio: Audio, split: str) -> dict[str, Any]:
     }
 
 
-def report_lines(one: dict[str, Any]) -> list[str]:
-    """A report as lines of Markdown."""
+def open_set_lines(one: dict[str, Any]) -> list[str]:
+    """The curve of a report and its most frequent false tags, as lines of Markdown."""
     lines = [
-        f"## {one['model']}: {one['unknown']} unknown and {one['known']} known clips of the {one['split']} split",
-        "",
-        f"mAP {one['mAP']:.3f}" if one["mAP"] is not None else "no class has a clip",
-        "",
-        "| score | unknown clips with a false tag | known clips with a right tag | known clips with a false tag |",
+        f"| score | {one['unknown']} unknown clips with a false tag | {one['known']} known clips with a right tag "
+        "| known clips with a false tag |",
         "|---|---|---|---|",
     ]
     for row in one["curve"]:
         shares = (row[key] for key in ("unknown_tagged", "found", "false_on_known"))
         lines.append(f"| {row['threshold']} | " + " | ".join("-" if s is None else f"{s:.3f}" for s in shares) + " |")
     worst = ", ".join(f"{name} {count}" for name, count in one["most_false_at_0.5"])
-    return [*lines, "", f"Most false tags at 0.5: {worst or 'none'}"]
+    return [*lines, "", f"The most frequent false tags of unknown clips at 0.5: {worst or 'none'}."]
+
+
+def report_lines(one: dict[str, Any]) -> list[str]:
+    """A report as lines of Markdown."""
+    found = f"mAP {one['mAP']:.3f}" if one["mAP"] is not None else "no class has a clip"
+    return [f"## {one['model']}: the {one['split']} split", "", found, "", *open_set_lines(one)]
 
 
 @click.command("unknown")

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ import torch
 from sedkit.contract import Contract, metadata_of
 from sedkit.errors import SedkitError
 from sedkit.inference.installed import DEFAULT, sibling
+from training.data.manifest.delimited import read_table
 from training.evaluate.metrics.reliability import Bin
 from training.evaluate.metrics.reliability import diagram as reliability_diagram
 from training.networks.yamnet_tflite import parse_peer
@@ -42,6 +44,7 @@ from training.runs.run import Run
 from training.runtime.device import torch_device
 from training.runtime.files import replacing, sha256
 
+ATTRIBUTION = ("clip", "license", "attribution")  # columns
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
@@ -53,8 +56,23 @@ FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 )
 @click.option("--crossval", metavar="CV", type=FOLDER, help="Lead the card with this cross-validation of the recipe.")
 @click.option("--peer", metavar="yamnet=FILE", callback=parse_peer, help="Compare with YAMNet (TFLite file).")
+@click.option(
+    "--earlier",
+    metavar="ATTRIBUTION.csv",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Attribution of a model that the run was fine-tuned from, if that used another manifest.",
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
-def main(run: Path, output: Path, readme: Path | None, crossval: Path | None, peer: Path | None, device: str) -> None:
+def main(
+    run: Path,
+    output: Path,
+    readme: Path | None,
+    crossval: Path | None,
+    peer: Path | None,
+    earlier: tuple[Path, ...],
+    device: str,
+) -> None:
     """Copy the model of a finished RUN and write its card.
 
     With --crossval, a directory of `sedkit-train crossval`, the card leads with the results of that cross-validation,
@@ -71,16 +89,24 @@ def main(run: Path, output: Path, readme: Path | None, crossval: Path | None, pe
     if peer and not crossval:
         raise click.UsageError("--peer needs a cross-validation to compare with: add --crossval")
     try:
-        files = publish(run, output, readme, crossval, peer, torch_device(device))
+        files = publish(run, output, readme, crossval, peer, torch_device(device), earlier)
     except SedkitError as error:
         raise click.ClickException(str(error)) from None
     click.echo(", ".join(map(str, files)))
 
 
 def publish(
-    run: Path, output: Path, readme: Path | None, crossval: Path | None, peer: Path | None, device: torch.device
+    run: Path,
+    output: Path,
+    readme: Path | None,
+    crossval: Path | None,
+    peer: Path | None,
+    device: torch.device,
+    earlier: Sequence[Path] = (),
 ) -> tuple[Path, ...]:
     """Publish a run. Returns the paths of the model, its card and its attribution.
+
+    ``earlier``: attributions of models that the run was fine-tuned from, if they used another manifest.
 
     Raises
     ------
@@ -88,7 +114,8 @@ def publish(
         If the run is unfinished, its measurements are of another model, or the cross-validation cannot be used. No file
         changes then.
     """
-    opened, model = open_publishable(run), run / "model.onnx"
+    opened, model = open_publishable(run, bool(earlier)), run / "model.onnx"
+    clips = attribution_rows(opened, earlier)
     about = Contract.from_metadata(metadata_of(model))
     prefix, name = ("", "README.md") if about.name == DEFAULT else (f"{about.name}-", f"{about.name}.md")
     attribution, diagram = f"{prefix}attribution.csv", f"{prefix}reliability.svg"
@@ -96,7 +123,7 @@ def publish(
     card, summary = compose_card(opened, model, cross_validation, device, attribution, diagram)
     published = output / f"{about.name}.onnx"
     publish_model(model, published, crossval_sections.metrics(cross_validation) if cross_validation else None)
-    write_attribution(opened, output / attribution)
+    write_attribution(clips, output / attribution)
     draw_reliability(about, output / diagram)
     with replacing(output / name) as temporary:
         temporary.write_text("\n".join(card) + "\n", "utf-8")
@@ -105,8 +132,10 @@ def publish(
     return published, output / name, output / attribution
 
 
-def open_publishable(run: Path) -> Run:
+def open_publishable(run: Path, attributed: bool = False) -> Run:
     """Open a run that a card can be written for.
+
+    ``attributed``: the attributions of models that it was fine-tuned from are given.
 
     Raises
     ------
@@ -119,10 +148,10 @@ def open_publishable(run: Path) -> Run:
         raise SedkitError(f"{run}: the run is not finished: continue with sedkit-train secost --resume {run}")
     opened = Run.open(run)
     for earlier in earlier_runs(read_config(run)):
-        if earlier["manifest_sha256"] != opened.data:
+        if earlier["manifest_sha256"] != opened.data and not attributed:
             raise SedkitError(
-                f"{run}: fine-tuned from {earlier['run']}, which used another manifest: card and attribution would "
-                "lack its clips; train both runs on one manifest"
+                f"{run}: fine-tuned from {earlier['run']}, which used another manifest: the attribution would lack its "
+                "clips; name the attribution of that model with --earlier"
             )
     if not len(opened.manifest.indices("test")):
         raise SedkitError(f"{run}: no clips in the split 'test': a card needs test results")
@@ -158,6 +187,7 @@ def compose_card(
     rows[-1] = rows[-1] | generation_report(run.labels, {"test": (clips.multi_hot(), scores)})
     test = sections.single_label_predictions(run, scores)
     conditions = [
+        *scores_sections.unknown_section(run.directory, model),
         *scores_sections.false_alarm_section(model),
         *scores_sections.robustness_section(run.directory, model),
         *(scores_sections.int8_section(model, int8) if int8.exists() else []),
@@ -169,7 +199,7 @@ def compose_card(
             *sections.results_section(run, rows),
             *(timelines_section(timelines) if timelines else []),
             *sections.confusion_section(run, test),
-            *sections.class_section(rows[-1]),
+            *sections.class_section(rows[-1], run.manifest),
             *scores_sections.calibration_section(about, diagram),
             *conditions,
             *sections.data_section(run, sections.SAME_CLIPS),
@@ -235,16 +265,32 @@ def insert_results(readme: Path, lines: list[str]) -> None:
         temporary.write_text(before + begin + "\n".join(lines) + "\n" + end + after, "utf-8")
 
 
-def write_attribution(run: Run, path: Path) -> None:
-    """Write licence and author of every training and validation clip as CSV."""
+def attribution_rows(run: Run, earlier: Sequence[Path] = ()) -> dict[str, tuple[str, str]]:
+    """Licence and author of every training and validation clip, by its name, and those of ``earlier`` attributions.
+
+    Raises
+    ------
+    SedkitError
+        If an earlier attribution lacks a column.
+    """
     manifest = run.manifest
+    rows = dict[str, tuple[str, str]]()
+    for path in earlier:
+        for line in read_table(path, ATTRIBUTION):
+            rows[line["clip"]] = line["license"], line["attribution"]
     names = manifest.names()
+    for row, split in enumerate(manifest.splits):
+        if split in ("train", "validation"):
+            rows[names[row]] = manifest.licenses[row], manifest.attributions[row]
+    return rows
+
+
+def write_attribution(rows: Mapping[str, tuple[str, str]], path: Path) -> None:
+    """Write :func:`attribution_rows` as CSV."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("clip", "license", "attribution"))
-        for row, split in enumerate(manifest.splits):
-            if split in ("train", "validation"):
-                writer.writerow((names[row], manifest.licenses[row], manifest.attributions[row]))
+        writer.writerow(ATTRIBUTION)
+        writer.writerows((clip, *about) for clip, about in rows.items())
 
 
 def draw_reliability(about: Contract, path: Path) -> None:

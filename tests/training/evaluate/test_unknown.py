@@ -34,6 +34,6 @@ def test_command_compares_models_on_a_manifest_of_other_classes(model_path: Path
     arguments = ["unknown", str(model_path), "--manifest", str(tmp_path / "set.csv"), "--json", str(report)]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
-    assert "1 unknown and 1 known clips" in result.output
+    assert "| 1 unknown clips with a false tag | 1 known clips with a right tag |" in result.output
     assert json.loads(report.read_text())[0]["curve"][4]["threshold"] == 0.5
     assert CliRunner().invoke(main, [*arguments, "--split", "validation"]).exit_code == 1

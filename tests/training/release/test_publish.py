@@ -16,11 +16,12 @@ import pytest
 from click.testing import CliRunner
 
 from sedkit.contract import Contract, metadata_of
+from sedkit.errors import SedkitError
 from sedkit.model_file import with_digest
 from sedkit.tagger import Tagger
 from tests.training.conftest import run_secost
 from training.data.manifest.rows import Row
-from training.data.manifest.summary import sources
+from training.data.manifest.summary import class_sources, sources
 from training.data.manifest.table import Manifest
 from training.data.manifest.vocabulary import Vocabulary
 from training.data.store.source import open_audio
@@ -113,6 +114,11 @@ def test_the_card_has_measurements_of_this_model_only(run: Path, small_manifest:
     done = calibrate(copy / "model.onnx", audio, clips=100, soundscapes=6, seed=0).about["test"]
     report = robustness(Tagger(copy / "model.onnx", "cpu"), audio, "test", 3, 0)
     write_json(copy / "robustness.json", report)
+    unknown = CliRunner().invoke(
+        evaluate,
+        ["unknown", f"{copy}/model.onnx", "--manifest", str(small_manifest), "--json", f"{copy}/unknown.json"],
+    )
+    assert unknown.exit_code == 0, unknown.output
 
     def published() -> tuple[int, str]:
         result = CliRunner().invoke(publish.main, [str(copy), "--output", str(tmp_path / "models"), "--device", "cpu"])
@@ -129,9 +135,16 @@ def test_the_card_has_measurements_of_this_model_only(run: Path, small_manifest:
     assert f"| timelines, macro-averaged F1 | {before:.3f} | {after:.3f} |" in card
     assert f"| mp3, 32 kbit/s | {report['conditions'][8]['mAP']:.3f} |" in card
     assert f"sedkit-train calibrate {run}/model.onnx --manifest {small_manifest}\n" in card
+    assert "## Sounds that it does not know" in card
+    assert unknown.output.partition("| score |")[2].strip() in card
+    assert f"evaluate unknown {run}/model.onnx --manifest {small_manifest} --json {run}/unknown.json\n" in card
     write_json(copy / "robustness.json", report | {"model_sha256": ""})
     code, output = published()
     assert (code, "measured on another model" in output) == (1, True)
+    (copy / "robustness.json").unlink()
+    write_json(copy / "unknown.json", [])
+    code, output = published()
+    assert (code, "repeat sedkit-train evaluate unknown" in output) == (1, True)
 
 
 def test_timelines_are_on_the_card(run: Path, small_manifest: Path, tmp_path: Path) -> None:
@@ -192,6 +205,29 @@ def test_sources_are_folders(tmp_path: Path) -> None:
     manifest = Manifest.from_rows(rows, Vocabulary.of(["Kettle", "Car"]), tmp_path)
     assert sources(manifest) == ["kitchen", "street", "(none of the classes)"]
     assert sources(manifest.take([0, 2])) == ["audio", "(none of the classes)"]
+
+
+def test_sources_of_a_class_are_counted_without_the_test_split(tmp_path: Path) -> None:
+    rows = [
+        Row("/data/a1.wav", labels="Kettle", split="train", group="a", attribution="Ann"),
+        Row("/data/a2.wav", labels="Kettle;Car", split="train", group="a", attribution="Ann"),
+        Row("/data/b.wav", labels="Kettle", split="validation", group="b", attribution="Ann"),
+        Row("/data/c.wav", labels="Car", split="train", attribution="Bob"),
+        Row("/data/d.wav", labels="Kettle", split="test", group="d", attribution="Bob"),
+    ]
+    manifest = Manifest.from_rows(rows, Vocabulary.of(["Kettle", "Car", "Cat"]), tmp_path)
+    assert class_sources(manifest) == [(2, 2), (0, 0), (2, 1)]  # Car, Cat, Kettle
+
+
+def test_the_attribution_of_an_earlier_model_is_added(run: Path, tmp_path: Path) -> None:
+    earlier = tmp_path / "earlier.csv"
+    earlier.write_text("clip,license,attribution\nelsewhere/x.wav,CC-BY,Ann\n")
+    rows = publish.attribution_rows(Run.open(run), [earlier])
+    assert len(rows) == 31
+    assert rows["elsewhere/x.wav"] == ("CC-BY", "Ann")
+    earlier.write_text("clip,license\nelsewhere/x.wav,CC-BY\n")
+    with pytest.raises(SedkitError, match="attribution"):
+        publish.attribution_rows(Run.open(run), [earlier])
 
 
 def lineage(model: Path) -> dict[str, Any]:

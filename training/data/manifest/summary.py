@@ -36,3 +36,18 @@ def sources(manifest: Manifest) -> list[str]:
     for row, path in zip(rows.tolist(), labelled.names(), strict=True):
         names[row] = path.partition("/")[0] if "/" in path else Path(labelled.root()).name
     return names
+
+
+def class_sources(manifest: Manifest) -> list[tuple[int, int]]:
+    """For each class, the numbers of groups and of attributions of its clips in the training and validation splits.
+
+    A clip without a group is a group of its own.
+    """
+    used = manifest.take(np.flatnonzero(np.isin(list(manifest.splits), ("train", "validation"))))
+    groups = [group or name for group, name in zip(used.groups, used.names(), strict=True)]
+    counted = []
+    for names in (groups, list(used.attributions)):
+        codes = np.unique(names, return_inverse=True)[1]
+        pairs = np.unique(np.column_stack([used.labels.classes, codes[used.labels.clips()]]), axis=0)
+        counted.append(np.bincount(pairs[:, 0], minlength=len(manifest.vocabulary)).tolist())
+    return list(zip(*counted, strict=True))

@@ -15,9 +15,9 @@ Rules:
 - The classes are those with at least ``SOURCES`` groups outside the test split.
 - ESC-50, speech and music are split as in training.data.readers.shipped. Of ``more/``, fold 5 is in the test split and
   15 % of the rest in validation, because its classes have few sources.
-- Clips of ``more/`` without a class of their own (parents do not count) are sounds that the model does not know. Each of
-  their classes has one split: about half of them the test split; of the others, two thirds teach the model to be silent
-  and one third is for calibration, in validation.
+- Clips of ``more/`` without a class of their own (parents do not count) are sounds that the model does not know. Each
+  of their classes is in one split: about half are test classes; two thirds of the others teach the model to be silent,
+  and one third, in validation, is for calibration.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from sedkit.contract import Contract, metadata_of
 from sedkit.errors import SedkitError
 from sedkit.tagger import Tagger
 from training.evaluate.robustness import conditions_table, false_alarms, false_alarms_table
+from training.evaluate.unknown import open_set_lines
 from training.release.pairs import check_pair
 from training.runtime.files import sha256
 
@@ -27,6 +28,11 @@ def calibration_section(about: Contract, diagram: str) -> list[str]:
             f"The thresholds of timelines were chosen on {calibrated_on['soundscapes']} soundscapes mixed from the "
             "same clips. Scores in timelines are for ranking only."
         ]
+        if calibrated_on.get("unknown") is not None:
+            lines[-1] += (
+                f" Clips without any of the classes had {calibrated_on['unknown']:.0%} of the weight: scores hold for "
+                "collections in which about so many recordings are of other sounds."
+            )
     lines += [
         "",
         f"A tag's score is the mean over segments that are not silent{attention_clause(about)}. For longer recordings, "
@@ -66,6 +72,33 @@ def calibration_tables(test: dict[str, Any], diagram: str) -> list[str]:
     for low, high, tags, score, right in test["reliability"]:
         lines.append(f"| {low:.1f} to {high:.1f} | {tags:.0f} | {score:.3f} | {right:.3f} |")
     return [*lines, ""]
+
+
+def unknown_section(run: Path, model: Path) -> list[str]:
+    """The trade between false tags of unknown sounds and finds, if ``sedkit-train evaluate unknown`` has measured it.
+
+    Raises
+    ------
+    SedkitError
+        If another model was measured.
+    """
+    path = run / "unknown.json"
+    if not path.exists():
+        return []
+    reports = [one for one in json.loads(path.read_text("utf-8")) if one["model_sha256"] == sha256(model)]
+    if not reports:
+        raise SedkitError(
+            f"{path}: measured on another model: repeat sedkit-train evaluate unknown, or remove the file"
+        )
+    return [
+        "## Sounds that it does not know",
+        "",
+        "A clip is unknown if it holds none of the classes, nor their parents among them. No clip of its kind was used "
+        "for training or calibration. A tag is false if its class is known to be absent.",
+        "",
+        *open_set_lines(reports[0]),
+        "",
+    ]
 
 
 def false_alarm_section(model: Path) -> list[str]:

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from sedkit.contract import Contract
 from sedkit.inference.installed import DEFAULT
-from training.data.manifest.summary import sources
+from training.data.lineage import most_specific
+from training.data.manifest.summary import class_sources, sources
+from training.data.manifest.table import Manifest
 from training.networks.wels import Network, Width, multiply_adds
 from training.release.card import timelines_section
 from training.release.card.lineage import commands, epoch_was_chosen, origin, supervision_lines
@@ -200,15 +202,29 @@ def ended_early(run: Run, rows: list[dict[str, Any]]) -> str:
     return sentences
 
 
-def class_section(row: dict[str, Any]) -> list[str]:
-    """AP and AUC of every class on the test split, best first."""
-    classes = sorted(row["test"]["classes"], key=lambda entry: -(entry["AP"] or 0))
-    lines = ["| class | MID | test clips | AP | AUC |", "|---|---|---|---|---|"]
-    for entry in classes:
+def class_section(row: dict[str, Any], manifest: Manifest) -> list[str]:
+    """AP and AUC of every class on the test split, best first, and the number of sources that it was learned from."""
+    learned_from = class_sources(manifest)
+    numbered = zip(row["test"]["classes"], learned_from, strict=True)
+    classes = sorted(numbered, key=lambda pair: -(pair[0]["AP"] or 0))
+    lines = ["| class | MID | test clips | AP | AUC | sources | authors |", "|---|---|---|---|---|---|---|"]
+    for entry, (groups, authors) in classes:
         ap, auc = (f"{entry[key]:.3f}" if entry[key] is not None else "-" for key in ("AP", "AUC"))
-        lines.append(f"| {entry['label']} | {entry['mid'] or '-'} | {entry['positives']} | {ap} | {auc} |")
-    names = [entry["label"] for entry in classes if entry["AP"] is not None]
-    return ["## Classes", "", best_and_worst(names), "", *lines, ""]
+        tested = f"{entry['label']} | {entry['mid'] or '-'} | {entry['positives']} | {ap} | {auc}"
+        lines.append(f"| {tested} | {groups} | {authors} |")
+    names = [entry["label"] for entry, _ in classes if entry["AP"] is not None]
+    return [
+        "## Classes",
+        "",
+        best_and_worst(names),
+        "",
+        "Sources are the recordings, instruments or speakers that the class was learned from, in the training and "
+        "validation splits. **A class with one author was learned from one soundfont, game or person**, and may be "
+        "known in that form only.",
+        "",
+        *lines,
+        "",
+    ]
 
 
 def best_and_worst(names: list[str]) -> str:
@@ -217,9 +233,9 @@ def best_and_worst(names: list[str]) -> str:
 
 
 class Predictions(NamedTuple):
-    """Predictions for the test clips with exactly one label, [clips] each.
+    """Predictions for the test clips of a single sound, [clips] each.
 
-    ``truth``: index of the label. ``guess``: index of the highest score. ``source``: data set of the clip.
+    ``truth``: index of the most specific label. ``guess``: index of the highest score. ``source``: data set of each.
     """
 
     truth: NDArray[np.int64]
@@ -228,12 +244,20 @@ class Predictions(NamedTuple):
 
 
 def single_label_predictions(run: Run, scores: NDArray[np.float32]) -> Predictions:
-    """Predictions from the ``scores`` [test clips, classes], for clips with one label and no unknown one."""
-    labels = run.clips("test").multi_hot()
-    single = labels.sum(1) == 1
-    guess = scores.argmax(1)
-    source = np.array(sources(run.manifest))[run.manifest.indices("test")]
-    return Predictions(labels.argmax(1)[single], guess[single], source[single])
+    """Predictions from the ``scores`` [test clips, classes], for clips of a single sound (training.data.lineage).
+
+    Candidates are the classes of which some clip is an example: a parent such as "Animal" is not taken for a mistake.
+    Neither are the other labels of a clip, nor classes that nobody checked.
+    """
+    rows = run.manifest.indices("test")
+    truth = most_specific(run.manifest.take(rows))
+    single = truth >= 0
+    targets, truth = run.clips("test").multi_hot()[single], truth[single]
+    others = np.isnan(targets) | (targets > 0)
+    others[np.arange(len(truth)), truth] = False
+    candidates = np.unique(truth)
+    guess = candidates[np.where(others, -1.0, scores[single])[:, candidates].argmax(1)]
+    return Predictions(truth, guess, np.array(sources(run.manifest))[rows][single])
 
 
 def source_accuracy(test: Predictions) -> list[str]:
@@ -274,11 +298,14 @@ def rebuild_section(
     if (run / "model-int8.onnx").exists():
         steps.append(f"quantize {model}")
     if "calibrated_on" in about.lineage:
-        steps.append(f"calibrate {model}")
+        unknown = about.lineage["calibrated_on"].get("unknown")
+        steps.append(f"calibrate {model}" + (f" --unknown {unknown:g}" if unknown is not None else ""))
     if (run / "robustness.json").exists():
         report = json.loads((run / "robustness.json").read_text("utf-8"))
         clips = report["conditions"][0]["clips"]
         steps.append(f"evaluate robustness {model} --clips {clips} --json {directory}/robustness.json")
+    if (run / "unknown.json").exists():
+        steps.append(f"evaluate unknown {model} --json {directory}/unknown.json")
     if timelines:
         steps += timelines_section.commands(timelines, directory, manifest)
     return [
