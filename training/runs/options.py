@@ -19,47 +19,16 @@ from click.core import ParameterSource
 from training.data.augment.augmentation import Augmentation
 from training.loop.schedule import WARMUP
 from training.loop.settings import Settings
-from training.networks.wels import FILTERS, Width
+from training.runs.parameter_types import POSITIVE, Temperatures, WidthType
 from training.runs.presets import SET, apply
 from training.runtime.command_line import DURATION
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PATH = click.Path(path_type=Path)
-POSITIVE = click.FloatRange(0, min_open=True)
 SHARE = click.FloatRange(0, 1)
 TRAINING, AUGMENTATION = Settings(), Augmentation()  # their defaults are those of the options
 COUNT = click.IntRange(0)
-
-
-class WidthType(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3
-    """A factor above 0, or the numbers of filters of B1 to L2, each at least 1."""
-
-    name = "FACTOR|FILTERS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Width:
-        """``value`` as a number or a list of six numbers."""
-        if not isinstance(value, str):
-            return POSITIVE(value, param, ctx) if isinstance(value, int | float) else value
-        if "," not in value:
-            return float(POSITIVE(value, param, ctx))
-        counts: list[int] = [click.IntRange(1)(count, param, ctx) for count in value.split(",")]
-        if len(counts) != len(FILTERS):
-            self.fail(f"{value!r}: give {len(FILTERS)} numbers of filters, for B1, B2, B3, B4, L1 and L2", param, ctx)
-        return counts
-
-
-class Temperatures(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.3
-    """Teachers and numbers above 0: ``yamnet=2,0=0.5``."""
-
-    name = "TEACHER=NUMBER"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, float]:
-        """``value`` as a dictionary."""
-        if not isinstance(value, str):
-            return dict(value)
-        pairs = [part.partition("=") for part in value.split(",") if part]
-        return {name.strip(): float(POSITIVE(number, param, ctx)) for name, _, number in pairs}
 
 
 def _option(name: str, **attributes: Any) -> click.Option:
