@@ -1,18 +1,19 @@
 """The contract of a sedkit model: the tensors and the metadata that an ONNX file must have.
 
 ==============  ========  ====================================================
-input           float32   ``waveform`` [batch, samples], 16 kHz mono in [-1, 1]
+input           float32   ``waveform`` [batch, samples], mono in [-1, 1] at ``sedkit.sample_rate``
 output          float32   ``segments`` [batch, K, classes], probabilities
 output          float32   ``clip`` [batch, classes], probabilities
-output          float32   ``embedding`` [batch, K, 1024]
+output          float32   ``embedding`` [batch, K, D]; D = 1024 for WELS-Net
 output          float32   ``weights`` [batch, K, classes], >= 0, optional: weight of
                           each segment in the mean that is the clip score; 0 if the
                           segment is silent. Without this output, all segments that
                           are not silent have equal weight
 ==============  ========  ====================================================
 
-``batch``, ``samples`` and ``K`` are dynamic axes; K depends on ``samples`` (:mod:`sedkit.geometry`). The log-mel front
-end is part of the graph. Network weights may be stored as float16, each followed by a Cast to float32.
+``batch``, ``samples`` and ``K`` are dynamic axes; K depends on ``samples`` (:mod:`sedkit.geometry`): the graph pads the
+waveform with zeros, so that the last segment ends where the padding ends. The log-mel front end is part of the graph.
+Network weights may be stored as float16, each followed by a Cast to float32.
 
 ``metadata_props`` (plain text, or JSON where noted):
 
@@ -22,10 +23,12 @@ end is part of the graph. Network weights may be stored as float16, each followe
 ``sedkit.labels``               JSON list, one entry per class in output order: ``{"index", "mid",
                                 "name"}``; index and MID are AudioSet's, both null for a class
                                 that AudioSet lacks
-``sedkit.sample_rate``          Hz: ``16000``
-``sedkit.segment_hop``          samples between segments: ``5120``
-``sedkit.segment_span``         samples in a segment's nominal span: ``15360``
-``sedkit.receptive_field``      samples that a segment's scores depend on: ``34016``
+``sedkit.sample_rate``          Hz, 8000 to 96000, a multiple of 100; ``16000`` for WELS-Net
+``sedkit.segment_hop``          samples between segments, whole frames of 10 ms; ``5120``
+``sedkit.segment_span``         samples in a segment's nominal span: longer than the hop by a multiple of 20 ms,
+                                at most 60 s; ``15360``
+``sedkit.receptive_field``      samples that a segment's scores depend on at most, the span in their middle: at
+                                least the span, at most 120 s; ``34016``
 ``sedkit.thresholds``           JSON list, one number in (0, 1) per class: a recording contains the
                                 class if its tag score (calibrated, if the model is) reaches it
 ``sedkit.timeline_thresholds``  JSON list: the same for segment scores, used in timelines; default:
@@ -47,7 +50,7 @@ end is part of the graph. Network weights may be stored as float16, each followe
                                 to L2; ``multiply_adds`` for 10 s; ``quantisation``: present for an
                                 8-bit integer model, with its loss on held-out clips;
                                 ``calibrated_on``: the held-out clips used for calibration and
-                                thresholds
+                                thresholds; ``thresholds``: ``"unknown"`` if no clips were used for them
 ``sedkit.license``              licence of the weights
 ``sedkit.digest``               SHA-256 of the graph and its weights (:mod:`sedkit.model_file`),
                                 checked when the model is loaded; optional
@@ -62,8 +65,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from sedkit import geometry
 from sedkit.errors import ContractError
+from sedkit.geometry import FRAMES_PER_SECOND, WELS_NET, Geometry
 from sedkit.model_file import metadata_of as metadata_of
 
 VERSION = "1"
@@ -71,16 +74,13 @@ PREFIX = "sedkit."
 INPUT = "waveform"
 OUTPUTS = ("segments", "clip", "embedding")
 WEIGHTS = "weights"
-EMBEDDING = 1024
+EMBEDDING = 1024  # numbers in the embedding of a segment of WELS-Net, layer L3
 TAG_SEGMENTS, MOST_TAG_SEGMENTS = 30, 1000  # 10 s, the length of AudioSet's clips; 320 s
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")  # line breaks and terminal sequences
 MAX_COEFFICIENT = 100.0  # of a calibration: largest absolute slope or offset
-NUMBERS = {
-    "sample_rate": geometry.SAMPLE_RATE,
-    "segment_hop": geometry.SEGMENT_HOP,
-    "segment_span": geometry.SEGMENT_SPAN,
-    "receptive_field": geometry.RECEPTIVE_FIELD,
-}
+RATES = (8_000, 96_000)  # Hz
+LONGEST_SPAN, WIDEST_FIELD = 60, 120  # seconds
+UNKNOWN = "unknown"  # lineage entry ``thresholds`` of a model whose thresholds were not chosen on data
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,7 @@ class Contract:
     tag_segments : length, in segments, of the sliding window over which segment scores are averaged to a clip score.
     postprocessing : how segment scores become events, where it differs from sedkit's defaults
         (:class:`sedkit.timeline.settings.PostProcessing`).
+    geometry : sample rate, and position and length of the segments.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Contract:
     timeline_thresholds: tuple[float, ...] = ()
     tag_segments: int = TAG_SEGMENTS
     postprocessing: Mapping[str, Any] = field(default_factory=dict)
+    geometry: Geometry = WELS_NET
 
     def __post_init__(self) -> None:
         if not self.timeline_thresholds:
@@ -129,6 +131,11 @@ class Contract:
     def precision(self) -> Literal["fp32", "int8"]:
         """Precision of the arithmetic: ``"fp32"`` (weights may be stored as float16) or ``"int8"``."""
         return "int8" if "quantisation" in self.lineage else "fp32"
+
+    @property
+    def has_thresholds(self) -> bool:
+        """Whether the thresholds were chosen on data."""
+        return self.lineage.get("thresholds") != UNKNOWN
 
     @property
     def quantisation_loss(self) -> float | None:
@@ -154,7 +161,7 @@ class Contract:
         }
         if self.postprocessing:
             fields["postprocessing"] = _json(self.postprocessing)
-        fields |= {key: str(value) for key, value in NUMBERS.items()}
+        fields |= {key: str(value) for key, value in asdict(self.geometry).items()}
         return {PREFIX + key: fields[key] for key in sorted(fields)}
 
     @classmethod
@@ -171,10 +178,6 @@ class Contract:
             raise ContractError(
                 PREFIX + "contract", f"version {version!r} is not supported; this sedkit reads version {VERSION}"
             )
-        for key, expected in NUMBERS.items():
-            value = _text(metadata, key)
-            if value != str(expected):
-                raise ContractError(PREFIX + key, f"must be {expected}, not {value!r}")
         labels = _labels(_parsed(metadata, "labels", list))
         timeline = "timeline_thresholds" if PREFIX + "timeline_thresholds" in metadata else "thresholds"
         return cls(
@@ -187,6 +190,7 @@ class Contract:
             timeline_thresholds=_thresholds(metadata, timeline, len(labels)),
             tag_segments=_tag_segments(metadata),
             postprocessing=_parsed(metadata, "postprocessing", dict) if PREFIX + "postprocessing" in metadata else {},
+            geometry=_geometry(metadata),
         )
 
 
@@ -203,11 +207,12 @@ def check_tensors(inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Seq
     ContractError
         If the input or an output is missing, has the wrong rank, or has a fixed axis that must be dynamic.
     """
+    size = embedding_size(outputs)
     required: dict[str, tuple[int | None, ...]] = {
         INPUT: (None, None),
         "segments": (None, None, classes),
         "clip": (None, classes),
-        "embedding": (None, None, EMBEDDING),
+        "embedding": (None, None, size),
     }
     if WEIGHTS in outputs:
         required[WEIGHTS] = (None, None, classes)
@@ -224,6 +229,22 @@ def check_tensors(inputs: Mapping[str, Sequence[Any]], outputs: Mapping[str, Seq
         if not matches:
             text = ", ".join("dynamic" if size is None else str(size) for size in shape)
             raise ContractError(name, f"shape must be [{text}], not {list(actual)}")
+
+
+def embedding_size(outputs: Mapping[str, Sequence[Any]]) -> int:
+    """Numbers in the embedding of a segment, from the shapes of a graph's outputs.
+
+    Raises
+    ------
+    ContractError
+        If the output is missing, or has no fixed last axis.
+    """
+    if "embedding" not in outputs:
+        raise ContractError("embedding", "output is missing")
+    shape = list(outputs["embedding"])
+    if not (shape and type(shape[-1]) is int and shape[-1] > 0):
+        raise ContractError("embedding", f"the last axis must have a fixed size, not {shape}")
+    return int(shape[-1])
 
 
 def _json(value: Any) -> str:
@@ -254,6 +275,24 @@ def _parsed(metadata: Mapping[str, str], key: str, kind: type) -> Any:
     if not isinstance(value, kind):
         raise ContractError(PREFIX + key, f"must be a JSON {'object' if kind is dict else 'list'}")
     return value
+
+
+def _geometry(metadata: Mapping[str, str]) -> Geometry:
+    """The four numbers of :class:`Geometry`, each checked against those before it."""
+
+    def number(key: str, lowest: int, highest: int, multiple: int, base: int) -> int:
+        text = _text(metadata, key)
+        value = int(text) if text.isascii() and text.isdigit() and len(text) <= 8 else -1
+        if not lowest <= value <= highest or (value - base) % multiple:
+            steps = f"{base} plus a multiple of {multiple}" if base else f"a multiple of {multiple}"
+            raise ContractError(PREFIX + key, f"must be {steps} from {lowest} to {highest}, not {text[:40]!r}")
+        return value
+
+    rate = number("sample_rate", *RATES, FRAMES_PER_SECOND, 0)
+    frame = rate // FRAMES_PER_SECOND
+    hop = number("segment_hop", frame, LONGEST_SPAN * rate, frame, 0)
+    span = number("segment_span", hop + 2 * frame, LONGEST_SPAN * rate, 2 * frame, hop)
+    return Geometry(rate, hop, span, number("receptive_field", span, WIDEST_FIELD * rate, 2, span))
 
 
 def _labels(entries: list[Any]) -> tuple[Label, ...]:

@@ -29,6 +29,9 @@ COMMANDS = {
     "experiments": Entry("training.runs.experiments.sweep", "main", "Train all runs of a preset."),
     "crossval": Entry("training.runs.experiments.crossval", "main", "Train one run per fold, tested on that fold."),
     "evaluate": Entry("training.evaluate.commands", "main", "Measure runs and models; print tables in Markdown."),
+    "import": Entry(
+        "training.release.imported.command", "main", "Write a network that others trained as a sedkit model."
+    ),
     "calibrate": Entry("training.release.calibrate", "main", "Calibrate a model's scores and choose its thresholds."),
     "quantize": Entry("training.release.quantize", "main", "Make the int8 form of a model and measure its loss."),
     "publish": Entry("training.release.publish", "main", "Copy a run's model into models/ and write its card."),

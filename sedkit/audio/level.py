@@ -86,8 +86,8 @@ def check_gain(gain: Gain) -> None:
             raise ArgumentError(f"gain must be 'auto' or from {GAINS[0]:g} to {GAINS[1]:g} dB, not {gain!r}")
 
 
-def amplified(blocks: Iterator[Samples], gain: Gain) -> Iterator[Samples]:
-    """Blocks at 16 kHz with a gain in dB; ``"auto"`` is one gain for all, from the level of the first ten minutes."""
+def amplified(blocks: Iterator[Samples], gain: Gain, rate: int = SAMPLE_RATE) -> Iterator[Samples]:
+    """Blocks at `rate` Hz with a gain in dB; ``"auto"`` is one gain, from the level of the first ten minutes."""
     if not gain:
         yield from blocks
         return
@@ -95,9 +95,9 @@ def amplified(blocks: Iterator[Samples], gain: Gain) -> Iterator[Samples]:
     if gain == "auto":
         for block in blocks:
             heard.append(block)
-            if sum(map(len, heard)) >= HEARD * SAMPLE_RATE:
+            if sum(map(len, heard)) >= HEARD * rate:
                 break
-        level = loudest_second(np.concatenate(heard)[: HEARD * SAMPLE_RATE]) if heard else 0.0
+        level = loudest_second(np.concatenate(heard)[: HEARD * rate], rate) if heard else 0.0
         decibels = min(TARGET - level, MOST_GAIN) if level > -np.inf else 0.0
     else:
         decibels = gain
@@ -106,12 +106,12 @@ def amplified(blocks: Iterator[Samples], gain: Gain) -> Iterator[Samples]:
         yield block * factor
 
 
-def loudest_second(samples: Samples) -> float:
+def loudest_second(samples: Samples, rate: int = SAMPLE_RATE) -> float:
     """Level of the loudest second, in steps of 0.1 s from the start; RMS in dB relative to full scale."""
-    step = SAMPLE_RATE // 10
+    step = rate // 10
     padded = np.zeros(max(10, -(-len(samples) // step)) * step, np.float32)
     padded[: len(samples)] = samples
     energies = np.square(padded).reshape(-1, step).sum(axis=1, dtype=np.float64)
     seconds = np.convolve(energies, np.ones(10), "valid")
-    loudest = float(seconds.max()) / min(SAMPLE_RATE, max(1, len(samples)))
+    loudest = float(seconds.max()) / min(rate, max(1, len(samples)))
     return float(10 * np.log10(loudest)) if loudest > 0 else -float("inf")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
+from sedkit.geometry import SAMPLE_RATE
+
 if TYPE_CHECKING:
     from sedkit.audio.reading import AudioStream, Notices
 
@@ -71,8 +73,8 @@ class AudioSource:
     def truncated(self) -> float:
         return self._notices.truncated if self._notices else 0.0
 
-    def stream(self) -> AudioStream:
-        """Open the recording.
+    def stream(self, output_rate: int = SAMPLE_RATE) -> AudioStream:
+        """Open the recording, with blocks at `output_rate` Hz.
 
         Raises
         ------
@@ -81,6 +83,6 @@ class AudioSource:
         """
         from sedkit.audio.reading import open_audio  # here: importing NumPy is part of what runs in a thread
 
-        stream = open_audio(self.source, **self.options)
+        stream = open_audio(self.source, output_rate=output_rate, **self.options)
         self.sample_rate, self._notices = stream.sample_rate, stream.notices
         return stream

@@ -1,4 +1,4 @@
-"""Open a recording as a stream of float32 mono blocks at 16 kHz, or read its header.
+"""Open a recording as a stream of float32 mono blocks at the rate of a model, or read its header.
 
 soundfile decodes wav, flac, ogg, opus and the other formats of libsndfile. PyAV decodes mp3 and all other formats (m4a,
 aac, mp4, webm, ...), all pipes, recordings with more than two channels, and files whose header libsndfile would believe
@@ -77,7 +77,7 @@ class Notices(list[str]):
 
 
 class AudioStream:
-    """A recording being decoded; iterate over it once for float32 mono blocks [samples] at 16 kHz.
+    """A recording being decoded; iterate over it once for float32 mono blocks [samples] at ``output_rate``.
 
     A context manager, which closes the file.
 
@@ -85,7 +85,8 @@ class AudioStream:
     ----------
     name : path as given, ``-`` for standard input, ``<array>`` for an array.
     sample_rate : the recording's own sample rate in Hz.
-    samples : number of 16 kHz samples yielded so far.
+    output_rate : sample rate of the blocks in Hz.
+    samples : number of samples yielded so far.
     duration : seconds decoded so far, measured at the recording's own sample rate.
     notices : what sedkit chose or left out so far.
     """
@@ -97,13 +98,14 @@ class AudioStream:
         channel: int | None = None,
         notices: Notices | None = None,
         gain: Gain = 0.0,
+        output_rate: int = SAMPLE_RATE,
     ) -> None:
         self.notices = Notices(name) if notices is None else notices
         first = next(decoder, None)
         if first is None:
             raise AudioError(f"{name}: contains no samples; record or export it again")
         self.name = name
-        self.sample_rate = first.rate
+        self.sample_rate, self.output_rate = first.rate, output_rate
         self.samples = 0
         self._gain = gain
         self._frames = 0
@@ -128,13 +130,14 @@ class AudioStream:
             If the recording is damaged, is too short, or has samples that are NaN or far outside [-1, 1].
         """
         blocks = self._without_offset()
-        if self.sample_rate != SAMPLE_RATE:
+        if self.sample_rate != self.output_rate:
             blocks = self._resample(blocks)
-        for block in amplified(blocks, self._gain):
+        for block in amplified(blocks, self._gain, self.output_rate):
             self.samples += len(block)
             yield block
         if not self.samples:
-            raise AudioError(f"{self.name}: too short (less than one sample at 16 kHz); record or export it again")
+            rate = f"{self.output_rate / 1000:g} kHz"
+            raise AudioError(f"{self.name}: too short (less than one sample at {rate}); record or export it again")
 
     def _without_offset(self) -> Iterator[Samples]:
         without_offset = WithoutOffset(self.sample_rate)
@@ -158,7 +161,7 @@ class AudioStream:
     def _resample(self, blocks: Iterator[Samples]) -> Iterator[Samples]:
         import soxr
 
-        resampler = soxr.ResampleStream(self.sample_rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+        resampler = soxr.ResampleStream(self.sample_rate, self.output_rate, 1, dtype="float32", quality="HQ")
         empty = np.zeros(0, np.float32)
         for block, last in chain(((block, False) for block in blocks), [(empty, True)]):
             resampled = resampler.resample_chunk(block, last=last)
@@ -183,6 +186,7 @@ def open_audio(
     channel: Channel = "mix",
     gain: Gain = 0.0,
     on_notice: Notify | None = None,
+    output_rate: int = SAMPLE_RATE,
 ) -> AudioStream:
     """Open a recording for decoding.
 
@@ -197,6 +201,7 @@ def open_audio(
         number of a channel, from 1 on.
     gain : dB; ``"auto"`` brings the loudest of the first 600 seconds to -20 dB, with at most 60 dB for all.
     on_notice : called with each of the stream's notices, perhaps by the thread that iterates over the stream.
+    output_rate : Hz, of the stream's blocks: that of the model.
 
     Raises
     ------
@@ -216,7 +221,8 @@ def open_audio(
         name = "<array>"
         notices = Notices(name, on_notice)
         check_track(name, track, 1)
-        return AudioStream(name, _decode_arrays([source], check_rate(sample_rate), notices.add), number, notices, gain)
+        decoder = _decode_arrays([source], check_rate(sample_rate), notices.add)
+        return AudioStream(name, decoder, number, notices, gain, output_rate)
     if sample_rate is not None:
         remedy = "; make bytes of samples an array: numpy.frombuffer(data, type)" if isinstance(source, BYTES) else ""
         raise ArgumentError(f"sample_rate is only for arrays; a file has its own sample rate{remedy}")
@@ -225,10 +231,10 @@ def open_audio(
     if isinstance(source, str | os.PathLike):
         name = os.fspath(source)
         notices = Notices(name, on_notice)
-        return AudioStream(name, decode_path(name, track, notices), number, notices, gain)
+        return AudioStream(name, decode_path(name, track, notices), number, notices, gain, output_rate)
     name = _checked_object(source)
     notices = Notices(name, on_notice)
-    return AudioStream(name, decode_object(source, name, notices.add, track), number, notices, gain)
+    return AudioStream(name, decode_object(source, name, notices.add, track), number, notices, gain, output_rate)
 
 
 def is_sequence(source: object) -> bool:
@@ -304,6 +310,7 @@ def open_blocks(
     channel: Channel = "mix",
     weights: tuple[float, ...] | None = None,
     gain: float = 0.0,
+    output_rate: int = SAMPLE_RATE,
 ) -> AudioStream:
     """Open a recording that arrives as arrays, such as a microphone's. Takes the first array immediately.
 
@@ -312,7 +319,7 @@ def open_blocks(
     blocks : arrays as for :func:`open_audio`, of any length.
     sample_rate : Hz.
     name : name of the recording in error messages.
-    channel, gain, on_notice : see :func:`open_audio`; the gain is a number.
+    channel, gain, on_notice, output_rate : see :func:`open_audio`; the gain is a number.
     weights : of the channels in the mix; None for equal weights.
 
     Raises
@@ -328,7 +335,7 @@ def open_blocks(
         raise ArgumentError("gain 'auto' needs the recording; for live audio, pass a number of dB")
     notices = Notices(name, on_notice)
     decoder = _decode_arrays(blocks, check_rate(sample_rate), notices.add, weights)
-    return AudioStream(name, decoder, number, notices, gain)
+    return AudioStream(name, decoder, number, notices, gain, output_rate)
 
 
 def decode_path(name: str, track: int | None, notices: Notices) -> Decoder:

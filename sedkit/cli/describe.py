@@ -17,7 +17,7 @@ def model(path: Path) -> dict[str, Any]:
     ModelError
         If the file is not a sedkit model.
     """
-    from sedkit.contract import NUMBERS, VERSION
+    from sedkit.contract import VERSION
     from sedkit.inference.model import Model
 
     contract = Model(path, "cpu").contract
@@ -27,7 +27,7 @@ def model(path: Path) -> dict[str, Any]:
         "size": path.stat().st_size,
         "contract": VERSION,
         "precision": contract.precision,
-        **NUMBERS,
+        **asdict(contract.geometry),
         "license": contract.license,
         "lineage": dict(contract.lineage),
         "calibration": dict(contract.calibration),
@@ -94,9 +94,15 @@ def metrics(values: Mapping[str, Any]) -> dict[str, str]:
 
 def lineage(values: Mapping[str, Any]) -> dict[str, Any]:
     """One row for each lineage entry that the other functions do not cover; of a warm start, only the source."""
+    from sedkit.contract import UNKNOWN
+
     shown_elsewhere = ("metrics", "quantisation", "calibrated_on", "width", "pooling", "multiply_adds")
-    hidden = (*shown_elsewhere, "settings", "teachers", "begun_with")
+    hidden = (*shown_elsewhere, "settings", "teachers", "begun_with", "imported", "thresholds")
     rows = {name.replace("_", " "): value for name, value in values.items() if name not in hidden}
+    if isinstance(source := values.get("imported"), Mapping):
+        rows["imported"] = f"{source.get('network')}, from {source.get('file')}"
+    if values.get("thresholds") == UNKNOWN:
+        rows["thresholds"] = "unknown: the same for all classes; sedkit tune finds them on labelled recordings"
     source = values.get("begun_with")
     if isinstance(source, Mapping):
         rows["fine-tuned from"] = f"{source.get('run')}, {source.get('network')}"

@@ -45,12 +45,12 @@ class EmbeddingFile(click.Path):
     type=click.Choice(["segment", "clip"]),
     default="segment",
     show_default=True,
-    help="One row per segment of 0.96 s, every 0.32 s; or one per recording, their mean without silent segments.",
+    help="One row per segment (wels-secost: 0.96 s, every 0.32 s); or one per recording, their mean without silence.",
 )
 @options.analysing
 @click.pass_context
 def command(ctx: click.Context, /, files: tuple[str, ...], output: str, per: Per, **reading: Any) -> None:
-    """Compute embeddings: 1024 numbers for each segment of a recording, or for each recording.
+    """Compute embeddings: 1024 numbers (wels-secost) for each segment of a recording, or for each recording.
 
     Recordings that sound alike have embeddings that are near to each other, whatever their classes. Use them to search
     and cluster recordings, or to train a classifier on few examples.
@@ -80,8 +80,9 @@ def command(ctx: click.Context, /, files: tuple[str, ...], output: str, per: Per
     with Recordings(files or ["-"], pipes=True, **reading) as recordings:
         if recordings.names:
             model = EmbeddingModel(recordings.tagger.model)
-            with replacing(output) as temporary, kind(temporary, recordings.tagger.contract.name) as writer:
-                for _, embedding in recordings.analyse(partial(EmbeddingView, per), model):
+            name, make_view = model.contract.name, partial(EmbeddingView, per, model.geometry)
+            with replacing(output) as temporary, kind(temporary, name, model.embedding_size) as writer:
+                for _, embedding in recordings.analyse(make_view, model):
                     writer.write(embedding)
                 if not writer.recordings:
                     raise OutputError(f"{output}: not written, because no recording could be read")

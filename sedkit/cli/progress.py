@@ -80,9 +80,9 @@ class Progress:
         if self.bar and not self.single:
             self.bar.advance(self.task)
 
-    def watch(self, make_view: Callable[[], View[Result]]) -> Callable[[], View[Result]]:
-        """Wrap a view factory, so that its views advance the bar."""
-        return (lambda: WatchedView(make_view(), self.advance)) if self.bar else make_view
+    def watch(self, make_view: Callable[[], View[Result]], step: float) -> Callable[[], View[Result]]:
+        """Wrap a view factory, so that its views advance the bar by `step` seconds for each segment."""
+        return (lambda: WatchedView(make_view(), self.advance, step)) if self.bar else make_view
 
     @contextmanager
     def hidden(self) -> Iterator[None]:
@@ -111,17 +111,16 @@ class WatchedView(Generic[Result]):
     ----------
     view : receives everything.
     advance : called with the seconds of each piece.
+    step : seconds from one segment to the next.
     """
 
-    def __init__(self, view: View[Result], advance: Callable[[float], None]) -> None:
-        self.view, self.advance = view, advance
+    def __init__(self, view: View[Result], advance: Callable[[float], None], step: float) -> None:
+        self.view, self.advance, self.step = view, advance, step
         self.seconds = 0.0
 
     def add(self, samples: NDArray[np.float32], kept: slice, scores: NDArray[np.float32]) -> None:
-        from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP
-
         self.view.add(samples, kept, scores)
-        seconds = len(scores) * SEGMENT_HOP / SAMPLE_RATE
+        seconds = len(scores) * self.step
         self.seconds += seconds
         self.advance(seconds)
 

@@ -16,7 +16,6 @@ from typing import Any, Self
 
 import numpy as np
 
-from sedkit.contract import EMBEDDING
 from sedkit.results import Embedding
 
 ROWS = 4096  # written at once: 16 MB
@@ -29,14 +28,15 @@ class EmbeddingWriter(ABC):
     ----------
     path : of the file.
     model : name of the model.
+    size : numbers in an embedding.
 
     Attributes
     ----------
     recordings : number of recordings so far.
     """
 
-    def __init__(self, path: Path, model: str) -> None:
-        self.path, self.model, self.recordings = path, model, 0
+    def __init__(self, path: Path, model: str, size: int) -> None:
+        self.path, self.model, self.size, self.recordings = path, model, size, 0
 
     def write(self, embedding: Embedding) -> None:
         """Write the rows of one recording."""
@@ -60,10 +60,10 @@ class EmbeddingWriter(ABC):
 
 
 class NpzWriter(EmbeddingWriter):
-    """``embedding`` [n, 1024], ``onset``, ``offset`` and ``recording`` [n], ``files`` [recordings], and ``model``."""
+    """``embedding`` [n, size], ``onset``, ``offset`` and ``recording`` [n], ``files`` [recordings], and ``model``."""
 
-    def __init__(self, path: Path, model: str) -> None:
-        super().__init__(path, model)
+    def __init__(self, path: Path, model: str, size: int) -> None:
+        super().__init__(path, model, size)
         self.values = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 (closed by close)
         self.columns: dict[str, list[Any]] = {"onset": [], "offset": [], "recording": []}
         self.files: list[str] = []
@@ -88,12 +88,12 @@ class NpzWriter(EmbeddingWriter):
                     self._write_array(archive, "model", np.array(self.model))
 
     def _write_values(self, archive: zipfile.ZipFile) -> None:
-        rows = self.values.tell() // (4 * EMBEDDING)
-        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, EMBEDDING)}
+        rows = self.values.tell() // (4 * self.size)
+        header = {"descr": "<f4", "fortran_order": False, "shape": (rows, self.size)}
         self.values.seek(0)
         with archive.open("embedding.npy", "w", force_zip64=True) as file:
             np.lib.format.write_array_header_1_0(file, header)
-            while block := self.values.read(4 * EMBEDDING * ROWS):
+            while block := self.values.read(4 * self.size * ROWS):
                 file.write(block)
 
     def _write_array(self, archive: zipfile.ZipFile, name: str, array: np.ndarray[Any, Any]) -> None:
@@ -103,14 +103,14 @@ class NpzWriter(EmbeddingWriter):
 
 
 class ParquetWriter(EmbeddingWriter):
-    """Columns ``file``, ``onset``, ``offset`` and ``embedding``, a list of 1024; the model's name in the metadata."""
+    """Columns ``file``, ``onset``, ``offset`` and ``embedding``, a list of `size`; the model's name in the metadata."""
 
-    def __init__(self, path: Path, model: str) -> None:
+    def __init__(self, path: Path, model: str, size: int) -> None:
         import pyarrow
         import pyarrow.parquet
 
-        super().__init__(path, model)
-        numbers, rows = pyarrow.float64(), pyarrow.list_(pyarrow.float32(), EMBEDDING)
+        super().__init__(path, model, size)
+        numbers, rows = pyarrow.float64(), pyarrow.list_(pyarrow.float32(), size)
         columns = {"file": pyarrow.string(), "onset": numbers, "offset": numbers, "embedding": rows}
         schema = pyarrow.schema(columns.items(), metadata={"sedkit.model": model})
         self.table = pyarrow.parquet.ParquetWriter(path, schema, use_dictionary=["file"])
@@ -124,7 +124,7 @@ class ParquetWriter(EmbeddingWriter):
             pyarrow.array([name] * len(values)),
             pyarrow.array(embedding.onsets[rows]),
             pyarrow.array(embedding.offsets[rows]),
-            pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(np.asarray(values).reshape(-1)), EMBEDDING),
+            pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(np.asarray(values).reshape(-1)), self.size),
         ]
         self.table.write_batch(pyarrow.record_batch(columns, schema=self.table.schema))
 

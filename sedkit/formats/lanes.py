@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sedkit.geometry import WELS_NET, Geometry
 from sedkit.results import Event, Timeline
-from sedkit.timeline.grid import tile_start
 
 STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)
 
@@ -46,9 +46,9 @@ def lanes_of(timeline: Timeline, limit: int) -> list[Lane]:
     return [Lane(label, edges, scores[label], tuple(by_class[label])) for label in by_class if label in shown]
 
 
-def segment_edges(segments: int, duration: float) -> NDArray[np.float64]:
+def segment_edges(segments: int, duration: float, geometry: Geometry = WELS_NET) -> NDArray[np.float64]:
     """Edges of the tiles of all segments of a recording, [segments + 1] in seconds."""
-    starts = [tile_start(segment) for segment in range(segments)]
+    starts = [geometry.tile_start(segment) for segment in range(segments)]
     return np.minimum([*starts, max(duration, starts[-1] if starts else 0.0)], duration)
 
 
@@ -62,7 +62,7 @@ def _scores(timeline: Timeline, labels: list[str]) -> tuple[NDArray[np.float64],
     positions = {label.name: position for position, label in enumerate(timeline.labels)}
     if (overview := timeline.overview) is not None and overview.tracks.size:
         rows = {position: row for row, position in enumerate(overview.classes)}
-        edges = segment_edges(overview.tracks.shape[1], timeline.duration)
+        edges = segment_edges(overview.tracks.shape[1], timeline.duration, overview.geometry)
         return edges, {label: overview.tracks[rows[positions[label]]] / 255 for label in labels}
     edges = np.array([second.start for second in timeline.seconds] + [timeline.duration])
     if timeline.scores is not None:

@@ -1,4 +1,4 @@
-"""Embeddings of recordings: the values of the network's layer L3, one row of 1024 per segment or per recording."""
+"""Embeddings of recordings: for WELS-Net, the values of layer L3. One row of numbers per segment or per recording."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from typing import IO, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit.contract import EMBEDDING
 from sedkit.errors import ArgumentError
-from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP, SEGMENT_SPAN
+from sedkit.geometry import WELS_NET, Geometry
 from sedkit.inference.model import Model, Scores
 from sedkit.results import Embedding
 
 Per: TypeAlias = Literal["segment", "clip"]
 
-MOST_IN_MEMORY = 64 * 2**20  # bytes of one recording's rows, 1.5 h of audio; more go to a temporary file
+MOST_IN_MEMORY = 64 * 2**20  # bytes of one recording's rows, 1.5 h of audio for WELS-Net; more go to a temporary file
 
 
 class EmbeddingModel(Model):
@@ -40,6 +39,7 @@ class EmbeddingView:
     Parameters
     ----------
     per : ``"segment"`` for one row per segment; ``"clip"`` for their mean, without silent segments.
+    geometry : of the model.
 
     Raises
     ------
@@ -47,17 +47,20 @@ class EmbeddingView:
         If `per` is neither.
     """
 
-    def __init__(self, per: Per = "segment") -> None:
+    def __init__(self, per: Per = "segment", geometry: Geometry = WELS_NET) -> None:
         if per not in get_args(Per):
             raise ArgumentError(f"per must be 'segment' or 'clip', not {per!r}")
-        self.per = per
-        self.total, self.sounding = np.zeros(EMBEDDING), 0
+        self.per, self.geometry = per, geometry
+        self.width = 0  # numbers in a row
+        self.total: NDArray[np.float64] | None = None  # of the segments that are not silent
+        self.sounding = 0
         self.rows: list[Scores] = []
         self.size = 0  # bytes of all rows
         self.file: IO[bytes] | None = None  # earlier rows
 
     def add(self, samples: NDArray[np.float32], kept: slice, scores: NDArray[np.float32]) -> None:
-        """Add the embeddings of the next segments, [k, 1024]."""
+        """Add the embeddings of the next segments, [k, numbers]."""
+        self.width = scores.shape[1]
         if self.per == "segment":
             self.rows.append(scores)
             self.size += scores.nbytes
@@ -66,21 +69,21 @@ class EmbeddingView:
             return
         sounding = scores[scores.any(axis=1)]
         for row in sounding:  # one by one: the sum does not depend on how the recording is cut
-            self.total += row
+            self.total = row.astype(np.float64) if self.total is None else self.total + row
         self.sounding += len(sounding)
 
     def finish(self, file: str, duration: float) -> Embedding:
         """The embedding of a recording of `duration` seconds. Long ones are memory-mapped from a temporary file."""
         if self.per == "clip":
-            mean = self.total / max(1, self.sounding)
+            mean = np.zeros(self.width) if self.total is None else self.total / self.sounding
             return Embedding(file, duration, np.zeros(1), np.array([duration]), mean.astype(np.float32)[None])
         if self.file:
             with self._spill() as rows:
-                values: Scores = np.memmap(rows, np.float32, "r").reshape(-1, EMBEDDING)
+                values: Scores = np.memmap(rows, np.float32, "r").reshape(-1, self.width)
         else:
             values = np.concatenate(self.rows)
-        onsets: NDArray[np.float64] = SEGMENT_HOP / SAMPLE_RATE * np.arange(float(len(values)))
-        offsets = (onsets + SEGMENT_SPAN / SAMPLE_RATE).clip(max=duration)
+        onsets: NDArray[np.float64] = self.geometry.step * np.arange(float(len(values)))
+        offsets = (onsets + self.geometry.segment_span / self.geometry.sample_rate).clip(max=duration)
         return Embedding(file, duration, onsets, offsets, values)
 
     def _spill(self) -> IO[bytes]:

@@ -21,6 +21,11 @@ Precision: TypeAlias = Literal["auto", "fp32", "int8"]
 DEFAULT = "wels-secost"
 SUFFIX = ".onnx"
 INT8 = "-int8"
+PURPOSES = {  # what each model is for, in one line
+    "wels-secost": "52 everyday sounds, found most exactly in time",
+    "wels-secost-small": "the same sounds on small devices, or in very large collections",
+    "wels-secost-wide": "155 classes, instruments and animals among them; quieter about sounds that it does not know",
+}
 MAX_INT8_LOSS = 0.003  # in mAP; precision "auto" does not take an int8 model that loses more
 
 
@@ -30,6 +35,11 @@ def installed_models() -> list[Path]:
     folder = package / "models"  # in a wheel; in a source checkout it is next to the package
     folder = folder if folder.is_dir() else package.parent / "models"
     return sorted(folder.glob("*" + SUFFIX), key=lambda path: path.stem)
+
+
+def purpose(path: Path) -> str | None:
+    """What an installed model is for; None for other models."""
+    return PURPOSES.get(path.stem.removesuffix(INT8))
 
 
 def names() -> dict[str, Path]:

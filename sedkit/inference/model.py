@@ -17,19 +17,13 @@ from numpy.typing import NDArray
 from sedkit import contract
 from sedkit.contract import Contract
 from sedkit.errors import ArgumentError, ContractError, ModelError
-from sedkit.geometry import REACH, SEGMENT_HOP, SPAN_FRAMES, STEP_FRAMES, segment_count
+from sedkit.geometry import WELS_NET, Geometry
 from sedkit.inference.cpus import usable_cpus
 from sedkit.inference.installed import installed_text
 from sedkit.inference.session import Device, one_line, open_session
 from sedkit.model_file import ModelFile
 
 Scores: TypeAlias = NDArray[np.float32]
-
-# In hops of 0.32 s:
-PIECE = 58  # new segments in a piece; with context, it has 64 hops (20 s), for which the widest network takes 400 MB
-SPAN = SPAN_FRAMES // STEP_FRAMES  # nominal span of one segment
-CONTEXT = -(-REACH // STEP_FRAMES)  # receptive field of a segment before its span, and after it
-LOOKAHEAD = SPAN - 1 + CONTEXT  # receptive field of a segment after its first hop
 
 
 class Model:
@@ -46,6 +40,7 @@ class Model:
     ----------
     path : path of the file.
     contract : its metadata.
+    embedding_size : numbers in the embedding of a segment.
     weighted : whether the graph outputs weights of segments for clip scores.
     device : the device in use: ``"cpu"``, ``"cuda"`` or ``"tensorrt"``.
     threads : CPU threads per run.
@@ -77,9 +72,15 @@ class Model:
             inputs = {tensor.name: tensor.shape for tensor in self._session.get_inputs()}
             outputs = {tensor.name: tensor.shape for tensor in self._session.get_outputs()}
             contract.check_tensors(inputs, outputs, len(self.contract.labels))
+            self.embedding_size = contract.embedding_size(outputs)
         except ContractError as error:
             raise ContractError(error.field, error.problem, str(self.path)) from None
         self.weighted = contract.WEIGHTS in outputs
+
+    @property
+    def geometry(self) -> Geometry:
+        """Sample rate of the input, and position and length of the segments."""
+        return self.contract.geometry
 
     def weights(self, columns: Sequence[int]) -> list[int] | None:
         """Columns of the weights of some classes in the scores; None if the model has no weights."""
@@ -90,13 +91,13 @@ class Model:
 
         Parameters
         ----------
-        blocks : the recording at 16 kHz mono, blocks of float32 [samples] of any length.
+        blocks : the recording, mono at the model's sample rate, blocks of float32 [samples] of any length.
         low_latency : see :func:`pieces`.
 
         Yields
         ------
         Scores in [0, 1], [k, classes]; for a weighted model [k, 2 * classes], scores then weights. In total there are
-        ``sedkit.geometry.segment_count`` segments.
+        ``geometry.segment_count`` segments.
         """
         for _, _, scores in self.scored_pieces(blocks, low_latency):
             yield scores
@@ -105,7 +106,7 @@ class Model:
         self, blocks: Iterable[Scores], low_latency: bool = False
     ) -> Iterator[tuple[Scores, slice, Scores]]:
         """Yield the pieces of one recording as :func:`pieces`, each with its scores as :meth:`segments`."""
-        for samples, kept in pieces(blocks, low_latency):
+        for samples, kept in pieces(blocks, low_latency, self.geometry):
             yield samples, kept, self.batch(samples[None])[0, kept]
 
     def batch(self, waveforms: Scores) -> Scores:
@@ -113,8 +114,8 @@ class Model:
 
         Parameters
         ----------
-        waveforms : float32 [n, samples], 16 kHz mono. Memory grows with both axes; use :meth:`segments` for long
-            recordings.
+        waveforms : float32 [n, samples], mono at the model's sample rate. Memory grows with both axes; use
+            :meth:`segments` for long recordings.
 
         Returns
         -------
@@ -130,7 +131,7 @@ class Model:
         names = ["segments", contract.WEIGHTS] if self.weighted else ["segments"]
         scores, *weights = self._run(names, waveforms)
         recordings, samples = waveforms.shape
-        expected = (recordings, segment_count(samples), len(self.contract.labels))
+        expected = (recordings, self.geometry.segment_count(samples), len(self.contract.labels))
         if scores.shape != expected:
             problem = f"shape is {scores.shape[1:]} for {samples} samples; it must be {expected[1:]}"
             raise ContractError("segments", problem, str(self.path))
@@ -143,14 +144,14 @@ class Model:
         return result
 
     def embeddings(self, waveforms: Scores) -> Scores:
-        """Compute the embedding of each segment (the network's layer L3), as :meth:`batch` computes scores.
+        """Compute the embedding of each segment (WELS-Net's layer L3), as :meth:`batch` computes scores.
 
         Returns
         -------
-        Float32 [n, K, 1024]; zeros for silent segments, whose scores are 0.
+        Float32 [n, K, embedding_size]; zeros for silent segments, whose scores are 0.
         """
         scores, embeddings = self._run(["segments", "embedding"], waveforms)
-        expected = (len(waveforms), segment_count(waveforms.shape[1]), contract.EMBEDDING)
+        expected = (len(waveforms), self.geometry.segment_count(waveforms.shape[1]), self.embedding_size)
         if embeddings.shape != expected:
             raise ContractError("embedding", f"shape is {embeddings.shape}; it must be {expected}", str(self.path))
         return np.asarray(embeddings * scores.any(axis=2, keepdims=True))
@@ -162,16 +163,20 @@ class Model:
             raise ModelError(f"{self.path}: ONNX Runtime cannot run it on {self.device}: {one_line(error)}") from error
 
 
-def pieces(blocks: Iterable[Scores], low_latency: bool = False) -> Iterator[tuple[Scores, slice]]:
+def pieces(
+    blocks: Iterable[Scores], low_latency: bool = False, geometry: Geometry = WELS_NET
+) -> Iterator[tuple[Scores, slice]]:
     """Cut a recording into overlapping pieces that can be run one by one.
 
     A piece includes the context (receptive field) of its first and last segment.
 
     Parameters
     ----------
-    blocks : the recording at 16 kHz mono, blocks of float32 [samples] of any length.
-    low_latency : yield a piece as soon as a block completes a segment, 1.6 s after the segment begins. Otherwise, all
-        pieces but the last have the same length, and do not depend on how the recording was cut into blocks.
+    blocks : the recording, mono at the model's sample rate, blocks of float32 [samples] of any length.
+    low_latency : yield a piece as soon as a block completes a segment, for WELS-Net 1.6 s after the segment begins.
+        Otherwise, all pieces but the last have the same length, and do not depend on how the recording was cut into
+        blocks.
+    geometry : of the model.
 
     Yields
     ------
@@ -180,7 +185,8 @@ def pieces(blocks: Iterable[Scores], low_latency: bool = False) -> Iterator[tupl
     kept : slice
         The segments of the piece that are not context. ``stop`` is None for the last piece.
     """
-    buffer = np.empty((CONTEXT + PIECE + LOOKAHEAD) * SEGMENT_HOP, np.float32)
+    hop, lookahead = geometry.segment_hop, geometry.lookahead
+    buffer = np.empty((geometry.context + geometry.piece + lookahead) * hop, np.float32)
     filled = 0  # samples in the buffer
     context = 0  # hops in the buffer before the next segment
     for block in blocks:
@@ -188,11 +194,11 @@ def pieces(blocks: Iterable[Scores], low_latency: bool = False) -> Iterator[tupl
             taken = min(len(block), len(buffer) - filled)
             buffer[filled : filled + taken] = block[:taken]
             filled, block = filled + taken, block[taken:]
-            ready = filled // SEGMENT_HOP - context - LOOKAHEAD
+            ready = filled // hop - context - lookahead
             if filled == len(buffer) or (low_latency and ready > 0 and not len(block)):
-                yield buffer[: (context + ready + LOOKAHEAD) * SEGMENT_HOP], slice(context, context + ready)
-                done, context = context + ready, min(context + ready, CONTEXT)
-                rest = buffer[(done - context) * SEGMENT_HOP : filled]
+                yield buffer[: (context + ready + lookahead) * hop], slice(context, context + ready)
+                done, context = context + ready, min(context + ready, geometry.context)
+                rest = buffer[(done - context) * hop : filled]
                 buffer[: len(rest)], filled = rest, len(rest)
     if filled:
         yield buffer[:filled], slice(context, None)

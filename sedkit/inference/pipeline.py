@@ -17,7 +17,7 @@ import numpy as np
 from sedkit.audio.prefetch import AudioSource
 from sedkit.audio.reading import open_audio
 from sedkit.errors import SedkitError
-from sedkit.geometry import padded_samples
+from sedkit.geometry import Geometry
 from sedkit.inference.cpus import usable_cpus
 from sedkit.inference.model import Model, pieces
 from sedkit.inference.schedule import Add, Decode, Open, Piece, Recording, Run, Schedule, Task
@@ -26,7 +26,7 @@ from sedkit.timeline.views import View
 Result = TypeVar("Result")
 Source: TypeAlias = str | BinaryIO | AudioSource
 
-BATCH_HOPS = {"cpu": 64, "cuda": 512, "tensorrt": 512}  # hops of 0.32 s in a full batch; larger is slower on a CPU
+BATCH_SECONDS = {"cpu": 20.48, "cuda": 163.84, "tensorrt": 163.84}  # in a full batch; larger is slower on a CPU
 STDIN = "-"
 JOIN_TIMEOUT = 1.0  # seconds to wait, at the end, for a thread that may be blocked reading from a pipe
 
@@ -58,7 +58,8 @@ def analyse(
     """
     cpus = usable_cpus()
     lanes = (jobs or max(1, cpus // model.threads)) if model.device == "cpu" else 1
-    with closing(_Workers(_Work(model, make_view, sources), Schedule(lanes, BATCH_HOPS[model.device]))) as workers:
+    batch = max(1, model.geometry.hops(BATCH_SECONDS[model.device]))
+    with closing(_Workers(_Work(model, make_view, sources), Schedule(lanes, batch))) as workers:
         yield from workers.results(max(lanes, jobs or cpus) + 1)  # one more to decode while the others compute
 
 
@@ -149,7 +150,7 @@ class _Work(Generic[Result]):
 
     def recording(self, source: Source) -> Recording[Result]:
         name = source.name if isinstance(source, AudioSource) else source if isinstance(source, str) else STDIN
-        return Recording(name, self.make_view(), _pieces(source))
+        return Recording(name, self.make_view(), _pieces(source, self.model.geometry))
 
     def decode(self, recording: Recording[Result]) -> Piece[Result] | SedkitError:
         """The next piece. After the last one, the recording is closed."""
@@ -189,13 +190,15 @@ class _Work(Generic[Result]):
         return None
 
 
-def _pieces(source: Source) -> Generator[Piece[Result], None, None]:
-    """Decode the pieces of a recording one by one."""
-    with source.stream() if isinstance(source, AudioSource) else open_audio(source) as stream:
-        for number, (samples, kept) in enumerate(pieces(stream)):
-            padded = np.zeros(padded_samples(len(samples)), np.float32)
+def _pieces(source: Source, geometry: Geometry) -> Generator[Piece[Result], None, None]:
+    """Decode the pieces of a recording one by one, at the model's sample rate."""
+    rate = geometry.sample_rate
+    with source.stream(rate) if isinstance(source, AudioSource) else open_audio(source, output_rate=rate) as stream:
+        for number, (samples, kept) in enumerate(pieces(stream, geometry=geometry)):
+            padded = np.zeros(geometry.padded_samples(len(samples)), np.float32)
             padded[: len(samples)] = samples
-            yield Piece(number, padded[: len(samples)], padded, kept, stream.duration)
+            hops = len(padded) // geometry.segment_hop
+            yield Piece(number, padded[: len(samples)], padded, kept, stream.duration, hops)
 
 
 def _as_sedkit_error(error: Exception, recording: Recording[Result]) -> SedkitError:

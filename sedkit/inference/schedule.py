@@ -28,7 +28,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.errors import SedkitError
-from sedkit.geometry import SEGMENT_HOP
 from sedkit.timeline.views import View
 
 Result = TypeVar("Result")
@@ -62,16 +61,13 @@ class Piece(Generic[Result]):
     padded: NDArray[np.float32]  # samples, zero-padded to whole hops, as the graph would do
     kept: slice  # the segments that are not context
     until: float  # seconds of the recording decoded so far
+    hops: int  # its length, of which the limits of memory are made
     recording: Recording[Result] = field(init=False)
     scores: NDArray[np.float32] | SedkitError | None = None  # of the kept segments, [k, classes]
 
     @property
     def last(self) -> bool:
         return self.kept.stop is None
-
-    @property
-    def hops(self) -> int:
-        return len(self.padded) // SEGMENT_HOP
 
 
 @dataclass(eq=False, slots=True)
@@ -114,7 +110,7 @@ class Schedule(Generic[Result]):
     Parameters
     ----------
     lanes : number of batches in the model at the same time.
-    batch_hops : hops of 0.32 s in a full batch.
+    batch_hops : hops in a full batch.
     """
 
     def __init__(self, lanes: int, batch_hops: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sedkit.geometry import WELS_NET, Geometry
 from sedkit.judging.psds_and_f1 import Detections, Spans
 from sedkit.timeline.detection import detect
 from sedkit.timeline.edges import level_changes
@@ -44,17 +45,20 @@ class AnalysisView:
     columns : of the classes to keep.
     tags : the view of their tags, all of them and without a threshold.
     names : of the classes.
+    geometry : of the model.
     """
 
-    def __init__(self, columns: Sequence[int], tags: TagsView, names: Sequence[str]) -> None:
-        self.columns, self.tags, self.names = list(columns), tags, names
+    def __init__(
+        self, columns: Sequence[int], tags: TagsView, names: Sequence[str], geometry: Geometry = WELS_NET
+    ) -> None:
+        self.columns, self.tags, self.names, self.geometry = list(columns), tags, names, geometry
         self.scores: list[NDArray[np.float32]] = []
         self.changes: list[NDArray[np.int64]] = []
 
     def add(self, samples: NDArray[np.float32], kept: slice, scores: NDArray[np.float32]) -> None:
         self.tags.add(samples, kept, scores)
         self.scores.append(scores[:, self.columns])
-        self.changes.append(level_changes(samples)[kept])
+        self.changes.append(level_changes(samples, self.geometry)[kept])
 
     def finish(self, file: str, duration: float) -> Analysed:
         found = {tag.label: tag.score for tag in self.tags.finish(file, duration).tags}

@@ -51,12 +51,12 @@ class JudgedModel:
         """A factory of views whose result is an :class:`~sedkit.judging.analysis.Analysed`."""
         names = [self.tagger.labels[column].name for column in self.columns]
         make_tags = self.tagger.tags_view(top_k=None, threshold=None, classes=names)
-        return lambda: AnalysisView(self.columns, make_tags(), names)
+        return lambda: AnalysisView(self.columns, make_tags(), names, self.tagger.model.geometry)
 
     def settings(self, processing: PostProcessing) -> ColumnSettings:
         """Settings of the judged classes."""
         thresholds = np.array(self.tagger.contract.timeline_thresholds)[self.columns]
-        return processing.columns(self.labels, thresholds)
+        return processing.columns(self.labels, thresholds, self.tagger.model.geometry)
 
     def detections(self, analysed: Analysed, processing: PostProcessing) -> Detections:
         """The results for one recording with these settings."""

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.timeline.events import SHORTEST_EVENT, DetectedEvent, moved
-from sedkit.timeline.grid import EPSILON, STEP, tile_start
+from sedkit.timeline.grid import EPSILON
 from sedkit.timeline.settings import ColumnSettings
 
 
@@ -55,7 +55,8 @@ class BoxDetector:
         scores = np.concatenate(self.scores)
         rises, falls = np.concatenate([*self.changes, [[0, fall]]]).T.tolist()
         shared, limits = self.settings.shared, self.settings.threshold.tolist()
-        width = max(1, round(shared.step / STEP))
+        geometry = self.settings.geometry
+        width, tile_start = max(1, round(shared.step / geometry.step)), geometry.tile_start
         events = []
         for column in np.flatnonzero(scores.max(axis=0) >= self.settings.threshold).tolist():
             values = scores[:, column].astype(np.float64)

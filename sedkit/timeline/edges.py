@@ -1,7 +1,7 @@
 """Level changes near the edges of tiles, computed from the samples. They refine the onsets and offsets of events.
 
-Segment scores tell which class is present, but place its onset only to within about one tile (0.32 s). The level of the
-audio places it to within about 10 ms. docs/timeline.md, "Onsets and offsets", explains the rules.
+Segment scores tell which class is present, but place its onset only to within about one tile (0.32 s for WELS-Net).
+The level of the audio places it to within about 10 ms. docs/timeline.md, "Onsets and offsets", explains the rules.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit.geometry import HOP, SPAN_FRAMES, STEP_FRAMES, segment_count
+from sedkit.geometry import WELS_NET, Geometry
 
-AROUND = STEP_FRAMES  # frames compared before and after a change; also the largest distance from the edge of a tile
+AROUND = 32  # frames of 10 ms compared before and after a change; also the largest distance from the edge of a tile
 LEAST_CHANGE = 1.0  # dB; smaller changes are ignored
 QUIET = 6.0  # dB; at the ends of a recording, the audio before an onset must be this much below the audio after it
 UNITS = 100  # per dB; levels are integers, which makes their sums exact wherever a recording is cut
@@ -20,7 +20,7 @@ WEIGHTS = np.arange(AROUND, 0, -1)  # of the frames before and after a change, t
 NEARNESS = 2 * AROUND - abs(np.arange(-AROUND, AROUND + 1))  # weight of a change by distance; half at AROUND
 
 
-def level_changes(samples: NDArray[np.float32]) -> NDArray[np.int64]:
+def level_changes(samples: NDArray[np.float32], geometry: Geometry = WELS_NET) -> NDArray[np.int64]:
     """Find the largest rise and the largest fall of the level near each edge between two tiles.
 
     The level is in dB. It is the mean of the level of the samples and the level of their first differences; the latter
@@ -34,7 +34,9 @@ def level_changes(samples: NDArray[np.float32]) -> NDArray[np.int64]:
 
     Parameters
     ----------
-    samples : [samples] at 16 kHz; a recording, or a piece of one that begins at a multiple of 0.32 s.
+    samples : [samples] at the model's sample rate; a recording, or a piece of one that begins at a multiple of the
+        segment hop.
+    geometry : of the model.
 
     Returns
     -------
@@ -42,12 +44,11 @@ def level_changes(samples: NDArray[np.float32]) -> NDArray[np.int64]:
     1 dB. Row ``k`` belongs to the edge between the tiles ``k - 1`` and ``k``. If `samples` is a piece, the rows within
     0.64 s of its ends differ from those of the whole recording.
     """
-    levels = _levels(samples)
+    levels = _levels(samples, geometry.frame)
     changes = _changes(levels)
-    segments, last = segment_count(len(samples)), len(changes) - 1
-    starts = (
-        STEP_FRAMES * np.arange(1, segments) + (SPAN_FRAMES - STEP_FRAMES) // 2
-    )  # frames; of all tiles except the first
+    segments, last = geometry.segment_count(len(samples)), len(changes) - 1
+    step, first = geometry.segment_hop // geometry.frame, geometry.first_tile // geometry.frame
+    starts = step * np.arange(1, segments) + first  # frames; of all tiles except the first
     padded = np.pad(changes, AROUND)
     near = np.lib.stride_tricks.sliding_window_view(padded, 2 * AROUND + 1)[starts]
     distances = np.zeros((segments + 1, 2), np.int64)
@@ -57,13 +58,13 @@ def level_changes(samples: NDArray[np.float32]) -> NDArray[np.int64]:
     return distances
 
 
-def _levels(samples: NDArray[np.float32]) -> NDArray[np.int64]:
+def _levels(samples: NDArray[np.float32], frame: int) -> NDArray[np.int64]:
     """Level of each complete frame, [frames]: level of the samples plus level of their differences, in 1/UNITS dB."""
-    frames = len(samples) // HOP
+    frames = len(samples) // frame
     total = np.zeros(frames, np.int64)
     for signal in (samples, np.diff(samples, prepend=samples[:1])):
-        framed = signal[: frames * HOP].reshape(frames, HOP)
-        power = np.einsum("fs,fs->f", framed, framed).astype(np.float64) / HOP
+        framed = signal[: frames * frame].reshape(frames, frame)
+        power = np.einsum("fs,fs->f", framed, framed).astype(np.float64) / frame
         total += np.rint(10 * UNITS * np.log10(power + FLOOR)).astype(np.int64)
     return total
 

@@ -1,8 +1,8 @@
 """The grid of a timeline: segment scores → one score per class and cell. docs/timeline.md explains the rules.
 
-Segment ``k`` is centred at ``0.32 k + 0.48`` s. It represents the *tile* ``[0.32 k + 0.32, 0.32 k + 0.64)`` s. The
-first tile begins at 0, and the last tile ends with the recording. The tiles cover the recording without gaps or
-overlaps.
+With WELS-Net's geometry, segment ``k`` is centred at ``0.32 k + 0.48`` s. It represents the *tile*
+``[0.32 k + 0.32, 0.32 k + 0.64)`` s: a segment hop in the middle of its span. The first tile begins at 0, and the last
+tile ends with the recording. The tiles cover the recording without gaps or overlaps.
 
 Cells are final when they are returned, and do not depend on the chunks in which the scores arrive.
 """
@@ -16,16 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.errors import ArgumentError
-from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP, SEGMENT_SPAN
+from sedkit.geometry import WELS_NET, Geometry
 
 Resolution: TypeAlias = float | Literal["native"]  # seconds per cell, or one cell per segment
 
-STEP = SEGMENT_HOP / SAMPLE_RATE  # seconds between segments
-CENTRE = SEGMENT_SPAN / 2 / SAMPLE_RATE  # seconds; centre of segment 0
-FIRST_TILE = (SEGMENT_SPAN - SEGMENT_HOP) // 2  # samples; tile k > 0 begins k segment hops after this
 FINEST_RESOLUTION = 0.01  # seconds
 EPSILON = 1e-6  # seconds; times that differ by less are equal
-CLOCK_TOLERANCE = 1e-3  # seconds; duration at 16 kHz and at the recording's own sample rate differ by less
+CLOCK_TOLERANCE = 1e-3  # seconds; duration at the model's and at the recording's own sample rate differ by less
 
 
 class Cells(NamedTuple):
@@ -45,6 +42,7 @@ class Grid:
     ----------
     resolution : seconds per cell; ``"native"`` makes each tile a cell.
     classes : number of classes.
+    geometry : of the model.
 
     Raises
     ------
@@ -52,8 +50,8 @@ class Grid:
         If `resolution` is neither ``"native"`` nor a number of seconds of at least 0.01.
     """
 
-    def __init__(self, resolution: Resolution, classes: int) -> None:
-        self.resolution = check_resolution(resolution)
+    def __init__(self, resolution: Resolution, classes: int, geometry: Geometry = WELS_NET) -> None:
+        self.resolution, self.geometry = check_resolution(resolution), geometry
         self.cells = 0  # number of cells returned so far
         self.first = 0  # segment of rows[0]
         self.rows = np.zeros((0, classes), np.float32)  # scores of the segments that later cells need
@@ -69,10 +67,10 @@ class Grid:
         """
         self.rows = np.concatenate([self.rows, scores])
         segments = self.first + len(self.rows)
-        if segments > 1:  # K segments need a recording of more than K + 1 steps, see sedkit.geometry
-            known_duration = max(known_duration, (segments + 1) * STEP - CLOCK_TOLERANCE)
+        if segments > 1:  # the last hop of segment K holds samples, see sedkit.geometry
+            known_duration = max(known_duration, self._shortest(segments) - CLOCK_TOLERANCE)
         edges = self._edges(max(self.cells, self._cells_with_final_edges(known_duration)))
-        bounds, nearest = _centred_before(edges), _tile_at((edges[:-1] + edges[1:]) / 2)
+        bounds, nearest = self._centred_before(edges), self._tile_at((edges[:-1] + edges[1:]) / 2)
         needed = np.where(bounds[:-1] < bounds[1:], bounds[1:] - 1, nearest)  # the last segment that each cell needs
         complete = np.searchsorted(np.maximum.accumulate(needed), segments)
         cells = self._close(edges[: complete + 1])
@@ -92,21 +90,22 @@ class Grid:
     def _cells_with_final_edges(self, known_duration: float) -> int:
         """Number of cells that cannot be the last one, whose end would depend on the duration."""
         if self.resolution == "native":
-            return math.ceil((known_duration - CLOCK_TOLERANCE) / STEP) - 3
+            after_first = known_duration - CLOCK_TOLERANCE - self.geometry.segment_span / self.geometry.sample_rate
+            return math.ceil(after_first / self.geometry.step)
         return math.ceil((known_duration - EPSILON) / self.resolution) - 1
 
     def _edges(self, stop: int) -> NDArray[np.float64]:
         """Edges of the cells from the next one up to, but not including, cell `stop`."""
         if self.resolution == "native":
-            return np.array([tile_start(segment) for segment in range(self.cells, stop + 1)])
+            return np.array([self.geometry.tile_start(segment) for segment in range(self.cells, stop + 1)])
         return self.resolution * np.arange(self.cells, stop + 1.0)
 
     def _close(self, edges: NDArray[np.float64], last: bool = False) -> Cells:
         """Return the cells between `edges`, and drop the segments that no later cell needs."""
-        bounds = (_centred_before(edges) - self.first).clip(0, len(self.rows))
+        bounds = (self._centred_before(edges) - self.first).clip(0, len(self.rows))
         if last:
             bounds[-1] = len(self.rows)
-        nearest = (_tile_at((edges[:-1] + edges[1:]) / 2) - self.first).clip(0, len(self.rows) - 1)
+        nearest = (self._tile_at((edges[:-1] + edges[1:]) / 2) - self.first).clip(0, len(self.rows) - 1)
         filled = bounds[:-1] < bounds[1:]
         scores = self.rows[nearest]
         if filled.any():
@@ -117,11 +116,24 @@ class Grid:
 
     def _merge(self) -> None:
         """Reduce the segments of the unfinished cell to their maximum and the last one (the next cell may need it)."""
-        bounds = (_centred_before(self._edges(self.cells + 1)) - self.first).clip(0, len(self.rows))
+        bounds = (self._centred_before(self._edges(self.cells + 1)) - self.first).clip(0, len(self.rows))
         start, stop = bounds.tolist()
         if stop - start > 2:
             self.rows[stop - 2] = self.rows[start : stop - 1].max(axis=0)
             self._drop(stop - 2)
+
+    def _shortest(self, segments: int) -> float:
+        """Seconds that a recording of so many segments, more than one, exceeds."""
+        return (self.geometry.segment_span + (segments - 2) * self.geometry.segment_hop) / self.geometry.sample_rate
+
+    def _centred_before(self, times: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Number of segments whose centre lies before each of `times`."""
+        return np.ceil((times - EPSILON - self.geometry.centre) / self.geometry.step).astype(np.int64).clip(0)
+
+    def _tile_at(self, times: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The segment whose tile contains each of `times`, if the recording has that many segments."""
+        first = self.geometry.first_tile / self.geometry.sample_rate
+        return np.floor((times + EPSILON - first) / self.geometry.step).astype(np.int64).clip(0)
 
     def _drop(self, rows: int) -> None:
         self.rows = self.rows[rows:]
@@ -142,18 +154,3 @@ def check_resolution(resolution: Resolution) -> Resolution:
     if not (number and FINEST_RESOLUTION <= resolution < math.inf):
         raise ArgumentError(f"resolution must be 'native' or at least {FINEST_RESOLUTION} seconds, not {resolution}")
     return float(resolution)
-
-
-def tile_start(segment: int) -> float:
-    """Start of a segment's tile in seconds."""
-    return (FIRST_TILE + SEGMENT_HOP * segment) / SAMPLE_RATE if segment else 0.0
-
-
-def _centred_before(times: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Number of segments whose centre lies before each of `times`."""
-    return np.ceil((times - EPSILON - CENTRE) / STEP).astype(np.int64).clip(0)
-
-
-def _tile_at(times: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The segment whose tile contains each of `times`, if the recording has that many segments."""
-    return np.floor((times + EPSILON - FIRST_TILE / SAMPLE_RATE) / STEP).astype(np.int64).clip(0)

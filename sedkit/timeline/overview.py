@@ -15,14 +15,14 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP
+from sedkit.geometry import Geometry
 from sedkit.results import Overview, Timeline
 from sedkit.timeline.settings import ColumnSettings
 from sedkit.timeline.views import View
 
-FRAME = 320  # samples from one frame to the next: 20 ms
+FRAME = 0.02  # seconds from one frame to the next
 BLOCK = 256  # frames transformed at once, which fit into a CPU's cache
-WINDOW = 256  # samples
+WINDOW = 0.016  # seconds
 BANDS = 48
 LOWEST, HIGHEST = 50.0, 8000.0  # Hz
 MAX_COLUMNS = 8192  # two hours at 1.28 s a column
@@ -45,7 +45,7 @@ class OverviewView:
 
     def __init__(self, view: View[Timeline], columns: Sequence[int], settings: ColumnSettings) -> None:
         self.view, self.columns, self.settings = view, np.array(columns), settings
-        self.spectrogram, self.tracks = Spectrogram(), Tracks()
+        self.spectrogram, self.tracks = Spectrogram(settings.geometry), Tracks()
 
     def add(self, samples: NDArray[np.float32], kept: slice, scores: NDArray[np.float32]) -> None:
         self.spectrogram.add(samples, kept)
@@ -59,8 +59,10 @@ class OverviewView:
         needed = [column for column, label in enumerate(timeline.labels) if label.name in present]
         classes, tracks = self.tracks.finish(needed)
         own = {name: getattr(self.settings, name)[classes] for name in SETTINGS}
-        self.spectrogram, self.tracks = Spectrogram(), Tracks()  # free memory: the pipeline may keep a finished view
-        return replace(timeline, overview=Overview(levels, seconds, tuple(classes), tracks, **own))
+        geometry = self.settings.geometry
+        self.spectrogram, self.tracks = Spectrogram(geometry), Tracks()  # free memory: the pipeline may keep the view
+        overview = Overview(levels, seconds, tuple(classes), tracks, **own, geometry=geometry)
+        return replace(timeline, overview=overview)
 
 
 def with_overview(
@@ -71,9 +73,15 @@ def with_overview(
 
 
 class Spectrogram:
-    """The log-mel spectrogram of a recording, at most MAX_COLUMNS wide, computed while its samples arrive."""
+    """The log-mel spectrogram of a recording, at most MAX_COLUMNS wide, computed while its samples arrive.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    geometry : of the model.
+    """
+
+    def __init__(self, geometry: Geometry) -> None:
+        self.geometry, self.rate = geometry, geometry.sample_rate
         self.width = 1  # frames per column
         self.parts: list[NDArray[np.float32]] = []  # power, [columns, BANDS]
         self.columns = 0
@@ -81,14 +89,15 @@ class Spectrogram:
 
     def add(self, samples: NDArray[np.float32], kept: slice) -> None:
         """Add the next piece of the recording, as :meth:`sedkit.timeline.views.View.add`."""
-        start = kept.start * SEGMENT_HOP
-        stop = len(samples) if kept.stop is None else kept.stop * SEGMENT_HOP
-        frames = -(-max(0, stop - start) // FRAME)
-        needed = (frames - 1) * FRAME + WINDOW
+        hop, frame = self.geometry.segment_hop, round(FRAME * self.rate)
+        start = kept.start * hop
+        stop = len(samples) if kept.stop is None else kept.stop * hop
+        frames = -(-max(0, stop - start) // frame)
+        needed = (frames - 1) * frame + round(WINDOW * self.rate)
         sound = samples[start : start + needed]
         if len(sound) < needed:
             sound = np.pad(sound, (0, needed - len(sound)))
-        self._append(np.concatenate([self.rest, mel_power(sound)]) if frames > 0 else self.rest)
+        self._append(np.concatenate([self.rest, mel_power(sound, self.rate)]) if frames > 0 else self.rest)
         if self.columns > MAX_COLUMNS:
             self._halve()
 
@@ -115,7 +124,7 @@ class Spectrogram:
         power = np.concatenate([*self.parts, *rest]) if self.parts or rest else np.zeros((0, BANDS), np.float32)
         decibels = 10 * np.log10(np.maximum(power, SILENCE))
         levels = np.rint((decibels + 100) * 2.55).clip(0, 255).astype(np.uint8)
-        return np.ascontiguousarray(levels.T), self.width * FRAME / SAMPLE_RATE
+        return np.ascontiguousarray(levels.T), self.width * FRAME
 
 
 class Tracks:
@@ -155,26 +164,28 @@ class Tracks:
         return chosen, tracks
 
 
-def mel_power(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Power in each mel band, [frames, BANDS]; 1 is a sine of full scale. ``samples`` has whole frames."""
-    framed = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::FRAME]
-    window = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
+def mel_power(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
+    """Power in each mel band, [frames, BANDS]; 1 is a sine of full scale. ``samples``, at `rate`, has whole frames."""
+    width = round(WINDOW * rate)
+    framed = np.lib.stride_tricks.sliding_window_view(samples, width)[:: round(FRAME * rate)]
+    window = np.hanning(width + 1)[:-1].astype(np.float32)
     window *= np.float32(2 / window.sum())
     power = np.empty((len(framed), BANDS), np.float32)
     for first in range(0, len(framed), BLOCK):
         spectrum = np.fft.rfft(framed[first : first + BLOCK] * window, axis=1)
-        power[first : first + BLOCK] = (spectrum.real**2 + spectrum.imag**2) @ mel_filters()
+        power[first : first + BLOCK] = (spectrum.real**2 + spectrum.imag**2) @ mel_filters(rate)
     return power
 
 
 @cache
-def mel_filters() -> NDArray[np.float32]:
+def mel_filters(rate: int) -> NDArray[np.float32]:
     """Triangular filters, equally wide in mel (2595 log10(1 + f / 700)), [bins, BANDS]; each band sums to 1 or more."""
     lowest, highest = (2595 * math.log10(1 + frequency / 700) for frequency in (LOWEST, HIGHEST))
     mel = np.linspace(lowest, highest, BANDS + 2)
     edges = 700 * (10 ** (mel / 2595) - 1)
-    bins = np.arange(WINDOW // 2 + 1)[:, None] * (SAMPLE_RATE / WINDOW)
-    width = np.maximum(np.diff(edges), SAMPLE_RATE / WINDOW)  # a band that is narrower than a bin still has one
+    window = round(WINDOW * rate)
+    bins = np.arange(window // 2 + 1)[:, None] * (rate / window)
+    width = np.maximum(np.diff(edges), rate / window)  # a band that is narrower than a bin still has one
     rising = (bins - edges[1:-1]) / width[:-1] + 1
     falling = (edges[1:-1] - bins) / width[1:] + 1
     return np.asarray(np.clip(np.minimum(rising, falling), 0, 1), np.float32)

@@ -31,11 +31,10 @@ from numpy.typing import NDArray
 
 from sedkit.contract import Label
 from sedkit.errors import ArgumentError
-from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP
+from sedkit.geometry import WELS_NET, Geometry
 
 Method: TypeAlias = Literal["hysteresis", "change-points"]
 METHODS: tuple[Method, ...] = ("hysteresis", "change-points")
-STEP = SEGMENT_HOP / SAMPLE_RATE  # seconds from one segment to the next
 TOLERANCE = 1e-6  # seconds
 LARGEST = sys.float_info.max  # integers may be larger
 
@@ -190,13 +189,19 @@ class PostProcessing:
         except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and deep nesting
             raise ArgumentError(f"{path}: not valid TOML: {error}; see docs/timeline.md") from None
 
-    def columns(self, labels: Sequence[Label], thresholds: Sequence[float] | NDArray[np.float64]) -> ColumnSettings:
+    def columns(
+        self,
+        labels: Sequence[Label],
+        thresholds: Sequence[float] | NDArray[np.float64],
+        geometry: Geometry = WELS_NET,
+    ) -> ColumnSettings:
         """The settings of each class.
 
         Parameters
         ----------
         labels : the classes; settings of other classes are ignored.
         thresholds : their thresholds in the model, for classes that have none in these settings.
+        geometry : of the model.
         """
         named = {name.casefold(): own for name, own in self.classes.items()}
         rows = []
@@ -205,12 +210,15 @@ class PostProcessing:
             row = {name: own.get(name, getattr(self, name)) for name in PER_CLASS}
             rows.append([threshold if row[name] is None else row[name] for name in PER_CLASS])
         by_name = dict(zip(PER_CLASS, np.array(rows, np.float64).reshape(-1, len(PER_CLASS)).T, strict=True))
-        return ColumnSettings(**by_name, shared=self.replace(classes={}))
+        return ColumnSettings(**by_name, shared=self.replace(classes={}), geometry=geometry)
 
 
 @dataclass(frozen=True)
 class ColumnSettings:
-    """Post-processing settings per column of the scores. Fields as in :class:`PostProcessing`, each [columns]."""
+    """Post-processing settings per column of the scores, and the geometry of the segments that they apply to.
+
+    Fields as in :class:`PostProcessing`, each [columns].
+    """
 
     threshold: NDArray[np.float64]
     leave: NDArray[np.float64]
@@ -220,6 +228,7 @@ class ColumnSettings:
     merge_gap: NDArray[np.float64]
     max_duration: NDArray[np.float64]
     shared: PostProcessing = field(default_factory=PostProcessing)
+    geometry: Geometry = WELS_NET
 
     @classmethod
     def uniform(cls, threshold: Iterable[float], **values: Any) -> ColumnSettings:
@@ -235,12 +244,12 @@ class ColumnSettings:
     @property
     def hold_segments(self) -> NDArray[np.float64]:
         """``hold`` in whole segments, or infinity."""
-        return np.floor(self.hold / STEP + TOLERANCE)
+        return np.floor(self.hold / self.geometry.step + TOLERANCE)
 
     @property
     def median_segments(self) -> NDArray[np.int64]:
         """Length of the median filter in segments: the odd number next to ``median``, at least 1."""
-        return 2 * np.rint((self.median / STEP - 1) / 2).astype(np.int64).clip(0) + 1
+        return 2 * np.rint((self.median / self.geometry.step - 1) / 2).astype(np.int64).clip(0) + 1
 
 
 NAMES = tuple(each.name for each in fields(PostProcessing))
@@ -254,7 +263,7 @@ LIMITS = {  # smallest and largest value
     "merge_gap": (0.0, 3600.0),
     "max_duration": (0.1, math.inf),
     "max_classes": (1, math.inf),
-    "step": (STEP, 60.0),
+    "step": (WELS_NET.step, 60.0),
     "merge_drop": (0.0, 1.0),
     "merge_share": (0.0, 1.0),
 }

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sedkit.contract import EMBEDDING, Contract, Label, check_tensors
 from sedkit.errors import ContractError, ModelError
-from sedkit.geometry import SAMPLE_RATE, segment_count
+from sedkit.geometry import SAMPLE_RATE, Geometry, segment_count
 
 NAMES = st.text("abXY 19,;\"'\\/\u00e4\u00df\u0451\u65e5\U0001f436", min_size=1, max_size=12).filter(str.strip)
 
@@ -51,6 +51,26 @@ def test_metadata_round_trip_with_calibration_and_timeline_thresholds(descriptio
     platt = {"kind": "platt", "slope": [1.5, 1, 2, 0.5, 1], "offset": [0.25, -3, 0, 1, 2]}
     written = replace(description, calibration=platt, timeline_thresholds=(0.1, 0.2, 0.3, 0.4, 0.5))
     assert Contract.from_metadata(written.to_metadata()) == written
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        Geometry(16_000, 7_680, 15_360, 15_840),
+        Geometry(32_000, 10_240, 30_720, 112_384),
+        Geometry(44_100, 44_100, 88_200, 88_200),
+        Geometry(32_000, 319_360, 320_000, 320_000),
+    ],
+)
+def test_metadata_round_trip_with_another_geometry(description, geometry):
+    written = replace(description, geometry=geometry)
+    assert Contract.from_metadata(written.to_metadata()) == written
+
+
+def test_thresholds_may_be_unknown(description):
+    assert description.has_thresholds
+    unknown = replace(description, lineage={"thresholds": "unknown"})
+    assert not Contract.from_metadata(unknown.to_metadata()).has_thresholds
 
 
 def test_timeline_thresholds_default_to_thresholds(metadata, description):
@@ -101,10 +121,10 @@ def test_missing_field(metadata, field):
         ("lineage", "[" * 100_000),
         ("lineage", '{"a":' * 100_000),
         ("lineage", '{"seed": ' + "9" * 5000 + "}"),
-        ("sample_rate", "32000"),
-        ("segment_hop", "5120.0"),
-        ("segment_span", "10240"),
-        ("receptive_field", "15360"),
+        *(("sample_rate", value) for value in ("0", "-16000", "16050", "7900", "96100", "16e3", "²", "9" * 5000)),
+        *(("segment_hop", value) for value in ("5120.0", "0", "-5120", "5121", "960160")),
+        *(("segment_span", value) for value in ("15361", "15520", "5120", "4800", "960320")),
+        *(("receptive_field", value) for value in ("15359", "15361", "15200", "1920001", "1920002")),
         ("labels", "Dog, Cat"),
         ("labels", "[]"),
         ("labels", "{}"),
@@ -161,6 +181,7 @@ def test_valid_tensors():
     check_tensors(INPUTS, OUTPUTS, 5)
     check_tensors(INPUTS, {**OUTPUTS, "weights": ["batch", "K", 5]}, 5)
     check_tensors(INPUTS, {**OUTPUTS, "attention": ["batch", 3]}, 5)  # extra outputs are allowed
+    check_tensors(INPUTS, {**OUTPUTS, "embedding": ["batch", "K", 960]}, 5)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +198,8 @@ def test_valid_tensors():
         (INPUTS, {**OUTPUTS, "segments": ["batch", "K", 6]}, "segments"),
         (INPUTS, {**OUTPUTS, "clip": ["batch", "K", 5]}, "clip"),
         (INPUTS, {**OUTPUTS, "clip": ["batch", "classes"]}, "clip"),
-        (INPUTS, {**OUTPUTS, "embedding": ["batch", "K", 512]}, "embedding"),
+        (INPUTS, {**OUTPUTS, "embedding": ["batch", "K", "size"]}, "embedding"),
+        (INPUTS, {**OUTPUTS, "embedding": ["batch", EMBEDDING]}, "embedding"),
         (INPUTS, {key: OUTPUTS[key] for key in ("segments", "clip")}, "embedding"),
     ],
 )

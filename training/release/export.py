@@ -21,6 +21,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from sedkit import contract
 from sedkit.contract import Contract
@@ -93,29 +94,35 @@ def export(
 
 def to_onnx(network: Network, description: Contract) -> onnx.ModelProto:
     """The ONNX graph with front end, and with the contract's tensor names, dynamic axes and metadata."""
+    model = graph_of(network, [*contract.OUTPUTS, contract.WEIGHTS], 10 * SAMPLE_RATE)
+    if network.wels.weights is None and not network.exempt.any():  # the weights are 1, or 0 in silence
+        del model.graph.output[-1]
+    onnx.helper.set_model_props(model, description.to_metadata())
+    return model
+
+
+def graph_of(network: nn.Module, outputs: Sequence[str], samples: int) -> onnx.ModelProto:
+    """The ONNX graph of a network from waveforms [batch, samples], with dynamic axes; traced with so many samples."""
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("samples")}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about torch's internals
         program = torch.onnx.export(
             network,
-            (torch.zeros(2, 10 * SAMPLE_RATE),),
+            (torch.zeros(2, samples),),
             dynamo=True,
             opset_version=OPSET,
             input_names=[contract.INPUT],
-            output_names=[*contract.OUTPUTS, contract.WEIGHTS],
+            output_names=list(outputs),
             dynamic_shapes={contract.INPUT: axes},
             verbose=False,
         )
     assert program is not None
     model = program.model_proto
     _strip_source_locations(model)
-    if network.wels.weights is None and not network.exempt.any():  # the weights are 1, or 0 in silence
-        del model.graph.output[-1]
     for output in model.graph.output:
         if output.name != "clip":
             output.type.tensor_type.shape.dim[1].dim_param = "K"
-    onnx.helper.set_model_props(model, description.to_metadata())
     return model
 
 

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from sedkit.audio.reading import open_audio
 from sedkit.errors import AudioError, ModelError, SedkitError
-from sedkit.geometry import segment_count
+from sedkit.geometry import WELS_NET, segment_count
 from sedkit.inference import pipeline, schedule
-from sedkit.inference.model import PIECE, Model
+from sedkit.inference.model import Model
 from sedkit.inference.pipeline import analyse
 from sedkit.tagger import Tagger
 from tests.conftest import make_sound
@@ -91,7 +91,7 @@ def test_pieces_of_equal_length_share_batches(model: Model, clips: list[str], mo
     monkeypatch.setattr(model, "batch", lambda waveforms: shapes.append(waveforms.shape) or original(waveforms))
     assert len(list(analyse(model, SegmentScores, [clips[1]] * 40 + clips))) == 40 + len(clips)
     assert max(count for count, _ in shapes) > 2
-    assert max(samples for _, samples in shapes) < (PIECE + 10) * 5120
+    assert max(samples for _, samples in shapes) < (WELS_NET.piece + 10) * 5120
     assert all(count * samples <= max(samples, 64 * 5120) for count, samples in shapes)
     assert sum(count for count, _ in shapes) > 40 + len(clips)
 

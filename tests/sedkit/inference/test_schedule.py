@@ -44,7 +44,7 @@ class Recordings:
             for number, count in enumerate(hops):
                 samples = np.zeros(count * SEGMENT_HOP, np.float32)
                 kept = slice(0, None if number == len(hops) - 1 else 1)
-                yield Piece(number, samples, samples, kept, SECONDS * (number + 1))
+                yield Piece(number, samples, samples, kept, SECONDS * (number + 1), count)
         finally:
             self.closed.add(name)
 

@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from sedkit import Tagger
 from sedkit.audio.reading import open_audio, open_blocks
 from sedkit.errors import ArgumentError, AudioError
-from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP, segment_count
-from sedkit.inference import model as module
-from sedkit.inference.model import PIECE, Model
-from sedkit.results import Event, Second
+from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP, WELS_NET, Geometry, segment_count
+from sedkit.inference.model import Model
+from sedkit.results import Event, Onset, Second
 from tests.conftest import make_sound
 
 ROUNDING = 3e-6  # 1e-6 times 3: the last layer is three times as steep as in a trained model
 MINUTES = 20
+PIECE = WELS_NET.piece
 
 few = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 seconds = st.floats(1e-4, 40)
@@ -71,7 +71,7 @@ def test_scores_of_the_test_model_vary(model, sound):
 def test_scores_equal_those_of_one_pass(models, sound, length, cuts, piece, threads, low_latency):
     sound = sound[: max(1, int(length * SAMPLE_RATE))]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "PIECE", piece)
+        patch.setattr(Geometry, "piece", piece)
         scores = run(models[threads], *split(sound, cuts), low_latency=low_latency)
     assert scores.shape == (segment_count(len(sound)), 5)
     np.testing.assert_allclose(scores, one_pass(models[1], sound), rtol=0, atol=ROUNDING)
@@ -188,11 +188,18 @@ def test_latency_of_cells_and_events(tagger, rate):
 
     margin = block + 0.05  # plus the delay of the resampler
     hold = tagger.post_processing().hold
-    for item in tagger.stream(blocks(), rate, threshold=0.4):
+    onsets, told = 0, set()
+    for item in tagger.stream(blocks(), rate, threshold=0.4, onsets=True):
         if isinstance(item, Second):
             assert received <= item.start + 2.12 + margin
+        elif isinstance(item, Onset):
+            onsets += 1
+            told.add((item.label, item.onset))
         else:
             assert received <= item.offset + 1.92 + hold + margin
+            told.discard((item.label, item.onset))
+    assert onsets
+    assert told == set()
 
 
 def test_invalid_arguments_of_stream(tagger):

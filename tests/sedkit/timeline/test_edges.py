@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sedkit.geometry import HOP, SAMPLE_RATE, SEGMENT_HOP, segment_count
+from sedkit.geometry import HOP, SAMPLE_RATE, SEGMENT_HOP, WELS_NET, Geometry, segment_count
 from sedkit.inference.model import pieces
 from sedkit.timeline.edges import level_changes
 from tests.conftest import make_sound
@@ -83,12 +83,30 @@ def test_number_of_edges(samples):
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 1000), cuts=st.lists(st.floats(0, 1), max_size=30), prompt=st.booleans())
-def test_edges_of_pieces_equal_those_of_the_whole_recording(seed, cuts, prompt):
+@given(
+    seed=st.integers(0, 1000),
+    cuts=st.lists(st.floats(0, 1), max_size=30),
+    prompt=st.booleans(),
+    geometry=st.sampled_from(
+        [
+            WELS_NET,
+            Geometry(16_000, 7_680, 15_360, 15_840),
+            Geometry(16_000, 16_000, 32_000, 32_000),
+            Geometry(16_000, 4_800, 5_120, 5_120),
+        ]
+    ),
+)
+def test_edges_of_pieces_equal_those_of_the_whole_recording(seed, cuts, prompt, geometry):
     sound = make_sound(25, seed=seed)
     blocks = np.split(sound, sorted(round(cut * len(sound)) for cut in cuts))
-    parts = [level_changes(samples)[kept] for samples, kept in pieces(blocks, prompt)]
-    np.testing.assert_array_equal(np.concatenate(parts), level_changes(sound))
+    parts = [level_changes(samples, geometry)[kept] for samples, kept in pieces(blocks, prompt, geometry)]
+    np.testing.assert_array_equal(np.concatenate(parts), level_changes(sound, geometry))
+
+
+def test_edges_at_another_sample_rate():
+    geometry = Geometry(32_000, 2 * SEGMENT_HOP, 6 * SEGMENT_HOP, 6 * SEGMENT_HOP)
+    sound = np.repeat(burst(1.05, 2.0), 2)
+    np.testing.assert_allclose(level_changes(sound, geometry), level_changes(burst(1.05, 2.0)), atol=1)
 
 
 @settings(max_examples=50, deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -11,34 +12,42 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sedkit.errors import ArgumentError
-from sedkit.geometry import SAMPLE_RATE, segment_count
+from sedkit.geometry import SAMPLE_RATE, WELS_NET, Geometry, segment_count
 from sedkit.timeline.grid import Cells, Grid
 
+GEOMETRIES = (
+    WELS_NET,
+    Geometry(SAMPLE_RATE, 7_680, 15_360, 15_840),
+    Geometry(SAMPLE_RATE, 16_000, 32_000, 32_000),
+    Geometry(SAMPLE_RATE, 15_680, 16_000, 16_000),
+)
 LENGTHS = st.integers(1, 30 * SAMPLE_RATE)  # samples
 RESOLUTIONS = st.one_of(st.just("native"), st.sampled_from([0.1, 0.32, 1.0]), st.floats(0.05, 40))
 
 
-def chunked(scores: np.ndarray, cuts: list[int]) -> list[np.ndarray]:
+def chunked(scores: np.ndarray, cuts: Sequence[int]) -> list[np.ndarray]:
     edges = [0, *sorted(cut % (len(scores) + 1) for cut in cuts), len(scores)]
     return [scores[start:stop] for start, stop in itertools.pairwise(edges)]
 
 
-def grid(scores: np.ndarray, duration: float, resolution, cuts: list[int] = [], known: bool = False) -> Cells:  # noqa: B006
+def grid(
+    scores: np.ndarray, duration: float, resolution, cuts: Sequence[int] = (), known: bool = False, geometry=WELS_NET
+) -> Cells:
     """All cells. `known`: pass the duration that is known while the recording plays."""
-    cells, parts, segments = Grid(resolution, scores.shape[1]), [], 0
+    cells, parts, segments = Grid(resolution, scores.shape[1], geometry), [], 0
     for chunk in chunked(scores, cuts):
         segments += len(chunk)
-        parts.append(cells.add(chunk, min(duration, 0.32 * (segments + 4)) if known else 0.0))
+        parts.append(cells.add(chunk, min(duration, geometry.step * segments) if known else 0.0))
     parts.append(cells.finish(duration))
     edges = np.concatenate([part.edges[:-1] for part in parts[:-1]] + [parts[-1].edges])
     return Cells(edges, np.concatenate([part.scores for part in parts]))
 
 
-def reference_grid(scores: np.ndarray, duration: float, resolution) -> Cells:
+def reference_grid(scores: np.ndarray, duration: float, resolution, geometry=WELS_NET) -> Cells:
     """The rules of docs/timeline.md, cell by cell."""
-    segments = len(scores)
-    centres = [0.32 * k + 0.48 for k in range(segments)]
-    tiles = [0.0, *(0.32 * k + 0.32 for k in range(1, segments)), duration]
+    segments, hop, span = len(scores), geometry.segment_hop / SAMPLE_RATE, geometry.segment_span / SAMPLE_RATE
+    centres = [hop * k + span / 2 for k in range(segments)]
+    tiles = [0.0, *(hop * k + (span - hop) / 2 for k in range(1, segments)), duration]
     if resolution == "native":
         return Cells(np.array(tiles), scores)
     edges = [resolution * i for i in range(max(1, math.ceil((duration - 1e-6) / resolution)))] + [duration]
@@ -91,12 +100,18 @@ def test_cells_without_a_centre_take_the_nearest_segment():
 
 
 @settings(max_examples=150, deadline=None)
-@given(samples=LENGTHS, resolution=RESOLUTIONS, cuts=st.lists(st.integers(0, 100), max_size=40), known=st.booleans())
-def test_grid_equals_the_reference_for_any_chunks(samples, resolution, cuts, known):
+@given(
+    samples=LENGTHS,
+    resolution=RESOLUTIONS,
+    cuts=st.lists(st.integers(0, 100), max_size=40),
+    known=st.booleans(),
+    geometry=st.sampled_from(GEOMETRIES),
+)
+def test_grid_equals_the_reference_for_any_chunks(samples, resolution, cuts, known, geometry):
     duration = samples / SAMPLE_RATE
-    scores = np.random.default_rng(samples).random((segment_count(samples), 2), np.float32)
-    cells = grid(scores, duration, resolution, cuts, known)
-    expected = reference_grid(scores, duration, resolution)
+    scores = np.random.default_rng(samples).random((geometry.segment_count(samples), 2), np.float32)
+    cells = grid(scores, duration, resolution, cuts, known, geometry)
+    expected = reference_grid(scores, duration, resolution, geometry)
     np.testing.assert_allclose(cells.edges, expected.edges, rtol=0, atol=1e-9)
     np.testing.assert_array_equal(cells.scores, expected.scores)
     assert cells.edges[0] == 0

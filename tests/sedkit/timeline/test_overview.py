@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sedkit.geometry import SAMPLE_RATE
+from sedkit.geometry import WELS_NET, Geometry
 from sedkit.inference.model import pieces
 from sedkit.timeline import overview
 from sedkit.timeline.overview import Spectrogram, Tracks, with_overview
@@ -13,19 +13,21 @@ from sedkit.timeline.settings import ColumnSettings
 from tests.conftest import make_sound
 
 
-def spectrogram(samples, blocks=1, low_latency=False):
-    built = Spectrogram()
-    for piece, kept in pieces(np.array_split(samples, blocks), low_latency):
+def spectrogram(samples, blocks=1, low_latency=False, geometry=WELS_NET):
+    built = Spectrogram(geometry)
+    for piece, kept in pieces(np.array_split(samples, blocks), low_latency, geometry):
         built.add(piece, kept)
     return built.finish()
 
 
-def test_a_tone_lights_up_its_band_at_its_level():
-    time = np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE
-    levels, seconds = spectrogram((0.1 * np.sin(2 * np.pi * 1000 * time)).astype(np.float32))
+@pytest.mark.parametrize("geometry", [WELS_NET, Geometry(32_000, 32_000, 64_000, 64_000)])
+def test_a_tone_lights_up_its_band_at_its_level(geometry):
+    rate = geometry.sample_rate
+    time = np.arange(2 * rate) / rate
+    levels, seconds = spectrogram((0.1 * np.sin(2 * np.pi * 1000 * time)).astype(np.float32), geometry=geometry)
     assert (levels.shape, seconds) == ((overview.BANDS, 100), 0.02)
-    bin_1_khz = 1000 * overview.WINDOW // SAMPLE_RATE
-    assert levels[:, 50].argmax() == overview.mel_filters()[bin_1_khz].argmax()
+    bin_1_khz = round(1000 * overview.WINDOW)
+    assert levels[:, 50].argmax() == overview.mel_filters(rate)[bin_1_khz].argmax()
     assert levels[:, 50].max() / 2.55 - 100 == pytest.approx(-20, abs=2)  # dB
 
 

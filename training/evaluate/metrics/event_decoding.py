@@ -13,10 +13,10 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP, SEGMENT_SPAN
+from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP, SEGMENT_SPAN, WELS_NET
 from sedkit.judging.psds_and_f1 import f1_scores
-from sedkit.timeline.events import FRAME, OVERLAP, SHORTEST_EVENT
-from sedkit.timeline.grid import EPSILON, STEP
+from sedkit.timeline.events import FRAME, SHORTEST_EVENT
+from sedkit.timeline.grid import EPSILON
 from sedkit.timeline.settings import PostProcessing
 
 DEFAULT = PostProcessing()
@@ -56,14 +56,15 @@ def in_events(
     [recordings, segments, classes], or [levels, segments, classes].
     """
     in_run, lit = scores >= leave * thresholds, scores >= thresholds
-    held = np.floor(hold / STEP + EPSILON)
+    held = np.floor(hold / WELS_NET.step + EPSILON)
     in_group = in_run & (_near(lit, in_run, held) | _near(lit[:, ::-1], in_run[:, ::-1], held)[:, ::-1])
     member_scores, last = np.where(in_group, scores, 0), scores.shape[1] - 1
     limits = np.broadcast_to(thresholds, member_scores.shape)[:, 0]
     inside = np.zeros_like(in_group)
-    top = np.zeros((OVERLAP, *limits.shape))
+    top = np.zeros((WELS_NET.overlap, *limits.shape))
     for tile in range(last + 1):
-        top = insert_score(top * in_group[:, tile], member_scores[:, tile], OVERLAP if tile in (0, last) else 1)
+        times = WELS_NET.overlap if tile in (0, last) else 1
+        top = insert_score(top * in_group[:, tile], member_scores[:, tile], times)
         inside[:, tile] = in_group[:, tile] & (top.mean(axis=0) >= limits)
     for tile in range(last, 0, -1):  # the last tile of a group decides for the whole group
         same = in_group[:, tile - 1] & in_group[:, tile]
@@ -154,7 +155,7 @@ def insert_score(top: NDArray[np.float64], scores: NDArray[np.floating], times: 
 
     Parameters
     ----------
-    top : [OVERLAP, ...], in descending order.
+    top : [WELS_NET.overlap, ...], in descending order.
     scores : [...].
     times : how often the segment counts.
     """
