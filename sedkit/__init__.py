@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from sedkit.errors import AudioWarning as AudioWarning
     from sedkit.errors import ContractError as ContractError
     from sedkit.errors import DeviceError as DeviceError
+    from sedkit.errors import LostSourceError as LostSourceError
     from sedkit.errors import ModelError as ModelError
     from sedkit.errors import OutputError as OutputError
     from sedkit.errors import SedkitError as SedkitError
     from sedkit.results import Embedding as Embedding
     from sedkit.results import Event as Event
+    from sedkit.results import Onset as Onset
     from sedkit.results import Second as Second
     from sedkit.results import Tag as Tag
     from sedkit.results import Tagging as Tagging
@@ -39,11 +41,12 @@ _PUBLIC = {  # module: the public names in it
         "AudioWarning",
         "ContractError",
         "DeviceError",
+        "LostSourceError",
         "ModelError",
         "OutputError",
         "SedkitError",
     ),
-    "sedkit.results": ("Embedding", "Event", "Second", "Tag", "Tagging", "Timeline"),
+    "sedkit.results": ("Embedding", "Event", "Onset", "Second", "Tag", "Tagging", "Timeline"),
     "sedkit.tagger": ("Tagger",),
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}

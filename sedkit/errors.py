@@ -2,6 +2,7 @@
 
 SedkitError                 base class; the message is one line: what failed, why, and how to fix it
 ├── AudioError              a recording cannot be found, read or decoded
+│   └── LostSourceError     a live source has ended that should go on
 ├── ModelError              a model cannot be found or loaded
 │   └── ContractError       an ONNX file violates the model contract; names the field
 ├── DeviceError             the requested device or microphone does not work
@@ -20,6 +21,10 @@ class SedkitError(Exception):
 
 class AudioError(SedkitError):
     """A recording cannot be found, read or decoded."""
+
+
+class LostSourceError(AudioError):
+    """A live source has ended that should go on, such as a microphone that was unplugged."""
 
 
 class ModelError(SedkitError):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sedkit import tables
 from sedkit.contract import Label
 from sedkit.errors import ArgumentError
+from sedkit.geometry import WELS_NET, Geometry
 from sedkit.selection import is_named, suggestion
 
 if TYPE_CHECKING:
@@ -48,6 +49,23 @@ class Event:
     def to_dict(self) -> dict[str, Any]:
         """``{"onset", "offset", "label", "mid", "score"}``; times to 1 ms, the score to 1e-4."""
         return {"onset": round(self.onset, 3), "offset": round(self.offset, 3), **_tag(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Onset:
+    """The onset of an event that goes on; an :class:`Event` with this label and onset follows when it has ended.
+
+    ``score`` is that of the event so far.
+    """
+
+    onset: float
+    label: str
+    mid: str | None
+    score: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"onset", "label", "mid", "score"}``; the time to 1 ms, the score to 1e-4."""
+        return {"onset": round(self.onset, 3), **_tag(self)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +156,7 @@ class Overview:
     tracks : [classes, segments] uint8, their score in each segment; 255 is 1.
     threshold, leave, hold, min_duration, merge_gap : their post-processing, each [classes]
         (:class:`sedkit.timeline.settings.PostProcessing`).
+    geometry : of the model: where the segments lie.
     """
 
     levels: NDArray[np.uint8]
@@ -149,6 +168,7 @@ class Overview:
     hold: NDArray[np.float64]
     min_duration: NDArray[np.float64]
     merge_gap: NDArray[np.float64]
+    geometry: Geometry = WELS_NET
 
 
 @dataclass(frozen=True)
@@ -296,7 +316,7 @@ class Embedding:
     file : path as given, ``-`` for standard input, or ``<array>``.
     duration : seconds.
     onsets, offsets : [n], seconds; the span of each row.
-    values : [n, 1024] float32, the network's layer L3; zeros for a silent segment.
+    values : [n, numbers] float32, for WELS-Net the 1024 of layer L3; zeros for a silent segment.
     """
 
     file: str
@@ -306,7 +326,7 @@ class Embedding:
     values: NDArray[np.float32] = field(repr=False)
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """One row per span: file, onset, offset, embedding (an array [1024]). Needs pandas."""
+        """One row per span: file, onset, offset, embedding (an array). Needs pandas."""
         import pandas
 
         columns = {"onset": self.onsets, "offset": self.offsets, "embedding": list(self.values)}
@@ -317,5 +337,5 @@ def _truncated(result: Tagging | Timeline) -> dict[str, float]:
     return {"truncated": round(result.truncated, 3)} if result.truncated else {}
 
 
-def _tag(tag: Tag | Event) -> dict[str, Any]:
+def _tag(tag: Tag | Event | Onset) -> dict[str, Any]:
     return {"label": tag.label, "mid": tag.mid, "score": round(tag.score, 4)}

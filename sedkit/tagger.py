@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, Self, TypeVar
@@ -22,7 +22,7 @@ from sedkit.inference.embedding import EmbeddingModel, EmbeddingView, Per
 from sedkit.inference.installed import Precision, find_model
 from sedkit.inference.model import Model
 from sedkit.inference.session import Device
-from sedkit.results import Embedding, Event, Second, Tagging, Timeline
+from sedkit.results import Embedding, Event, Onset, Second, Tagging, Timeline
 from sedkit.selection import Selection, is_named, select, suggestion
 from sedkit.timeline.calibration import Calibration
 from sedkit.timeline.grid import Resolution, check_resolution
@@ -216,7 +216,7 @@ class Tagger:
         channel: Channel = "mix",
         gain: Gain = 0.0,
     ) -> Embedding:
-        """Compute the embedding of a recording: the 1024 values of the network's layer L3, below its classes.
+        """Compute the embedding of a recording: the values below the classes, for WELS-Net the 1024 of layer L3.
 
         Recordings that sound alike have embeddings that are near to each other, whatever their classes. They serve to
         search, cluster and draw recordings, and to train a classifier of few examples.
@@ -224,8 +224,8 @@ class Tagger:
         Parameters
         ----------
         source, sample_rate, track, channel, gain : as for :meth:`tag`.
-        per : ``"segment"`` for one row per segment of 0.96 s, every 0.32 s; ``"clip"`` for one row, the mean over the
-            segments that are not silent.
+        per : ``"segment"`` for one row per segment (WELS-Net: 0.96 s, every 0.32 s); ``"clip"`` for one row, the mean
+            over the segments that are not silent.
 
         Returns
         -------
@@ -244,7 +244,7 @@ class Tagger:
         >>> tagger.embed("street.wav", per="clip").values[0]
         """
         model = EmbeddingModel(self.model)
-        return self._analyse(EmbeddingView(per), source, sample_rate, track, channel, gain, model)
+        return self._analyse(EmbeddingView(per, model.geometry), source, sample_rate, track, channel, gain, model)
 
     def tag_channels(self, source: Source, sample_rate: float | None = None, **options: Any) -> list[Tagging]:
         """The tags of each channel of a recording, named ``talk.wav#1``, ``talk.wav#2`` and so on.
@@ -274,7 +274,9 @@ class Tagger:
         weights: tuple[float, ...] | None = None,
         gain: float = 0.0,
         name: str = "<stream>",
-    ) -> Iterator[Second | Event]:
+        onsets: bool = False,
+        views: Sequence[View[Any]] = (),
+    ) -> Iterator[Second | Event | Onset]:
         """Yield the timeline of a recording while it plays.
 
         Cells and events are the same as those of :meth:`timeline` for the whole recording. They are yielded as soon as
@@ -286,13 +288,17 @@ class Tagger:
         Parameters
         ----------
         blocks : arrays, [samples] or [samples, channels], of any length.
-        sample_rate : Hz. Rates other than 16 kHz are resampled, which adds a few milliseconds of latency.
+        sample_rate : Hz. Rates other than the model's are resampled, which adds a few milliseconds of latency.
         threshold, postprocessing, resolution, classes, exclude, rollup : as for :meth:`timeline`, except that the
             method ``"change-points"`` needs the whole recording.
         channel : as for :meth:`tag`.
         weights : of the channels in the mix; None for equal weights.
         gain : dB.
         name : name of the recording in error messages.
+        onsets : whether to yield the onset of an event as soon as it is certain, if the event goes on. An event with
+            this label and onset follows (with ``max_duration``, several, of which the first has this onset).
+        views : further views of the same scores, those of all classes of the model. Each gets a piece before the items
+            of that piece are yielded.
 
         Yields
         ------
@@ -315,9 +321,9 @@ class Tagger:
         settings = self._settings(chosen, threshold, postprocessing)
         if settings.shared.method == "change-points":
             raise ArgumentError("method change-points needs the whole recording; choose hysteresis for a stream")
-        live = LiveTimeline(chosen.labels, range(len(chosen.labels)), settings, check_resolution(resolution))
+        live = LiveTimeline(chosen.labels, range(len(chosen.labels)), settings, check_resolution(resolution), onsets)
         mixing = {"channel": channel, "weights": weights, "gain": gain}
-        return self._stream(live, chosen, blocks, sample_rate, name, mixing)
+        return self._stream(live, chosen, blocks, sample_rate, name, mixing, views)
 
     def tags_view(
         self,
@@ -423,11 +429,17 @@ class Tagger:
         sample_rate: float,
         name: str,
         mixing: Mapping[str, Any],
-    ) -> Iterator[Second | Event]:
-        with open_blocks(blocks, sample_rate, name, _warn, **mixing) as stream:
+        views: Sequence[View[Any]],
+    ) -> Iterator[Second | Event | Onset]:
+        rate = self.model.geometry.sample_rate
+        with open_blocks(blocks, sample_rate, name, _warn, **mixing, output_rate=rate) as stream:
             for samples, kept, scores in self.model.scored_pieces(stream, low_latency=True):
+                for view in views:
+                    view.add(samples, kept, scores)
                 selected = chosen.highest(scores[:, chosen.columns])
                 yield from live.add(samples, kept, selected, stream.duration).by_end()
+        for view in views:
+            view.finish(name, stream.duration)
         yield from live.finish(stream.duration).by_end()
 
     def _analyse(
@@ -440,7 +452,8 @@ class Tagger:
         gain: Gain,
         model: Model | None = None,
     ) -> Result:
-        with open_audio(source, sample_rate, track=track, channel=channel, gain=gain) as stream:
+        rate = self.model.geometry.sample_rate
+        with open_audio(source, sample_rate, track=track, channel=channel, gain=gain, output_rate=rate) as stream:
             for samples, kept, scores in (model or self.model).scored_pieces(stream):
                 view.add(samples, kept, scores)
         for notice in stream.notices:
@@ -468,7 +481,8 @@ class Tagger:
         if threshold is not None:
             settings = settings.with_thresholds(threshold if isinstance(threshold, Mapping) else {"*": threshold})
         self._check_names(settings.classes, chosen)
-        return settings.columns(chosen.labels, chosen.thresholds(self.contract.timeline_thresholds))
+        thresholds = chosen.thresholds(self.contract.timeline_thresholds)
+        return settings.columns(chosen.labels, thresholds, self.model.geometry)
 
     def _check_names(self, names: Iterable[str], chosen: Selection) -> None:
         """Refuse names that are neither of the model nor of the reported classes."""

@@ -1,16 +1,18 @@
 """Audio as it arrives: the interface of the sources, and recordings as one of them.
 
-The other sources are :mod:`sedkit.audio.pipe` and :mod:`sedkit.audio.microphone`. A separate thread receives and
-decodes the sound and queues it, so none is lost while the model runs.
+The other sources are :mod:`sedkit.audio.pipe`, :mod:`sedkit.audio.microphone` and :mod:`sedkit.audio.network`. A
+separate thread receives and decodes the sound and queues it, so none is lost while the model runs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Callable, Iterator
 from itertools import chain, groupby
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,29 @@ from numpy.typing import NDArray
 from sedkit.audio.decoding import Notify
 from sedkit.audio.reading import Notices, decode_path
 from sedkit.errors import AudioError
+
+WAIT_SECONDS = 1.0  # how often a consumer that waits looks at the clock
+
+
+class Incident(NamedTuple):
+    """Something that happened to a source.
+
+    Attributes
+    ----------
+    kind : ``"stalled"``: no audio comes, for `seconds` so far. ``"resumed"``: it comes again, after `seconds`.
+        ``"lost"``: the next `seconds` of audio did not arrive; there is silence in their place.
+    at : position in the audio, in seconds.
+    seconds : on the clock.
+    cause : of a stall, if it is known.
+    """
+
+    kind: Literal["stalled", "resumed", "lost"]
+    at: float
+    seconds: float
+    cause: str = ""
+
+
+Queued: TypeAlias = NDArray[Any] | Incident | Exception | None  # None, or an exception, ends the audio
 
 
 class LiveAudio:
@@ -32,9 +57,13 @@ class LiveAudio:
     stopped : whether :meth:`stop` was called.
     losses : number of times that audio was lost because it was not consumed in time.
     endless : whether the source ends only if it is stopped.
+    received : seconds of audio that were taken so far.
+    patience : seconds without audio until the source counts as stalled.
+    on_incident : called with each incident, by the thread that iterates.
     """
 
     endless = False
+    patience = math.inf
 
     def __init__(self, name: str, sample_rate: float) -> None:
         self.name, self.sample_rate, self.block_rate = name, sample_rate, sample_rate
@@ -43,7 +72,9 @@ class LiveAudio:
         self.losses = 0
         self._ended = False
         self._failure: Exception | None = None
-        self._blocks = SimpleQueue[NDArray[Any] | Exception | None]()  # its put() is safe in signal handlers
+        self.received = 0.0
+        self.on_incident: Callable[[Incident], None] = lambda incident: None
+        self._blocks = SimpleQueue[Queued]()  # its put() is safe in signal handlers
 
     @property
     def damages(self) -> int:
@@ -82,16 +113,28 @@ class LiveAudio:
             if block is None or isinstance(block, Exception):
                 self._ended, self._failure = True, block
                 break
+            if isinstance(block, Incident):
+                self.on_incident(block)
+                continue
             received.append(block)
+            self.received += len(block) / self.block_rate
         self._consumed(len(received))
         return received
 
-    def _wait(self) -> NDArray[Any] | Exception | None:
+    def _wait(self) -> Queued:
+        start, stalled = time.monotonic(), False
         while True:
             try:
-                return self._blocks.get(timeout=1.0)
+                block = self._blocks.get(timeout=min(WAIT_SECONDS, self.patience))
             except Empty:  # try again; some systems deliver signals only between two calls
+                waited = time.monotonic() - start
+                if waited >= self.patience and not stalled:
+                    stalled = True
+                    self.on_incident(Incident("stalled", self.received, waited))
                 continue
+            if stalled and isinstance(block, np.ndarray):
+                self.on_incident(Incident("resumed", self.received, time.monotonic() - start))
+            return block
 
     def _consumed(self, blocks: int) -> None:
         """Called when this many blocks were taken from the queue."""
@@ -130,6 +173,7 @@ class Recording(LiveAudio):
         for chunk in chain([first] if first else [], self._chunks):
             if self.stopped:
                 return
+            self.received += chunk.samples.shape[1] / self.block_rate
             yield chunk.samples.T
 
     def close(self) -> None:

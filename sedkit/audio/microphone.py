@@ -35,7 +35,7 @@ class Microphone(LiveAudio):
     endless = True
 
     def __init__(self, name: str | None = None, sample_rate: float | None = None, all_channels: bool = False) -> None:
-        sd = _sounddevice()
+        sd = _sounddevice(name)
         wanted = int(name) if name is not None and name.isdecimal() else name
         try:
             info = sd.query_devices(wanted, "input")
@@ -105,7 +105,8 @@ def microphones() -> list[tuple[int, str, int, float, bool]]:
     ]
 
 
-def _sounddevice() -> Any:
+def _sounddevice(wanted: str | None = None) -> Any:
+    """The package, for a microphone of this name, which may be meant as that of a file."""
     try:
         import sounddevice
     except ModuleNotFoundError:
@@ -116,6 +117,8 @@ def _sounddevice() -> Any:
         what, remedy = "the library PortAudio", "apt install libportaudio2 or dnf install portaudio"
     else:
         return sounddevice
+    if wanted is not None and not wanted.isdecimal():
+        raise DeviceError(f"{wanted}: no such file; a microphone of this name would need {what}: {remedy}")
     raise DeviceError(f"a microphone needs {what}: {remedy}; or pipe samples, as in arecord -t raw | sedkit listen -")
 
 

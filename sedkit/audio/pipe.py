@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sedkit.audio.decoding import not_audio
 from sedkit.audio.ffmpeg import audio_track, check_track, frame_samples, layout_weights
-from sedkit.audio.live import LiveAudio
+from sedkit.audio.live import LiveAudio, Queued
 from sedkit.audio.recognition import HEAD, is_container, is_packets, may_be_packets
 from sedkit.errors import ArgumentError, AudioError
 
@@ -48,6 +48,7 @@ class Pipe(LiveAudio):
     channels, encoding : format of raw samples; `encoding` is one of :data:`ENCODINGS`.
     name : for error messages.
     track : number of the audio track, from 1 on; None for the default one, otherwise the first.
+    endless : whether the end of the pipe is a loss.
 
     Raises
     ------
@@ -65,7 +66,9 @@ class Pipe(LiveAudio):
         encoding: str = "s16le",
         name: str = "-",
         track: int | None = None,
+        endless: bool = False,
     ) -> None:
+        self.endless = endless
         self._input = _Input(file, name)
         weakref.finalize(self, self._input.close)  # the thread has no reference to this object
         self._free_slots = threading.Semaphore(MAX_QUEUED_READS)
@@ -187,7 +190,7 @@ def _receive(
     source: _Input,
     free_slots: threading.Semaphore,
     opened: SimpleQueue[float | Exception],
-    queue: SimpleQueue[NDArray[Any] | Exception | None],
+    queue: SimpleQueue[Queued],
 ) -> None:
     """Queue all blocks, then None or the exception that ended them; first, put the sample rate into `opened`."""
     end, rate = None, None

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import BinaryIO
@@ -39,15 +39,17 @@ AUDIOMOTH = re.compile(r"at (\d\d):(\d\d):(\d\d) (\d\d)/(\d\d)/(\d{4}) \(UTC(?:(
 BEXT_DATE, BEXT_TIME = slice(320, 330), slice(330, 338)  # characters with any separators
 
 
-def recording_start(path: str | os.PathLike[str], zone: tzinfo = UTC) -> datetime | None:
+def recording_start(path: str | os.PathLike[str], zone: tzinfo = UTC, file: BinaryIO | None = None) -> datetime | None:
     """When a recording began, in UTC; None if neither its metadata nor its name tells.
 
     Parameters
     ----------
     path : of the recording. If it is no file, or cannot be read, only its name counts.
     zone : of a time that is given without a time zone.
+    file : the recording, read from its start; then `path` is only its name.
     """
-    found = [*metadata_times(path), *name_times(os.fsdecode(path))]
+    metadata: Iterable[datetime] = metadata_times(path) if file is None else metadata_times_in(file)
+    found = [*metadata, *name_times(os.fsdecode(path))]
     chosen = next((time for time in found if time.tzinfo is not None), found[0] if found else None)
     if chosen is None:
         return None
@@ -84,10 +86,16 @@ def metadata_times(path: str | os.PathLike[str]) -> Iterator[datetime]:
         if not os.path.isfile(path):
             return
         with open(path, "rb") as file:
-            times = {rank: time for rank, time in _times(file) if time is not None and _plausible(time)}
+            yield from metadata_times_in(file)
     except OSError:
         return
-    yield from (times[rank] for rank in sorted(times))
+
+
+def metadata_times_in(file: BinaryIO) -> list[datetime]:
+    """The times of :func:`metadata_times`, from an open file, which is read from its start."""
+    file.seek(0)
+    times = {rank: time for rank, time in _times(file) if time is not None and _plausible(time)}
+    return [times[rank] for rank in sorted(times)]
 
 
 def _plausible(time: datetime) -> bool:

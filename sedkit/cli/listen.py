@@ -1,39 +1,34 @@
-"""``sedkit listen``: which sounds occur now, from a microphone, a pipe or a file."""
+"""``sedkit listen``: which sounds occur now, from a microphone, a pipe, a file or a network."""
 
 from __future__ import annotations
 
-import io
-import os
 import signal
-import stat
 import sys
-import threading
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from sedkit.cli import options, shaping
-from sedkit.cli.inputs import AUDIO_SUFFIXES, STDIN, stdin, stdin_is_piped
+from sedkit.cli import alerting, options, shaping
+from sedkit.cli.live_source import SourceOptions, open_source
 from sedkit.cli.messages import print_notice
+from sedkit.cli.service import Watchdog, notify
 from sedkit.cli.timeline import Resolution
-from sedkit.errors import ArgumentError, AudioError, AudioWarning, DeviceError, SedkitError
+from sedkit.errors import AudioError, AudioWarning, LostSourceError, SedkitError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sedkit.audio.channels import Channel
-    from sedkit.audio.live import LiveAudio
+    from sedkit.audio.live import Incident, LiveAudio
     from sedkit.cli.display import Display
     from sedkit.inference.installed import Precision
     from sedkit.inference.session import Device
-    from sedkit.results import Event, Second
+    from sedkit.results import Event, Onset, Second
 
-
-PATIENCE = 5.0  # seconds without audio until a notice says that standard input is read
-WAITING = "waiting for audio from standard input; to hear a microphone instead, name it: sedkit listen --list"
+STALL = 8.0  # seconds
 
 
 class Encoding(click.ParamType[str]):
@@ -50,7 +45,7 @@ class Encoding(click.ParamType[str]):
 
 
 @click.command("listen")
-@click.argument("source", required=False, metavar="[MICROPHONE|FILE|-]")
+@click.argument("source", required=False, metavar="[MICROPHONE|FILE|URL|-]")
 @click.option("--list", "list_them", is_flag=True, help="List the microphones and exit.")
 @click.option(
     "--rate",
@@ -74,6 +69,24 @@ class Encoding(click.ParamType[str]):
     metavar="|".join(Encoding.NAMES),
     help="Encoding of raw samples. Names such as S16_LE work too.",
 )
+@click.option(
+    "--endless", is_flag=True, help="Take the end of a pipe as a loss: exit code 3, so that a service is started again."
+)
+@click.option(
+    "--reconnect/--no-reconnect",
+    default=True,
+    show_default=True,
+    help="Connect again when the connection to a URL is lost.",
+)
+@click.option(
+    "--stall",
+    type=click.FloatRange(0.1, 86_400),
+    default=STALL,
+    show_default=True,
+    metavar="SECONDS",
+    help="Say so when no audio comes for so long.",
+)
+@alerting.alerts
 @shaping.shaping
 @click.option(
     "--resolution",
@@ -100,18 +113,20 @@ class Encoding(click.ParamType[str]):
 @options.device
 @click.pass_context
 def command(ctx: click.Context, /, source: str | None, list_them: bool, **settings: Any) -> None:
-    """Show which sounds occur now, from a microphone, a pipe or a file.
+    """Show which sounds occur now, from a microphone, a pipe, a file or a network.
 
     MICROPHONE is a number, or part of a name, from --list. Default: standard input if it is a pipe or a file, otherwise
     the system's default microphone. Microphones need an extra package: pip install 'sedkit-audio[listen]'
 
     - reads standard input as it arrives: wav, flac, ogg, mp3, aac, mp4 or any other format that FFmpeg can stream, or
     raw samples with --rate. A FILE is analysed as fast as possible, with the same output as a microphone. A named pipe
-    is read like standard input.
+    is read like standard input. URLs begin with rtsp, http, udp, tcp, rtp or rtmp; a lost connection is made again.
 
     A terminal shows a scrolling timeline. For programs, --format jsonl writes one JSON object per line as soon as it
-    is final: a cell of the timeline 2.2 s after its start, an event 2 to 5 s after its end (docs/timeline.md). Ctrl-C
-    stops it.
+    is final: a cell of the timeline 2.2 s after its start, the onset of a long sound 2 to 3 s after it, an event 2 to
+    5 s after its end (docs/listen.md). Ctrl-C stops it.
+
+    Alerts run commands, call webhooks, publish by MQTT or save clips when a sound begins (docs/alerts.md).
 
     \b
     Examples:
@@ -119,7 +134,9 @@ def command(ctx: click.Context, /, source: str | None, list_them: bool, **settin
       sedkit listen "USB" --classes "Dog,Siren" --threshold 0.3
       sedkit listen --format jsonl | jq -r 'select(.type == "event") | .label'
       arecord -f S16_LE -r 16000 -t raw | sedkit listen --rate 16000
-      ffmpeg -i rtsp://camera -f wav - | sedkit listen
+      sedkit listen rtsp://camera.local/1
+      sedkit listen --on "Dog>0.5 for 1s every 60s" --run "notify-send Dog"
+      sedkit listen --alerts rules.toml
     """
     if list_them:
         list_microphones()
@@ -130,11 +147,6 @@ def command(ctx: click.Context, /, source: str | None, list_them: bool, **settin
 def listen(
     source: str | None,
     *,
-    rate: float | None,
-    channels: int,
-    encoding: str,
-    track: int | None,
-    channel: Channel,
     gain: float,
     resolution: float | Literal["native"],
     classes: Sequence[str],
@@ -150,40 +162,67 @@ def listen(
 
     tagger = load_tagger(model, device, precision=precision)  # before the source opens, or sound would be lost
     selected = options.split_classes(classes, tagger.labels)
+    settings = shaping.settings_of(own, tagger)
+    alerts = alerting.Alerts.of(own, tagger, settings)
     chosen_format = format_name or ("text" if sys.stdout.isatty() else "jsonl")
-    with audio_notices(), open_source(source, rate, channels, encoding, track, channel) as live, stopping(live):
+    source_options = SourceOptions(**{field.name: own[field.name] for field in fields(SourceOptions)})
+    with ExitStack() as stack:
+        stack.enter_context(audio_notices())
+        live = stack.enter_context(open_source(source, source_options))
+        stack.enter_context(stopping(live))
+        stack.enter_context(alerts)
         failures = list[SedkitError]()
         items = tagger.stream(
-            until_failure(live, failures),
+            alerts.heard(until_failure(live, failures), live.block_rate),
             live.block_rate,
-            postprocessing=shaping.settings_of(own, tagger),
+            postprocessing=settings,
             resolution=resolution,
             classes=selected,
             **shaping.selection_of(own, tagger),
-            channel=channel,
+            channel=source_options.channel,
             weights=live.weights,
             gain=gain,
             name=live.name,
+            onsets=True,
+            views=alerts.views(live),
         )
+        notify("READY=1", f"STATUS=listening to {live.name}")
         with make_display(chosen_format, live.name, live.sample_rate, tagger.contract.name, resolution) as display:
+            alerts.on_alert, live.on_incident = display.warn, reporter(display, live)
             show(items, live, display)
+            if live.endless and not live.stopped and not failures:
+                failures.append(LostSourceError(f"{live.name}: delivers no more sound; check that it is connected"))
+            if any(isinstance(failure, LostSourceError) for failure in failures):
+                display.end(live.received)
+        notify("STOPPING=1")
         for failure in failures:
             raise failure
-        if live.endless and not live.stopped:
-            raise DeviceError(f"{live.name}: this microphone delivers no more sound; check that it is plugged in")
     return 0
 
 
 def until_failure(live: LiveAudio, failures: list[SedkitError]) -> Iterator[NDArray[Any]]:
     """The blocks of a source. An error ends them and is added to a list, so that what came before is still shown."""
+    watchdog = Watchdog()
     try:
-        yield from live
+        for block in live:
+            watchdog.feed()
+            yield block
     except SedkitError as failure:
         failures.append(failure)
 
 
-def show(items: Iterator[Second | Event], live: LiveAudio, display: Display) -> None:
-    """Show cells and events until the source ends.
+def reporter(display: Display, live: LiveAudio) -> Callable[[Incident], None]:
+    """What to do with an incident of the source: show it, and tell the service manager."""
+
+    def report(incident: Incident) -> None:
+        display.tell(incident)
+        notify(f"STATUS=listening to {live.name}" + (", no audio comes" if incident.kind == "stalled" else ""))
+
+    return report
+
+
+def show(items: Iterator[Second | Event | Onset], live: LiveAudio, display: Display) -> None:
+    """Show cells, onsets and events until the source ends.
 
     Raises
     ------
@@ -191,12 +230,14 @@ def show(items: Iterator[Second | Event], live: LiveAudio, display: Display) -> 
         If the samples are invalid.
     """
     from sedkit.formats.terminal import clock
-    from sedkit.results import Event
+    from sedkit.results import Event, Onset
 
     losses = damages = 0
     try:
         for item in items:
             display.add(item)
+            if isinstance(item, Onset):
+                continue
             at = item.offset if isinstance(item, Event) else item.end
             if live.losses > losses:
                 losses = live.losses
@@ -209,73 +250,6 @@ def show(items: Iterator[Second | Event], live: LiveAudio, display: Display) -> 
             raise
 
 
-def open_source(
-    source: str | None,
-    rate: float | None,
-    channels: int,
-    encoding: str,
-    track: int | None = None,
-    channel: Channel = "mix",
-) -> LiveAudio:
-    """The microphone, standard input or file; a microphone is not yet started.
-
-    Raises
-    ------
-    SedkitError
-        If it cannot be opened.
-    """
-    from sedkit.audio.live import Recording
-    from sedkit.audio.microphone import Microphone
-    from sedkit.audio.pipe import Pipe
-
-    if source == STDIN or (source is None and stdin_is_fed()):
-        with nullcontext() if source else waiting_notice():
-            return Pipe(io.FileIO(stdin().fileno(), closefd=False), rate, channels, encoding, track=track)
-    if source is None or not is_path(source):
-        if track is not None:
-            raise ArgumentError("--track is for files and streams with several audio tracks, not for a microphone")
-        return Microphone(source, rate, all_channels=channel != "mix")
-    if rate is None and os.path.isfile(source):
-        return Recording(source, print_notice, track)
-    try:
-        file = io.FileIO(source)
-    except FileNotFoundError:
-        raise AudioError(f"{source}: no such file; check the path") from None
-    except OSError as error:
-        raise AudioError(f"{source}: cannot be opened ({error.strerror}); check the path") from None
-    return Pipe(file, rate, channels, encoding, source, track)
-
-
-def is_path(source: str) -> bool:
-    """Whether a source is a path rather than a microphone. Names of microphones can hold slashes.
-
-    Raises
-    ------
-    ArgumentError
-        If it is a URL or a folder, which `listen` does not read.
-    """
-    if "://" in source:
-        raise ArgumentError(f"{source}: URLs are read by ffmpeg: ffmpeg -i {source} -f wav - | sedkit listen")
-    looks_like_path = source.startswith((os.sep, "./", "../")) or source.endswith(os.sep)
-    if looks_like_path and os.path.isdir(source):
-        raise ArgumentError(f"{source}: is a folder; analyse its files with sedkit timeline {source}")
-    is_file = os.path.exists(source) and not os.path.isdir(source)
-    has_suffix = os.path.splitext(source)[1].lower() in AUDIO_SUFFIXES
-    return looks_like_path or has_suffix or (is_file and not source.isdecimal())
-
-
-def stdin_is_fed() -> bool:
-    """Whether standard input is a pipe, a socket or a file, which somebody connected to a program on purpose.
-
-    Under a service manager, cron or ``nohup``, it is the null device.
-    """
-    try:
-        mode = os.fstat(sys.stdin.fileno()).st_mode if stdin_is_piped() else 0
-    except OSError:  # not a file of the system
-        return False
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISREG(mode)
-
-
 @contextmanager
 def audio_notices() -> Iterator[None]:
     """Print what the tagger warns of as notices."""
@@ -283,18 +257,6 @@ def audio_notices() -> Iterator[None]:
         warnings.simplefilter("always", AudioWarning)
         warnings.showwarning = lambda message, *_: print_notice(str(message))
         yield
-
-
-@contextmanager
-def waiting_notice() -> Iterator[None]:
-    """Print a notice if the block takes long. Over ssh, for example, standard input is a pipe, but often idle."""
-    timer = threading.Timer(PATIENCE, print_notice, [WAITING])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 @contextmanager

@@ -21,9 +21,9 @@ import click
 def command(ctx: click.Context, format_name: str) -> None:
     """List the installed models.
 
-    Shows the name, precision, file size, network width and cost, number of classes, licence, metrics and path of each.
-    NAME-int8 is a faster version of NAME for CPUs; --precision chooses between the two. (default) marks the model that
-    runs on this machine without --model and --precision. --model takes a name from this list; the prefix
+    Shows the name, purpose, precision, file size, network width and cost, number of classes, licence, metrics and path
+    of each. NAME-int8 is a faster version of NAME for CPUs; --precision chooses between the two. (default) marks the
+    model that runs on this machine without --model and --precision. --model takes a name from this list; the prefix
     "wels-secost-" may be left out. --format json prints one JSON object per line, with the names of the classes.
     sedkit info NAME shows everything about one model.
 
@@ -36,7 +36,7 @@ def command(ctx: click.Context, format_name: str) -> None:
     from sedkit.cli import describe
     from sedkit.cli.messages import print_error, print_notice
     from sedkit.errors import ModelError, SedkitError
-    from sedkit.inference.installed import find_model, installed_models
+    from sedkit.inference.installed import find_model, installed_models, purpose
 
     code = 0
     paths = installed_models()
@@ -56,6 +56,7 @@ def command(ctx: click.Context, format_name: str) -> None:
         record = {
             "name": path.stem,
             "default": path == default,
+            "purpose": purpose(path),
             "precision": model["precision"],
             "size": model["size"],
             "width": model["lineage"].get("width"),
@@ -71,7 +72,8 @@ def command(ctx: click.Context, format_name: str) -> None:
         else:
             title = path.stem + (" (default)" if record["default"] else "")
             classes = f"{record['classes']} (sedkit info {path.stem} lists them)"
-            rows = {"precision": record["precision"], "size": describe.megabytes(record["size"])}
+            rows = {"for": record["purpose"]} if record["purpose"] else {}
+            rows |= {"precision": record["precision"], "size": describe.megabytes(record["size"])}
             rows |= {"network": describe.network(model["lineage"]), "classes": classes, "licence": record["license"]}
             rows |= describe.metrics(record["metrics"]) | describe.quantisation(model["lineage"])
             rows |= {"path": record["path"]}

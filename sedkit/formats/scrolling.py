@@ -19,7 +19,7 @@ from sedkit.formats.terminal import (
     heading,
     lanes,
 )
-from sedkit.results import Event, Second
+from sedkit.results import Event, Onset, Second
 
 MAX_EVENTS = 6  # the latest, listed below the lanes
 OTHER_LINES = 6  # lines that are neither lanes nor events
@@ -42,17 +42,24 @@ class ScrollingLanes:
         self.reach = 0.0  # seconds; end of the latest cell or event
         self.notice = ""
         self.cells = deque[Second](maxlen=LANE_WIDTHS[1])
-        self.events = deque[Event](maxlen=MAX_EVENTS)
+        self.events = deque[Event | Onset](maxlen=MAX_EVENTS)
         self.colours: dict[str, str] = {}  # by class, in order of first appearance
 
-    def add(self, item: Second | Event) -> None:
-        """Add the next cell, or an event."""
-        names = [item.label] if isinstance(item, Event) else [tag.label for tag in item.tags]
+    def add(self, item: Second | Event | Onset) -> None:
+        """Add the next cell, an event, or the onset of one, whose place the event takes later."""
+        names = [tag.label for tag in item.tags] if isinstance(item, Second) else [item.label]
         for name in names:
             self.colours.setdefault(name, PALETTE[len(self.colours) % len(PALETTE)])
         if isinstance(item, Event):
-            self.events.append(item)
+            places = (k for k, each in enumerate(self.events) if (each.label, each.onset) == (item.label, item.onset))
+            if (place := next(places, None)) is None:
+                self.events.append(item)
+            else:
+                self.events[place] = item
             self.reach = max(self.reach, item.offset)
+        elif isinstance(item, Onset):
+            self.events.append(item)
+            self.reach = max(self.reach, item.onset)
         else:
             self.cells.append(item)
             self.reach = max(self.reach, item.end)

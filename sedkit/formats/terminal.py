@@ -17,7 +17,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from sedkit.results import Event, Second, Tagging, Timeline
+    from sedkit.results import Event, Onset, Second, Tagging, Timeline
 
 PALETTE = ("cyan", "yellow", "green", "magenta", "blue", "red", "bright_cyan", "bright_yellow", "bright_green")
 QUIET = "bright_black"
@@ -162,14 +162,17 @@ def lanes(
 
 
 def event_lines(
-    events: Collection[Event], reach: float, colours: Mapping[str, str], max_width: int, glyphs: Glyphs
+    events: Collection[Event | Onset], reach: float, colours: Mapping[str, str], max_width: int, glyphs: Glyphs
 ) -> Iterator[Text]:
-    """One line per event. ``reach``: length of the recording in seconds."""
+    """One line per event; those that go on have no offset. ``reach``: length of the recording in seconds."""
+    from sedkit.results import Event
+
     digits = len(clock(reach, reach, 2))
     widest = max((cell_len(event.label) for event in events), default=0)
     width = max(1, min(widest, max_width - 2 * digits - 15))
     for event in events:
-        onset, offset = (clock(time, reach, 2).rjust(digits) for time in (event.onset, event.offset))
+        onset = clock(event.onset, reach, 2).rjust(digits)
+        offset = (clock(event.offset, reach, 2) if isinstance(event, Event) else "").rjust(digits)
         yield Text.assemble(
             f"  {onset} - {offset}  ",
             (glyphs.swatch, colours[event.label]),

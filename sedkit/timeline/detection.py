@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.timeline.boxes import BoxDetector
-from sedkit.timeline.events import DetectedEvent, HysteresisDetector
+from sedkit.timeline.events import DetectedEvent, DetectedOnset, Found, HysteresisDetector
 from sedkit.timeline.filters import ScoreFilter
 from sedkit.timeline.settings import ColumnSettings
 from sedkit.timeline.shaping import EventShaper
 
 
 class Detected(NamedTuple):
-    """Filtered segment scores, [k, classes], and events that are now final."""
+    """Filtered segment scores, [k, classes], events that are now final, and onsets of events that are not."""
 
     scores: NDArray[np.float32]
     events: list[DetectedEvent]
+    onsets: list[DetectedOnset]
+
+    @classmethod
+    def of(cls, scores: NDArray[np.float32], found: list[Found]) -> Self:
+        events = [each for each in found if isinstance(each, DetectedEvent)]
+        return cls(scores, events, [each for each in found if isinstance(each, DetectedOnset)])
 
 
 class EventDetector:
@@ -27,12 +33,13 @@ class EventDetector:
     Parameters
     ----------
     settings : of each class.
+    onsets : whether to find the onsets of events before their ends; not possible with change points.
     """
 
-    def __init__(self, settings: ColumnSettings) -> None:
-        self.filter, self.shaper = ScoreFilter(settings), EventShaper(settings)
+    def __init__(self, settings: ColumnSettings, onsets: bool = False) -> None:
+        self.filter, self.shaper = ScoreFilter(settings), EventShaper(settings, onsets)
         hysteresis = settings.shared.method == "hysteresis"
-        self.detector = HysteresisDetector(settings) if hysteresis else BoxDetector(settings)
+        self.detector = HysteresisDetector(settings, onsets) if hysteresis else BoxDetector(settings)
 
     def add(self, scores: NDArray[np.float32], changes: NDArray[np.int64]) -> Detected:
         """Add the scores of the next segments; return the scores and events that are now final.
@@ -45,7 +52,7 @@ class EventDetector:
         """
         segments = self.filter.add(scores, changes)
         events = self.detector.add(*segments)
-        return Detected(segments.scores, self.shaper.add(events, self.detector.earliest))
+        return Detected.of(segments.scores, self.shaper.add(events, self.detector.earliest))
 
     def finish(self, duration: float, fall: int) -> Detected:
         """Return the remaining scores and events of a recording of `duration` seconds.
@@ -55,8 +62,8 @@ class EventDetector:
         fall : frames from the end of the recording to the level fall; the last row of the level changes.
         """
         segments = self.filter.finish()
-        events = self.detector.add(*segments)
-        return Detected(segments.scores, self.shaper.finish(events + self.detector.finish(duration, fall)))
+        events = [*self.detector.add(*segments), *self.detector.finish(duration, fall)]
+        return Detected.of(segments.scores, self.shaper.finish(events))
 
 
 def detect(

@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.contract import Label
-from sedkit.results import Event, Second, Tag, Tagging, Timeline
+from sedkit.results import Event, Onset, Second, Tag, Tagging, Timeline
 from sedkit.selection import Selection
 from sedkit.timeline.calibration import Calibration
-from sedkit.timeline.detection import EventDetector
+from sedkit.timeline.detection import Detected, EventDetector
 from sedkit.timeline.edges import level_changes
-from sedkit.timeline.events import DetectedEvent
 from sedkit.timeline.grid import Cells, Grid, Resolution
 from sedkit.timeline.settings import ColumnSettings
 
@@ -35,7 +34,7 @@ class View(Protocol[Result]):
 
         Parameters
         ----------
-        samples : [samples] at 16 kHz (:func:`sedkit.inference.model.pieces`).
+        samples : [samples] at the model's sample rate (:func:`sedkit.inference.model.pieces`).
         kept : the segments of the piece that are not context.
         scores : of these segments, [k, classes] or, with weights, [k, 2 * classes]; k may be 0.
         """
@@ -171,25 +170,31 @@ class TimelineView:
         self.scores: list[NDArray[np.float32]] | None = [] if scores else None
 
     def add(self, samples: NDArray[np.float32], kept: slice, scores: NDArray[np.float32]) -> None:
-        self._append(*self.live.add(samples, kept, scores))
+        self._append(self.live.add(samples, kept, scores))
 
     def finish(self, file: str, duration: float) -> Timeline:
-        self._append(*self.live.finish(duration))
+        self._append(self.live.finish(duration))
         events = tuple(sorted(self.events, key=lambda event: (event.onset, event.label)))
         scores = None if self.scores is None else np.concatenate(self.scores)
         return Timeline(
             file, duration, self.live.grid.resolution, tuple(self.seconds), events, scores, self.live.labels
         )
 
-    def _append(self, seconds: list[Second], events: list[Event], scores: NDArray[np.float32]) -> None:
-        self.seconds += seconds
-        self.events += events
+    def _append(self, update: TimelineUpdate) -> None:
+        self.seconds += update.seconds
+        self.events += update.events
         if self.scores is not None:
-            self.scores.append(scores)
+            self.scores.append(update.scores)
 
 
 class LiveTimeline:
-    """A timeline that is returned piece by piece while the recording plays. Parameters as for :class:`TimelineView`."""
+    """A timeline that is returned piece by piece while the recording plays.
+
+    Parameters
+    ----------
+    labels, columns, settings, resolution : as for :class:`TimelineView`.
+    onsets : whether to return the onsets of events before their ends.
+    """
 
     def __init__(
         self,
@@ -197,9 +202,12 @@ class LiveTimeline:
         columns: Sequence[int],
         settings: ColumnSettings,
         resolution: Resolution,
+        onsets: bool = False,
     ) -> None:
         self.labels, self.columns, self.thresholds = tuple(labels), columns, settings.threshold
-        self.grid, self.detector = Grid(resolution, len(columns)), EventDetector(settings)
+        self.geometry = settings.geometry
+        self.grid = Grid(resolution, len(columns), self.geometry)
+        self.detector = EventDetector(settings, onsets)
         self.last_fall = 0  # frames from the end of the recording to the level fall, once the last piece was added
 
     def add(
@@ -212,20 +220,20 @@ class LiveTimeline:
         samples, kept, scores : as for :meth:`View.add`.
         known_duration : seconds; see :meth:`sedkit.timeline.grid.Grid.add`.
         """
-        changes = level_changes(samples)[kept]
+        changes = level_changes(samples, self.geometry)[kept]
         self.last_fall = int(changes[-1, 1]) if len(changes) else self.last_fall
         detected = self.detector.add(scores[:, self.columns], changes[: len(scores)])
-        return self._update(self.grid.add(detected.scores, known_duration), detected.events)
+        return self._update(self.grid.add(detected.scores, known_duration), detected)
 
     def finish(self, duration: float) -> TimelineUpdate:
         """Return the remaining cells and events of a recording of `duration` seconds."""
-        scores, events = self.detector.finish(duration, self.last_fall)
-        rest = self.grid.add(scores)
+        detected = self.detector.finish(duration, self.last_fall)
+        rest = self.grid.add(detected.scores)
         last = self.grid.finish(duration)
         edges, rows = np.concatenate([rest.edges[:-1], last.edges]), np.concatenate([rest.scores, last.scores])
-        return self._update(Cells(edges, rows), events)
+        return self._update(Cells(edges, rows), detected)
 
-    def _update(self, cells: Cells, detected: list[DetectedEvent]) -> TimelineUpdate:
+    def _update(self, cells: Cells, detected: Detected) -> TimelineUpdate:
         edges = cells.edges.tolist()
         seconds = [
             Second(start, end, present_tags(row, self.labels, self.thresholds))
@@ -233,25 +241,43 @@ class LiveTimeline:
         ]
         events = [
             Event(event.onset, event.offset, self.labels[event.column].name, self.labels[event.column].mid, event.score)
-            for event in detected
+            for event in detected.events
         ]
-        return TimelineUpdate(seconds, events, cells.scores)
+        onsets = [
+            Onset(each.onset, self.labels[each.column].name, self.labels[each.column].mid, each.score)
+            for each in detected.onsets
+        ]
+        return TimelineUpdate(seconds, events, cells.scores, onsets)
 
 
 class TimelineUpdate(NamedTuple):
-    """New cells in order, new events in the order in which they became final, and the cells' scores, [n, classes]."""
+    """What is new in a live timeline.
+
+    Attributes
+    ----------
+    seconds : cells, in order.
+    events : in the order in which they became final.
+    scores : of the cells, [n, classes].
+    onsets : of events that were not final when their onsets were certain.
+    """
 
     seconds: list[Second]
     events: list[Event]
     scores: NDArray[np.float32]
+    onsets: list[Onset]
 
-    def by_end(self) -> list[Second | Event]:
-        """Cells and events, sorted by the time at which they end; at equal times, cells come first."""
-        return sorted([*self.seconds, *self.events], key=_end)
+    def by_end(self) -> list[Second | Event | Onset]:
+        """All items, sorted by end, onsets by their time; at equal times, cells come first and events last."""
+        return sorted([*self.seconds, *self.onsets, *self.events], key=_end)
 
 
-def _end(item: Second | Event) -> float:
-    return item.end if isinstance(item, Second) else item.offset
+def _end(item: Second | Event | Onset) -> float:
+    match item:
+        case Second():
+            return item.end
+        case Event():
+            return item.offset
+    return item.onset
 
 
 def present_tags(

@@ -358,6 +358,7 @@ def test_models(sedkit, model_path: Path, monkeypatch: pytest.MonkeyPatch):
     (found,) = objects(sedkit("models", "--format", "json", model=None))
     assert found == {
         "name": "test",
+        "purpose": None,
         "default": False,
         "precision": "fp32",
         "size": model_path.stat().st_size,
@@ -392,7 +393,9 @@ def test_second_installed_model(sedkit, clips: Path, model_path: Path, tmp_path:
     assert first.startswith("wels-secost (default)\n")
     for text in (megabytes, "width 1, 5,480 million multiply-adds for 10 s", "5 (sedkit", "accuracy 0.901, mAP 0.85"):
         assert text in first
+    assert re.search(r"for +52 everyday sounds", first)
     assert second.startswith("wels-secost-small\n")
+    assert not re.search(r"^ *for ", third, re.MULTILINE)
     assert re.search(r"network +width 0\.25\n", second)
     assert re.search(r"network +filters 4,8,8,8,16,16\n", third)
     widths = [found["width"] for found in objects(sedkit("models", "-f", "json", model=None))]

@@ -19,7 +19,7 @@ import soundfile
 from click.testing import CliRunner
 
 from sedkit.audio.pipe import Pipe
-from sedkit.cli import listen, main
+from sedkit.cli import listen, live_source, main
 from sedkit.errors import AudioError
 from tests.conftest import make_sound
 from tests.sedkit.audio.piping import encode
@@ -234,8 +234,13 @@ def test_text_without_a_terminal_has_one_line_per_event(listening, tagger):
     live.process.stdin.close()
     lines = live.process.stdout.read().decode().splitlines()
     assert live.wait() == (0, "")
-    assert len(lines) == len(tagger.timeline(SOUND, RATE, threshold=0.4).events)
-    assert all(line.startswith("0:00:0") and " - 0:00:0" in line for line in lines)
+    onsets, events = ([line for line in lines if f" - {end}" in line] for end in ("...", "0:00:0"))
+    assert len(onsets) + len(events) == len(lines)
+    assert len(events) == len(tagger.timeline(SOUND, RATE, threshold=0.4).events)
+    assert all(line.startswith("0:00:0") for line in lines)
+    told = {(line[:10], line[25:].split("  ")[0]) for line in onsets}
+    assert told
+    assert told <= {(line[:10], line[25:].split("  ")[0]) for line in events}
 
 
 @pytest.mark.parametrize(
@@ -263,7 +268,8 @@ def test_wrong_usage_is_a_one_line_error(listening, arguments, code, message, so
         ("nosuch.wav", 1, "nosuch.wav: no such file; check the path"),
         ("./nosuch", 1, "./nosuch: no such file; check the path"),
         ("./", 2, "./: is a folder; analyse its files with sedkit timeline ./"),
-        ("rtsp://camera/1", 2, "ffmpeg -i rtsp://camera/1 -f wav - | sedkit listen"),
+        ("file:///etc/passwd", 2, "file is not supported; these are: rtsp, rtsps, http"),
+        ("rtsp://me:secret@127.0.0.1:9/1", 1, "rtsp://127.0.0.1:9/1: cannot be opened (Connection refused); check"),
     ],
 )
 def test_path_that_cannot_be_read(model_path, source, code, message):
@@ -312,8 +318,8 @@ def test_channels_that_cancel_each_other_are_a_notice(listening, tmp_path, how):
 
 
 def test_idle_standard_input_is_a_notice(monkeypatch, capsys):
-    monkeypatch.setattr(listen, "PATIENCE", 0.0)
-    with listen.waiting_notice():
+    monkeypatch.setattr(live_source, "PATIENCE", 0.0)
+    with live_source.waiting_notice():
         for thread in threading.enumerate():
             if isinstance(thread, threading.Timer):
                 thread.join()
@@ -325,12 +331,12 @@ def test_null_device_is_not_taken_for_a_pipe(monkeypatch):
     """Under a service manager, cron and nohup, the microphone is meant."""
     with open(os.devnull) as null:
         monkeypatch.setattr(sys, "stdin", null)
-        assert not listen.stdin_is_fed()
+        assert not live_source.stdin_is_fed()
     with open(__file__) as file:
         monkeypatch.setattr(sys, "stdin", file)
-        assert listen.stdin_is_fed()
+        assert live_source.stdin_is_fed()
     monkeypatch.setattr(sys, "stdin", None)
-    assert not listen.stdin_is_fed()
+    assert not live_source.stdin_is_fed()
 
 
 @posix
@@ -379,14 +385,15 @@ class TestMicrophone:
 
     def test_unplugged_microphone_keeps_results_and_lost_sound_is_reported(self, run):
         result = run("--threshold", "0", "--classes", "Dog")
-        assert result.exit_code == 1
+        assert result.exit_code == 3
         records = [json.loads(line) for line in result.stdout.splitlines()]
         assert records[0]["source"] == "Test microphone"
         assert of_type(records, "second")[-1]["end"] == 3.0
         assert [(x["onset"], x["offset"]) for x in of_type(records, "event")] == [(0.0, pytest.approx(3.0, abs=0.1))]
-        assert len(of_type(records, "lost")) == 1
+        assert len(of_type(records, "lost")) == 2
+        assert of_type(records, "lost")[-1] == {"time": 3.0, "from": 3.0, "to": None}
         assert "sound was lost at 0:00:0" in result.stderr
-        assert "Test microphone: this microphone delivers no more sound" in result.stderr
+        assert "Test microphone: delivers no more sound; check that it is connected" in result.stderr
 
     def test_list_option(self):
         result = CliRunner().invoke(main, ["listen", "--list"])
