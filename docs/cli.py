@@ -26,6 +26,7 @@ Results go to standard output. Notices, errors and progress go to standard error
 | 0 | success |
 | 1 | something failed; after the run, standard error has one line for each failed recording |
 | 2 | wrong usage |
+| 3 | `listen`: the source was lost that should go on, see [Listening](listen.md#exit-codes) |
 | 130 | interrupted with Ctrl-C |
 | 129, 143 | ended by the signal SIGHUP, SIGTERM |
 | 141 | the reader of standard output closed it, as `head` does |

@@ -1,8 +1,8 @@
 """The ``sedkit`` command: one module per subcommand, imported only when that subcommand runs.
 
 Standard output carries results and nothing else. Exit codes: 0 success, 1 failure (explained on one line of standard
-error), 2 wrong usage, 130 interrupted, 141 the reader of standard output has gone, 128 + N ended by signal N (SIGHUP,
-SIGTERM).
+error), 2 wrong usage, 3 a live source was lost, 130 interrupted, 141 the reader of standard output has gone, 128 + N
+ended by signal N (SIGHUP, SIGTERM).
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import click
 
 from sedkit.cli.messages import print_error, print_notice
 from sedkit.cli.streams import replace_closed_streams
-from sedkit.errors import ArgumentError, SedkitError
+from sedkit.errors import ArgumentError, LostSourceError, SedkitError
 
 COMMANDS = (
     "tag",
     "timeline",
     "listen",
+    "serve",
     "extract",
     "embed",
     "evaluate",
@@ -70,7 +71,7 @@ class Group(click.Group):
             code = 2
         except SedkitError as error:
             print_error(str(error))
-            code = 1
+            code = 3 if isinstance(error, LostSourceError) else 1
         except KeyboardInterrupt as interrupt:
             print_notice("interrupted")
             code = 128 + (interrupt.signal if isinstance(interrupt, Terminated) else signal.SIGINT)

@@ -153,7 +153,7 @@ def analyse_all(
 
     unknown_starts = 0
     with Progress(names) as progress:
-        results = analyse(tagger.model, progress.watch(make_view), sources(), jobs)
+        results = analyse(tagger.model, progress.watch(make_view, tagger.model.geometry.step), sources(), jobs)
         with closing(results):
             for name, result in results:
                 source, before = reads.pop(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -50,20 +50,21 @@ def zone_of(name: str) -> tzinfo | None:
         return None
 
 
-def recorded_at(name: str, start: str | None, zone: str | None) -> datetime | None:
+def recorded_at(name: str, start: str | None, zone: str | None, file: BinaryIO | None = None) -> datetime | None:
     """When a recording began, in UTC; None if nothing tells.
 
     Parameters
     ----------
     name : of the recording.
     start, zone : the values of ``--start`` and ``--timezone``.
+    file : see :func:`sedkit.audio.recording_time.recording_start`.
     """
     from sedkit.audio.recording_time import parse_time, recording_start
 
     where = zone_of(zone or "UTC")
     assert where is not None  # Zone has checked it
     if start is None:
-        return recording_start(name, where)
+        return recording_start(name, where, file)
     moment = parse_time(start)
     assert moment is not None  # as Moment
     return (moment if moment.tzinfo is not None else moment.replace(tzinfo=where)).astimezone(UTC)

@@ -106,7 +106,7 @@ class Recordings:
         model = model or self.tagger.model
         with (
             Progress(self.names) as progress,
-            closing(analyse(model, progress.watch(make_view), sources())) as results,
+            closing(analyse(model, progress.watch(make_view, model.geometry.step), sources())) as results,
         ):
             for name, result in results:
                 if isinstance(result, SedkitError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -71,12 +71,24 @@ def command(
     from sedkit.cli.run_options import RunOptions
 
     def make_view_factory(tagger: Tagger, classes: list[str] | None, keeps: frozenset[str]) -> Callable[[], TagsView]:
-        most = top_k or (None if threshold or classes else TOP_K)
-        thresholds = shaping.thresholds_of(threshold)
-        return tagger.tags_view(
-            top_k=most, threshold=thresholds, classes=classes, **shaping.selection_of(selecting, tagger)
-        )
+        return make_views(tagger, classes, top_k, threshold, selecting)
 
     selecting = shaping.take(shared, "exclude", "rollup")
     own_options = {"--top-k": top_k, "--threshold": threshold, **shaping.as_given(selecting)}
     ctx.exit(run("tags", make_view_factory, own_options, files, RunOptions(**shared)))
+
+
+def make_views(
+    tagger: Tagger,
+    classes: list[str] | None,
+    top_k: int | None,
+    threshold: Sequence[tuple[str, float | str]],
+    selecting: Mapping[str, Any],
+) -> Callable[[], TagsView]:
+    """What makes the view of a recording, from the values of the options; `classes` as they were split."""
+    return tagger.tags_view(
+        top_k=top_k or (None if threshold or classes else TOP_K),
+        threshold=shaping.thresholds_of(threshold),
+        classes=classes,
+        **shaping.selection_of(selecting, tagger),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -81,15 +81,26 @@ def command(
     def make_view_factory(
         tagger: Tagger, classes: list[str] | None, keeps: frozenset[str]
     ) -> Callable[[], View[Timeline]]:
-        kept: dict[str, Any] = dict.fromkeys(keeps, True)
-        return tagger.timeline_view(
-            postprocessing=shaping.settings_of(own, tagger),
-            resolution=resolution,
-            classes=classes,
-            **shaping.selection_of(own, tagger),
-            **kept,
-        )
+        return make_views(tagger, classes, resolution, own, keeps)
 
     own = shaping.take(shared, *shaping.NAMES, "exclude", "rollup")
     own_options = {**shaping.as_given(own), "--resolution": resolution}
     ctx.exit(run("events", make_view_factory, own_options, files, RunOptions(**shared)))
+
+
+def make_views(
+    tagger: Tagger,
+    classes: list[str] | None,
+    resolution: float | Literal["native"],
+    own: Mapping[str, Any],
+    keeps: frozenset[str],
+) -> Callable[[], View[Timeline]]:
+    """What makes the view of a recording, from the values of the options; `classes` as they were split."""
+    kept: dict[str, Any] = dict.fromkeys(keeps, True)
+    return tagger.timeline_view(
+        postprocessing=shaping.settings_of(own, tagger),
+        resolution=resolution,
+        classes=classes,
+        **shaping.selection_of(own, tagger),
+        **kept,
+    )

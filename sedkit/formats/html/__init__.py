@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sedkit.formats.html.audio import audio_of
+from sedkit.formats.html.audio import PageAudio, audio_of
 from sedkit.formats.html.data import tags_data, timeline_data
 from sedkit.formats.html.page import build
 from sedkit.formats.writers import Run
@@ -19,12 +19,22 @@ from sedkit.results import Tagging, Timeline
 __all__ = ["tags_page", "timeline_page"]
 
 
-def timeline_page(timeline: Timeline, run: Run) -> str:
-    """The page of a recording: player, spectrogram, lanes, threshold, editing."""
-    audio = audio_of(timeline.file, run)
+def timeline_page(timeline: Timeline, run: Run, audio: PageAudio | None = None) -> str:
+    """The page of a recording: player, spectrogram, lanes, threshold, editing.
+
+    Parameters
+    ----------
+    audio : of the page; None for that of the file that the timeline names.
+    """
+    audio = audio_of(timeline.file, run) if audio is None else audio
     return build("timeline", timeline_data(timeline, run, audio), audio.content)
 
 
-def tags_page(taggings: Sequence[Tagging], run: Run) -> str:
-    """The page of the tags of recordings: a heat map of recordings by classes."""
-    return build("tags", tags_data(taggings, run))
+def tags_page(taggings: Sequence[Tagging], run: Run, linked: bool = True) -> str:
+    """The page of the tags of recordings: a heat map of recordings by classes.
+
+    Parameters
+    ----------
+    linked : whether rows lead to the recordings that they name, or to their pages.
+    """
+    return build("tags", tags_data(taggings, run, linked))

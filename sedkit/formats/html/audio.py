@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote
 
-from sedkit.errors import SedkitError
+from sedkit.errors import AudioError, SedkitError
 from sedkit.formats.writers import Run
 from sedkit.geometry import SAMPLE_RATE
 
@@ -44,8 +46,24 @@ def audio_of(file: str, run: Run) -> PageAudio:
     small = os.path.getsize(file) <= MOST_EMBEDDED
     if choice == "link" or (choice == "auto" and kind and track is None and not small):
         return PageAudio(url=address(file, run.path), type=kind)
-    if kind and track is None and small:
-        return PageAudio(content=Path(file).read_bytes(), type=kind)
+    with open(file, "rb") as opened:
+        return embedded(opened, file, track)
+
+
+def embedded(file: BinaryIO, name: str, track: int | None) -> PageAudio:
+    """The bytes of a recording if browsers play them and they are not too many, otherwise a small copy.
+
+    Parameters
+    ----------
+    file : the recording; read from its start.
+    name : of the recording; its ending says what browsers play.
+    track : number of the audio track, from 1 on; None for the default one.
+    """
+    kind = PLAYED.get(Path(name).suffix.lower(), "")
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if kind and track is None and size <= MOST_EMBEDDED:
+        return PageAudio(content=file.read(), type=kind)
     try:
         return PageAudio(content=copy(file, track), type="audio/webm")
     except (SedkitError, OSError, ValueError) as error:
@@ -64,8 +82,14 @@ def address(file: str, page: Path | None) -> str:
     return "file://" + quote(os.fsencode("/" + target.replace(os.sep, "/").lstrip("/")))
 
 
-def copy(file: str, track: int | None) -> bytes:
-    """The recording as mono Opus in WebM, as sedkit analyses it."""
+def copy(file: BinaryIO, track: int | None, longest: float = math.inf) -> bytes:
+    """A recording as mono Opus in WebM, as sedkit analyses it.
+
+    Raises
+    ------
+    AudioError
+        If it cannot be read, or lasts more than `longest` seconds.
+    """
     import av
 
     from sedkit.audio.reading import open_audio
@@ -78,6 +102,8 @@ def copy(file: str, track: int | None) -> bytes:
             frame = av.AudioFrame.from_ndarray(block[None], format="flt", layout="mono")
             frame.sample_rate, frame.pts = SAMPLE_RATE, position
             position += len(block)
+            if position > longest * SAMPLE_RATE:
+                raise AudioError(f"{stream.name}: is longer than {longest:g} s; cut it")
             container.mux(encoder.encode(frame))
         container.mux(encoder.encode(None))
     return target.getvalue()

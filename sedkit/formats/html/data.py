@@ -37,13 +37,13 @@ from sedkit.formats.plot import CONTRAST, FREQUENCIES, band_of
 from sedkit.formats.writers import Run
 from sedkit.install import version
 from sedkit.results import Overview, Tagging, Timeline
-from sedkit.timeline.grid import STEP, tile_start
 from sedkit.timeline.overview import SETTINGS
 
 if TYPE_CHECKING:
     from sedkit.contract import Label
 
-NO_OVERVIEW = Overview(np.zeros((1, 1), np.uint8), 1.0, (), np.zeros((0, 1), np.uint8), *[np.zeros(0)] * len(SETTINGS))
+NO_SETTINGS: dict[str, Any] = dict.fromkeys(SETTINGS, np.zeros(0))
+NO_OVERVIEW = Overview(np.zeros((1, 1), np.uint8), 1.0, (), np.zeros((0, 1), np.uint8), **NO_SETTINGS)
 FOREVER = 1e6  # seconds; JSON has no infinity
 COMPRESSION = 1  # of zlib: 6 takes four times as long and saves a tenth
 
@@ -77,16 +77,17 @@ def timeline_data(timeline: Timeline, run: Run, audio: PageAudio) -> dict[str, A
         "tracks": {
             "classes": tracks,
             "segments": overview.tracks.shape[1],
-            "step": STEP,
-            "first": tile_start(1) - STEP,
+            "step": overview.geometry.step,
+            "overlap": overview.geometry.overlap,
+            "first": overview.geometry.tile_start(1) - overview.geometry.step,
             "scores": _deflated(overview.tracks),
         },
         "spectrogram": _spectrogram(overview),
     }
 
 
-def tags_data(taggings: Sequence[Tagging], run: Run) -> dict[str, Any]:
-    """The JSON block of the page of tags."""
+def tags_data(taggings: Sequence[Tagging], run: Run, linked: bool = True) -> dict[str, Any]:
+    """The JSON block of the page of tags; with `linked`, rows lead to the files that they name."""
     names = list(dict.fromkeys(tag.label for tagging in taggings for tag in tagging.tags))
     totals = dict.fromkeys(names, 0.0)
     for tagging in taggings:
@@ -98,7 +99,7 @@ def tags_data(taggings: Sequence[Tagging], run: Run) -> dict[str, Any]:
     recordings = [
         {
             "name": shown_name(tagging.file.removeprefix(folder), base=False),
-            "link": link_of(tagging.file, folder, run.path),
+            "link": link_of(tagging.file, folder, run.path) if linked else None,
             "duration": round(tagging.duration, 2),
             "scores": [[columns[tag.label], round(tag.score, 3)] for tag in tagging.tags],
         }

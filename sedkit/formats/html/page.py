@@ -16,7 +16,7 @@ STYLES = {"timeline": ("page.css", "timeline.css"), "tags": ("page.css", "tags.c
 SCRIPTS = {
     "timeline": (
         "data.js", "scores.js", "axis.js", "drawing.js", "player.js", "editing.js", "table.js", "timeline.js",
-        "controls.js",
+        "controls.js", "start.js",
     ),
     "tags": ("data.js", "tags.js"),
 }  # fmt: skip
@@ -57,6 +57,13 @@ def json_block(data: Mapping[str, Any]) -> str:
     """JSON in ASCII that cannot end the element that it is in, whatever the names of files and classes are."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def body_of(name: str) -> str:
+    """What a page shows, without its data, audio and script: for a page of a server, which has them elsewhere."""
+    template = assets((f"{name}.html",))
+    body = template[template.index("<body>") + len("<body>") : template.index("<script")]
+    return body.strip()
 
 
 @cache

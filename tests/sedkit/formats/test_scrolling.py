@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 
 from sedkit.formats.scrolling import MAX_EVENTS, ScrollingLanes
-from sedkit.results import Event, Second, Tag
+from sedkit.results import Event, Onset, Second, Tag
 
 
 def drawn(view: ScrollingLanes, width: int = 60, height: int = 24, encoding: str = "utf-8") -> list[str]:
@@ -51,6 +51,17 @@ def test_old_cells_scroll_out():
     assert "4:10" in lines[3]
     view.notice = "sound was lost at 4:55"
     assert drawn(view)[-1] == "  sound was lost at 4:55"
+
+
+def test_onset_is_listed_until_its_event_takes_its_place():
+    view = ScrollingLanes("-")
+    view.add(second(0, "Siren"))
+    view.add(Onset(0.5, "Siren", None, 0.7))
+    view.add(Onset(0.7, "Dog", None, 0.8))
+    assert [line.split("■")[0].split() for line in drawn(view) if "■" in line] == [["0.50", "-"], ["0.70", "-"]]
+    view.add(Event(0.5, 1.5, "Siren", None, 0.9))
+    lines = [line.split() for line in drawn(view) if "■" in line]
+    assert lines == [["0.50", "-", "1.50", "■", "Siren", "0.90"], ["0.70", "-", "■", "Dog", "0.80"]]
 
 
 def test_no_class_present():

@@ -196,6 +196,7 @@ Object.assign(sedkit.TimelinePage.prototype, {
   },
 
   key(event) {
+    if (!this.shown) return;
     const target = event.target, typing = target.closest?.("input:not([type=checkbox]), select, textarea, dialog");
     if (typing || event.altKey) return;
     if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z") { this.undo(); event.preventDefault(); return; }

@@ -33,7 +33,7 @@ sedkit.clock = function (seconds, reach, digits = 0) {
   return `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
 };
 
-// Light or dark: as the system has it, until the button is pressed. `changed` is called after each change.
+// Light or dark: as the system has it, until the button is pressed. `changed` is called at first and after each change.
 sedkit.theme = function (button, changed) {
   const system = matchMedia("(prefers-color-scheme: dark)"), root = document.documentElement;
   const set = (dark) => { root.dataset.theme = dark ? "dark" : "light"; changed(); };

@@ -4,7 +4,7 @@
 // Tracks of scores. `data` is the page's "tracks" object, `scores` its inflated bytes, [classes, segments].
 sedkit.Tracks = class {
   constructor(data, scores, duration) {
-    Object.assign(this, { duration, segments: data.segments, step: data.step, first: data.first });
+    Object.assign(this, { duration, segments: data.segments, step: data.step, first: data.first, overlap: data.overlap });
     this.classes = data.classes.map((track, row) => ({
       ...track, scores: scores.subarray(row * data.segments, (row + 1) * data.segments),
     }));
@@ -63,16 +63,16 @@ sedkit.Tracks = class {
   }
 
   event(scores, first, stop) {
-    const top = [0, 0, 0], last = this.segments - 1;
+    const { overlap } = this, top = Array(overlap).fill(0), last = this.segments - 1;
     for (let segment = first; segment < stop; segment++) {
-      for (let times = segment === 0 || segment === last ? 3 : 1; times; times--) {
+      for (let times = segment === 0 || segment === last ? overlap : 1; times; times--) {
         let score = scores[segment];
-        for (let rank = 0; rank < 3; rank++) if (score > top[rank]) [top[rank], score] = [score, top[rank]];
+        for (let rank = 0; rank < overlap; rank++) if (score > top[rank]) [top[rank], score] = [score, top[rank]];
       }
     }
     if (first > 0 && stop - first > 1 && scores[first] < scores[first + 1]) first++;
     if (stop <= last && stop - first > 1 && scores[stop - 1] <= scores[stop - 2]) stop--;
-    return [this.start(first), this.start(stop), (top[0] + top[1] + top[2]) / 765];
+    return [this.start(first), this.start(stop), top.reduce((sum, score) => sum + score) / (255 * overlap)];
   }
 
   // The highest score in [start, end) seconds, 0 to 255.

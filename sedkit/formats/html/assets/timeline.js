@@ -1,19 +1,22 @@
 // The page of one recording: what is shown, and what the controls do.
 "use strict";
 
+// `root` holds the elements of the page; a document may have several pages, one of them in it at a time.
 sedkit.TimelinePage = class {
-  constructor(data) {
+  constructor(data, root = document) {
     this.data = data;
+    this.root = root;
+    this.$ = (id) => root.querySelector(`#${id}`);
     this.labels = data.labels;
     this.duration = data.recording.duration;
-    this.stage = document.getElementById("stage");
+    this.stage = this.$("stage");
     this.axis = new sedkit.Axis(this.duration, () => this.draw());
     this.edits = new sedkit.Edits(this.labels);
     Object.assign(this, { threshold: null, off: new Set(), selected: null, editing: false, images: null, tracks: null, lanes: [] });
   }
 
   async start() {
-    const { data } = this, $ = (this.$ = (id) => document.getElementById(id));
+    const { data, $ } = this;
     $("name").textContent = data.recording.name;
     $("about").textContent = [sedkit.clock(this.duration, this.duration, this.duration < 60 ? 1 : 0) + (this.duration < 60 ? " s" : ""), ...data.about].join(" · ");
     const [levels, scores] = await Promise.all([sedkit.inflate(data.spectrogram.levels), sedkit.inflate(data.tracks.scores)]);
@@ -25,7 +28,7 @@ sedkit.TimelinePage = class {
     this.player = new sedkit.Player($("audio"), this.duration, {
       moved: () => this.drawPlayhead(),
       changed: () => this.showPlaying(),
-      failed: () => this.notify("This browser cannot play the audio. The option --audio embed writes a page with audio that it can play."),
+      failed: () => this.cannotPlay(),
     });
     this.table = new sedkit.Table($("rows"), $("more"), {
       labels: this.labels, duration: this.duration, colourOf: (label) => this.colour(label),
@@ -39,13 +42,22 @@ sedkit.TimelinePage = class {
     }));
     $("label-list").append(...this.labels.map(([name]) => new Option(name)));
     this.listen();
-    sedkit.theme($("theme"), () => this.refresh());
+    this.followTheme();
     new ResizeObserver(() => this.draw()).observe(this.stage);
     const url = sedkit.audioUrl(data.audio);
     if (url) this.player.load(url);
     else $("play").disabled = true;
     if (data.audio.note) this.notify(data.audio.note);
     document.documentElement.dataset.ready = "true";
+  }
+
+  followTheme() { sedkit.theme(this.$("theme"), () => this.refresh()); }
+
+  // Whether the page is in the document.
+  get shown() { return this.root.isConnected; }
+
+  cannotPlay() {
+    this.notify("This browser cannot play the audio. The option --audio embed writes a page with audio that it can play.");
   }
 
   notify(text) {
@@ -193,8 +205,3 @@ sedkit.TimelinePage = class {
     this.select(events[at < 0 ? (direction > 0 ? 0 : events.length - 1) : Math.max(0, Math.min(events.length - 1, at + direction))], false);
   }
 };
-
-addEventListener("DOMContentLoaded", () => {
-  sedkit.page = new sedkit.TimelinePage(sedkit.data());
-  sedkit.page.start();
-});

@@ -1,0 +1,100 @@
+"""uvicorn: sockets, signals, and a shutdown that lets requests under way finish."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from sedkit.errors import SedkitError
+from sedkit.serve.connections import PatientProtocol
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from sedkit.serve.service import Service
+
+SPARE_CONNECTIONS = 128  # beside those of recordings and live streams: for pages, /healthz, and refusals
+BACKLOG = 512  # connections that the system accepts ahead
+LARGEST_MESSAGE = 1 << 20  # bytes of live audio in one message
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket.
+
+    Raises
+    ------
+    SedkitError
+        If the address cannot be used.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise SedkitError(
+            f"{host}, port {port}: cannot be served ({error.strerror}); choose another --host or --port"
+        ) from None
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or each small answer takes 40 ms
+    return listening
+
+
+def address(listening: socket.socket) -> str:
+    """The address of the page, for a browser."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server. A signal ends it, but is not raised again at the end, since the shutdown was clean.
+
+    Parameters
+    ----------
+    app : answers requests.
+    service : is told when the shutdown begins, and has the limits.
+    """
+
+    def __init__(self, app: Starlette, service: Service) -> None:
+        limits = service.limits
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=PatientProtocol,
+                ws="websockets-sansio",
+                ws_max_size=LARGEST_MESSAGE,
+                ws_per_message_deflate=False,
+                limit_concurrency=limits.queue + limits.listeners + SPARE_CONNECTIONS,
+                timeout_keep_alive=5,
+                timeout_graceful_shutdown=round(limits.timeout) + 30,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+            )
+        )
+        self.service = service
+
+    def run_on(self, listening: socket.socket) -> None:
+        """Serve until a signal comes, or ``should_exit`` is set."""
+        asyncio.run(self.serve(sockets=[listening]))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.service.stopping = True
+        await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        handled = (signal.SIGINT, signal.SIGTERM)
+        try:
+            before = {number: signal.signal(number, self.handle_exit) for number in handled}
+        except ValueError:  # not the main thread
+            before = {}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
