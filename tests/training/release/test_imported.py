@@ -1,7 +1,7 @@
 """Networks that others published: names and shapes of weights, segments, files that sedkit runs, and refusals.
 
-The published weights are not here. Random ones in the published names and shapes take their place; the tests that are
-marked as slow compare with the published code, where it is installed. tests/real/test_imported_yamnet.py has YAMNet.
+The published weights are not here. Random ones in the published names and shapes take their place. The tests marked as
+slow export a network, which takes 20 s, or compare with the published code, where it is installed. tests/real/test_imported_yamnet.py has YAMNet.
 """
 
 from __future__ import annotations
@@ -194,6 +194,7 @@ def test_log_mels_equal_torchs_own_transform() -> None:
     torch.testing.assert_close(LogMel()(sound), expected, rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_an_imported_model_says_where_it_comes_from(framewise_model: Path) -> None:
     contract = Contract.from_metadata(metadata_of(framewise_model))
     assert contract.geometry == FRAMEWISE
@@ -206,6 +207,7 @@ def test_an_imported_model_says_where_it_comes_from(framewise_model: Path) -> No
     assert "narrow, from none" in text
 
 
+@pytest.mark.slow
 def test_scores_of_pieces_equal_those_of_one_pass(framewise_model: Path) -> None:
     model, sound = Model(framewise_model, "cpu", 1), make_sound(31, RATE, seed=2)
     whole = model.batch(sound[None])[0]
@@ -217,6 +219,7 @@ def test_scores_of_pieces_equal_those_of_one_pass(framewise_model: Path) -> None
         np.testing.assert_allclose(scores, whole, rtol=0, atol=3e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [RATE, 44_100])
 def test_tags_timelines_streams_and_embeddings(framewise_model: Path, rate: int) -> None:
     tagger, sound = Tagger(framewise_model, "cpu", threads=1), make_sound(12, rate, seed=3)
@@ -236,6 +239,7 @@ def test_tags_timelines_streams_and_embeddings(framewise_model: Path, rate: int)
     np.testing.assert_allclose(mean[0], embedding.values.mean(axis=0), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_commands(framewise_model: Path, tmp_path: Path) -> None:
     sounds = {f"{seconds}.wav": make_sound(seconds, 22_050) for seconds in (1, 3)}
     for name, sound in sounds.items():
