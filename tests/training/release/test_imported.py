@@ -1,7 +1,8 @@
 """Networks that others published: names and shapes of weights, segments, files that sedkit runs, and refusals.
 
 The published weights are not here. Random ones in the published names and shapes take their place. The tests marked as
-slow export a network, which takes 20 s, or compare with the published code, where it is installed. tests/real/test_imported_yamnet.py has YAMNet.
+slow export a network, which takes 20 s, or compare with the published code, where it is installed.
+tests/real/test_imported_yamnet.py has YAMNet.
 """
 
 from __future__ import annotations
