@@ -35,6 +35,7 @@ def quick(tmp_path_factory) -> tuple[dict, str]:
     return json.loads(path.read_text("utf-8")), done.stdout
 
 
+@pytest.mark.slow
 def test_quick_run_measures_and_does_not_judge(quick):
     results, _ = quick
     rows = [row for row in results["rows"] if row["value"] is not None]
@@ -50,6 +51,7 @@ def test_quick_run_measures_and_does_not_judge(quick):
     assert results["machine"]["cpus"] >= 1
 
 
+@pytest.mark.slow
 def test_unavailable_benchmark_is_reported_and_the_others_run(quick):
     results, table = quick
     (row,) = (row for row in results["rows"] if row["benchmark"] == 4)
@@ -60,6 +62,7 @@ def test_unavailable_benchmark_is_reported_and_the_others_run(quick):
     assert "QUICK" in table
 
 
+@pytest.mark.slow
 def test_table_through_a_pipe_is_markdown(quick):
     results, table = quick
     assert "\x1b" not in table
@@ -68,6 +71,7 @@ def test_table_through_a_pipe_is_markdown(quick):
     assert len({line.count("|") for line in lines}) == 1
 
 
+@pytest.mark.slow
 def test_every_json_key_is_documented(quick):
     results, _ = quick
     page = (ROOT / "docs" / "benchmarks.md").read_text("utf-8")
@@ -98,6 +102,7 @@ def test_wrong_usage_exits_with_2(arguments, message):
     assert message in done.stderr
 
 
+@pytest.mark.slow
 def test_only_replaces_rows_of_an_existing_file(quick, tmp_path):
     results, _ = quick
     path = tmp_path / "results.json"

@@ -11,7 +11,7 @@ import torch
 
 from sedkit.contract import Contract, Label
 from sedkit.geometry import SAMPLE_RATE
-from sedkit.inference.installed import installed_models
+from sedkit.inference.installed import INT8, installed_models
 from sedkit.inference.model import Model
 from sedkit.tagger import Tagger
 from training.data.audio import FULL_SCALE
@@ -37,7 +37,14 @@ def test_exported_network_scores_like_torch(data: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose([scores["Dog"], scores["Siren"]], expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("path", [path for path in installed_models() if "int8" not in path.stem], ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path",
+    [  # the small one stands for all, unless slow tests are asked for
+        pytest.param(path, id=path.stem, marks=[] if path.stem.endswith("small") else [pytest.mark.slow])
+        for path in installed_models()
+        if not path.stem.endswith(INT8)
+    ],
+)
 def test_shipped_models_read_back_score_like_the_file(data: Path, path: Path) -> None:
     """After refit_batch_norm on real clips, scores in training mode are close to those in eval mode, too."""
     files = sorted((data / "esc50" / "audio").glob("*.ogg"))[::170]

@@ -42,6 +42,7 @@ def secost(*arguments: str | Path) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+@pytest.mark.slow
 def test_resume_after_kills_gives_the_same_networks(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     directory = tmp_path / "killed"
     arguments = ["--manifest", small_manifest, "--run", directory, "--stages", "2", *SMALL]

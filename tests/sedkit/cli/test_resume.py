@@ -155,6 +155,7 @@ def test_ctrl_c_keeps_results_and_suggests_resume(archive: Archive, uninterrupte
 
 
 @posix
+@pytest.mark.slow
 def test_resume_after_a_full_disk(archive: Archive, journal_size: int):
     import resource
 

@@ -107,6 +107,7 @@ run = st.fixed_dictionaries(
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(runs=st.lists(run, min_size=1, max_size=4))
+@pytest.mark.slow
 def test_interrupted_and_resumed_runs_give_one_current_row_per_recording(tmp_path: Path, runs: list[dict]):
     folder = tmp_path / "archive"
     shutil.rmtree(folder, ignore_errors=True)

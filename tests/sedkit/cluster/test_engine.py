@@ -205,6 +205,7 @@ def test_killed_workers(cluster: str, clips: Path, model_path: Path, tmp_path: P
     assert sum(part["rows"] for part in described["partitions"]) == len(expected)
 
 
+@pytest.mark.slow
 def test_killed_driver(cluster: str, clips: Path, model_path: Path, tmp_path: Path):
     """``--resume`` keeps finished partitions, analyses the rest, and ends with the rows of a single machine."""
     (clips / "03.wav").unlink()

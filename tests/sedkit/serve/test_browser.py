@@ -138,6 +138,7 @@ def test_drop_see_change_the_threshold_play_edit_and_download(opened, recording,
     assert b"Kettle" in downloaded(page, "#download-as")[1]
 
 
+@pytest.mark.slow
 def test_many_files_and_a_broken_one(opened, recording, tmp_path):
     page = opened()
     broken = tmp_path / "broken.mp3"
@@ -207,6 +208,7 @@ def test_a_token(opened, small, recording):
         assert page.is_hidden("#problem")
 
 
+@pytest.mark.slow
 def test_busy_servers_are_asked_again(opened, small, tmp_path):
     paths = [tmp_path / f"{number}.wav" for number in range(4)]
     for path in paths:

@@ -41,6 +41,7 @@ def seconds(work):
     return time.process_time() - started, result
 
 
+@pytest.mark.slow
 def test_large_manifest_time_and_memory_grow_linearly(tmp_path):
     path, part = write(tmp_path / "set.csv", 200_000), tmp_path / "part.csv"
     with path.open() as file:

@@ -119,6 +119,7 @@ def test_memory_layout_does_not_change_the_loss() -> None:
     np.testing.assert_allclose(*losses, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_objective_is_a_single_graph_for_torch_compile() -> None:
     """With the eager backend, because code generation would take longer than all other tests."""
     plain, compiled = (Trainer(network(), SETTINGS, Execution(CPU)) for _ in range(2))

@@ -105,6 +105,7 @@ def test_long_recordings_are_scored_in_pieces_with_attention_weights(varied: tup
     np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_exported_model_records_attention_pooling(attention_run: Path) -> None:
     model = Model(attention_run / "model.onnx", "cpu")
     assert model.weighted
@@ -112,6 +113,7 @@ def test_exported_model_records_attention_pooling(attention_run: Path) -> None:
     assert str(describe.network(model.contract.lineage)).startswith("width 0.0625, attention, ")
 
 
+@pytest.mark.slow
 def test_attention_model_can_be_quantised_and_calibrated(
     attention_run: Path, small_manifest: Path, tmp_path: Path
 ) -> None:
@@ -125,6 +127,7 @@ def test_attention_model_can_be_quantised_and_calibrated(
     assert Contract.from_metadata(metadata_of(int8)).calibration["kind"] == "platt"
 
 
+@pytest.mark.slow
 def test_student_with_mean_pooling_learns_from_attention_teacher(
     attention_run: Path, small_manifest: Path, tmp_path: Path
 ) -> None:

@@ -129,6 +129,7 @@ def test_wrong_fine_tune_file_is_a_one_line_error(tmp_path: Path, small_manifest
 
 
 @pytest.mark.parametrize("kind", BACKBONES)
+@pytest.mark.slow
 def test_fine_tuned_cascade_resumes_and_teaches(
     kind: str, tmp_path: Path, small_manifest: Path, files: dict[str, Path]
 ) -> None:

@@ -70,6 +70,7 @@ def test_the_file_holds_no_local_paths(exported: Path) -> None:
     assert str(Path(__file__).parents[3]).encode() not in content
 
 
+@pytest.mark.slow
 def test_a_graph_that_differs_from_torch_is_not_written(
     network: Network, clips: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +143,7 @@ def test_parity_needs_a_clip(network: Network) -> None:
         parity([network], b"", [])
 
 
+@pytest.mark.slow
 def test_a_model_with_the_class_silence_names_it(clips: list[np.ndarray], tmp_path: Path) -> None:
     labels = (Label("Dog", "/m/0bt9lr", 74), Label("Silence", "/m/028v0c", 500))
     torch.manual_seed(0)

@@ -84,6 +84,7 @@ def test_other_models_have_files_with_their_name(run: Path, small_manifest: Path
     assert "million multiply-adds for 10 s" in card
 
 
+@pytest.mark.slow
 def test_the_int8_version_is_published_only_with_its_model(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     copy, models = shutil.copytree(run, tmp_path / "run"), tmp_path / "models"
 

@@ -18,6 +18,7 @@ def run(*arguments: object) -> tuple[int, str]:
     return result.exit_code, result.stderr
 
 
+@pytest.mark.slow
 def test_other_folds_or_options_do_not_continue_a_cross_validation(cross_validation: Path) -> None:
     first, second = cross_validation.parent / "a.csv", cross_validation.parent / "b.csv"
     given = ["--run", cross_validation, "--manifest", first, "--manifest", second, "--stages", "1", *SMALL]
@@ -27,6 +28,7 @@ def test_other_folds_or_options_do_not_continue_a_cross_validation(cross_validat
         assert "holds a cross-validation with other folds or options; name another --run" in errors
 
 
+@pytest.mark.slow
 def test_finished_folds_are_skipped(cross_validation: Path, tmp_path: Path) -> None:
     """Options of the machine may differ from those of the first command."""
     copy = copy_cross_validation(cross_validation, tmp_path)

@@ -21,6 +21,7 @@ def write_preset(folder: Path, text: str) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 def test_experiments_train_unfinished_runs_and_stop_in_time(
     run: Path, small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

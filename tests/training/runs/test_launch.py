@@ -18,6 +18,7 @@ from training.runtime.deadline import Deadline, Stopped
 from training.runtime.processes import Processes
 
 
+@pytest.mark.slow
 def test_launched_training_is_ours_in_a_folder_with_another_training_package(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -127,6 +127,7 @@ def score_slowly(weights: str) -> None:
     stored_scores(Path(weights))
 
 
+@pytest.mark.slow
 def test_interrupted_scoring_resumes(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     process = background(score_slowly, str(weights))
     folder = weights.parent
