@@ -36,6 +36,7 @@ def test_floor_adds_the_times_of_arithmetic_and_traffic() -> None:
     assert floor(device, work, "float32")["traffic"] == pytest.approx(100)
 
 
+@pytest.mark.slow
 def test_training_benchmark_runs_on_a_cpu(tmp_path: Path) -> None:
     path = tmp_path / "training.json"
     arguments = ["--device", "cpu", "--width", "0.03", "--crop", "0.96", "--batch-size", "4", "--steps", "2"]

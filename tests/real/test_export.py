@@ -21,6 +21,7 @@ from training.networks.wels import Network
 from training.release.export import export
 
 
+@pytest.mark.slow
 def test_exported_network_scores_like_torch(data: Path, tmp_path: Path) -> None:
     files = sorted((data / "esc50" / "audio").glob("*.ogg"))[::700]
     clips = [soundfile.read(file, dtype="float32")[0] for file in files]

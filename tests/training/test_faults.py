@@ -214,6 +214,7 @@ def test_training_needs_no_audio_or_export_libraries_if_clips_are_decoded(
     assert "trained, see report.md; the export needs onnx, onnxscript, onnxruntime" in output
 
 
+@pytest.mark.slow
 def test_resume_from_a_checkpoint_of_an_earlier_epoch_gives_the_same_network(
     small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,7 @@ def test_another_seed_gives_other_networks(run: Path, small_manifest: Path, tmp_
         ["--set", "dropout=0.5", "--set", "sampling=balanced", "--set", "overlay=0.5"],
     ],
 )
+@pytest.mark.slow
 def test_resume_with_other_settings_gives_the_same_network(
     settings: list[str], small_manifest: Path, tmp_path: Path
 ) -> None:

@@ -51,6 +51,7 @@ def peak(minutes: int, *arguments: str | Path) -> float:
 
 
 @pytest.mark.parametrize("command", ["tag", "timeline"])
+@pytest.mark.slow
 def test_twenty_minutes_take_no_more_memory_than_five(model_path, command):
     arguments = [command, "-", "--model", model_path, "--device", "cpu", "--format", "json"]
     assert peak(20, *arguments) < peak(5, *arguments) + TOLERANCE

@@ -174,6 +174,7 @@ main(["pack", sys.argv[1], "-o", sys.argv[2], "--shard-clips", "10"])
 """
 
 
+@pytest.mark.slow
 def test_full_disk_gives_one_line_and_leaves_no_partial_files(source, packed, tmp_path):
     directory = tmp_path / "full"
     done = subprocess.run([sys.executable, "-c", FULL, source, directory], capture_output=True, text=True)

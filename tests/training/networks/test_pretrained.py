@@ -174,6 +174,7 @@ def test_fine_tuned_cascade_resumes_and_teaches(
     torch.testing.assert_close(scores, expected, atol=0.01, rtol=0)
 
 
+@pytest.mark.slow
 def test_generations_with_another_warm_start_are_not_reused(
     tmp_path: Path, small_manifest: Path, files: dict[str, Path]
 ) -> None:

@@ -157,6 +157,7 @@ def test_a_model_is_calibrated_in_place(model: Path, small_manifest: Path) -> No
     assert model.read_bytes() == content  # calibrating again changes nothing
 
 
+@pytest.mark.slow
 def test_the_int8_version_is_calibrated_on_its_own_scores(model: Path, small_manifest: Path) -> None:
     int8 = model.with_name("model-int8.onnx")
     quantize(model, open_audio(small_manifest), int8, clips=8, seed=0)

@@ -148,6 +148,7 @@ def test_the_card_has_measurements_of_this_model_only(run: Path, small_manifest:
     assert (code, "repeat sedkit-train evaluate unknown" in output) == (1, True)
 
 
+@pytest.mark.slow
 def test_timelines_are_on_the_card(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     """Results of this model and of YAMNet, on mixtures of the run's own test clips; not of other models."""
     copy = shutil.copytree(run, tmp_path / "run")
@@ -309,6 +310,7 @@ def test_a_card_leads_with_the_cross_validation(run: Path, cv: Path, small_manif
     assert published.tags == ours.tags
 
 
+@pytest.mark.slow
 def test_yamnet_and_other_settings_are_on_the_card(run: Path, cv: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(cv, tmp_path / "cv")
     for path in copy.rglob("config.json"):

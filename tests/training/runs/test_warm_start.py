@@ -93,6 +93,7 @@ def test_resume_of_a_warm_started_run_gives_the_same_networks(
         assert all(map(torch.equal, expected.values(), resumed.values()))
 
 
+@pytest.mark.slow
 def test_between_interpolates_with_the_warm_start(
     run: Path, warm: Trained, small_manifest: Path, tmp_path: Path
 ) -> None:

@@ -90,6 +90,7 @@ def test_sigterm_is_reported_while_the_main_thread_is_blocked() -> None:
     assert process.returncode == 128 + signal.SIGTERM
 
 
+@pytest.mark.slow
 def test_ranks_normalise_their_own_parts_without_sync_bn(small_manifest: Path, tmp_path: Path) -> None:
     """Two processes compute the same as one with --accumulate 2."""
     settings = ["--stages", "0", "--epochs", "1", "--set", "dropout=0.5", *LOW_RATE]

@@ -152,6 +152,7 @@ def test_resume_with_online_teachers_gives_the_same_network(small_manifest: Path
         metrics(tmp_path / "uninterrupted", 1, "validation_mAP")
 
 
+@pytest.mark.slow
 def test_repeated_views_are_scored_once(
     run: Path, small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -133,6 +133,7 @@ class Recorder(CascadeProgress):
             self.batches[-1].add(row["batches"])
 
 
+@pytest.mark.slow
 def test_student_trains_on_unlabelled_clips_and_resumes(half_labelled: Path, tmp_path: Path) -> None:
     arguments = ["--manifest", half_labelled, "--run", tmp_path / "killed", "--stages", "1", *SMALL]
     process = training(*arguments, log=tmp_path / "log")
