@@ -50,7 +50,7 @@ def test_the_timeline_has_events(client, clip: Path):
     assert len(events_of(client.post("/v1/timeline?threshold=0.05", content=clip.read_bytes()).text)) > 3
 
 
-@pytest.mark.parametrize("command", ["tag", "timeline"])
+@pytest.mark.parametrize("command", [pytest.param("tag", marks=pytest.mark.slow), "timeline"])
 def test_every_format_is_a_download(client, clip: Path, monkeypatch, command):
     kind = "tags" if command == "tag" else "events"
     run = printed(monkeypatch, clip)

@@ -273,6 +273,7 @@ def test_slow_senders_lose_their_place(small, monkeypatch):
         until(lambda: server.service.engine.pending == 0)
 
 
+@pytest.mark.slow
 def test_clients_that_do_not_read_are_cut_off(small, monkeypatch):
     monkeypatch.setattr(guard, "WRITE_SECONDS", 0.3)
     monkeypatch.setattr(connections, "HEADER_SECONDS", 0.3)

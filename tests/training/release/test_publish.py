@@ -109,6 +109,7 @@ def test_the_int8_version_is_published_only_with_its_model(run: Path, small_mani
     assert "8-bit" not in (models / "README.md").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_the_card_has_measurements_of_this_model_only(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(run, tmp_path / "run")
     audio = open_audio(small_manifest)
@@ -266,6 +267,7 @@ def cv(run: Path, small_manifest: Path, tmp_path_factory: pytest.TempPathFactory
     return place
 
 
+@pytest.mark.slow
 def test_a_card_leads_with_the_cross_validation(run: Path, cv: Path, small_manifest: Path, tmp_path: Path) -> None:
     copy, models, readme = shutil.copytree(run, tmp_path / "run"), tmp_path / "models", tmp_path / "front.md"
     quantize(copy / "model.onnx", open_audio(small_manifest), copy / "model-int8.onnx", clips=8, seed=0)

@@ -170,6 +170,7 @@ def test_unreadable_teacher_files_are_one_line_errors(tmp_path: Path) -> None:
         read_yamnet(tmp_path / "model.tflite")
 
 
+@pytest.mark.slow
 def test_command_yamnet_online(model: Path, small_manifest: Path, tmp_path: Path) -> None:
     """Clips without any class and unlabelled clips are scored, too."""
     rows = list(Manifest.load(small_manifest).rows())
