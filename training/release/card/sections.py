@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit.contract import Contract
+from sedkit.contract import Contract, metadata_of
 from sedkit.inference.installed import DEFAULT
 from training.data.lineage import most_specific
 from training.data.manifest.summary import class_sources, sources
@@ -296,10 +296,12 @@ def rebuild_section(
     if about.name != option_value(config, "--name", DEFAULT):
         steps.append(f"secost --resume {directory} --name {about.name}")
     if (run / "model-int8.onnx").exists():
-        steps.append(f"quantize {model}")
+        clips = Contract.from_metadata(metadata_of(run / "model-int8.onnx")).lineage["quantisation"]["clips"]
+        steps.append(f"quantize {model} --clips {clips}")
     if "calibrated_on" in about.lineage:
-        unknown = about.lineage["calibrated_on"].get("unknown")
-        steps.append(f"calibrate {model}" + (f" --unknown {unknown:g}" if unknown is not None else ""))
+        done = about.lineage["calibrated_on"]
+        share = f" --unknown {done['unknown']:g}" if done.get("unknown") is not None else ""
+        steps.append(f"calibrate {model} --soundscapes {done['soundscapes']}{share}")
     if (run / "robustness.json").exists():
         report = json.loads((run / "robustness.json").read_text("utf-8"))
         clips = report["conditions"][0]["clips"]
