@@ -6,12 +6,14 @@ stay those of the clock, whatever the gap.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +69,7 @@ class NetworkStream(LiveAudio):
         opened = SimpleQueue[Exception | None]()
         waits = first_wait, longest_wait
         self._receiver = _Receiver(url, self.name, track, reconnect, timeout, waits, self._blocks, opened)
-        threading.Thread(target=self._receiver.run, name="sedkit-network", daemon=True).start()
+        self._receiver.start()
         while True:
             try:
                 failure = opened.get(timeout=1.0)
@@ -97,8 +99,8 @@ class NetworkStream(LiveAudio):
             self._receiver.free_slots.release(blocks)
 
 
-class _Receiver:
-    """What the thread does: connect, decode, queue; after a loss, silence and another attempt."""
+class _Receiver(threading.Thread):
+    """Connect, decode, queue; after a loss, silence and another attempt."""
 
     def __init__(
         self,
@@ -111,7 +113,8 @@ class _Receiver:
         queue: SimpleQueue[Queued],
         opened: SimpleQueue[Exception | None],
     ) -> None:
-        self.url, self.name, self.track, self.reconnect = url, name, track, reconnect
+        super().__init__(name=name, daemon=True)
+        self.url, self.track, self.reconnect = url, track, reconnect
         self.timeout, self.waits = timeout, waits
         self.queue, self.opened = queue, opened
         self.closed, self.free_slots = threading.Event(), threading.Semaphore(MAX_QUEUED)
@@ -119,6 +122,7 @@ class _Receiver:
         self.weights: tuple[float, ...] | None = None
         self.samples = 0  # queued so far
         self.heard, self.channels, self.latest = 0, 1, 0.0  # blocks so far; of the latest one, and when it came
+        _receivers.add(self)
 
     def run(self) -> None:
         """Queue blocks and incidents, then None or the exception that ended them."""
@@ -228,6 +232,23 @@ class _Receiver:
         self.samples += len(block)
         self.channels = block.shape[1]
         return True
+
+
+_receivers = WeakSet[_Receiver]()
+
+
+def is_receiving() -> bool:
+    """Whether a thread is in FFmpeg. It crashes if the interpreter is taken down meanwhile."""
+    return any(receiver.is_alive() for receiver in _receivers)
+
+
+@atexit.register
+def _end_receivers() -> None:
+    """Wait until no thread is in FFmpeg; at the latest, after the time in which a server has to answer."""
+    for receiver in _receivers:
+        receiver.closed.set()
+    for receiver in filter(_Receiver.is_alive, _receivers):
+        receiver.join(receiver.timeout + 1)
 
 
 def without_password(url: str) -> str:

@@ -145,7 +145,15 @@ def run() -> NoReturn:
     if isinstance(code, str):
         print_error(code)
         code = 1
-    sys.exit(flush_stdout() or code)
+    leave(flush_stdout() or int(code or 0))
+
+
+def leave(code: int) -> NoReturn:
+    """End the process; at once if a stream is being received, since FFmpeg can wait for data for seconds."""
+    network = sys.modules.get("sedkit.audio.network")
+    if network and network.is_receiving():
+        os._exit(code)
+    sys.exit(code)
 
 
 def end_orderly() -> None:
