@@ -1,4 +1,9 @@
-"""The classes that a result reports: those of the model, without some, or with parents from AudioSet's ontology."""
+"""The classes that a result reports: those of the model, without some, or with parents from AudioSet's ontology.
+
+A model may know a class and others below it in the ontology, such as Animal, Dog and Bark. Unless they are asked for,
+only the most specific ones are reported: a class is *explained*, and left out, where one below it is present and scores
+at least three quarters as much.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +23,7 @@ NEAR, VERY_NEAR = 0.6, 0.75  # least similarity of a suggestion (difflib's ratio
 FARTHEST = 1  # steps up in the ontology to a common parent
 SMALL_WORDS = {"and", "of", "the", "or", "a", "in"}
 LISTED = "sedkit info lists its classes"
+EXPLAINING = 0.75  # least score of a class that explains one above it, as a share of that one's score
 
 
 @dataclass(frozen=True)
@@ -30,11 +36,13 @@ class Selection:
     columns : the columns of the scores that they need, ascending.
     members : for each class, the positions in ``columns`` whose highest score is its score: one, or those of the
         classes below it.
+    below : for each class, the positions in ``labels`` of those that explain it; empty for one that is always reported.
     """
 
     labels: tuple[Label, ...]
     columns: tuple[int, ...]
     members: tuple[tuple[int, ...], ...]
+    below: tuple[tuple[int, ...], ...]
 
     @cached_property
     def rolls_up(self) -> bool:
@@ -61,6 +69,7 @@ def select(
     classes: Iterable[str] | None = None,
     exclude: Iterable[str] = (),
     rollup: Iterable[str] = (),
+    parents: bool = False,
     model: str = "the model",
     listed: str = LISTED,
 ) -> Selection:
@@ -73,6 +82,7 @@ def select(
     exclude : names or MIDs of classes not to report.
     rollup : names or MIDs of classes in AudioSet's ontology. The score of each is the highest of the model's classes
         that are it or lie below it.
+    parents : whether to report classes that others explain, too. Those of `classes` and `rollup` always are.
     model, listed : for error messages: its name, and where its classes are listed.
 
     Raises
@@ -81,8 +91,10 @@ def select(
         If a name is unknown, or no class remains.
     """
     groups: dict[Label, tuple[int, ...]] = {label: (column,) for column, label in enumerate(labels)}
+    rolled_up = set[Label]()
     for name in _names(rollup):
         label, columns = _rolled_up(name, labels, listed)
+        rolled_up.add(label)
         groups = {known: own for known, own in groups.items() if known.mid != label.mid} | {label: columns}
 
     def find(name: str) -> Label:
@@ -99,7 +111,28 @@ def select(
         raise ArgumentError(f"{reason}; omit it to report all classes of the model")
     columns = tuple(sorted({column for label in chosen for column in groups[label]}))
     members = tuple(tuple(columns.index(column) for column in groups[label]) for label in chosen)
-    return Selection(tuple(chosen), columns, members)
+    named = set(chosen) if parents or classes is not None else rolled_up
+    below = tuple(() if label in named else _below(label, chosen) for label in chosen)
+    return Selection(tuple(chosen), columns, members, below)
+
+
+def explained(
+    scores: NDArray[np.floating], thresholds: NDArray[np.float64], below: Sequence[Sequence[int]]
+) -> NDArray[np.bool_]:
+    """Where a class is explained by one below it, [..., classes].
+
+    Parameters
+    ----------
+    scores : [..., classes].
+    thresholds : scores at which the classes are present, [classes].
+    below : see :class:`Selection`; may be empty.
+    """
+    found = np.zeros(scores.shape, bool)
+    present = np.where(scores >= thresholds, scores, -1.0)
+    for column, others in enumerate(below):
+        if others:
+            found[..., column] = present[..., list(others)].max(axis=-1) >= EXPLAINING * scores[..., column]
+    return found
 
 
 def is_named(label: Label, name: str) -> bool:
@@ -145,6 +178,14 @@ def suggestion(name: str, labels: Sequence[Label]) -> str:
         if names_near := [known for distance, known in related if distance <= FARTHEST][:SUGGESTIONS]:
             return f"nearest in AudioSet's ontology: {'; '.join(names_near)}"
     return ""
+
+
+def _below(label: Label, labels: Sequence[Label]) -> tuple[int, ...]:
+    """Positions of the classes below one in the ontology."""
+    if label.mid is None:
+        return ()
+    mids = ontology.load().below(label.mid) - {label.mid}
+    return tuple(position for position, other in enumerate(labels) if other.mid in mids)
 
 
 def _names(values: Iterable[str]) -> list[str]:

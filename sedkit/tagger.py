@@ -101,6 +101,7 @@ class Tagger:
         classes: Iterable[str] | None = None,
         exclude: Iterable[str] = (),
         rollup: Iterable[str] = (),
+        parents: bool = False,
         track: int | None = None,
         channel: Channel = "mix",
         gain: Gain = 0.0,
@@ -124,6 +125,8 @@ class Tagger:
         exclude : names or MIDs of classes not to report.
         rollup : names or MIDs of classes of AudioSet's ontology to report too, such as ``"Bird"``. The score of each is
             the highest of the model's classes below it.
+        parents : whether to report a class also where one below it in AudioSet's ontology is present and scores at
+            least three quarters as much: Animal and Dog beside Bark. Those of `classes` and `rollup` always are.
         track : number of the audio track, from 1 on; None for the default track.
         channel : ``"mix"``, ``"left"``, ``"right"``, or the number of a channel, from 1 on.
         gain : dB; ``"auto"`` brings the loudest of the first 600 seconds to -20 dB.
@@ -144,7 +147,8 @@ class Tagger:
         AudioWarning
             If sedkit chose a track or a channel, or left something out.
         """
-        view = self.tags_view(top_k=top_k, threshold=threshold, classes=classes, exclude=exclude, rollup=rollup)
+        selecting: dict[str, Any] = {"classes": classes, "exclude": exclude, "rollup": rollup, "parents": parents}
+        view = self.tags_view(top_k=top_k, threshold=threshold, **selecting)
         return self._analyse(view(), source, sample_rate, track, channel, gain)
 
     def timeline(
@@ -158,6 +162,7 @@ class Tagger:
         classes: Iterable[str] | None = None,
         exclude: Iterable[str] = (),
         rollup: Iterable[str] = (),
+        parents: bool = False,
         track: int | None = None,
         channel: Channel = "mix",
         gain: Gain = 0.0,
@@ -176,7 +181,8 @@ class Tagger:
             of the model.
         resolution : seconds per cell of the grid; ``"native"`` for one cell per segment, every 0.32 s. Events do not
             depend on it: they are computed from the segments.
-        classes, exclude, rollup, track, channel, gain : as for :meth:`tag`.
+        classes, exclude, rollup, parents, track, channel, gain : as for :meth:`tag`. Without `parents`, an event is
+            left out if classes below are present in at least half of the segments that reach its threshold.
 
         Returns
         -------
@@ -201,6 +207,7 @@ class Tagger:
             classes=classes,
             exclude=exclude,
             rollup=rollup,
+            parents=parents,
             scores=True,
             overview=True,
         )
@@ -270,6 +277,7 @@ class Tagger:
         classes: Iterable[str] | None = None,
         exclude: Iterable[str] = (),
         rollup: Iterable[str] = (),
+        parents: bool = False,
         channel: Channel = "mix",
         weights: tuple[float, ...] | None = None,
         gain: float = 0.0,
@@ -289,14 +297,15 @@ class Tagger:
         ----------
         blocks : arrays, [samples] or [samples, channels], of any length.
         sample_rate : Hz. Rates other than the model's are resampled, which adds a few milliseconds of latency.
-        threshold, postprocessing, resolution, classes, exclude, rollup : as for :meth:`timeline`, except that the
-            method ``"change-points"`` needs the whole recording.
+        threshold, postprocessing, resolution, classes, exclude, rollup, parents : as for :meth:`timeline`, except that
+            the method ``"change-points"`` needs the whole recording.
         channel : as for :meth:`tag`.
         weights : of the channels in the mix; None for equal weights.
         gain : dB.
         name : name of the recording in error messages.
         onsets : whether to yield the onset of an event as soon as it is certain, if the event goes on. An event with
-            this label and onset follows (with ``max_duration``, several, of which the first has this onset).
+            this label and onset follows (with ``max_duration``, several, of which the first has this onset). Without
+            `parents`, classes with others below them have no onsets: until its end, it is open whether an event counts.
         views : further views of the same scores, those of all classes of the model. Each gets a piece before the items
             of that piece are yielded.
 
@@ -317,7 +326,7 @@ class Tagger:
         ...     print(item)
         """
         check_rate(sample_rate)
-        chosen = self._select(classes, exclude, rollup)
+        chosen = self._select(classes, exclude, rollup, parents)
         settings = self._settings(chosen, threshold, postprocessing)
         if settings.shared.method == "change-points":
             raise ArgumentError("method change-points needs the whole recording; choose hysteresis for a stream")
@@ -333,6 +342,7 @@ class Tagger:
         classes: Iterable[str] | None = None,
         exclude: Iterable[str] = (),
         rollup: Iterable[str] = (),
+        parents: bool = False,
     ) -> Callable[[], TagsView]:
         """Return a factory of views whose result is that of :meth:`tag`; parameters as there.
 
@@ -345,7 +355,7 @@ class Tagger:
         """
         if top_k is not None and (not isinstance(top_k, int | np.integer) or isinstance(top_k, bool) or top_k < 1):
             raise ArgumentError(f"top_k must be an integer of at least 1, not {top_k!r}")
-        chosen = self._select(classes, exclude, rollup)
+        chosen = self._select(classes, exclude, rollup, parents)
         if threshold is None:
             threshold = LOWEST_SCORE if classes is None else 0.0
         own = threshold if isinstance(threshold, Mapping) else {}
@@ -368,7 +378,8 @@ class Tagger:
             top_k,
             thresholds,
             Calibration.read(self.contract.calibration, columns),
-            chosen if chosen.rolls_up else None,
+            chosen,
+            chosen.thresholds(self.contract.thresholds),
         )
 
     def timeline_view(
@@ -380,6 +391,7 @@ class Tagger:
         classes: Iterable[str] | None = None,
         exclude: Iterable[str] = (),
         rollup: Iterable[str] = (),
+        parents: bool = False,
         scores: bool = False,
         overview: bool = False,
     ) -> Callable[[], View[Timeline]]:
@@ -397,7 +409,7 @@ class Tagger:
         ArgumentError
             If an argument has an invalid value, such as an unknown class.
         """
-        chosen = self._select(classes, exclude, rollup)
+        chosen = self._select(classes, exclude, rollup, parents)
         settings = self._settings(chosen, threshold, postprocessing)
         columns = list(range(len(chosen.labels))) if chosen.rolls_up else list(chosen.columns)
         make_view: Callable[[], View[Timeline]] = partial(
@@ -463,10 +475,12 @@ class Tagger:
             return replace(result, truncated=stream.notices.truncated)
         return result
 
-    def _select(self, classes: Iterable[str] | None, exclude: Iterable[str], rollup: Iterable[str]) -> Selection:
+    def _select(
+        self, classes: Iterable[str] | None, exclude: Iterable[str], rollup: Iterable[str], parents: bool
+    ) -> Selection:
         """The reported classes."""
         listed = f"sedkit info {self.model.path} lists them"
-        return select(self.labels, classes, exclude, rollup, f"the model {self.contract.name}", listed)
+        return select(self.labels, classes, exclude, rollup, parents, f"the model {self.contract.name}", listed)
 
     def _settings(
         self,
@@ -482,7 +496,7 @@ class Tagger:
             settings = settings.with_thresholds(threshold if isinstance(threshold, Mapping) else {"*": threshold})
         self._check_names(settings.classes, chosen)
         thresholds = chosen.thresholds(self.contract.timeline_thresholds)
-        return settings.columns(chosen.labels, thresholds, self.model.geometry)
+        return replace(settings.columns(chosen.labels, thresholds, self.model.geometry), below=chosen.below)
 
     def _check_names(self, names: Iterable[str], chosen: Selection) -> None:
         """Refuse names that are neither of the model nor of the reported classes."""

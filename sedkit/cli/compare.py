@@ -136,8 +136,8 @@ def both(tagger: Tagger, classes: Sequence[str] | None) -> Any:
     """A view of one recording whose result is its tags and its events."""
     from sedkit.formats.reading import Annotations
 
-    tags = tagger.tags_view(top_k=None, threshold=None, classes=classes)()
-    timeline = tagger.timeline_view(classes=classes)()
+    tags = tagger.tags_view(top_k=None, threshold=None, classes=classes, parents=True)()
+    timeline = tagger.timeline_view(classes=classes, parents=True)()
 
     class Both:
         def add(self, samples: NDArray[np.float32], kept: slice, scores: NDArray[np.float32]) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Asked = TypeVar("Asked")
 
-SELECTING = ("classes", "exclude", "rollup")
+SELECTING = ("classes", *shaping.SELECTING)
 SHAPING = ("threshold", *shaping.SETTINGS, "resolution")
 WRITING = ("formats", "bom", "escape_formulas", "absolute_time", "start", "timezone", "caption_style", "audio")
 READING = ("track", "channel", "gain")

@@ -66,6 +66,12 @@ ROLLUP = click.option(
     help="Also these classes of AudioSet's ontology, such as Bird. The score of each is the highest of the model's "
     "classes below it.",
 )
+PARENTS = click.option(
+    "--parents",
+    is_flag=True,
+    help="Also classes that a more specific one explains: Animal and Dog beside Bark. Default: only the most specific "
+    "of the classes that are present.",
+)
 SHAPING = (
     click.option(
         "--threshold",
@@ -130,12 +136,13 @@ SHAPING = (
         help="Take these settings, also by class, from a TOML file (docs/timeline.md). Options take precedence.",
     ),
 )
+SELECTING = ("exclude", "rollup", "parents")
 SETTINGS = ("leave", "hold", "median", "min_duration", "merge_gap", "max_duration", "max_classes", "method")
 
 
 def selecting(function: Function) -> Function:
-    """Add ``--exclude`` and ``--rollup``."""
-    return EXCLUDE(ROLLUP(function))
+    """Add the options of :data:`SELECTING`."""
+    return EXCLUDE(ROLLUP(PARENTS(function)))
 
 
 def shaping(function: Function) -> Function:
@@ -157,7 +164,7 @@ def take(options: dict[str, Any], *names: str) -> dict[str, Any]:
 
 
 def selection_of(options: Mapping[str, Any], tagger: Tagger) -> dict[str, Any]:
-    """The arguments ``exclude`` and ``rollup`` of a :class:`~sedkit.tagger.Tagger`'s methods."""
+    """The arguments ``exclude``, ``rollup`` and ``parents`` of a :class:`~sedkit.tagger.Tagger`'s methods."""
     from sedkit import ontology
     from sedkit.contract import Label
 
@@ -165,6 +172,7 @@ def selection_of(options: Mapping[str, Any], tagger: Tagger) -> dict[str, Any]:
     return {
         "exclude": split_classes(options["exclude"], [*tagger.labels, *known]) or [],
         "rollup": split_classes(options["rollup"], known) or [],
+        "parents": options["parents"],
     }
 
 

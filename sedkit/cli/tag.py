@@ -73,7 +73,7 @@ def command(
     def make_view_factory(tagger: Tagger, classes: list[str] | None, keeps: frozenset[str]) -> Callable[[], TagsView]:
         return make_views(tagger, classes, top_k, threshold, selecting)
 
-    selecting = shaping.take(shared, "exclude", "rollup")
+    selecting = shaping.take(shared, *shaping.SELECTING)
     own_options = {"--top-k": top_k, "--threshold": threshold, **shaping.as_given(selecting)}
     ctx.exit(run("tags", make_view_factory, own_options, files, RunOptions(**shared)))
 

@@ -83,7 +83,7 @@ def command(
     ) -> Callable[[], View[Timeline]]:
         return make_views(tagger, classes, resolution, own, keeps)
 
-    own = shaping.take(shared, *shaping.NAMES, "exclude", "rollup")
+    own = shaping.take(shared, *shaping.NAMES, *shaping.SELECTING)
     own_options = {**shaping.as_given(own), "--resolution": resolution}
     ctx.exit(run("events", make_view_factory, own_options, files, RunOptions(**shared)))
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sedkit.timeline.boxes import BoxDetector
 from sedkit.timeline.events import DetectedEvent, DetectedOnset, Found, HysteresisDetector
 from sedkit.timeline.filters import ScoreFilter
+from sedkit.timeline.parents import ParentFilter
 from sedkit.timeline.settings import ColumnSettings
 from sedkit.timeline.shaping import EventShaper
 
@@ -37,7 +38,8 @@ class EventDetector:
     """
 
     def __init__(self, settings: ColumnSettings, onsets: bool = False) -> None:
-        self.filter, self.shaper = ScoreFilter(settings), EventShaper(settings, onsets)
+        self.filter, self.parents = ScoreFilter(settings), ParentFilter(settings)
+        self.shaper = EventShaper(settings, onsets)
         hysteresis = settings.shared.method == "hysteresis"
         self.detector = HysteresisDetector(settings, onsets) if hysteresis else BoxDetector(settings)
 
@@ -51,7 +53,8 @@ class EventDetector:
             (:func:`sedkit.timeline.edges.level_changes`).
         """
         segments = self.filter.add(scores, changes)
-        events = self.detector.add(*segments)
+        self.parents.add(segments.scores)
+        events = self.parents.keep(self.detector.add(*segments), self.detector.earliest)
         return Detected.of(segments.scores, self.shaper.add(events, self.detector.earliest))
 
     def finish(self, duration: float, fall: int) -> Detected:
@@ -62,8 +65,9 @@ class EventDetector:
         fall : frames from the end of the recording to the level fall; the last row of the level changes.
         """
         segments = self.filter.finish()
+        self.parents.add(segments.scores)
         events = [*self.detector.add(*segments), *self.detector.finish(duration, fall)]
-        return Detected.of(segments.scores, self.shaper.finish(events))
+        return Detected.of(segments.scores, self.shaper.finish(self.parents.keep(events, self.detector.earliest)))
 
 
 def detect(

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from sedkit.selection import explained
 from sedkit.timeline.settings import ColumnSettings
 
 
@@ -31,7 +32,7 @@ class ScoreFilter:
 
     def __init__(self, settings: ColumnSettings) -> None:
         self.lengths = settings.median_segments
-        self.most = settings.shared.max_classes
+        self.settings, self.most = settings, settings.shared.max_classes
         self.margin = int(self.lengths.max(initial=1)) // 2
         classes = len(self.lengths)
         self.past = Segments(np.zeros((0, classes), np.float32), np.zeros((0, 2), np.int64))
@@ -60,11 +61,15 @@ class ScoreFilter:
         return Segments(self._highest(scores), segments.changes[start:stop])
 
     def _highest(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The scores of the highest classes in each segment, 0 for the others; of equal ones, the first counts."""
+        """The scores of the highest classes in each segment, 0 for the others; of equal ones, the first counts.
+
+        Explained classes do not count.
+        """
         if self.most is None or self.most >= scores.shape[1]:
             return scores
-        rest = np.argsort(-scores, axis=1, kind="stable")[:, self.most :]
-        highest = scores.copy()
+        hidden = explained(scores, self.settings.threshold, self.settings.below)
+        highest = np.where(hidden, np.float32(0), scores)
+        rest = np.argsort(-highest, axis=1, kind="stable")[:, self.most :]
         np.put_along_axis(highest, rest, 0, axis=1)
         return highest
 

@@ -210,14 +210,14 @@ class PostProcessing:
             row = {name: own.get(name, getattr(self, name)) for name in PER_CLASS}
             rows.append([threshold if row[name] is None else row[name] for name in PER_CLASS])
         by_name = dict(zip(PER_CLASS, np.array(rows, np.float64).reshape(-1, len(PER_CLASS)).T, strict=True))
-        return ColumnSettings(**by_name, shared=self.replace(classes={}), geometry=geometry)
+        return ColumnSettings(**by_name, shared=self.replace(classes={}), geometry=geometry, below=())
 
 
 @dataclass(frozen=True)
 class ColumnSettings:
     """Post-processing settings per column of the scores, and the geometry of the segments that they apply to.
 
-    Fields as in :class:`PostProcessing`, each [columns].
+    Fields as in :class:`PostProcessing`, each [columns]; ``below`` as in :class:`sedkit.selection.Selection`.
     """
 
     threshold: NDArray[np.float64]
@@ -229,6 +229,7 @@ class ColumnSettings:
     max_duration: NDArray[np.float64]
     shared: PostProcessing = field(default_factory=PostProcessing)
     geometry: Geometry = WELS_NET
+    below: Sequence[Sequence[int]] = ()
 
     @classmethod
     def uniform(cls, threshold: Iterable[float], **values: Any) -> ColumnSettings:

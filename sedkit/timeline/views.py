@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from sedkit.contract import Label
 from sedkit.results import Event, Onset, Second, Tag, Tagging, Timeline
-from sedkit.selection import Selection
+from sedkit.selection import Selection, explained
 from sedkit.timeline.calibration import Calibration
 from sedkit.timeline.detection import Detected, EventDetector
 from sedkit.timeline.edges import level_changes
@@ -59,7 +59,9 @@ class TagsView:
     top_k : maximum number of tags; None for all.
     thresholds : lowest score of a tag; one number, or one per class.
     calibration : calibration of these columns; None for none.
-    selection : how the classes' scores follow from those of the columns; None if each is that of its column.
+    selection : how the classes' scores follow from those of the columns, and which explain others; None if each score
+        is that of its column and no class explains another.
+    present : scores at which classes are present and can explain others, [classes]; needed with a selection.
     """
 
     def __init__(
@@ -72,9 +74,11 @@ class TagsView:
         thresholds: float | NDArray[np.float64],
         calibration: Calibration | None = None,
         selection: Selection | None = None,
+        present: NDArray[np.float64] | None = None,
     ) -> None:
         self.labels, self.columns, self.weights, self.span, self.top_k = labels, columns, weights, span, top_k
-        self.thresholds, self.calibration, self.selection = thresholds, calibration, selection
+        self.thresholds, self.calibration = thresholds, calibration
+        self.selection, self.present = selection, present
         self.rows: NDArray[np.float32] | None = (
             None  # weighted scores, then weights, of the latest segments: fewer than `span`
         )
@@ -113,9 +117,11 @@ class TagsView:
 
     def finish(self, file: str, duration: float) -> Tagging:
         scores: NDArray[np.floating] = self.calibration(self.means()) if self.calibration else self.means()
-        if self.selection is not None:
+        hidden = np.zeros(len(self.labels), bool)
+        if self.selection is not None and self.present is not None:
             scores = self.selection.highest(scores)
-        tags = present_tags(scores, self.labels, self.thresholds)
+            hidden = explained(scores, self.present, self.selection.below)
+        tags = present_tags(scores, self.labels, self.thresholds, hidden)
         self.rows = None  # free memory: the pipeline may keep a finished view for long
         return Tagging(file, duration, tags[: self.top_k])
 
@@ -204,7 +210,7 @@ class LiveTimeline:
         resolution: Resolution,
         onsets: bool = False,
     ) -> None:
-        self.labels, self.columns, self.thresholds = tuple(labels), columns, settings.threshold
+        self.labels, self.columns, self.settings = tuple(labels), columns, settings
         self.geometry = settings.geometry
         self.grid = Grid(resolution, len(columns), self.geometry)
         self.detector = EventDetector(settings, onsets)
@@ -234,10 +240,11 @@ class LiveTimeline:
         return self._update(Cells(edges, rows), detected)
 
     def _update(self, cells: Cells, detected: Detected) -> TimelineUpdate:
-        edges = cells.edges.tolist()
+        edges, thresholds = cells.edges.tolist(), self.settings.threshold
+        hidden = explained(cells.scores, thresholds, self.settings.below)
         seconds = [
-            Second(start, end, present_tags(row, self.labels, self.thresholds))
-            for start, end, row in zip(edges[:-1], edges[1:], cells.scores, strict=True)
+            Second(start, end, present_tags(row, self.labels, thresholds, left_out))
+            for start, end, row, left_out in zip(edges[:-1], edges[1:], cells.scores, hidden, strict=True)
         ]
         events = [
             Event(event.onset, event.offset, self.labels[event.column].name, self.labels[event.column].mid, event.score)
@@ -281,9 +288,12 @@ def _end(item: Second | Event | Onset) -> float:
 
 
 def present_tags(
-    scores: NDArray[np.floating], labels: Sequence[Label], thresholds: float | NDArray[np.float64]
+    scores: NDArray[np.floating],
+    labels: Sequence[Label],
+    thresholds: float | NDArray[np.float64],
+    hidden: NDArray[np.bool_],
 ) -> tuple[Tag, ...]:
-    """Tags of the classes that reach their thresholds, sorted by descending score, then by label."""
-    present = np.flatnonzero(scores >= thresholds).tolist()
+    """Tags of the classes that reach their thresholds and are not hidden, sorted by descending score, then by label."""
+    present = np.flatnonzero((scores >= thresholds) & ~hidden).tolist()
     tags = [Tag(labels[column].name, labels[column].mid, float(scores[column])) for column in present]
     return tuple(sorted(tags, key=lambda tag: (-tag.score, tag.label)))

@@ -159,7 +159,7 @@ def under_conditions(
 def tag_scores(tagger: Tagger, files: Iterable[BinaryIO]) -> Iterator[NDArray[np.float64]]:
     """The tag scores [classes] of each file, in the order of the model's classes."""
     column = {label.name: index for index, label in enumerate(tagger.labels)}
-    for _, result in analyse(tagger.model, tagger.tags_view(top_k=None, threshold=0.0), files):
+    for _, result in analyse(tagger.model, tagger.tags_view(top_k=None, threshold=0.0, parents=True), files):
         if isinstance(result, SedkitError):
             raise result
         scores = np.zeros(len(column))

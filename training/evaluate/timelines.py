@@ -205,7 +205,7 @@ def sedkit_detector(
         )
     columns = [known[key] for key in keys]
     class_names = [tagger.labels[column].name for column in columns]
-    make_tags = tagger.tags_view(top_k=None, threshold=0.0)
+    make_tags = tagger.tags_view(top_k=None, threshold=0.0, parents=True)
     thresholds = np.array(tagger.contract.thresholds)[columns]
     settings = processing.columns(labels, np.array(tagger.contract.timeline_thresholds)[columns])
     simple = processing.replace(leave=DEFAULT.leave, hold=DEFAULT.hold) == DEFAULT
