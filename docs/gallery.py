@@ -21,8 +21,8 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from sedkit import Tagger, Tagging, Timeline
-from sedkit.formats import Run
 from sedkit.formats.html import tags_page, timeline_page
+from sedkit.formats.writers import Run
 
 DOCS = Path(__file__).resolve().parent
 PICTURES = DOCS / "gallery"

@@ -7,8 +7,6 @@ The import package and the command are called ``sedkit``. The distribution, whic
 
 from __future__ import annotations
 
-from importlib import metadata
-
 DISTRIBUTION = "sedkit-audio"
 NAMESAKE = "sedkit"  # the unrelated distribution on PyPI
 
@@ -45,6 +43,8 @@ def conflict() -> str | None:
 
 
 def _version_of(distribution: str) -> str | None:
+    from importlib import metadata  # a tenth of the time that sedkit takes to start
+
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:

@@ -7,7 +7,7 @@ at least three quarters as much.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -103,7 +103,7 @@ def select(
                 return label
         raise ArgumentError(f"{name}: {model} has no such class; {suggestion(name, list(groups)) or listed}")
 
-    wanted = list(groups) if classes is None else [find(name) for name in _names(classes)]
+    wanted = set(groups) if classes is None else {find(name) for name in _names(classes)}
     left_out = {find(name) for name in _names(exclude)}
     chosen = [label for label in groups if label in wanted and label not in left_out]
     if not chosen:
@@ -112,7 +112,8 @@ def select(
     columns = tuple(sorted({column for label in chosen for column in groups[label]}))
     members = tuple(tuple(columns.index(column) for column in groups[label]) for label in chosen)
     named = set(chosen) if parents or classes is not None else rolled_up
-    below = tuple(() if label in named else _below(label, chosen) for label in chosen)
+    positions = {label.mid: position for position, label in enumerate(chosen)}
+    below = tuple(() if label in named else _below(label, positions) for label in chosen)
     return Selection(tuple(chosen), columns, members, below)
 
 
@@ -180,12 +181,11 @@ def suggestion(name: str, labels: Sequence[Label]) -> str:
     return ""
 
 
-def _below(label: Label, labels: Sequence[Label]) -> tuple[int, ...]:
-    """Positions of the classes below one in the ontology."""
+def _below(label: Label, positions: Mapping[str | None, int]) -> tuple[int, ...]:
+    """Positions of the classes below one in the ontology, from the positions of all MIDs."""
     if label.mid is None:
         return ()
-    mids = ontology.load().below(label.mid) - {label.mid}
-    return tuple(position for position, other in enumerate(labels) if other.mid in mids)
+    return tuple(sorted(positions[mid] for mid in ontology.load().below(label.mid) & positions.keys() - {label.mid}))
 
 
 def _names(values: Iterable[str]) -> list[str]:

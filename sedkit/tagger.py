@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +25,12 @@ from sedkit.inference.session import Device
 from sedkit.results import Embedding, Event, Onset, Second, Tagging, Timeline
 from sedkit.selection import Selection, is_named, select, suggestion
 from sedkit.timeline.calibration import Calibration
-from sedkit.timeline.grid import Resolution, check_resolution
-from sedkit.timeline.overview import with_overview
-from sedkit.timeline.settings import ColumnSettings, PostProcessing
-from sedkit.timeline.views import LiveTimeline, RolledUpView, TagsView, TimelineView, View
+from sedkit.timeline.views import RolledUpView, TagsView, View
+
+if TYPE_CHECKING:  # what only timelines need is imported there: tags start faster
+    from sedkit.timeline.grid import Resolution
+    from sedkit.timeline.settings import ColumnSettings, PostProcessing
+    from sedkit.timeline.timelines import LiveTimeline
 
 Result = TypeVar("Result")
 Analysis = TypeVar("Analysis", Tagging, Timeline)
@@ -325,6 +327,9 @@ class Tagger:
         >>> for item in tagger.stream(microphone, 48_000):
         ...     print(item)
         """
+        from sedkit.timeline.grid import check_resolution
+        from sedkit.timeline.timelines import LiveTimeline
+
         check_rate(sample_rate)
         chosen = self._select(classes, exclude, rollup, parents)
         settings = self._settings(chosen, threshold, postprocessing)
@@ -409,6 +414,9 @@ class Tagger:
         ArgumentError
             If an argument has an invalid value, such as an unknown class.
         """
+        from sedkit.timeline.grid import check_resolution
+        from sedkit.timeline.timelines import TimelineView
+
         chosen = self._select(classes, exclude, rollup, parents)
         settings = self._settings(chosen, threshold, postprocessing)
         columns = list(range(len(chosen.labels))) if chosen.rolls_up else list(chosen.columns)
@@ -416,6 +424,8 @@ class Tagger:
             TimelineView, chosen.labels, columns, settings, check_resolution(resolution), scores
         )
         if overview:
+            from sedkit.timeline.overview import with_overview
+
             make_view = with_overview(make_view, columns, settings)
         return partial(_rolled_up, make_view, chosen) if chosen.rolls_up else make_view
 
@@ -427,6 +437,8 @@ class Tagger:
         ArgumentError
             If the file cannot be read or holds an invalid setting.
         """
+        from sedkit.timeline.settings import PostProcessing
+
         try:
             settings = PostProcessing.from_mapping(self.contract.postprocessing)
         except ArgumentError as error:
@@ -489,6 +501,8 @@ class Tagger:
         postprocessing: PostProcessing | str | os.PathLike[str] | None,
     ) -> ColumnSettings:
         """The post-processing settings of the reported classes."""
+        from sedkit.timeline.settings import PostProcessing
+
         settings = (
             postprocessing if isinstance(postprocessing, PostProcessing) else self.post_processing(postprocessing)
         )

@@ -24,7 +24,7 @@ from sedkit.cli.progress import Progress
 from sedkit.cli.run_options import RunOptions
 from sedkit.cli.targets import check_recordings, choose_targets
 from sedkit.errors import SedkitError
-from sedkit.formats import Kind, Run
+from sedkit.formats.writers import Kind, Run
 
 if TYPE_CHECKING:
     from sedkit.inference.installed import Precision

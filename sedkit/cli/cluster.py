@@ -14,7 +14,7 @@ from sedkit.cli.options import split_classes
 from sedkit.cli.progress import Progress
 from sedkit.cli.run_options import RunOptions
 from sedkit.errors import SedkitError
-from sedkit.formats import Kind
+from sedkit.formats.writers import Kind
 
 if TYPE_CHECKING:
     from sedkit.cli.batch import MakeViewFactory

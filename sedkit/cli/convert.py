@@ -16,7 +16,8 @@ from sedkit.cli.output import AtomicFile, Stream
 from sedkit.cli.run_options import RunOptions
 from sedkit.cli.targets import Target, check_recordings, choose_targets
 from sedkit.errors import ArgumentError
-from sedkit.formats import FORMATS, Kind, Run
+from sedkit.formats import FORMATS
+from sedkit.formats.writers import Kind, Run
 
 if TYPE_CHECKING:
     from sedkit.formats.reading import Annotations

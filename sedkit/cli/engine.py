@@ -9,7 +9,7 @@ import click
 
 from sedkit.cli.batch import run_locally
 from sedkit.cli.run_options import RunOptions
-from sedkit.formats import Kind
+from sedkit.formats.writers import Kind
 
 if TYPE_CHECKING:
     from sedkit.cli.batch import MakeViewFactory

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self, TextIO
 
 from sedkit.errors import OutputError
-from sedkit.formats import Run, Writer
+from sedkit.formats.writers import Run, Writer
 
 if TYPE_CHECKING:
     from sedkit.results import Tagging, Timeline

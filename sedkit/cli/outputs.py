@@ -16,7 +16,7 @@ from sedkit.cli.rendering import Rendered, Sheet
 from sedkit.cli.run_options import RunOptions
 from sedkit.cli.targets import Target
 from sedkit.errors import OutputError
-from sedkit.formats import Run
+from sedkit.formats.writers import Run
 
 if TYPE_CHECKING:
     from sedkit.results import Tagging, Timeline

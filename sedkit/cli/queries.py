@@ -14,7 +14,9 @@ import click
 from sedkit.cli import listen, options, shaping, tag, timeline
 from sedkit.cli.clock import recorded_at
 from sedkit.errors import ArgumentError
-from sedkit.formats import FORMATS, FormatOptions, Kind, check_installed
+from sedkit.formats import FORMATS, check_installed
+from sedkit.formats.options import FormatOptions
+from sedkit.formats.writers import Kind
 from sedkit.serve.analyses import LiveQuestion, Pairs, Parameter, Question
 
 if TYPE_CHECKING:

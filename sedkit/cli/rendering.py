@@ -19,7 +19,7 @@ from sedkit.cli.lock import Lock
 from sedkit.cli.messages import print_notice
 from sedkit.cli.output import AtomicFile, write_errors
 from sedkit.errors import OutputError
-from sedkit.formats import Run, Writer
+from sedkit.formats.writers import Run, Writer
 
 if TYPE_CHECKING:
     from sedkit.results import Tagging, Timeline

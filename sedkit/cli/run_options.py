@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from sedkit.formats import FormatOptions
+from sedkit.formats.options import FormatOptions
 
 if TYPE_CHECKING:
     from sedkit.inference.installed import Precision

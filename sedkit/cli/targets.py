@@ -15,8 +15,9 @@ from sedkit.cli.inputs import STDIN, has_magic
 from sedkit.cli.output import write_errors
 from sedkit.cli.run_options import RunOptions
 from sedkit.errors import OutputError
-from sedkit.formats import FORMATS, Kind, Writer, check_installed, format_of
+from sedkit.formats import FORMATS, check_installed, format_of
 from sedkit.formats.recordings import TABLES
+from sedkit.formats.writers import Kind, Writer
 
 STDOUT = "-"
 PICTURES = ("png", "svg", "pdf")

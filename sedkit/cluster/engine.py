@@ -24,7 +24,7 @@ from sedkit.errors import DeviceError, SedkitError
 from sedkit.install import install_command, install_remedy, version
 
 if TYPE_CHECKING:
-    from sedkit.formats import Kind
+    from sedkit.formats.writers import Kind
     from sedkit.inference.session import Device
     from sedkit.results import Tagging, Timeline
     from sedkit.timeline.views import View

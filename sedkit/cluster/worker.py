@@ -20,7 +20,7 @@ from sedkit.errors import AudioError, OutputError, SedkitError
 from sedkit.formats.columnar import COLUMNS
 
 if TYPE_CHECKING:
-    from sedkit.formats import Kind
+    from sedkit.formats.writers import Kind
     from sedkit.inference.model import Model
     from sedkit.inference.session import Device
     from sedkit.results import Tagging, Timeline

@@ -16,44 +16,58 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from sedkit.errors import OutputError
-from sedkit.formats.captions import SrtWriter, VttWriter
-from sedkit.formats.columnar import ArrowWriter, ParquetWriter
-from sedkit.formats.documents import JamsWriter, LabelStudioWriter
-from sedkit.formats.labels import AudacityWriter, ElanWriter, RttmWriter, TextGridWriter
-from sedkit.formats.options import FormatOptions
-from sedkit.formats.pictures import HtmlWriter, PdfWriter, PngWriter, SvgWriter
-from sedkit.formats.tables import DcaseScoresWriter, DcaseWriter, KaleidoscopeWriter, RavenWriter
-from sedkit.formats.writers import CsvWriter, JsonWriter, Kind, Run, TextWriter, TsvWriter, Writer
 
-__all__ = ["FORMATS", "FormatOptions", "Kind", "Run", "Writer", "check_installed", "format_of"]
+if TYPE_CHECKING:
+    from sedkit.formats.writers import Writer
 
-FORMATS: dict[str, type[Writer]] = {
-    "text": TextWriter,
-    "json": JsonWriter,
-    "csv": CsvWriter,
-    "tsv": TsvWriter,
-    "parquet": ParquetWriter,
-    "arrow": ArrowWriter,
-    "audacity": AudacityWriter,
-    "raven": RavenWriter,
-    "kaleidoscope": KaleidoscopeWriter,
-    "textgrid": TextGridWriter,
-    "elan": ElanWriter,
-    "srt": SrtWriter,
-    "vtt": VttWriter,
-    "jams": JamsWriter,
-    "rttm": RttmWriter,
-    "dcase": DcaseWriter,
-    "dcase-scores": DcaseScoresWriter,
-    "label-studio": LabelStudioWriter,
-    "html": HtmlWriter,
-    "png": PngWriter,
-    "svg": SvgWriter,
-    "pdf": PdfWriter,
+WRITERS = {  # format: module and class
+    "text": "writers.TextWriter",
+    "json": "writers.JsonWriter",
+    "csv": "writers.CsvWriter",
+    "tsv": "writers.TsvWriter",
+    "parquet": "columnar.ParquetWriter",
+    "arrow": "columnar.ArrowWriter",
+    "audacity": "labels.AudacityWriter",
+    "raven": "tables.RavenWriter",
+    "kaleidoscope": "tables.KaleidoscopeWriter",
+    "textgrid": "labels.TextGridWriter",
+    "elan": "labels.ElanWriter",
+    "srt": "captions.SrtWriter",
+    "vtt": "captions.VttWriter",
+    "jams": "documents.JamsWriter",
+    "rttm": "labels.RttmWriter",
+    "dcase": "tables.DcaseWriter",
+    "dcase-scores": "tables.DcaseScoresWriter",
+    "label-studio": "documents.LabelStudioWriter",
+    "html": "pictures.HtmlWriter",
+    "png": "pictures.PngWriter",
+    "svg": "pictures.SvgWriter",
+    "pdf": "pictures.PdfWriter",
 }
+
+
+class _Formats(Mapping[str, "type[Writer]"]):
+    """The writers by format; a writer's module is imported when it is asked for."""
+
+    def __getitem__(self, name: str) -> type[Writer]:
+        module, _, writer = WRITERS[name].partition(".")
+        found: type[Writer] = getattr(import_module(f"sedkit.formats.{module}"), writer)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(WRITERS)
+
+    def __len__(self) -> int:
+        return len(WRITERS)
+
+
+FORMATS = _Formats()
 
 
 def format_of(path: str | os.PathLike[str]) -> str | None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, BinaryIO, Protocol, TypeAlias
 
-from sedkit.formats import FormatOptions, Kind
+from sedkit.formats.options import FormatOptions
+from sedkit.formats.writers import Kind
 from sedkit.results import Tagging, Timeline
 from sedkit.timeline.views import View
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
-from sedkit.formats import FORMATS, Run
+from sedkit.formats import FORMATS
+from sedkit.formats.writers import Run
 from sedkit.serve.analyses import Question
 from sedkit.serve.uploads import Upload
 

@@ -13,10 +13,11 @@ from starlette.responses import JSONResponse, Response
 
 from sedkit.contract import Label
 from sedkit.errors import AnnotationError, SedkitError
-from sedkit.formats import FORMATS, Run, check_installed
+from sedkit.formats import FORMATS, check_installed
 from sedkit.formats.html.audio import PageAudio, copy
 from sedkit.formats.html.data import timeline_data
 from sedkit.formats.reading.annotations import event, number
+from sedkit.formats.writers import Run
 from sedkit.install import version
 from sedkit.results import Event, Timeline
 from sedkit.serve.answers import Answer, render

@@ -20,7 +20,6 @@ import json
 import math
 import os
 import sys
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -178,6 +177,8 @@ class PostProcessing:
         ArgumentError
             If the file cannot be read or holds an invalid setting; names the file.
         """
+        import tomllib
+
         try:
             return cls.from_mapping(tomllib.loads(Path(path).read_text("utf-8")), base)
         except OSError as error:

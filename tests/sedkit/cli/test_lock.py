@@ -18,7 +18,8 @@ from sedkit.cli.journal import Fingerprint, Journal, fingerprint, sample_of
 from sedkit.cli.lock import Lock
 from sedkit.cli.rendering import Rendered, Sheet
 from sedkit.errors import OutputError
-from sedkit.formats import FORMATS, Run
+from sedkit.formats import FORMATS
+from sedkit.formats.writers import Run
 from sedkit.results import Tag, Tagging
 from tests.conftest import make_sound
 

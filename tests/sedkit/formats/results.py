@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from sedkit.contract import Label
-from sedkit.formats import FORMATS, FormatOptions, Run
+from sedkit.formats import FORMATS
+from sedkit.formats.options import FormatOptions
+from sedkit.formats.writers import Run
 from sedkit.results import Event, Second, Tag, Tagging, Timeline
 
 BABY = "Baby cry, infant cry"

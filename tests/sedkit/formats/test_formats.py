@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from sedkit.contract import Label
-from sedkit.formats import FORMATS, FormatOptions, Kind, Run, format_of
+from sedkit.formats import FORMATS, format_of
+from sedkit.formats.options import FormatOptions
+from sedkit.formats.writers import Kind, Run
 from sedkit.results import Event, Second, Tag, Tagging, Timeline
 
 BABY = "Baby cry, infant cry"

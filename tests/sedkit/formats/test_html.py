@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from sedkit.formats import FORMATS, FormatOptions, Run, format_of
+from sedkit.formats import FORMATS, format_of
 from sedkit.formats.html import audio, tags_page, timeline_page
 from sedkit.formats.html.data import common_folder
+from sedkit.formats.options import FormatOptions
+from sedkit.formats.writers import Run
 from sedkit.results import Tag, Tagging
 from tests.conftest import make_sound
 from tests.sedkit.formats.html_fixtures import LABELS, make_timeline, write_sound

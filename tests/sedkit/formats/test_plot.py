@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from sedkit.errors import SedkitError
-from sedkit.formats import FORMATS, Run
+from sedkit.formats import FORMATS
 from sedkit.formats.lanes import lanes_of, segment_edges, time_step
+from sedkit.formats.writers import Run
 from sedkit.results import Event, Second, Tag, Tagging
 from tests.sedkit.formats.html_fixtures import make_timeline
 

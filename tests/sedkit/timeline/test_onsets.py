@@ -13,7 +13,7 @@ from sedkit.contract import Label
 from sedkit.results import Event, Onset, Second
 from sedkit.timeline.detection import EventDetector, detect
 from sedkit.timeline.settings import ColumnSettings
-from sedkit.timeline.views import LiveTimeline
+from sedkit.timeline.timelines import LiveTimeline
 from tests.sedkit.timeline.test_postprocessing import random_recording
 
 SHAPING = st.fixed_dictionaries(

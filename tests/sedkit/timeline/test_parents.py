@@ -13,7 +13,8 @@ from sedkit.selection import explained, select
 from sedkit.timeline.detection import EventDetector
 from sedkit.timeline.events import DetectedOnset
 from sedkit.timeline.settings import ColumnSettings, PostProcessing
-from sedkit.timeline.views import TagsView, TimelineView
+from sedkit.timeline.timelines import TimelineView
+from sedkit.timeline.views import TagsView
 from tests.sedkit.timeline.test_postprocessing import SETTINGS, random_recording
 
 ANIMAL, DOG, BARK = Label("Animal", "/m/0jbk"), Label("Dog", "/m/0bt9lr"), Label("Bark", "/m/05tny_")
