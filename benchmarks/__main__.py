@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks import machine, report
+from benchmarks import check, machine, report
 from benchmarks.audio import Recordings, data_folder
 from benchmarks.harness import Row, Setup, Unavailable
 from sedkit.inference import graph_cache as cache
@@ -33,7 +33,7 @@ BENCHMARKS = {
     8: ("folder", "2,000 short files"),
     9: ("seams", "seams"),
 }
-QUICK_REPEATS = 2
+QUICK_REPEATS = 3
 SHARED = ("format", "machine", "versions", "commit", "repeats", "quick")  # must be the same for all rows of a table
 
 
@@ -48,14 +48,21 @@ def parse_numbers(context: click.Context, option: click.Parameter, text: str | N
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--only", metavar="1,3", callback=parse_numbers, help="Run only these benchmarks.")
-@click.option("--repeats", type=click.IntRange(1), help="Rounds per comparison  [default: 5, or 2 with --quick].")
+@click.option("--repeats", type=click.IntRange(1), help="Rounds per comparison  [default: 5, or 3 with --quick].")
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write all results as JSON. With --only, update the rows of an existing file.",
 )
 @click.option("--quick", is_flag=True, help="Only check that everything runs, on a small network; under two minutes.")
-def main(only: list[int], repeats: int | None, output: Path | None, quick: bool) -> None:
+@click.option(
+    "--check",
+    "checked",
+    is_flag=True,
+    help="Compare the ratios with the committed ones (benchmarks/results.json, or quick.json), and fail if one is worse "
+    "than the rounds of those differ.",
+)
+def main(only: list[int], repeats: int | None, output: Path | None, quick: bool, checked: bool) -> None:
     """Measure speed and memory of inference, relative to other networks and to the machine's limit.
 
     \b
@@ -69,8 +76,9 @@ def main(only: list[int], repeats: int | None, output: Path | None, quick: bool)
       python -m benchmarks --only 1,3                      two of them
       python -m benchmarks --only 4 --output results.json  repeat one and update the results
       python -m benchmarks --quick                         check that they run
+      python -m benchmarks --quick --check                 ... and that nothing became slower
 
-    The exit code is 1 if a benchmark failed. A missed goal is not a failure.
+    The exit code is 1 if a benchmark failed, or --check finds a regression. A missed goal is not a failure.
     """
     if output and not output.resolve().parent.is_dir():
         raise click.UsageError(f"{output.resolve().parent}: no such folder; create it first")
@@ -105,6 +113,11 @@ def main(only: list[int], repeats: int | None, output: Path | None, quick: bool)
                 write(output, results)
     except KeyboardInterrupt:
         results["failures"].append("interrupted")
+    if checked:
+        committed = check.reference(quick)
+        results["failures"] += check.regressions(results, committed)
+        if difference := check.other_machine(results, committed):
+            messages.print(f"warning: {difference}", style="yellow", markup=False)
     show(results)
     if results["warning"]:
         messages.print(f"warning: {results['warning']}", style="yellow")

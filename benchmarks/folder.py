@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.harness import Row, Setup, race, ratios, seconds
-from benchmarks.networks import full_width, small_model
+from benchmarks.networks import default_model, small_model
 from benchmarks.processes import SEDKIT, run
 
 FILES, SECONDS = 2000, 5.0
@@ -29,7 +29,7 @@ for path in sys.argv[2:]:
 def measure(setup: Setup) -> Iterator[Row]:
     count = 30 if setup.quick else FILES
     files = setup.recordings.short_files(count, setup.scratch / "oggs")
-    models = {networks.name: networks.int8 for networks in (small_model(setup), full_width(setup))}
+    models = {networks.name: networks.int8 for networks in (small_model(setup), default_model(setup))}
     for name, model in models.items():
         contenders = {
             "sedkit": lambda paths, model=model: run([*SEDKIT, "tag", "--model", model, "--format", "tsv", *paths]),

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import Row, Setup, Unavailable, at_least, packages, race, ratios, seconds
-from benchmarks.networks import full_width, small_model
+from benchmarks.networks import default_model, full_width, small_model
 from sedkit.audio.reading import open_audio
 from sedkit.cli import main
 
@@ -28,17 +28,18 @@ FASTEST = "YAMNet, fastest configuration"
 YAMNET = "peers/yamnet.tflite"
 WINDOW, HOP = 15600, 7680  # samples
 SECONDS = 3600.0
-FULL_WIDTH, SMALL = at_least(1.0), at_least(3.0)
+FULL_WIDTH, DEFAULT, SMALL = at_least(0.9), at_least(1.3), at_least(4.0)
 
 
 def measure(setup: Setup) -> Iterator[Row]:
     length, trial = (20.0, 5.0) if setup.quick else (SECONDS, 60.0)
     trial_wav = setup.recordings.write_wav(setup.scratch / "trial.wav", trial)
     yamnets = yamnet_configurations(setup, trial_wav)
-    models, small = full_width(setup), small_model(setup)
+    models, default, small = full_width(setup), default_model(setup), small_model(setup)
     own = {
         f"{models.name}, fp32": (models.fp32, None),
         f"{models.name}, int8": (models.int8, FULL_WIDTH),
+        f"{default.name}, int8": (default.int8, DEFAULT),
         f"{small.name}, int8": (small.int8, SMALL),
     }
     contenders: dict[str, Callable[[Path], object]] = {name: sedkit_tag(path) for name, (path, _) in own.items()}

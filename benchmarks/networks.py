@@ -76,14 +76,24 @@ def full_width(setup: Setup) -> Models:
 
 
 def small_model(setup: Setup) -> Models:
-    """The small model that comes with sedkit; quantised here if it has no int8 file."""
-    fp32 = find_model("small", precision="fp32")
+    """The small model that comes with sedkit."""
+    return _installed(setup, "small", "small model")
+
+
+def default_model(setup: Setup) -> Models:
+    """The default model of sedkit; in quick runs, the small one."""
+    return small_model(setup) if setup.quick else _installed(setup, None, "default model")
+
+
+def _installed(setup: Setup, model: str | None, name: str) -> Models:
+    """An installed model; quantised here if it has no int8 file."""
+    fp32 = find_model(model, precision="fp32")
     int8 = sibling(fp32, "int8")
     if not int8.exists():
         int8 = cache_folder() / f"{fp32.stem}-{_key(setup.recordings, fp32)}.int8.onnx"
     if not int8.exists():
         _quantise(fp32, int8, setup.recordings)
-    return Models("small model", fp32, int8)
+    return Models(name, fp32, int8)
 
 
 def cache_folder() -> Path:

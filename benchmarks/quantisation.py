@@ -1,7 +1,7 @@
 """(2) int8 against fp32: speed, and differences of scores.
 
-Both run as in sedkit (``Model.segments``), on all CPUs and the same recordings. Differences are reported for the
-full-width network, whose weights are random, and for the small model, whose weights are trained.
+Both run as in sedkit (``Model.segments``), on all CPUs and the same recordings. The weights of the full-width network
+are random, those of the default and the small model trained.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import Round, Row, Setup, at_least, at_most, race, ratios, seconds
-from benchmarks.networks import full_width, small_model
+from benchmarks.networks import default_model, full_width, small_model
 from sedkit.inference.model import Model
 
 SPEED, DIFFERENCE = at_least(1.8), at_most(0.03)
@@ -21,22 +21,23 @@ SECONDS = 60.0
 
 
 def measure(setup: Setup) -> Iterator[Row]:
-    models = full_width(setup)
-    rounds = run(models.fp32, models.int8, setup)
+    for models in dict.fromkeys((full_width(setup), default_model(setup), small_model(setup))):
+        rounds = run(models.fp32, models.int8, setup)
+        yield speed(models.name, rounds, 10.0 if setup.quick else SECONDS)
+        yield difference(models.name, rounds)
+
+
+def speed(name: str, rounds: Sequence[Round], length: float) -> Row:
+    """How many times faster int8 is, on recordings of `length` seconds."""
     fp32, int8 = seconds(rounds, "fp32"), seconds(rounds, "int8")
-    length = 10.0 if setup.quick else SECONDS
-    yield Row(
+    return Row(
         2,
-        f"fp32 / int8, {models.name}",
+        f"fp32 / int8, {name}",
         ratios(rounds, "fp32", "int8"),
         figure=f"{length / fp32:.0f}x → {length / int8:.0f}x real time",
         goal=SPEED,
         details={"seconds_of_sound": length, "fp32_seconds": fp32, "int8_seconds": int8},
     )
-    yield difference(models.name, rounds)
-    small = small_model(setup)
-    if small != models:
-        yield difference(small.name, run(small.fp32, small.int8, setup))
 
 
 def run(fp32: Path, int8: Path, setup: Setup) -> list[Round]:
