@@ -153,9 +153,11 @@ class Overview:
     levels : [bands, columns] uint8, the log-mel spectrogram from 50 Hz to 8 kHz; 0 is -100 dB or less, 255 is 0 dB.
     seconds : length of a column.
     classes : the classes that have a track, as positions in :attr:`Timeline.labels`; the highest score first.
-    tracks : [classes, segments] uint8, their score in each segment; 255 is 1.
-    threshold, leave, hold, min_duration, merge_gap : their post-processing, each [classes]
+    tracks : [classes, segments] uint8, their score in each segment, filtered by the post-processing; 255 is 1.
+    threshold, leave, hold, min_duration, merge_gap, max_duration : their post-processing, each [classes]
         (:class:`sedkit.timeline.settings.PostProcessing`).
+    method : of the post-processing.
+    below : for each class, the rows of ``tracks`` of those that explain it (:class:`sedkit.selection.Selection`).
     geometry : of the model: where the segments lie.
     """
 
@@ -168,6 +170,9 @@ class Overview:
     hold: NDArray[np.float64]
     min_duration: NDArray[np.float64]
     merge_gap: NDArray[np.float64]
+    max_duration: NDArray[np.float64]
+    method: str = "hysteresis"
+    below: tuple[tuple[int, ...], ...] = ()
     geometry: Geometry = WELS_NET
 
 

@@ -58,9 +58,9 @@ class HtmlWriter(Writer):
         if self.run.kind == "tags":
             self.taggings.append(cast("Tagging", result))
             return
-        from sedkit.formats.html import timeline_page
+        from sedkit.formats.html import timeline_page_parts
 
-        self.stream.write(timeline_page(cast("Timeline", result), self.run))
+        self.stream.writelines(timeline_page_parts(cast("Timeline", result), self.run))
 
     def finish(self) -> None:
         if self.run.kind == "tags":

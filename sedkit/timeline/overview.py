@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from sedkit.geometry import Geometry
 from sedkit.results import Overview, Timeline
+from sedkit.timeline.filters import ScoreFilter
 from sedkit.timeline.settings import ColumnSettings
 from sedkit.timeline.views import View
 
@@ -29,7 +30,7 @@ MAX_COLUMNS = 8192  # two hours at 1.28 s a column
 SILENCE = 1e-10  # power, -100 dB; the lowest level of a spectrogram
 LOWEST_SCORE = 0.02  # a class that stays below it for a piece is stored as 0 there
 LOWEST_PEAK = 0.1  # a class that never reaches it has no track
-SETTINGS = ("threshold", "leave", "hold", "min_duration", "merge_gap")  # by which a page finds events again
+SETTINGS = ("threshold", "leave", "hold", "min_duration", "merge_gap", "max_duration")  # a page finds events by them
 MAX_TRACKS = 80  # classes, those with the highest scores
 
 
@@ -46,10 +47,11 @@ class OverviewView:
     def __init__(self, view: View[Timeline], columns: Sequence[int], settings: ColumnSettings) -> None:
         self.view, self.columns, self.settings = view, np.array(columns), settings
         self.spectrogram, self.tracks = Spectrogram(settings.geometry), Tracks()
+        self.filter = ScoreFilter(settings)
 
     def add(self, samples: NDArray[np.float32], kept: slice, scores: NDArray[np.float32]) -> None:
         self.spectrogram.add(samples, kept)
-        self.tracks.add(scores[:, self.columns])
+        self.tracks.add(self.filter.add(scores[:, self.columns], np.zeros((len(scores), 2), np.int64)).scores)
         self.view.add(samples, kept, scores)
 
     def finish(self, file: str, duration: float) -> Timeline:
@@ -57,12 +59,22 @@ class OverviewView:
         levels, seconds = self.spectrogram.finish()
         present = {event.label for event in timeline.events}
         needed = [column for column, label in enumerate(timeline.labels) if label.name in present]
+        self.tracks.add(self.filter.finish().scores)
         classes, tracks = self.tracks.finish(needed)
         own = {name: getattr(self.settings, name)[classes] for name in SETTINGS}
-        geometry = self.settings.geometry
+        geometry, method = self.settings.geometry, self.settings.shared.method
         self.spectrogram, self.tracks = Spectrogram(geometry), Tracks()  # free memory: the pipeline may keep the view
-        overview = Overview(levels, seconds, tuple(classes), tracks, **own, geometry=geometry)
+        below = rows_below(self.settings.below, classes)
+        overview = Overview(
+            levels, seconds, tuple(classes), tracks, **own, method=method, below=below, geometry=geometry
+        )
         return replace(timeline, overview=overview)
+
+
+def rows_below(below: Sequence[Sequence[int]], classes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """For each of some classes, the positions in ``classes`` of those below it. ``below`` has positions of all."""
+    rows = {column: row for row, column in enumerate(classes)}
+    return tuple(tuple(rows[other] for other in below[column] if other in rows) if below else () for column in classes)
 
 
 def with_overview(

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sedkit.formats.html.audio import PageAudio, audio_of
 from sedkit.formats.html.data import tags_data, timeline_data
@@ -16,7 +16,7 @@ from sedkit.formats.html.page import build
 from sedkit.formats.writers import Run
 from sedkit.results import Tagging, Timeline
 
-__all__ = ["tags_page", "timeline_page"]
+__all__ = ["tags_page", "timeline_page", "timeline_page_parts"]
 
 
 def timeline_page(timeline: Timeline, run: Run, audio: PageAudio | None = None) -> str:
@@ -26,6 +26,11 @@ def timeline_page(timeline: Timeline, run: Run, audio: PageAudio | None = None) 
     ----------
     audio : of the page; None for that of the file that the timeline names.
     """
+    return "".join(timeline_page_parts(timeline, run, audio))
+
+
+def timeline_page_parts(timeline: Timeline, run: Run, audio: PageAudio | None = None) -> Iterator[str]:
+    """The parts of :func:`timeline_page`, to write one after the other."""
     audio = audio_of(timeline.file, run) if audio is None else audio
     return build("timeline", timeline_data(timeline, run, audio), audio.content)
 
@@ -37,4 +42,4 @@ def tags_page(taggings: Sequence[Tagging], run: Run, linked: bool = True) -> str
     ----------
     linked : whether rows lead to the recordings that they name, or to their pages.
     """
-    return build("tags", tags_data(taggings, run, linked))
+    return "".join(build("tags", tags_data(taggings, run, linked)))

@@ -7,7 +7,7 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -21,10 +21,11 @@ SCRIPTS = {
     "tags": ("data.js", "tags.js"),
 }  # fmt: skip
 SLOT = re.compile(r"\{\{(\w+)\}\}")
+ENCODED = 3 << 14  # bytes of audio that are encoded at once; a multiple of 3
 
 
-def build(name: str, data: Mapping[str, Any], audio: bytes = b"") -> str:
-    """A complete page.
+def build(name: str, data: Mapping[str, Any], audio: bytes = b"") -> Iterator[str]:
+    """A complete page, in parts to write one after the other: its audio may be large.
 
     Parameters
     ----------
@@ -33,17 +34,25 @@ def build(name: str, data: Mapping[str, Any], audio: bytes = b"") -> str:
     audio : bytes of the audio that the page contains.
     """
     style, script = assets(STYLES[name]), assets(SCRIPTS[name])
-    parts = {
+    values = {
         "policy": policy(script, style),
         "title": html.escape(data["title"]),
         "style": style,
         "data": json_block(data),
-        "audio": base64.b64encode(audio).decode(),
         "script": script,
     }
-    return SLOT.sub(lambda slot: parts[slot[1]], assets((f"{name}.html",)))
+    texts_and_slots = SLOT.split(assets((f"{name}.html",)))  # text, name of a slot, text, ...
+    for number, part in enumerate(texts_and_slots):
+        if number % 2 == 0:
+            yield part
+        elif part == "audio":
+            for start in range(0, len(audio), ENCODED):
+                yield base64.b64encode(audio[start : start + ENCODED]).decode("ascii")
+        else:
+            yield values[part]
 
 
+@cache
 def policy(script: str, style: str) -> str:
     """The content security policy: the page's own script and style, local media, and nothing from the network."""
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style)]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from sedkit.contract import Label
 from sedkit.geometry import WELS_NET, Geometry
 from sedkit.inference.model import pieces
 from sedkit.timeline import overview
 from sedkit.timeline.overview import Spectrogram, Tracks, with_overview
-from sedkit.timeline.settings import ColumnSettings
+from sedkit.timeline.settings import ColumnSettings, PostProcessing
+from sedkit.timeline.timelines import TimelineView
 from tests.conftest import make_sound
 
 
@@ -83,3 +87,19 @@ def test_a_timeline_with_an_overview_is_otherwise_the_same(tagger):
     assert {event.label for event in timeline.events} <= set(names)
     segments = timeline.overview.tracks.shape[1]
     assert segments == 77
+
+
+def test_tracks_are_filtered_and_name_the_rows_that_explain_them():
+    labels = tuple(Label(name) for name in ("Rain", "Dog", "Animal"))
+    settings = PostProcessing(median=0.96, threshold=0.5).columns(labels, [0.5] * 3)
+    settings = replace(settings, below=((), (), (0, 1)))
+    scores = np.full((10, 3), 0.6, np.float32)
+    scores[:, 0] = 0.05  # has no track
+    scores[4, 1] = 0.9  # alone: the median removes it
+    scores[:, 2] = 0.7
+    view = with_overview(lambda: TimelineView(labels, range(3), settings, "native"), range(3), settings)()
+    view.add(np.zeros(12 * WELS_NET.segment_hop, np.float32), slice(0, None), scores)
+    drawn = view.finish("-", 3.84).overview
+    assert [labels[position].name for position in drawn.classes] == ["Animal", "Dog"]
+    assert drawn.below == ((1,), ())
+    np.testing.assert_allclose(drawn.tracks[1] / 255, 0.6, atol=0.002)

@@ -4,7 +4,7 @@
 // Tracks of scores. `data` is the page's "tracks" object, `scores` its inflated bytes, [classes, segments].
 sedkit.Tracks = class {
   constructor(data, scores, duration) {
-    Object.assign(this, { duration, segments: data.segments, step: data.step, first: data.first, overlap: data.overlap });
+    Object.assign(this, data, { duration });
     this.classes = data.classes.map((track, row) => ({
       ...track, scores: scores.subarray(row * data.segments, (row + 1) * data.segments),
     }));
@@ -22,7 +22,7 @@ sedkit.Tracks = class {
 
   // Events of a class at a threshold: [onset, offset, score], not refined by levels.
   events(track, threshold) {
-    const events = [], { scores } = track, enter = threshold * 255 - 1e-9, leave = Math.max(1, track.leave * enter);
+    const events = [], { scores } = track, enter = threshold * 255 - 1e-9, leave = track.leave && Math.max(1, track.leave * enter);
     const hold = Math.floor(track.hold / this.step + 1e-6);
     for (let first = 0; first < this.segments; first++) {
       if (scores[first] < leave) continue;
@@ -34,10 +34,25 @@ sedkit.Tracks = class {
       }
       first = stop;
     }
-    return this.shape(track, events);
+    return this.shape(track, events.filter((event) => !this.explained(track, enter, event)));
   }
 
-  // Join events that are near each other, then leave out short ones.
+  // Whether classes below that of an event explain it, by the rules of sedkit/timeline/parents.py.
+  explained(track, enter, [onset, offset]) {
+    if (!track.below.length) return false;
+    const below = track.below.map((row) => this.classes[row].scores);
+    let lit = 0, hidden = 0;
+    for (let segment = this.segmentAt(onset), last = this.segmentAt(offset - 1e-6); segment <= last; segment++) {
+      const score = track.scores[segment];
+      if (score < enter) continue;
+      const highest = Math.max(...below.map((scores) => scores[segment]));
+      lit++;
+      if (highest >= enter && highest >= this.explaining * score) hidden++;
+    }
+    return hidden > 0 && hidden >= this.explained_share * lit;
+  }
+
+  // Join events that are near each other, leave out short ones, then divide long ones.
   shape(track, events) {
     const joined = [];
     for (const event of events) {
@@ -46,7 +61,11 @@ sedkit.Tracks = class {
         [last[1], last[2]] = [event[1], Math.max(last[2], event[2])];
       } else joined.push(event);
     }
-    return joined.filter(([onset, offset]) => offset - onset >= track.min_duration - 1e-6);
+    const lasting = joined.filter(([onset, offset]) => offset - onset >= track.min_duration - 1e-6);
+    return lasting.flatMap(([onset, offset, score]) => {
+      const parts = Math.max(1, Math.ceil((offset - onset - 1e-6) / track.max_duration)), length = (offset - onset) / parts;
+      return Array.from({ length: parts }, (_, part) => [onset + length * part, onset + length * (part + 1), score]);
+    });
   }
 
   // Parts of a run, [first, stop), that are at most `hold` segments away from one that reaches the threshold.

@@ -127,12 +127,13 @@ sedkit.TimelinePage = class {
 
   showControls(counts) {
     const { $, edits } = this, fixed = edits.begun, thresholds = this.tracks.classes.map((track) => track.threshold);
-    const own = this.threshold === null, value = own ? this.data.threshold : this.threshold;
+    const own = this.threshold === null, movable = this.tracks.method === "hysteresis", value = own ? this.data.threshold : this.threshold;
     $("threshold").value = value;
     const common = thresholds.every((threshold) => threshold === thresholds[0]);
     $("threshold-value").textContent = own && !common ? "per class" : Number(value).toFixed(2);
     $("threshold").setAttribute("aria-valuetext", $("threshold-value").textContent);
-    $("threshold").disabled = fixed;
+    $("threshold").disabled = fixed || !movable;
+    $("threshold-note").hidden = movable;
     $("threshold-reset").disabled = own || fixed;
     $("all-classes").hidden = this.off.size === 0;
     const events = this.visible().length, classes = [...counts.keys()].filter((label) => !this.off.has(label)).length;
