@@ -16,6 +16,7 @@ Notify: TypeAlias = Callable[[str], None]  # called with a message, without the 
 
 RATES = (1_000, 1_000_000)  # Hz; a rate outside this range means a broken header
 LONGEST_LACK = 0.2  # seconds; a recording that lacks more of its end is truncated
+MAX_AMPLITUDE = 100.0  # 40 dB above full scale; samples beyond it were never scaled to [-1, 1]
 BLOCK = 2**18  # samples decoded at once, over all channels: 1 MB at any sample rate, 3 s of 44.1 kHz stereo
 FAMILIAR = {b"OggS": "Ogg", b"fLaC": "FLAC", b"ID3": "MP3", b"FORM": "AIFF", b"\x1aE\xdf\xa3": "Matroska"}
 
@@ -99,6 +100,25 @@ def check_plausible(name: str, rate: float, channels: int = 1) -> None:
         raise AudioError(f"{name}: its header gives no channels; record or export it again")
     if not RATES[0] <= rate <= RATES[1]:
         raise AudioError(f"{name}: sample rate {rate:g} Hz is out of range (1 kHz to 1 MHz); resample it")
+
+
+def check_amplitude(name: str, samples: Samples, at: int, rate: float) -> None:
+    """Raise AudioError if one of the samples, [samples] or [channels, samples], is NaN or far outside [-1, 1].
+
+    Parameters
+    ----------
+    at : number of samples before the first of these.
+    """
+    if np.abs(samples).max() <= MAX_AMPLITUDE:  # which NaN is not
+        return
+    rows = samples.reshape(-1, samples.shape[-1])
+    usual = np.abs(rows) <= MAX_AMPLITUDE
+    first = int(np.argmin(usual.all(axis=0)))
+    value = rows[np.argmin(usual[:, first]), first]
+    raise AudioError(
+        f"{name}: sample {value:g} at {(at + first) / rate:.3f} s; samples must be in [-1, 1], so repair or rescale "
+        "the recording"
+    )
 
 
 def damaged(name: str, where: str, cause: str | None) -> AudioError:

@@ -1,4 +1,7 @@
-"""Which decoder reads a recording: libsndfile where it reads all of it, otherwise FFmpeg. The content decides."""
+"""Which decoder reads a recording: our own for PCM in WAV, libsndfile where it reads all of it, otherwise FFmpeg.
+
+The content decides, not the name.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
+from sedkit.audio.container import Opened, check_track, open_libav
 from sedkit.audio.decoding import Decoder, Notify
-from sedkit.audio.ffmpeg import Opened, check_track, decode_libav, open_libav
+from sedkit.audio.ffmpeg import decode_libav
 from sedkit.audio.libsndfile import decode_soundfile, open_soundfile
+from sedkit.audio.pcm import decode_pcm
 from sedkit.audio.sniffing import is_for_libsndfile
 from sedkit.audio.sources import head
-from sedkit.audio.wav import is_wav, wav_length
+from sedkit.audio.wav import WavLength, is_wav, wav_length
 from sedkit.errors import AudioError, SedkitError
 
 if TYPE_CHECKING:
@@ -37,9 +42,15 @@ def opened(
     AudioError
         If no decoder knows the format.
     """
+    with _guarded(name), ExitStack() as stack:
+        yield _decoder(stack, file, name, notify, path)
+
+
+@contextmanager
+def _guarded(name: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into an AudioError."""
     try:
-        with ExitStack() as stack:
-            yield _decoder(stack, file, name, notify, path)
+        yield
     except SedkitError:
         raise
     except Exception as error:
@@ -75,13 +86,18 @@ def _decoder(
 
 def decode(file: BinaryIO, name: str, notify: Notify, track: int | None, path: str | None = None) -> Decoder:
     """Decode a recording; parameters and errors as in :func:`opened` and :func:`sedkit.audio.ffmpeg.decode_libav`."""
-    lacks = wav_length(file).lacks if file.seekable() and is_wav(head(file, 12)) else 0.0
+    length = wav_length(file) if file.seekable() and is_wav(head(file, 12)) else WavLength(False)
+    if length.pcm:
+        check_track(name, track, 1)
+        with _guarded(name):
+            yield from decode_pcm(file, length.pcm, notify, length.lacks)
+        return
     with opened(file, name, notify, path) as source:
         if isinstance(source, Opened):
             yield from decode_libav(source, name, notify, track)
         else:
             check_track(name, track, 1)
-            yield from decode_soundfile(source, name, notify, lacks)
+            yield from decode_soundfile(source, name, notify, length.lacks)
 
 
 def decode_object(file: BinaryIO, name: str, notify: Notify, track: int | None) -> Decoder:

@@ -1,16 +1,19 @@
-"""What a file is, by its content and never by its name: formats for libsndfile, and headers of MP3 and Ogg."""
+"""What a file is, by its content and never by its name: formats for libsndfile, and headers of MP3, Ogg and CAF."""
 
 from __future__ import annotations
 
 import io
+import re
 import struct
 from typing import BinaryIO, NamedTuple
 
 from sedkit.audio.sources import Pipe, head
-from sedkit.audio.wav import is_plain_wav, is_wav
+from sedkit.audio.wav import MAX_CHUNKS, is_plain_wav, is_wav
 
 MAX_ID3 = 1 << 25  # bytes; longer tags (cover art) are not searched for what follows them
 XING_HEAD = 4096  # bytes of an MP3's first frame that may hold its Info tag
+MAX_TABLE = 1 << 24  # bytes; of an ALAC file of a year
+CAF_SIZES = re.compile(rb"([\x80-\xff]{0,4}[\x00-\x7f])*")  # of packets: numbers of up to five times 7 bits
 LAYER_3_SAMPLES = {3: 1152, 2: 576, 0: 576}  # per frame, by the version bits of the header (MPEG 1, 2, 2.5)
 
 
@@ -25,11 +28,22 @@ def is_for_libsndfile(file: BinaryIO) -> bool:
         return is_plain_wav(file)
     if start[:4] == b"OggS":
         return is_plain_ogg(file)
+    if start[:4] == b"caff":
+        return is_plain_caf(file)
     return (
-        start[:4] in (b".snd", b"caff", b"riff")
+        start[:4] in (b".snd", b"riff")
         or (start[:4] == b"FORM" and start[8:] in (b"AIFF", b"AIFC"))
         or (start[:4] == b"RIFX" and start[8:] == b"WAVE")
     )
+
+
+def after_id3(pipe: Pipe) -> int:
+    """Bytes before what follows the ID3 tags at the position of a file; at least MAX_ID3 if they are longer."""
+    at = 0
+    while pipe.peek(at + 10)[at : at + 3] == b"ID3" and at < MAX_ID3:
+        tag = pipe.peek(at + 10)[at:]
+        at += 10 + sum((byte & 0x7F) << shift for byte, shift in zip(tag[6:10], (21, 14, 7, 0), strict=False))
+    return at
 
 
 class Mp3Length(NamedTuple):
@@ -45,10 +59,7 @@ def mp3_length(pipe: Pipe) -> Mp3Length | None:
 
     Format: http://gabriel.mp3-tech.org/mp3infotag.html. FFmpeg uses its padding only in seekable files.
     """
-    at = 0
-    while pipe.peek(at + 10)[at : at + 3] == b"ID3" and at < MAX_ID3:
-        tag = pipe.peek(at + 10)[at:]
-        at += 10 + sum((byte & 0x7F) << shift for byte, shift in zip(tag[6:10], (21, 14, 7, 0), strict=False))
+    at = after_id3(pipe)
     frame = pipe.peek(at + XING_HEAD)[at:] if at < MAX_ID3 else b""
     if len(frame) < 200 or frame[0] != 0xFF or frame[1] & 0xE6 != 0xE2:  # sync, layer 3
         return None
@@ -81,5 +92,32 @@ def is_plain_ogg(file: BinaryIO) -> bool:
             expected += 1
             file.seek(sum(file.read(page[26])), io.SEEK_CUR)
         return not page  # anything else between the pages is damage
+    finally:
+        file.seek(start)
+
+
+def is_plain_caf(file: BinaryIO) -> bool:
+    """Whether a seekable CAF file has no ALAC, or has whole tables of its packets (``pakt``). Its position stays.
+
+    libsndfile prints messages about tables that are missing or damaged.
+    Format: Apple Core Audio Format Specification 1.0.
+    """
+    start = file.tell()
+    end = file.seek(0, io.SEEK_END)
+    at, codec, tables = start + 8, b"", 0
+    try:
+        for _ in range(MAX_CHUNKS):
+            file.seek(min(at, end))
+            if len(header := file.read(12)) < 12:
+                return codec != b"alac" or tables > 0
+            kind, size = header[:4], int.from_bytes(header[4:], "big")
+            if kind == b"desc":
+                codec = file.read(12)[8:]
+            elif kind == b"pakt":
+                tables += 1
+                if not 24 <= size <= min(MAX_TABLE, end - at - 12) or not CAF_SIZES.fullmatch(file.read(size), 24):
+                    return False
+            at += 12 + size
+        return False
     finally:
         file.seek(start)

@@ -16,7 +16,10 @@ from sedkit.audio.sources import Pipe
 MAGIC = (b"RIFF", b"RF64", b"BW64")
 UNKNOWN = 0xFFFFFFFF
 PLACEHOLDER = 0x7FFF0000  # bytes; headers with this size or more were written without knowing it
-MPEG = (0x50, 0x55)  # format tags
+MPEG, EXTENSIBLE = (0x50, 0x55), 0xFFFE  # format tags
+SUBTYPE = bytes.fromhex("000000001000800000aa00389b71")  # of EXTENSIBLE, after the format tag that it stands for
+LAYOUT = 40  # bytes of the chunk fmt that are read
+KINDS = {(1, 8): "u1", (1, 16): "<i2", (1, 24): "<i3", (1, 32): "<i4", (3, 32): "<f4", (3, 64): "<f8"}
 LARGEST_REMAINDER = 1 << 24  # bytes after the audio that are not chunks; more than this is audio
 SHORTEST_REMAINDER = 0.01  # seconds; anything shorter is not reported
 MAX_CHUNKS = 1000  # of a plain file
@@ -167,6 +170,24 @@ class WavAudio(Pipe):
         return size - left
 
 
+class Pcm(NamedTuple):
+    """Where uncompressed samples of one or two channels lie in a file.
+
+    Attributes
+    ----------
+    start, end : bytes from the start of the file.
+    rate : Hz.
+    channels : 1 or 2.
+    kind : of the samples: NumPy's name of the type, or ``"<i3"`` for 24 bits.
+    """
+
+    start: int
+    end: int
+    rate: int
+    channels: int
+    kind: str
+
+
 class WavLength(NamedTuple):
     """What the chunks of a WAV file say of its length.
 
@@ -174,10 +195,12 @@ class WavLength(NamedTuple):
     ----------
     plain : whether the header is right about the audio, or promises more than there is; and libsndfile can read it.
     lacks : seconds that it promises and the file does not have.
+    pcm : the samples of a plain file, if they are not compressed and have at most two channels.
     """
 
     plain: bool
     lacks: float = 0.0
+    pcm: Pcm | None = None
 
 
 def is_plain_wav(file: BinaryIO) -> bool:
@@ -197,6 +220,7 @@ def wav_length(file: BinaryIO) -> WavLength:
 def _wav_length(file: BinaryIO, start: int) -> WavLength:
     end = file.seek(0, io.SEEK_END)
     position, size64, found, per_second, lacks = start + 12, 0, False, 0, 0
+    layout, audio = b"", (0, 0)
     for _ in range(MAX_CHUNKS):
         if position + 8 > end:
             break
@@ -211,15 +235,26 @@ def _wav_length(file: BinaryIO, start: int) -> WavLength:
             if size == UNKNOWN and size64:
                 size = size64
             lacks = position + 8 + size - end if size < PLACEHOLDER or size64 else 0
-            found = True
+            found, audio = True, (position + 8, min(end, position + 8 + size))
         elif header[:4] == b"ds64":
             (size64,) = struct.unpack("<Q", file.read(16)[8:].ljust(8, b"\0"))
         elif header[:4] == b"fmt ":
-            layout = file.read(12).ljust(12, b"\0")
+            layout = file.read(min(size, LAYOUT)).ljust(LAYOUT, b"\0")
             if int.from_bytes(layout[:2], "little") in MPEG:
                 return WavLength(False)
-            (per_second,) = struct.unpack("<I", layout[8:])
+            (per_second,) = struct.unpack("<I", layout[8:12])
         position += 8 + size + size % 2
     else:
         return WavLength(False)
-    return WavLength(True, max(0, lacks) / per_second if per_second else 0.0)
+    return WavLength(True, max(0, lacks) / per_second if per_second else 0.0, _pcm(layout, *audio))
+
+
+def _pcm(layout: bytes, start: int, end: int) -> Pcm | None:
+    """The samples from `start` to `end`, by the content of the chunk ``fmt``."""
+    tag, channels, rate, _, block, bits = struct.unpack("<HHIIHH", layout[:16] or bytes(16))
+    if tag == EXTENSIBLE and layout[18:20] == layout[14:16] and layout[26:40] == SUBTYPE:
+        tag = int.from_bytes(layout[24:26], "little")
+    kind = KINDS.get((tag, bits))
+    if kind is None or channels not in (1, 2) or 8 * block != channels * bits or end - start < block:
+        return None
+    return Pcm(start, end, rate, channels, kind)

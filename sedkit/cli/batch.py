@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from importlib import import_module
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     MakeViewFactory = Callable[[Tagger, list[str] | None, frozenset[str]], ViewFactory]
 
 SMALL_MODEL = 10_000_000  # bytes; below this, inference on one piece of sound needs tens of MB, not hundreds
-PRELOADED = ("soundfile", "soxr", "sedkit.inference.pipeline")  # imported while ONNX Runtime reads the model
+PRELOADED = ("soxr", "sedkit.inference.pipeline")  # imported while ONNX Runtime reads the model
 MAX_PARALLEL_PIECES = 4  # of a single recording; beyond this, decoding is the bottleneck
 
 
@@ -87,7 +87,7 @@ def run_locally(
         if names:
             path = find_model(options.model, options.precision, options.device)
             threads = options.threads or threads_for(path, len(names))
-            tagger = load_tagger(path, options.device, threads)
+            tagger = load_tagger(path, options.device, threads, names=names)
             selected = split_classes(options.classes, tagger.labels)
             settings = {**own_options, **options.decisive(), "--classes": selected, "--device": tagger.device}
             keeps = frozenset[str]().union(*(target.writer.keeps for target in targets))
@@ -206,21 +206,23 @@ def load_tagger(
     device: Device,
     threads: int | None = None,
     precision: Precision = "auto",
+    names: Sequence[str] = (STDIN,),
 ) -> Tagger:
-    """Load the tagger; its notice, if any, goes to standard error."""
+    """Load the tagger; its notice, if any, goes to standard error. Names of recordings say which decoder to import."""
     from sedkit.tagger import Tagger
 
     import_module("sedkit.inference.onnx_runtime")  # before the thread starts, which would slow this import down
-    Thread(target=preload, daemon=True).start()
+    decoders = () if all(name.lower().endswith(".wav") for name in names) else ("soundfile",)
+    Thread(target=preload, args=[(*decoders, *PRELOADED)], daemon=True).start()
     tagger = Tagger(model, device, precision, threads)
     if tagger.model.notice:
         print_notice(tagger.model.notice)
     return tagger
 
 
-def preload() -> None:
+def preload(modules: Iterable[str]) -> None:
     """Import what the analysis will need. A failed import is reported where it is needed."""
-    for name in PRELOADED:
+    for name in modules:
         with suppress(BaseException):
             import_module(name)
 
