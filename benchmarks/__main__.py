@@ -59,8 +59,8 @@ def parse_numbers(context: click.Context, option: click.Parameter, text: str | N
     "--check",
     "checked",
     is_flag=True,
-    help="Compare the ratios with the committed ones (benchmarks/results.json, or quick.json), and fail if one is worse "
-    "than the rounds of those differ.",
+    help="Compare the ratios with the committed ones (benchmarks/results.json, or quick.json), and fail if one is "
+    "worse than the rounds of those differ.",
 )
 def main(only: list[int], repeats: int | None, output: Path | None, quick: bool, checked: bool) -> None:
     """Measure speed and memory of inference, relative to other networks and to the machine's limit.

@@ -53,11 +53,11 @@ def check(
         try:
             parse(path)
         except error as refusal:
+            assert len(str(refusal).splitlines()) == 1  # noqa: PT017
             refusals.append(str(refusal))
 
     for seed in seeds:
         path.write_bytes(seed)
         parse(path)
     one()
-    assert all(refusals)
     return len(refusals)

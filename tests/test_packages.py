@@ -58,6 +58,8 @@ def test_contents(built: list[dict[str, Path]]):
         inside = set(wheel.namelist())
     with tarfile.open(built[0][".gz"]) as archive:
         source = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"tests/conftest.py", "tests/test_packages.py", "pyproject.toml", "LICENSE"} <= source
+    assert all(path.stat().st_size < 100e6 for path in built[0].values()), "PyPI refuses larger files"
     tracked = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True).split("\0")
     expected = {name for name in tracked if name.startswith(("sedkit/", "training/")) and (ROOT / name).is_file()}
     assert expected <= source

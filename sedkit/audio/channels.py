@@ -163,11 +163,11 @@ class Mix:
             yield mean(part, self.weights) if chosen.all() else mean(part[chosen], self.weights[chosen])
             self.seconds += part.shape[1] / self.rate
 
+    @np.errstate(invalid="ignore", over="ignore")  # samples that are NaN or infinite are refused later
     def _choose(self, samples: Samples, cell: int) -> NDArray[np.bool_]:
         """The channels that count in each cell, [cells, channels]."""
         cells = samples.reshape(len(samples), -1, cell).transpose(1, 0, 2)  # a view
-        with np.errstate(invalid="ignore", over="ignore"):  # samples that are NaN or infinite are refused later
-            energy = (cells @ cells.transpose(0, 2, 1)).astype(np.float64)  # [cells, channels, channels]
+        energy = (cells @ cells.transpose(0, 2, 1)).astype(np.float64)  # [cells, channels, channels]
         everything = self.weights > 0
         energy[:, ~everything, :] = energy[:, :, ~everything] = 0.0
         decay = math.exp(-cell_length(self.rate) / self.rate / MEMORY)
@@ -181,9 +181,8 @@ class Mix:
         counts[~counts.any(axis=1)] = everything  # digital silence
         weighted = counts * self.weights.astype(np.float64)
         shares = weighted / weighted.sum(axis=1, keepdims=True)
-        with np.errstate(invalid="ignore"):
-            mixed = np.einsum("ki,kij,kj->k", shares, energy, shares)
-            cancelled = mixed < CANCELLED * (own * shares).sum(axis=1)
+        mixed = np.einsum("ki,kij,kj->k", shares, energy, shares)
+        cancelled = mixed < CANCELLED * (own * shares).sum(axis=1)
         if cancelled.any():
             energies = own[cancelled]  # not the loudest of equal channels, which would change from cell to cell
             first = (energies >= NEARLY_LOUDEST * energies.max(axis=1, keepdims=True)).argmax(axis=1)

@@ -6,7 +6,7 @@ recording                files
 FLAC                     FLAC of the same number of bits
 WAV, AIFF and other PCM  WAV of the same type of samples, integers or floats
 anything else            FLAC of the decoded samples: 24 bits if the codec is lossless, otherwise 16 bits (WAV where
-                         FLAC cannot hold them: more than 8 channels, or more than 655 kHz)
+                         FLAC cannot hold them: more than 8 channels, or a rate that it cannot have)
 =======================  ===========================================================================================
 
 Times are those of the timeline, so parts of a film are cut on the clock of the film.
@@ -22,12 +22,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from sedkit.audio.decoding import BLOCK, Chunk, Decoder, Notify
+from sedkit.audio.decoding import BLOCK, Chunk, Decoder, Notify, check_amplitude, check_plausible
 from sedkit.audio.files import is_regular
+from sedkit.audio.flac import FlacStreams
 from sedkit.audio.libsndfile import LONGEST_FLAC, open_soundfile
 from sedkit.audio.opening import decode
 from sedkit.audio.probing import BITS, probe
-from sedkit.audio.wav import is_plain_wav
+from sedkit.audio.sniffing import is_for_libsndfile
+from sedkit.audio.sources import head
 from sedkit.errors import AudioError, OutputError
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class Cutter(ABC):
     """
 
     def __init__(self, name: str, rate: float, channels: int, container: str, subtype: str) -> None:
+        check_plausible(name, rate, channels)
         self.name, self.rate, self.channels, self.container, self.subtype = name, rate, channels, container, subtype
         self.suffix = "." + container.lower()
         self.duration: float | None = None
@@ -101,11 +104,16 @@ class Cutter(ABC):
         return first, max(first + 1, round(part.end * self.rate))
 
 
+def fits_flac(rate: int, channels: int) -> bool:
+    """Whether FLAC files can have a sample rate and a number of channels: RFC 9639, sections 7 and 9.1."""
+    return channels <= FLAC_CHANNELS and (rate < 1 << 16 or (rate <= FLAC_RATE and rate % 10 == 0))
+
+
 class PcmCutter(Cutter):
     """Copies samples from a file that libsndfile reads; seeks to each part."""
 
     def __init__(self, name: str, sound: soundfile.SoundFile) -> None:
-        container = "FLAC" if sound.format == "FLAC" else "WAV"
+        container = "FLAC" if sound.format == "FLAC" and fits_flac(sound.samplerate, sound.channels) else "WAV"
         subtype = sound.subtype if container == "FLAC" else WAV_TYPES.get(sound.subtype, sound.subtype)
         super().__init__(name, sound.samplerate, sound.channels, container, subtype)
         self.sound, self.duration = sound, sound.frames / sound.samplerate
@@ -138,7 +146,7 @@ class DecodedCutter(Cutter):
         info = probe(name)
         chosen = next((each for each in info.tracks if each.number == track), info)
         lossless = chosen.codec in LOSSLESS or chosen.codec.startswith("pcm_")
-        flac = chosen.channels <= FLAC_CHANNELS and chosen.sample_rate <= FLAC_RATE
+        flac = fits_flac(chosen.sample_rate, chosen.channels)
         subtype = "PCM_24" if lossless else "PCM_16"
         super().__init__(name, chosen.sample_rate, chosen.channels, "FLAC" if flac else "WAV", subtype)
         self.duration, self.notify, self.track = info.duration, notify, track
@@ -171,7 +179,7 @@ class _OpenPart:
     """A part that is being written."""
 
     def __init__(self, cutter: DecodedCutter, part: Part, aborted: ExitStack) -> None:
-        self.part, self.channels = part, cutter.channels
+        self.part, self.cutter, self.channels = part, cutter, cutter.channels
         self.first, self.last = cutter.frames(part)
         self.exit = aborted.enter_context(ExitStack())
         self.file = self.exit.enter_context(cutter.file(part.path))
@@ -180,7 +188,9 @@ class _OpenPart:
         samples = chunk.samples[:, max(0, self.first - at) : max(0, self.last - at)].T
         if samples.shape[1] != self.channels:  # changes within some streams
             samples = samples[:, [min(channel, samples.shape[1] - 1) for channel in range(self.channels)]]
-        self.file.write(samples.clip(-1, 1))
+        if len(samples):
+            check_amplitude(self.cutter.name, samples.T, max(at, self.first), self.cutter.rate)
+            self.file.write(samples.clip(-1, 1))
 
     def close(self) -> Part:
         self.exit.close()
@@ -203,23 +213,16 @@ def open_cutter(name: str, notify: Notify, track: int | None = None) -> Iterator
     """
     if not is_regular(name):
         raise AudioError(f"{name}: not a regular file; save the stream to a file first")
-    sound = open_soundfile(name)
+    sound = open_soundfile(name) if track in (None, 1) and may_be_copied(name) else None
     if sound is None:
         yield DecodedCutter(name, notify, track)
         return
     with sound:
-        yield (
-            PcmCutter(name, sound)
-            if track in (None, 1) and is_copied(sound, name)
-            else DecodedCutter(name, notify, track)
-        )
+        copied = sound.subtype in BITS and 0 < sound.frames < LONGEST_FLAC
+        yield PcmCutter(name, sound) if copied else DecodedCutter(name, notify, track)
 
 
-def is_copied(sound: soundfile.SoundFile, name: str) -> bool:
-    """Whether samples can be copied: they are PCM, and the header tells their number."""
-    if sound.subtype not in BITS or not sound.frames or sound.frames >= LONGEST_FLAC:
-        return False
-    if sound.format not in ("WAV", "WAVEX", "RF64"):
-        return True
+def may_be_copied(name: str) -> bool:
+    """Whether libsndfile reads a file whole: one FLAC stream, or any other format that it may read."""
     with open(name, "rb") as file:
-        return is_plain_wav(file)
+        return not FlacStreams(file).advance() if head(file, 4) == b"fLaC" else is_for_libsndfile(file)

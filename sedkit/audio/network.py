@@ -18,7 +18,8 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit.audio.ffmpeg import audio_track, frame_samples, layout_weights
+from sedkit.audio.container import audio_track
+from sedkit.audio.frames import frame_samples, layout_weights
 from sedkit.audio.live import Incident, LiveAudio, Queued
 from sedkit.errors import ArgumentError, AudioError, LostSourceError
 

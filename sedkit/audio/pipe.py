@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from sedkit.audio.container import audio_track, check_track
 from sedkit.audio.decoding import not_audio
-from sedkit.audio.ffmpeg import audio_track, check_track, frame_samples, layout_weights
+from sedkit.audio.frames import frame_samples, layout_weights
 from sedkit.audio.live import LiveAudio, Queued
 from sedkit.audio.recognition import HEAD, is_container, is_packets, may_be_packets
 from sedkit.errors import ArgumentError, AudioError

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sedkit.audio.container import Opened, audio_track, duration
 from sedkit.audio.decoding import check_plausible
-from sedkit.audio.ffmpeg import Opened, audio_track, duration
 from sedkit.audio.files import is_regular
 from sedkit.audio.opening import opened
 from sedkit.errors import AudioError

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.audio.channels import Channel, channel_number, mono
+from sedkit.audio.container import check_track
 from sedkit.audio.decoding import (
     BLOCK,
     RATES,
@@ -27,10 +28,10 @@ from sedkit.audio.decoding import (
     Notify,
     Samples,
     Truncated,
+    check_amplitude,
     check_plausible,
     to_float,
 )
-from sedkit.audio.ffmpeg import check_track
 from sedkit.audio.files import is_regular
 from sedkit.audio.level import Gain, WithoutOffset, amplified, check_gain
 from sedkit.audio.opening import decode, decode_object
@@ -45,7 +46,6 @@ Source: TypeAlias = "str | os.PathLike[str] | BinaryIO | bytes | bytearray | mem
 
 MAX_CHANNELS = 64  # of an array [samples, channels]; with more, and more than samples, it is [channels, samples]
 SMALLEST_PEAK = 256  # of int32 samples; below it, they are silence rather than samples of fewer bits
-MAX_AMPLITUDE = 100.0  # 40 dB above full scale; samples beyond it were never scaled to [-1, 1]
 
 
 class Notices(list[str]):
@@ -149,12 +149,7 @@ class AudioStream:
             yield rest
 
     def _check(self, block: Samples) -> Samples:
-        if not np.abs(block).max() <= MAX_AMPLITUDE:  # "not <=" is also true for NaN
-            at = np.argmin(np.abs(block) <= MAX_AMPLITUDE)
-            raise AudioError(
-                f"{self.name}: sample {block[at]:g} at {(self._frames + at) / self.sample_rate:.3f} s; "
-                "samples must be in [-1, 1], so repair or rescale the recording"
-            )
+        check_amplitude(self.name, block, self._frames, self.sample_rate)
         self._frames += len(block)
         return block
 

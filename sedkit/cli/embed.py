@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,25 +15,13 @@ if TYPE_CHECKING:
     from sedkit.formats.embeddings import EmbeddingWriter
     from sedkit.inference.embedding import Per
 
-SUFFIXES = (".npz", ".parquet")
-
-
-class EmbeddingFile(click.Path):
-    """Parameter type: the path of an ``.npz`` or a ``.parquet`` file."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path = super().convert(value, param, ctx)
-        if Path(os.fsdecode(path)).suffix.lower() not in SUFFIXES:
-            self.fail(f"{os.fsdecode(path)!r} must end in .npz or .parquet.", param, ctx)
-        return path
-
 
 @click.command("embed")
 @options.files
 @click.option(
     "--output",
     "-o",
-    type=EmbeddingFile(),
+    type=options.PathEndingIn(".npz", ".parquet"),
     required=True,
     metavar="FILE",
     help="Write to FILE, by its ending: .npz for NumPy, .parquet for tables. It appears when it is complete.",

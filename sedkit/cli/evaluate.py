@@ -16,19 +16,6 @@ from sedkit.cli import options, shaping
 if TYPE_CHECKING:
     from sedkit.judging.trial import Trial
 
-PLOTS = (".png", ".svg", ".pdf")
-
-
-class PlotFile(click.Path):
-    """Parameter type: the path of a picture."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path = super().convert(value, param, ctx)
-        if Path(os.fsdecode(path)).suffix.lower() not in PLOTS:
-            self.fail(f"{os.fsdecode(path)!r} must end in {', '.join(PLOTS)}.", param, ctx)
-        return path
-
-
 format_option = click.option(
     "--format",
     "-f",
@@ -53,7 +40,12 @@ output = click.option(
     metavar="N",
     help="Replicates of the bootstrap over recordings, which gives the 95 % intervals; 0 for none.",
 )
-@click.option("--plot", type=PlotFile(), metavar="FILE", help="Draw the figures per class: .png, .svg or .pdf.")
+@click.option(
+    "--plot",
+    type=options.PathEndingIn(".png", ".svg", ".pdf"),
+    metavar="FILE",
+    help="Draw the figures per class: .png, .svg or .pdf.",
+)
 @format_option
 @output
 @shaping.shaping

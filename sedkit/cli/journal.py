@@ -26,6 +26,7 @@ Rules:
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -33,6 +34,7 @@ import struct
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from sedkit.results import Tagging, Timeline
 
 FRAME = struct.Struct("<III")
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)  # of a disk, a quota, a limit on files
 SYNC_INTERVAL = 5.0  # seconds; a power loss costs the results of this time
 SAMPLES, SAMPLE = 16, 4096  # blocks of a recording that are hashed, and their length in bytes
 
@@ -119,6 +122,7 @@ class Journal:
     Attributes
     ----------
     entries : the recordings whose results it holds, by name; those of an earlier run only after :meth:`load`.
+    failed : whether its disk fails, for other reasons than that it is full.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
@@ -129,6 +133,7 @@ class Journal:
         self.end = 0  # bytes; of the records that count
         self.file: BinaryIO | None = None
         self.synced = time.monotonic()
+        self.failed = False
 
     def begin(self) -> None:
         """Begin a new journal, in place of an earlier one, with the first result.
@@ -275,14 +280,24 @@ class Journal:
         crc = zlib.crc32(body, zlib.crc32(encoded))
         record = memoryview(FRAME.pack(len(encoded), len(body), crc) + encoded + body)
         self.file.seek(self.end)
-        while record:
-            record = record[self.file.write(record) :]
+        with self._noting_failures():
+            while record:
+                record = record[self.file.write(record) :]
         self.end = self.file.tell()
+
+    @contextmanager
+    def _noting_failures(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:  # a disk that fails may say so only once
+            self.failed = self.failed or error.errno not in FULL
+            raise
 
     def sync(self) -> None:
         """Wait until the records are on the disk."""
         if self.file is not None:
-            os.fsync(self.file.fileno())
+            with self._noting_failures():
+                os.fsync(self.file.fileno())
             self.synced = time.monotonic()
 
     def finish(self, keep: bool) -> None:

@@ -108,9 +108,7 @@ class Encoding(click.ParamType[str]):
     type=click.Choice(["text", "jsonl"]),
     help="Output format. Default: text on a terminal, otherwise jsonl.",
 )
-@options.model
-@options.precision
-@options.device
+@options.loading
 @click.pass_context
 def command(ctx: click.Context, /, source: str | None, list_them: bool, **settings: Any) -> None:
     """Show which sounds occur now, from a microphone, a pipe, a file or a network.

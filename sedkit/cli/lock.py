@@ -30,16 +30,22 @@ class Lock:
     """
 
     def __init__(self, path: Path, guarded: Path) -> None:
-        self.path = path
+        self.path, self.guarded = path, guarded
         while True:
             self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             if not try_lock(self.descriptor):
                 os.close(self.descriptor)
                 raise OutputError(f"{guarded}: another run is writing it; wait for it, or choose another --output")
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(self.descriptor), os.stat(path)):
-                    return
+            if self.is_there():
+                return
             os.close(self.descriptor)  # the process that held the lock has deleted the file since it was opened here
+
+    def is_there(self) -> bool:
+        """Whether the file is still the one under its name; not if it or its disk was removed."""
+        try:
+            return os.path.samestat(os.fstat(self.descriptor), os.stat(self.path))
+        except OSError:
+            return False
 
     def release(self) -> None:
         """Delete the file and give up the lock, in this order where a file that is open can be deleted."""
@@ -48,7 +54,8 @@ class Lock:
             with suppress(OSError):  # another process has opened it
                 self.path.unlink()
         else:
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):  # its disk was removed
+                self.path.unlink()
             os.close(self.descriptor)
 
 

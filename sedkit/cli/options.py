@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -151,6 +152,21 @@ live_gain = click.option(
 recursive = click.option("--recursive", "-r", is_flag=True, help="Search subfolders too.")
 
 MOST_THREADS = 1024
+
+
+class PathEndingIn(click.Path):
+    """Parameter type: a path that ends in one of these."""
+
+    def __init__(self, *endings: str) -> None:
+        super().__init__()
+        self.endings = endings
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        if not os.fsdecode(path).lower().endswith(self.endings):
+            endings = f"{', '.join(self.endings[:-1])} or {self.endings[-1]}"
+            self.fail(f"{os.fsdecode(path)!r} must end in {endings}.", param, ctx)
+        return path
 
 
 class CaptionStyle(click.ParamType[str]):
@@ -312,25 +328,21 @@ SHARED = (
 files = click.argument("files", nargs=-1, type=click.Path())
 
 
-def shared(function: Function) -> Function:
-    """Add the options that ``tag`` and ``timeline`` have in common."""
-    for option in reversed(SHARED):
-        function = option(function)
-    return function
+def together(*options: Callable[[Function], Function]) -> Callable[[Function], Function]:
+    """A decorator that adds several options, which are listed in this order."""
+
+    def add(function: Function) -> Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return add
 
 
-def format_options(function: Function) -> Function:
-    """Add the options that change what is written about given results."""
-    for option in reversed(FORMAT_OPTIONS):
-        function = option(function)
-    return function
-
-
-def analysing(function: Function) -> Function:
-    """Add the options of the commands that analyse recordings for something else than tags and timelines."""
-    for option in reversed((track, channel, gain, recursive, model, precision, device)):
-        function = option(function)
-    return function
+shared = together(*SHARED)  # tag and timeline
+format_options = together(*FORMAT_OPTIONS)  # what changes how given results are written
+loading = together(model, precision, device)
+analysing = together(track, channel, gain, recursive, loading)  # for something else than tags and timelines
 
 
 def no_files_error(ctx: click.Context) -> click.UsageError:

@@ -75,13 +75,15 @@ class Rendered:
         self.journal = Journal(self.output.with_name(self.output.name + ".journal"), settings)
         self.reused = 0  # recordings whose results are those of an earlier run
         self.complete = False
-        with ExitStack() as locks:
+        self.locks: list[Lock] = []
+        with ExitStack() as stack:
             for output in sorted(set(outputs)):
                 with write_errors(str(output)):
-                    locks.callback(Lock(output.with_name(output.name + ".lock"), output).release)
+                    self.locks.append(Lock(output.with_name(output.name + ".lock"), output))
+                stack.callback(self.locks[-1].release)
             with write_errors(str(self.output)):
                 self._resume() if resume else self.journal.begin()
-            self.locks = locks.pop_all()
+            self.stack = stack.pop_all()
 
     def _resume(self) -> None:
         if self.journal.path.exists():
@@ -118,7 +120,11 @@ class Rendered:
             with write_errors(str(self.journal.path)):
                 self.journal.open()
                 self.journal.sync()
-            self._write(sheets, failures)
+            lost = [lock.guarded for lock in self.locks if not lock.is_there()]
+            if left := [sheet for sheet in sheets if not any(each.parent in sheet.path.parents for each in lost)]:
+                self._write(left, failures)
+            if lost:
+                raise OutputError(f"{lost[0]}: not written, because its folder or its disk was removed")
             with write_errors(str(self.journal.path)):
                 self.journal.finish(keep_journal and bool(self.journal.entries))
             self.complete = True
@@ -159,7 +165,7 @@ class Rendered:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        with self.locks:
+        with self.stack:
             if self.complete:
                 self.journal.close()
             else:
@@ -174,6 +180,6 @@ class Rendered:
         self.journal.close()
         if opened and not done:
             self.journal.remove()
-        elif done and interrupted:
+        elif done and interrupted and not self.journal.failed and self.journal.path.exists():
             place = self.journal.path
             print_notice(f"{done} of {len(self.files)} results are in {place}; --resume continues from there")

@@ -37,9 +37,7 @@ MEGABYTE = 1_000_000
     metavar="N",
     help="Port to listen on; 0 for any that is free.",
 )
-@options.model
-@options.precision
-@options.device
+@options.loading
 @click.option(
     "--token",
     envvar="SEDKIT_TOKEN",

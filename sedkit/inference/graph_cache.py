@@ -82,7 +82,7 @@ def find(folder: Path, key: str) -> Path | None:
     try:
         if any(_writable_by_others(path) for path in (entry, entry / GRAPH, entry / WEIGHTS, entry / SEAL)):
             return None
-        if json.loads((entry / SEAL).read_text("utf-8")) != _seal(entry, key):
+        if json.loads((entry / SEAL).read_text("utf-8")) != seal(entry, key):
             return None
         os.utime(entry / SEAL)  # marks the entry as used
     except (OSError, ValueError, RecursionError):
@@ -111,12 +111,12 @@ def writing(folder: Path) -> Iterator[Path | None]:
 def keep(temporary: Path, folder: Path, key: str) -> None:
     """Make a temporary folder the entry of a key. If several processes write the same entry, one of them wins."""
     with contextlib.suppress(OSError):
-        (temporary / SEAL).write_text(json.dumps(_seal(temporary, key)), "utf-8")
+        (temporary / SEAL).write_text(json.dumps(seal(temporary, key)), "utf-8")
         for name in (GRAPH, WEIGHTS, SEAL):
             (temporary / name).chmod(0o600)
-        _discard(folder / key)
+        discard(folder / key)
         temporary.rename(folder / key)
-        _prune(folder)
+        prune(folder)
 
 
 def _writable_by_others(path: Path) -> str | None:
@@ -134,15 +134,16 @@ def _writable_by_others(path: Path) -> str | None:
     return None
 
 
-def _seal(entry: Path, key: str) -> dict[str, str]:
-    seal = {"key": key}
+def seal(entry: Path, key: str) -> dict[str, str]:
+    """The content of the file SEAL: the key, and SHA-256 of the other files."""
+    digests = {"key": key}
     for name in (GRAPH, WEIGHTS):
         with (entry / name).open("rb") as file:
-            seal[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return seal
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
 
 
-def _discard(entry: Path) -> None:
+def discard(entry: Path) -> None:
     """Remove an entry atomically: it is renamed first."""
     import tempfile
 
@@ -153,7 +154,7 @@ def _discard(entry: Path) -> None:
         entry.rename(Path(trash) / entry.name)
 
 
-def _prune(folder: Path) -> None:
+def prune(folder: Path) -> None:
     """Remove the least recently used entries, and abandoned temporary folders."""
     import shutil
     import time
@@ -166,7 +167,7 @@ def _prune(folder: Path) -> None:
             elif time.time() - entry.stat().st_mtime > ABANDONED:
                 shutil.rmtree(entry, ignore_errors=True)
     for entry in sorted(used, key=lambda entry: used[entry])[:-MAX_ENTRIES]:
-        _discard(entry)
+        discard(entry)
 
 
 def _processor() -> str:

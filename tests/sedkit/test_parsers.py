@@ -64,10 +64,30 @@ SETTINGS = (
 )
 
 
+def read_metadata(path: Path) -> Contract:
+    """The metadata of a model from a file, each entry ``name=value``, divided by the unit separator."""
+    entries = path.read_text("utf-8", "replace").split("\x1f")
+    return Contract.from_metadata(dict(entry.partition("=")[::2] for entry in entries))
+
+
 @examples
 @pytest.mark.parametrize("ending", ANNOTATIONS)
 def test_annotations(tmp_path: Path, ending: str, examples: int):
     assert check(read_annotations, tmp_path / f"x.{ending}", ANNOTATIONS[ending], AnnotationError, examples)
+
+
+@pytest.mark.parametrize("content", ['a, "b\nc\nd', '1\t2\tDog\nx\t"a\r\nb\t\u2028"\n'])
+def test_cells_of_several_lines_are_refused_in_one(tmp_path: Path, content: str):
+    (tmp_path / "x.txt").write_text(content, "utf-8")
+    with pytest.raises(AnnotationError, match="not a table of events") as refusal:
+        read_annotations(tmp_path / "x.txt")
+    assert len(str(refusal.value).splitlines()) == 1
+
+
+def test_elan_annotations_without_a_time_are_refused(tmp_path: Path):
+    (tmp_path / "x.eaf").write_bytes(ANNOTATIONS["eaf"][0].replace(b' TIME_VALUE="900"', b""))
+    with pytest.raises(AnnotationError, match=r"x\.eaf, tier sounds: an annotation has no time; align it in ELAN"):
+        read_annotations(tmp_path / "x.eaf")
 
 
 @examples
@@ -77,12 +97,6 @@ def test_postprocessing_settings(tmp_path: Path, examples: int):
 
 @examples
 def test_metadata_of_models(tmp_path: Path, description: Contract, examples: int):
-    """Each entry on a line of its own, ``name=value``."""
     metadata = description.to_metadata()
     seed = "\x1f".join(f"{name}={value}" for name, value in metadata.items()).encode()
-
-    def parse(path: Path) -> Contract:
-        lines = path.read_text("utf-8", "replace").split("\x1f")
-        return Contract.from_metadata(dict(line.partition("=")[::2] for line in lines))
-
-    assert check(parse, tmp_path / "x", (seed,), ContractError, examples)
+    assert check(read_metadata, tmp_path / "x", (seed,), ContractError, examples)

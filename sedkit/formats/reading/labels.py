@@ -39,11 +39,12 @@ def read_elan(path: Path) -> list[Annotations]:
         tiers = {name: document.get_annotation_data_for_tier(name) for name in document.get_tier_names()}
     except Exception as error:  # pympi raises what its parser meets: ParseError, KeyError, ValueError
         raise _unreadable(path, error, "save it again in ELAN") from None
-    found = [
-        event(f"{path}, tier {name}", start / 1000, end / 1000, (text or "").strip() or name)
-        for name, spans in tiers.items()
-        for start, end, text, *_ in spans
-    ]
+    found = []
+    for name, spans in tiers.items():
+        for start, end, text, *_ in spans:
+            if start is None or end is None:
+                raise AnnotationError(f"{path}, tier {name}: an annotation has no time; align it in ELAN")
+            found.append(event(f"{path}, tier {name}", start / 1000, end / 1000, (text or "").strip() or name))
     addresses = [media["MEDIA_URL"] for media in document.media_descriptors if media.get("MEDIA_URL")]
     return [collected(_path_of(addresses[0]) if addresses else recording_of(path), found)]
 

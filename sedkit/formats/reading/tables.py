@@ -152,8 +152,9 @@ def _without_header(path: Path, lines: Sequence[tuple[int, Sequence[str]]]) -> l
         elif len(fields) == 2 and _is_number(fields[0]):
             raise AnnotationError(f"{place}: has no class; name one, or delete the line")
         else:
+            columns = " ".join(", ".join(fields).split())[:100]
             raise AnnotationError(
-                f"{place}: not a table of events that sedkit knows; its columns are {', '.join(fields)[:100]} "
+                f"{place}: not a table of events that sedkit knows; its columns are {columns} "
                 "(docs/formats.md lists the formats)"
             )
     return grouped(rows) or [Annotations(recording_of(path))]

@@ -54,6 +54,14 @@ def test_samples_out_of_range_in_one_channel(value, column, other):
         decode(both, 16_000)
 
 
+def test_infinite_samples_of_both_signs_are_refused_without_a_warning():
+    both = stereo(SOUND, NOISE)
+    both[30_000:30_002] = [[np.inf, np.inf], [1e38, -np.inf]]
+    both[60_000] = [np.inf, -np.inf]
+    with pytest.raises(AudioError, match=r"<array>: sample .* at 1\.875 s"):
+        decode(both, 16_000)
+
+
 def test_channels_that_cancel_later():
     both = stereo(SOUND, NOISE)
     both = np.concatenate([both, stereo(3 * SOUND, -3 * SOUND)])

@@ -109,6 +109,47 @@ def test_a_header_that_lies_is_not_believed(tmp_path: Path):
     np.testing.assert_allclose(soundfile.read(path)[0], make_sound(3)[16_000:32_000], atol=2 / 2**15)
 
 
+@pytest.mark.parametrize(("rate", "outcome"), [(700_000, ".wav"), (1_048_575, "out of range")])
+def test_the_rate_in_a_flac_header_need_not_be_one_that_flac_files_can_have(tmp_path: Path, rate, outcome):
+    source = tmp_path / "fast.flac"
+    soundfile.write(source, make_sound(1), 16_000)
+    content = bytearray(source.read_bytes())
+    head = int.from_bytes(content[18:22], "big")
+    content[18:22] = ((head & 0xFFF) | rate << 12).to_bytes(4, "big")
+    source.write_bytes(content)
+    if outcome == ".wav":
+        (path,) = cut(source, (0.0, 0.01))
+        assert (path.suffix, soundfile.info(path).samplerate) == (outcome, rate)
+    else:
+        with pytest.raises(AudioError, match=outcome):
+            cut(source, (0.0, 0.01))
+
+
+@pytest.mark.parametrize(("rate", "ending"), [(65_535, "flac"), (65_537, "wav"), (65_540, "flac"), (655_360, "wav")])
+def test_what_flac_cannot_hold_is_wav(tmp_path: Path, rate: int, ending: str):
+    write(tmp_path / "source.mka", [Audio(make_sound(0.5, 16_000), rate, "pcm_s16le")])
+    (path,) = cut(tmp_path / "source.mka", (0.0, 0.05))
+    assert path.suffix == f".{ending}"
+    assert soundfile.info(path).samplerate == rate
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_samples_that_no_file_can_hold_are_an_error(tmp_path: Path, value: float):
+    """Where samples are decoded, not copied: here because the header gives no length."""
+    samples = np.stack([make_sound(3), make_sound(3, seed=1)], axis=1)
+    samples[24_000, 1] = value
+    source = tmp_path / "float.wav"
+    soundfile.write(source, samples, 16_000, "FLOAT")
+    content = bytearray(source.read_bytes())
+    at = content.index(b"data")
+    content[at + 4 : at + 8] = bytes(4)
+    source.write_bytes(content)
+    assert cut(source, (0.0, 1.0)) == [tmp_path / "0.flac"]
+    with pytest.raises(AudioError, match=r"float\.wav: sample .* at 1\.500 s"):
+        cut(source, (1.25, 2.0))
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_only_files_can_be_cut(tmp_path: Path):
     import os
 

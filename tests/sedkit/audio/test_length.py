@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -280,3 +281,24 @@ def test_doubles_beyond_float32_are_refused_without_a_warning(tmp_path: Path) ->
     soundfile.write(path, np.full(2000, 1e300), 16_000, "DOUBLE")
     with pytest.raises(AudioError, match=r"samples must be in \[-1, 1\]"):
         list(open_audio(str(path)))
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "ALAC_16", "ALAC_24"])
+def test_caf(tmp_path, subtype, capfd):
+    """libsndfile reads ALAC where the tables of packets are whole; FFmpeg loses the end of its files."""
+    path = tmp_path / "a.caf"
+    soundfile.write(path, SOUND, RATE, subtype)
+    assert decode(path).duration == pytest.approx(SECONDS, abs=1e-6)
+    content = path.read_bytes()
+    at = content.find(b"pakt")
+    if at < 0:
+        return
+    for damaged in (
+        content[: at + 36] + b"\xff" * 6 + content[at + 42 :],  # a number that is too long
+        content.replace(b"pakt", b"free"),
+        content[: at + 40],
+    ):
+        path.write_bytes(damaged)
+        with suppress(AudioError):
+            assert decode(path).duration <= SECONDS
+    assert capfd.readouterr() == ("", "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 
 from sedkit.audio.microphone import MAX_QUEUED_BLOCKS, Microphone, microphones
 from sedkit.errors import DeviceError
-from tests.sedkit.audio.piping import SOUND, all_samples
+from tests.sedkit.audio.piping import SOUND, all_samples, wait_until
 
 SOUNDDEVICE = '''
 """A fake sounddevice with one microphone, which plays a file of float32 samples."""
@@ -87,7 +86,7 @@ def test_microphone(name):
 def test_microphone_counts_blocks_lost_by_a_slow_consumer():
     live = Microphone(None, 1_600)  # blocks of 160 samples, 300 of them
     with live:
-        time.sleep(0.3)
+        wait_until(lambda: live.losses == 1 + 300 - MAX_QUEUED_BLOCKS)
         samples = np.concatenate(list(live))
     assert len(samples) == MAX_QUEUED_BLOCKS * 160
     assert live.losses == 1 + 300 - MAX_QUEUED_BLOCKS

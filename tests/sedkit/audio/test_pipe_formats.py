@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from sedkit.audio.ffmpeg import frame_samples
+from sedkit.audio.frames import frame_samples
 from sedkit.audio.pipe import Pipe
 from sedkit.audio.reading import open_audio, open_blocks
 from sedkit.errors import ArgumentError, AudioError

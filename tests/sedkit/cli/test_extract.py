@@ -221,3 +221,21 @@ def test_embed_explains_wrong_input(sedkit, recordings: Path, tmp_path: Path):
     result = sedkit("embed", broken, name, "-o", tmp_path / "y.npz")
     assert (result.exit_code, "broken.wav: not audio" in result.stderr) == (1, True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["recordings", "y.npz"]
+
+
+def test_classes_that_differ_only_in_case_have_files_of_their_own(extract, recordings: Path, tmp_path: Path):
+    """Also where the file system does not tell their folders apart."""
+    source = recordings / "a/x.wav"
+    spans = [(1, 2, "Dog"), (1, 2, "dog"), (3, 4, "DOG"), (3, 4, "Dog"), (1, 2, "D?g"), (1, 2, "D*g")]
+    given = events(tmp_path / "events.tsv", *((source, start, end, label, "", 0.9) for start, end, label in spans))
+    assert extract("--from", given).exit_code == 0
+    rows = table(tmp_path)
+    assert len({row["clip"].casefold() for row in rows}) == len(spans)
+    assert {row["label"] for row in rows} == {label for _, _, label in spans}
+    samples = soundfile.read(source, dtype="int32")[0]
+    for row in rows:
+        first, last = (round(float(row[name]) * RATE) for name in ("start", "end"))
+        np.testing.assert_array_equal(
+            soundfile.read(tmp_path / "clips" / row["clip"], dtype="int32")[0], samples[first:last]
+        )
+    assert "6 kept" in extract("--from", given).stderr

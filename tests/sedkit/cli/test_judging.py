@@ -103,7 +103,7 @@ def test_settings_change_the_figures(sedkit, folder: Path, tmp_path: Path):
         (["evaluate", "{audio}", "{others}"], "is about other.wav, not about", 2),
         (["evaluate", "{results}", "{labels}", "--classes", "Cat"], "has no label Cat; it has", 2),
         (["evaluate", "{results}", "{labels}", "-o", "/nowhere/x.json"], "create it first", 1),
-        (["evaluate", "{results}", "{labels}", "--plot", "x.jpeg"], "must end in .png, .svg, .pdf", 2),
+        (["evaluate", "{results}", "{labels}", "--plot", "x.jpeg"], "must end in .png, .svg or .pdf", 2),
         (["evaluate", "{results}"], "Missing argument 'RESULTS", 2),
         (["compare", "{results}", "{others}"], "have no recording in common", 2),
         (["compare", "{results}"], "Missing argument 'B'", 2),

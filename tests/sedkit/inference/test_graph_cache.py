@@ -80,7 +80,7 @@ def swap_entries(folder: Path, other: Path, path: Path) -> Path:
     foreign = entry(folder)
     scores(path)
     (own,) = (path for path in folder.iterdir() if path != foreign)
-    cache._discard(own)
+    cache.discard(own)
     foreign.rename(own)
     return own
 
@@ -88,7 +88,7 @@ def swap_entries(folder: Path, other: Path, path: Path) -> Path:
 def test_the_cached_graph_is_used(folder, tmp_path, model_path, expected):
     """A wrong entry with a valid seal gives wrong scores; otherwise the other tests would prove nothing."""
     wrong = swap_entries(folder, variant(model_path, tmp_path / "other.onnx"), model_path)
-    (wrong / cache.SEAL).write_text(json.dumps(cache._seal(wrong, wrong.name)))
+    (wrong / cache.SEAL).write_text(json.dumps(cache.seal(wrong, wrong.name)))
     assert scores(model_path).min() > expected.max()
 
 
@@ -121,7 +121,7 @@ def test_entry_that_does_not_load_is_replaced(folder, model_path, expected):
     scores(model_path)
     cached = entry(folder)
     (cached / cache.GRAPH).write_bytes(b"not a graph")
-    (cached / cache.SEAL).write_text(json.dumps(cache._seal(cached, cached.name)))
+    (cached / cache.SEAL).write_text(json.dumps(cache.seal(cached, cached.name)))
     np.testing.assert_array_equal(scores(model_path), expected)
     assert (entry(folder) / cache.GRAPH).stat().st_size > 100
 
@@ -228,7 +228,7 @@ def test_full_disk(folder, monkeypatch, model_path, expected):
     def fail(entry: Path, key: str) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache, "_seal", fail)
+    monkeypatch.setattr(cache, "seal", fail)
     np.testing.assert_array_equal(scores(model_path), expected)
     assert not list(folder.iterdir())
 
@@ -309,7 +309,7 @@ def test_folder_of_another_user_is_not_used(folder, monkeypatch, model_path, exp
 def test_entry_that_others_may_write_is_replaced(name, folder, tmp_path, model_path, expected):
     """It could be wrong although its seal matches."""
     wrong = swap_entries(folder, variant(model_path, tmp_path / "other.onnx"), model_path)
-    (wrong / cache.SEAL).write_text(json.dumps(cache._seal(wrong, wrong.name)))
+    (wrong / cache.SEAL).write_text(json.dumps(cache.seal(wrong, wrong.name)))
     (wrong / name).chmod(0o777)
     np.testing.assert_array_equal(scores(model_path), expected)
     assert (folder / wrong.name / name).stat().st_mode & 0o022 == 0
@@ -335,7 +335,7 @@ def test_least_recently_used_entries_are_removed(folder, tmp_path):
     abandoned = folder / ".abandoned.tmp"
     abandoned.mkdir()
     os.utime(abandoned, (0, 0))
-    cache._prune(folder)
+    cache.prune(folder)
     assert {path.name for path in folder.iterdir()} == {"k0", *(f"k{n}" for n in range(3, cache.MAX_ENTRIES + 2))}
 
 
