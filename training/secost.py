@@ -1,4 +1,4 @@
-"""SeCoST, Algorithm 1: Teacher-0 on weak labels, then students from scratch, co-supervised by earlier generations.
+"""SeCoST, Algorithm 1: Teacher-0 on weak labels, then students, co-supervised by earlier generations.
 
     python -m training.secost --manifest manifest.csv --stages 4
     torchrun --nproc-per-node 8 -m training.secost --manifest manifest.csv --stages 4
@@ -62,6 +62,7 @@ from training.runtime.deadline import Deadline
 from training.runtime.device import torch_device
 from training.runtime.interruption import ExitReporter
 from training.runtime.lock import Lock
+from training.runtime.memory import keep_freed_memory
 from training.runtime.progress import CascadeProgress
 from training.supervision.equations import Key, has_teacher, key_of, latest_generation
 from training.supervision.resumable_scores import Step
@@ -210,6 +211,8 @@ def main(context: click.Context, /, resume: Path | None, device: str, stop_after
     ending = ExitReporter()
     with ending.report_errors():
         chosen = torch_device(device)
+        if chosen.type == "cpu":
+            keep_freed_memory()
         with distributed.process_group(chosen), ExitStack() as stack:
             ending.report_sigterm()
             moved = given["manifest"] if "manifest" in named else None

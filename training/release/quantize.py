@@ -38,6 +38,7 @@ from sedkit.model_file import ModelFile, with_digest
 from training.data.audio import crop, without_padding
 from training.data.store.source import Audio, open_audio
 from training.networks.float16 import with_float32_weights
+from training.release.imported.integers import quantize_imported
 from training.release.int8_layers import COPIES, FINENESS, Grid, Layer, QuantizedLayer, parts, quantize_layers
 from training.release.pairs import DIGEST
 from training.release.scoring import as_input, rounded
@@ -67,6 +68,8 @@ class QuantizeError(SedkitError):
 def main(model: Path, manifest: str, vocabulary: Path | None, output: Path | None, clips: int, seed: int) -> None:
     """Make the int8 version of an fp32 MODEL, and measure its loss of accuracy on held-out clips.
 
+    An imported YAMNet needs no calibration: its scores are compared on clips of the manifest, with any classes.
+
     \b
     Examples:
       sedkit-train quantize runs/20260101-120000/model.onnx --manifest manifest.csv
@@ -91,12 +94,13 @@ def quantize(path: Path, audio: Audio, output: Path, clips: int, seed: int) -> d
 
     Returns
     -------
-    The loss of accuracy on each held-out split, as :func:`measure_loss` has it.
+    The loss of accuracy on each held-out split, as :func:`measure_loss` has it; for an imported YAMNet, how much its
+    scores differ (training.release.imported.integers).
 
     Raises
     ------
-    QuantizeError
-        If the model is not an fp32 WELS-Net, or its classes differ from the manifest's.
+    SedkitError
+        If the model is neither an fp32 WELS-Net nor an imported YAMNet, or its classes differ from the manifest's.
     """
     content = path.read_bytes()
     about = read_contract(path)
@@ -107,6 +111,8 @@ def quantize(path: Path, audio: Audio, output: Path, clips: int, seed: int) -> d
     labels = audio.manifest.vocabulary.labels
     if "quantisation" in about.lineage:
         raise QuantizeError(f"{path}: already quantized: give the fp32 model")
+    if "imported" in about.lineage:
+        return {"clips of the manifest": quantize_imported(path, model, audio, output, seed)}
     if about.labels != labels:
         raise QuantizeError(
             f"{path}: its {len(about.labels)} classes differ from the manifest's {len(labels)}: give the model's own "

@@ -2,11 +2,14 @@
 
 A generation depends on the data, the classes, the settings, the seed and the supervision of the generations up to it.
 If all of these are the same in another run, its networks and reports are copied; ``reused.json`` records the source.
+Teacher-0 on labels does not depend on the settings of teachers and students.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from training.runs.config import RunError, read_config
 from training.runs.run import Run
@@ -14,7 +17,8 @@ from training.runs.split_scores import NAME as SCORES
 from training.runtime.files import replacing, write_json
 from training.supervision.equations import LABELS
 
-SAME = ("manifest_sha256", "labels", "settings", "begun_sha256", "seed", "versions", "device", "processes")
+SAME = ("manifest_sha256", "labels", "begun_sha256", "seed", "versions", "device", "processes")
+OF_STUDENTS = ("students", "temperatures", "views")  # settings that Teacher-0 on labels does not depend on
 FILES = ("report.json", "metrics.jsonl", "network.pt")
 
 
@@ -37,7 +41,10 @@ def reuse(run: Run, directory: Path) -> list[str]:
             continue
         if other.resolve() == run.directory.resolve() or any(config.get(key) != other_config.get(key) for key in SAME):
             continue
-        for generation in range(shared(config["supervision"], other_config["supervision"])):
+        count = shared(config["supervision"], other_config["supervision"])
+        if config["settings"] != other_config["settings"]:
+            count = min(count, int(_of_labels(config["settings"]) == _of_labels(other_config["settings"])))
+        for generation in range(count):
             if _copy_generation(run, other, generation):
                 lines.append(f"generation {generation} is that of {other}")
     return lines
@@ -49,6 +56,12 @@ def shared(one: list[dict[str, float]], other: list[dict[str, float]]) -> int:
         if stage != other_stage or not all(key == LABELS or key.isdigit() for key in stage):
             return number
     return min(len(one), len(other))
+
+
+def _of_labels(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a network on labels depends on. It has no teachers that could hear clips or views."""
+    own = {name: value for name, value in settings.items() if name not in OF_STUDENTS}
+    return own | {"teachers_hear": "clip" if own["teachers_hear"] == "view" else own["teachers_hear"]}
 
 
 def _copy_generation(run: Run, other: Path, generation: int) -> bool:

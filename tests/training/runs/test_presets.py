@@ -81,7 +81,9 @@ def test_preset_with_runs_and_seeds_builds_on_another(tmp_path: Path) -> None:
     assert list(trainings) == ["mine-a-seed0", "mine-b-seed0", "mine-a-seed5", "mine-b-seed5"]
     assert trainings["mine-a-seed5"] == {"epochs": 3, "batch_size": 8, "stages": 1, "seed": 5}
     assert trainings["mine-b-seed0"]["epochs"] == 4
-    assert list(dict(load(write_preset(tmp_path, text)).trainings((7,)))) == ["mine-a", "mine-b"]
+    assert list(dict(load(write_preset(tmp_path, text)).trainings((7,)))) == ["mine-a-seed7", "mine-b-seed7"]
+    one_seed = load(write_preset(tmp_path, "epochs = 3\n"))
+    assert [list(dict(one_seed.trainings(seeds))) for seeds in ((), (4,))] == [["mine"], ["mine-seed4"]]
 
 
 def test_command_line_wins_over_the_preset_of_an_experiment() -> None:

@@ -37,6 +37,19 @@ def test_common_generations_are_copied(run: Path, small_manifest: Path, tmp_path
     assert len(metrics(directory, 2)) == 3
 
 
+def test_settings_of_students_leave_teacher_0_as_it_is(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+    new = untrained_run(
+        small_manifest, tmp_path / "run", "--stages", "2", "--teachers-hear", "view", "--set", "students=teacher"
+    )
+    assert reuse(new, run.parent) == [f"generation 0 is that of {run}"]
+
+
+def test_segment_targets_are_another_teacher_0(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+    segments = ["--teachers-hear", "sounds", "--set", "overlay=0.5", "--mixup", "0", "--set", "time-mask=0"]
+    new = untrained_run(small_manifest, tmp_path / "run", "--stages", "2", *segments)
+    assert reuse(new, run.parent) == []
+
+
 def test_another_seed_shares_nothing(run: Path, small_manifest: Path, tmp_path: Path) -> None:
     assert reuse(untrained_run(small_manifest, tmp_path / "run", "--stages", "1", "--seed", "1"), run.parent) == []
 

@@ -13,13 +13,19 @@ import numpy as np
 import pytest
 import torch
 
+from sedkit.contract import Label
 from sedkit.errors import SedkitError
 from tests.training.conftest import SMALL, continue_run, metrics, start_run, weights
 from tests.training.processes import background, rendezvous, start_ranks, wait_for
 from training.data.clips import Clips
+from training.loop.batches import Epoch
+from training.loop.settings import Execution, Settings
+from training.loop.trainer import Trainer
 from training.networks.wels import Network
 from training.runtime import distributed
+from training.supervision.equations import LABELS
 from training.supervision.segments import score_segments
+from training.supervision.targets import Targets
 
 LOW_RATE = ["--learning-rate", "1e-4"]  # Adam's first steps have a fixed size and would amplify rounding
 
@@ -109,6 +115,42 @@ def test_ranks_normalise_their_own_parts_without_sync_bn(small_manifest: Path, t
     assert np.abs(np.subtract(two, halves)).max() < 0.2 * np.abs(np.subtract(two, whole)).max()
 
 
+def train_share(environment: dict[str, str], losses: str) -> None:
+    """Train in one of two processes; rank 0 saves the losses."""
+    os.environ.update(environment)
+    with distributed.process_group(torch.device("cpu")):
+        curve = loss_curve(Execution(torch.device("cpu")))
+        if distributed.rank() == 0:
+            np.save(losses, curve)
+
+
+def loss_curve(execution: Execution) -> list[float]:
+    """The losses of ten batches, with mixup and dropout."""
+    settings = Settings(batch_size=4, crop=1.0, dropout=0.2, width=1 / 16)
+    clips = noisy_clips(8)
+    torch.manual_seed(0)
+    trainer = Trainer(Network(3, 1 / 16, settings.dropout), settings, execution)
+    losses = []
+    for epoch in range(1, 6):
+        for parts in Epoch(clips, Targets({LABELS: 1.0}, clips), settings, (0, 0, epoch), execution).batches():
+            loss = trainer.step(parts, 1e-4)
+            losses.append(float(distributed.sum_over_ranks(np.array([float(loss)]))[0]))
+    return losses
+
+
+def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
+    processes = [background(train_share, ranks, str(tmp_path / "losses.npy")) for ranks in rendezvous(2)]
+    expected = loss_curve(Execution(torch.device("cpu"), accumulate=2))
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    found = np.load(tmp_path / "losses.npy")
+    assert len(found) == 10
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    whole = loss_curve(Execution(torch.device("cpu")))  # each part has batch statistics of its own
+    assert np.abs(found - expected).max() < 0.01 * np.abs(np.subtract(whole, expected)).max()
+
+
 def test_error_on_rank_0_is_printed_once_and_ends_all_ranks(tmp_path: Path) -> None:
     processes = start_ranks("--manifest", tmp_path / "nowhere.csv", "--device", "cpu", log=tmp_path / "log")
     for process in processes:
@@ -131,10 +173,11 @@ def score_share(environment: dict[str, str], folder: str) -> None:
             np.savez(Path(folder) / "values.npz", segments=found.segments, firsts=found.firsts)
 
 
-def noisy_clips() -> Clips:
+def noisy_clips(count: int = 5) -> Clips:
     random = np.random.default_rng(0)
-    waveforms = [random.integers(-9000, 9000, samples, np.int16) for samples in (20_000, 50_000, 16_000, 33_000, 8_000)]
-    return Clips(waveforms, np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1]], "abc")
+    lengths = (20_000, 50_000, 16_000, 33_000, 8_000)
+    waveforms = [random.integers(-9000, 9000, lengths[number % 5], np.int16) for number in range(count)]
+    return Clips(waveforms, np.eye(3, dtype=np.float32)[np.arange(count) % 3], [Label(name) for name in "abc"])
 
 
 def test_ranks_share_the_scoring_of_segments(tmp_path: Path) -> None:

@@ -58,11 +58,14 @@ class Preset:
         return not self.runs and len(self.seeds) < 2
 
     def trainings(self, seeds: tuple[int, ...] = ()) -> Iterator[tuple[str, Options]]:
-        """Name and options of every training, seed by seed; ``seeds`` replace the preset's own."""
-        seeds = seeds or self.seeds
-        for seed in seeds or (None,):
+        """Name and options of every training, seed by seed; ``seeds`` replace the preset's own.
+
+        Names have the seed unless the preset itself has one or none.
+        """
+        named = bool(seeds) or len(self.seeds) > 1
+        for seed in seeds or self.seeds or (None,):
             for run, own in (self.runs or {"": {}}).items():
-                parts = (self.name, run, f"seed{seed}" if len(seeds) > 1 else "")
+                parts = (self.name, run, f"seed{seed}" if named else "")
                 drawn = {} if seed is None else {"seed": seed}
                 yield "-".join(part for part in parts if part), {**self.options, **own, **drawn}
 
