@@ -10,6 +10,8 @@ Cells are final when they are returned, and do not depend on the chunks in which
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -66,26 +68,37 @@ class Grid:
             one or two segments later.
         """
         self.rows = np.concatenate([self.rows, scores])
-        segments = self.first + len(self.rows)
-        if segments > 1:  # the last hop of segment K holds samples, see sedkit.geometry
-            known_duration = max(known_duration, self._shortest(segments) - CLOCK_TOLERANCE)
-        edges = self._edges(max(self.cells, self._cells_with_final_edges(known_duration)))
-        bounds, nearest = self._centred_before(edges), self._tile_at((edges[:-1] + edges[1:]) / 2)
-        needed = np.where(bounds[:-1] < bounds[1:], bounds[1:] - 1, nearest)  # the last segment that each cell needs
-        complete = np.searchsorted(np.maximum.accumulate(needed), segments)
-        cells = self._close(edges[: complete + 1])
-        self._merge()
-        return cells
+        if self.segments > 1:  # the last hop of segment K holds samples, see sedkit.geometry
+            known_duration = max(known_duration, self._shortest(self.segments) - CLOCK_TOLERANCE)
+        final = self._cells_with_final_edges(known_duration)
+        edges, cells = [self._edge(self.cells)], list[NDArray[np.float32]]()
+        while self.cells < final:
+            end = self._edge(self.cells + 1)
+            first, stop = self._segments_of(edges[-1], end)
+            if stop > self.segments:
+                break
+            edges.append(end)
+            cells.append(self._highest(first, stop))
+            self.cells += 1
+        self._forget(self._centred_before(edges[-1]))
+        return self._made(edges, cells)
 
     def finish(self, duration: float) -> Cells:
         """Return the remaining cells of a recording of `duration` seconds."""
-        if self.resolution == "native":
-            total = self.first + len(self.rows)
-        else:
-            total = max(1, math.ceil((duration - EPSILON) / self.resolution))
-        edges = self._edges(total)
-        edges[-1] = duration
-        return self._close(edges, last=True)
+        last = self.segments - 1
+        total = last + 1 if self.resolution == "native" else math.ceil((duration - EPSILON) / self.resolution)
+        edges = [*(self._edge(cell) for cell in range(self.cells, max(1, total))), duration]
+        cells = []
+        for start, end in pairwise(edges[:-1]):
+            first, stop = self._segments_of(start, end)
+            cells.append(self._highest(min(first, last), min(stop, last + 1)))
+        cells.append(self._highest(min(self._centred_before(edges[-2]), last), last + 1))
+        return self._made(edges, cells)
+
+    @property
+    def segments(self) -> int:
+        """Number of segments so far."""
+        return self.first + len(self.rows)
 
     def _cells_with_final_edges(self, known_duration: float) -> int:
         """Number of cells that cannot be the last one, whose end would depend on the duration."""
@@ -94,46 +107,50 @@ class Grid:
             return math.ceil(after_first / self.geometry.step)
         return math.ceil((known_duration - EPSILON) / self.resolution) - 1
 
-    def _edges(self, stop: int) -> NDArray[np.float64]:
-        """Edges of the cells from the next one up to, but not including, cell `stop`."""
-        if self.resolution == "native":
-            return np.array([self.geometry.tile_start(segment) for segment in range(self.cells, stop + 1)])
-        return self.resolution * np.arange(self.cells, stop + 1.0)
+    def _edge(self, cell: int) -> float:
+        """Start of a cell."""
+        return self.geometry.tile_start(cell) if self.resolution == "native" else self.resolution * cell
 
-    def _close(self, edges: NDArray[np.float64], last: bool = False) -> Cells:
-        """Return the cells between `edges`, and drop the segments that no later cell needs."""
-        bounds = (self._centred_before(edges) - self.first).clip(0, len(self.rows))
-        if last:
-            bounds[-1] = len(self.rows)
-        nearest = (self._tile_at((edges[:-1] + edges[1:]) / 2) - self.first).clip(0, len(self.rows) - 1)
-        filled = bounds[:-1] < bounds[1:]
-        scores = self.rows[nearest]
-        if filled.any():
-            scores[filled] = np.maximum.reduceat(self.rows[: bounds[-1]], bounds[:-1][filled])
-        self.cells += len(scores)
-        self._drop(max(0, int(bounds[-1]) - 1))  # the last segment may be the nearest one of the next cell
-        return Cells(edges, scores)
+    def _segments_of(self, start: float, end: float) -> tuple[int, int]:
+        """First and last + 1 of the segments whose maximum is the score of a cell."""
+        first, stop = self._centred_before(start), self._centred_before(end)
+        if first < stop:
+            return first, stop
+        nearest = self._tile_at((start + end) / 2)
+        return nearest, nearest + 1
 
-    def _merge(self) -> None:
-        """Reduce the segments of the unfinished cell to their maximum and the last one (the next cell may need it)."""
-        bounds = (self._centred_before(self._edges(self.cells + 1)) - self.first).clip(0, len(self.rows))
-        start, stop = bounds.tolist()
-        if stop - start > 2:
-            self.rows[stop - 2] = self.rows[start : stop - 1].max(axis=0)
-            self._drop(stop - 2)
+    def _highest(self, first: int, stop: int) -> NDArray[np.float32]:
+        """Maximum of segments; of those that :meth:`_forget` has reduced, there is only that."""
+        highest: NDArray[np.float32] = self.rows[max(0, first - self.first) : stop - self.first].max(axis=0)
+        return highest
+
+    def _made(self, edges: Sequence[float], cells: Sequence[NDArray[np.float32]]) -> Cells:
+        return Cells(np.array(edges), np.array(cells, np.float32).reshape(len(cells), self.rows.shape[1]))
+
+    def _forget(self, start: int) -> None:
+        """Drop the segments before those centred in the next cell, and reduce these to their maximum and the last one.
+
+        One segment before them stays, and the last one, since they may be the nearest of the next cell and of that
+        after it.
+        """
+        self._drop(max(0, min(start, self.segments) - 1 - self.first))
+        unfinished = self.rows[max(0, start - self.first) : -1]
+        if len(unfinished) > 1:
+            self.rows[-2] = unfinished.max(axis=0)
+            self._drop(len(self.rows) - 2)
 
     def _shortest(self, segments: int) -> float:
         """Seconds that a recording of so many segments, more than one, exceeds."""
         return (self.geometry.segment_span + (segments - 2) * self.geometry.segment_hop) / self.geometry.sample_rate
 
-    def _centred_before(self, times: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Number of segments whose centre lies before each of `times`."""
-        return np.ceil((times - EPSILON - self.geometry.centre) / self.geometry.step).astype(np.int64).clip(0)
+    def _centred_before(self, time: float) -> int:
+        """Number of segments whose centre lies before a time."""
+        return max(0, math.ceil((time - EPSILON - self.geometry.centre) / self.geometry.step))
 
-    def _tile_at(self, times: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The segment whose tile contains each of `times`, if the recording has that many segments."""
+    def _tile_at(self, time: float) -> int:
+        """The segment whose tile contains a time, if the recording has that many segments."""
         first = self.geometry.first_tile / self.geometry.sample_rate
-        return np.floor((times + EPSILON - first) / self.geometry.step).astype(np.int64).clip(0)
+        return max(0, math.floor((time + EPSILON - first) / self.geometry.step))
 
     def _drop(self, rows: int) -> None:
         self.rows = self.rows[rows:]
