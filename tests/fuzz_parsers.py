@@ -1,4 +1,4 @@
-"""Fuzzing of sedkit's own parsers, led by coverage, with atheris (``pip install atheris``, Linux).
+"""Fuzzing of sedkit's own parsers, led by coverage, with the package atheris (Linux), which is not a dependency.
 
 ``python -m tests.fuzz_parsers NAME [-max_total_time=600]``, where NAME is an ending of annotations (csv, tsv, txt,
 rttm, jsonl, TextGrid, eaf), ``settings``, ``metadata`` or ``manifest``. Further options are those of libFuzzer. An
