@@ -35,11 +35,9 @@ class Stream:
         self.writer_type, self.run = writer, run
         self.name = "standard output" if run.path is None else str(run.path)
         self.writer: Writer | None = None
-        if run.path is None:
-            self.stream = standard_output(writer.errors, writer.binary)
-        else:
-            with write_errors(self.name):
-                self.stream = open_for(writer, run.path)
+        with write_errors(self.name):
+            opened = standard_output(writer.errors, writer.binary) if run.path is None else open_for(writer, run.path)
+            self.stream = opened
 
     def write(self, result: Tagging | Timeline) -> None:
         """Write one result and flush it. The header, if there is one, comes with the first.

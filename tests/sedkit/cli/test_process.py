@@ -86,6 +86,13 @@ def test_closed_standard_output_is_a_one_line_error(clip: Path, model_path: Path
 
 
 @posix
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_full_standard_output_is_a_one_line_error(clip: Path, model_path: Path):
+    code, _, message = with_closed(">/dev/full", ["tag", clip, "--model", model_path])
+    assert (code, message) == (1, "sedkit: error: standard output: cannot be written: No space left on device\n")
+
+
+@posix
 def test_files_do_not_get_the_descriptors_of_closed_streams():
     program = (
         "from sedkit.cli.streams import replace_closed_streams as replace; replace(); import os, sys; "
