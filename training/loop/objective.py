@@ -14,7 +14,7 @@ from training.data.augment.augmentation import mix, mix_style, spec_augment
 from training.data.augment.resampling import at_speed
 from training.loop.settings import Precision
 from training.networks.wels import Network, Segments
-from training.supervision.online import OnlineTargets
+from training.supervision.online import SILENT, OnlineTargets
 
 
 class Batch(NamedTuple):
@@ -102,11 +102,16 @@ class Objective(nn.Module):
     def _scored_online(self, waveform: Tensor, batch: Batch) -> Tensor:
         assert self.online is not None
         assert batch.known is not None
+        assert batch.parts is not None
+        silent = mix((batch.parts == SILENT).float(), batch.shares) > 0  # for one clip of the mixture
         with torch.autocast(waveform.device.type, torch.bfloat16, enabled=self.bf16):
             targets: Tensor = self.online(
-                waveform, mix(batch.targets, batch.shares), mix(batch.known, batch.shares), batch.parts
+                waveform,
+                mix(batch.targets, batch.shares),
+                mix(batch.known, batch.shares),
+                batch.parts.masked_fill(silent, SILENT),
             )
-        return targets.nan_to_num(torch.inf)  # a teacher failed: the loss must not be finite
+        return targets
 
 
 def mix_known(targets: Tensor, shares: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ An external teacher is one of two files::
         kind      as in the settings: WELS-Net or a pretrained backbone; older files lack it
         width     factor on its filters, or the filters
     gate      whether it leaves silent segments out of clip scores; older files lack it, and do
+    partial   for a model that knows only some of the classes: the fields of Partial; otherwise None or absent
         about     its classes, what it is, and its metrics on each split
 """
 
@@ -19,13 +20,16 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sedkit.contract import Label
+from sedkit.ontology import load as load_ontology
+from training.data.lineage import most_specific
+from training.data.manifest.table import Manifest
 from training.networks.onnx_import import read_onnx
 from training.networks.pretrained import build_network
 from training.networks.wels import describe_network
@@ -38,11 +42,32 @@ from training.runtime.checkpoint import load, save
 from training.runtime.files import replacing
 from training.supervision import yamnet_teacher
 from training.supervision.equations import LABELS, Supervision
-from training.supervision.online import ClipScorer, OnlineTeacher
+from training.supervision.online import SILENT, ClipScorer, OnlineTeacher
 from training.supervision.predictions import TeacherError, read_predictions, write_predictions
 from training.supervision.targets import Teachers, TeachersHear
 
 MODEL = ".onnx"  # suffix of a model file
+
+
+class Partial(NamedTuple):
+    """What a model that knows only some classes of the manifest teaches.
+
+    It teaches its classes that have no subclass in the manifest: what it calls "Engine" may not include what the
+    manifest calls so. It teaches them in clips whose most specific label is one of its classes: of other sounds it
+    knows nothing, and yet gives scores.
+
+    Attributes
+    ----------
+    classes : number of the model's classes.
+    familiar : positions in the manifest's classes of those that the model knows.
+    columns : those of ``familiar`` that it teaches.
+    outputs : positions of the same classes among the model's.
+    """
+
+    classes: int
+    familiar: list[int]
+    columns: list[int]
+    outputs: list[int]
 
 
 def teacher_file(run: Path, name: str, suffix: str) -> Path:
@@ -76,7 +101,7 @@ def copy_teacher(
     if is_network or source.suffix == ".pt":
         if hear == "clip":
             raise RunError(f"{source}: scores the student's augmented input; add --teachers-hear view")
-        return _copy_network(source, teacher_file(run, name, ".pt"), data, labels)
+        return _copy_network(source, teacher_file(run, name, ".pt"), data, labels, hear)
     predictions = read_predictions(source, data, labels)
     write_predictions(teacher_file(run, name, ".npz"), predictions, data, labels)
     return predictions.about
@@ -97,7 +122,7 @@ def read_teachers(run: Run, supervision: Supervision, device: torch.device) -> T
             network = trained_network(run.generation(key), run.settings, len(run.labels), device)
             teachers.generations[key] = network, run.generation(key) / "network.pt"
         elif key != LABELS and (path := teacher_file(run.directory, key, ".pt")).exists():
-            online = _read_network(path, run.data, run.labels, len(run.manifest))
+            online = _read_network(path, run.data, run.manifest)
             teachers.online[key] = online._replace(teacher=online.teacher.to(device), parts=online.parts[train])
         elif key != LABELS:
             predictions = read_predictions(teacher_file(run.directory, key, ".npz"), run.data, run.labels)
@@ -121,24 +146,29 @@ def exported_network(run: Path) -> tuple[dict[str, Any], int, dict[str, Tensor]]
     return config, chosen, load(generations[chosen] / "network.pt")["network"]
 
 
-def _read_network(path: Path, data: str, labels: Sequence[Label], clips: int) -> OnlineTeacher:
-    """The online teacher in a file that :func:`copy_teacher` wrote, for a manifest of ``clips`` clips."""
-    state = load(path)
+def _read_network(path: Path, data: str, manifest: Manifest) -> OnlineTeacher:
+    """The online teacher in a file that :func:`copy_teacher` wrote."""
+    state, labels = load(path), manifest.vocabulary.labels
     if "network" not in state:
         fitted = yamnet_teacher.load(path, data, labels)
         return OnlineTeacher(fitted.teacher, fitted.parts)
     pooling = state.get("pooling", "mean")
     kind, gate = state.get("kind", "wels"), state.get("gate", True)
-    network = build_network(kind, len(labels), state["width"], pooling=pooling, gate=gate)
+    partial = Partial(**state["partial"]) if state.get("partial") else None
+    classes = partial.classes if partial else len(labels)
+    network = build_network(kind, classes, state["width"], pooling=pooling, gate=gate)
     network.load_state_dict(state["network"])
-    return OnlineTeacher(ClipScorer(network), np.zeros(clips, np.int64))
+    if partial is None:
+        return OnlineTeacher(ClipScorer(network), np.zeros(len(manifest), np.int64))
+    parts = np.where(np.isin(most_specific(manifest), partial.familiar), 0, SILENT)
+    return OnlineTeacher(ClipScorer(network, partial.outputs), parts, np.array(partial.columns))
 
 
-def _copy_network(source: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[str, Any]:
+def _copy_network(source: Path, to: Path, data: str, labels: Sequence[Label], hear: TeachersHear) -> dict[str, Any]:
     if source.is_dir():
         return _copy_run(source, to, data, labels)
     if source.suffix.lower() == MODEL:
-        return _copy_model(source, to, data, labels)
+        return _copy_model(source, to, data, labels, hear)
     about = yamnet_teacher.load(source, data, labels).about
     with replacing(to) as temporary:
         shutil.copyfile(source, temporary)
@@ -161,21 +191,36 @@ def _copy_run(run: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[s
     return about
 
 
-def _copy_model(path: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[str, Any]:
+def _copy_model(path: Path, to: Path, data: str, labels: Sequence[Label], hear: TeachersHear) -> dict[str, Any]:
     model = read_onnx(path)
-    if model.contract.labels != tuple(labels):
-        raise TeacherError(f"{path}: knows other classes; a teacher must know those of the manifest")
+    partial = None if model.contract.labels == tuple(labels) else _partial(path, model.contract.labels, labels, hear)
     kind = {"kind": "wels", "width": model.width, "pooling": model.pooling, "gate": model.gate}
     lineage, words = model.contract.lineage, describe_network({"network": "wels", **kind})
     metrics = lineage.get("metrics", {}) if lineage.get("dataset_sha256") == data else {}
     about = {
         "teacher": f"a model file, {words}",
         "model": model.contract.name,
+        "taught": None if partial is None else len(partial.columns),
         "metrics": {split: _metrics(metrics[split]) for split in ("validation", "test") if split in metrics},
         "manifest_sha256": lineage.get("dataset_sha256"),
     }
-    _write_network(path, model.weights, kind, about, to)
+    _write_network(path, model.weights, kind | {"partial": partial and partial._asdict()}, about, to)
     return about
+
+
+def _partial(path: Path, known: Sequence[Label], labels: Sequence[Label], hear: TeachersHear) -> Partial:
+    """What the model in the file at ``path`` with the classes ``known`` teaches of ``labels``."""
+    ontology = load_ontology()
+    mids = {label.mid for label in labels}
+    outputs = {label.mid or label.name: number for number, label in enumerate(known)}
+    places = [number for number, label in enumerate(labels) if (label.mid or label.name) in outputs]
+    columns = [place for place in places if len(ontology.below(labels[place].mid or "") & mids) <= 1]  # itself
+    if not columns:
+        raise TeacherError(f"{path}: knows none of the manifest's classes without subclasses: nothing to teach")
+    if hear != "view":
+        raise RunError(f"{path}: knows other classes; add --teachers-hear view, and it teaches those that it shares")
+    taught = [outputs[labels[place].mid or labels[place].name] for place in columns]
+    return Partial(len(known), places, columns, taught)
 
 
 def _write_network(

@@ -31,7 +31,7 @@ from training.networks.predict import predict
 from training.networks.wels import Network
 from training.runtime import distributed
 from training.supervision.equations import Key, Supervision, known_weight, softened, targets, weighted_sum
-from training.supervision.online import ClipScorer, OnlineTargets, OnlineTeacher
+from training.supervision.online import SILENT, ClipScorer, OnlineTargets, OnlineTeacher
 from training.supervision.resumable_scores import Step, rows_in, write_rows
 from training.supervision.segments import SegmentScores, overlap, score_segments
 
@@ -128,14 +128,17 @@ class Targets:
         """What :class:`OnlineTargets` needs: ``known`` [clips, classes] float32 and ``parts`` [clips, teachers] int64.
 
         Empty without online teachers. A mixture takes the parts of its first clip, which has the largest share of it
-        (with overlay, another clip may be louder).
+        (with overlay, another clip may be louder). A teacher that is silent for one of its clips is silent for it.
         """
         if not self.online:
             return {}
         online_weight = sum(self.supervision[key] for key in self.online)
         weight = known_weight(self.supervision, union(self.clips.labels, rows)) - online_weight
-        first = rows.reshape(len(rows), -1)[:, 0]
-        parts = np.stack([teacher.parts[first] for teacher in self.online.values()], 1)
+        columns = rows.reshape(len(rows), -1)
+        there = columns >= 0
+        parts = np.stack([teacher.parts[columns[:, 0]] for teacher in self.online.values()], 1)
+        for number, teacher in enumerate(self.online.values()):
+            parts[((teacher.parts[columns] == SILENT) & there).any(1), number] = SILENT
         return {"known": weight.astype(np.float32), "parts": parts}
 
 
@@ -173,7 +176,7 @@ def targets_from(
         online = teachers.online | {key: OnlineTeacher(ClipScorer(one), parts) for key, one in networks.items()}
         return Targets(supervision, clips, teachers.scores, online, temperatures=temperatures)
     if hear == "sounds":
-        networks |= {key: t.network for key, (t, _) in teachers.online.items() if isinstance(t, ClipScorer)}
+        networks |= {key: t.teacher.network for key, t in teachers.online.items() if isinstance(t.teacher, ClipScorer)}
         segments = {
             key: score_segments(network, clips, directory, batch_size, workers, step_of(key))
             for key, network in networks.items()

@@ -30,6 +30,7 @@ from training.runs.teacher_files import read_teachers
 from training.runs.warm_start import WarmStart, from_model, from_run, read_warm_start
 from training.runtime.checkpoint import load
 from training.secost import main
+from training.supervision.online import SILENT
 
 ON = [option for option in SMALL if option not in ("--width", "0.0625")]
 VIEW = ("--teachers-hear", "view")
@@ -207,6 +208,28 @@ def test_model_file_serves_as_teacher(run: Path, small_manifest: Path, tmp_path:
     assert any("the teacher big was trained with another manifest" in line for line in warnings(small))
 
 
+def test_model_file_teaches_the_classes_that_it_shares(run: Path, other_classes: Path, tmp_path: Path) -> None:
+    model = run / "model.onnx"
+    options = ("--stages", "0", "--teacher", f"some={model}", "--first", "labels=0.5,some=0.5", *VIEW)
+    start_run(other_classes, tmp_path / "student", *options)
+    student = Run.open(tmp_path / "student")
+    assert read_config(tmp_path / "student")["teachers"]["some"]["taught"] == 2
+    teacher = read_teachers(student, {"some": 1.0}, torch.device("cpu")).online["some"]
+    names = [label.name for label in student.labels]
+    own = [names[row.argmax()] for row in student.clips("train").multi_hot()]
+    assert [part == SILENT for part in teacher.parts] == [name == "a hiss" for name in own]
+    found = read_onnx(model)
+    known = [label.name for label in found.contract.labels]
+    network = Network(3, found.width)
+    network.load_state_dict(found.weights)
+    with torch.no_grad():
+        sound = torch.from_numpy(sounds(2) / np.float32(32768))
+        scores = network.eval()(sound).clip[:, [known.index(names[place]) for place in teacher.columns]]
+        torch.testing.assert_close(teacher.teacher(sound, torch.zeros(2).long()), scores, atol=0.01, rtol=0)
+    continue_run(tmp_path / "student")
+    assert len(metrics(tmp_path / "student", 0)) == 3
+
+
 def test_unusable_model_file_is_a_one_line_error(
     run: Path, small_manifest: Path, other_classes: Path, model_path: Path, tmp_path: Path
 ) -> None:
@@ -237,7 +260,11 @@ def test_unusable_model_file_is_a_one_line_error(
         assert "not a WELS-Net" in refused("--fine-tune", f"wels={stripped(run / 'model.onnx', layer, tmp_path)}")
     teacher = ("--first", "big=1", "--stages", "0", "--teacher")
     assert "add --teachers-hear view" in refused(*teacher, f"big={run / 'model.onnx'}")
-    assert "knows other classes" in refused(*teacher, f"big={run / 'model.onnx'}", *VIEW, manifest=other_classes)
+    heard = ("--teachers-hear", "sounds", "--set", "overlay=0.5", "--mixup", "0")
+    assert "knows other classes" in refused(*teacher, f"big={run / 'model.onnx'}", *heard, manifest=other_classes)
+    strange = [{"index": index, "mid": None, "name": name} for index, name in enumerate("abc")]
+    none = changed("none.onnx", labels=json.dumps(strange))
+    assert "nothing to teach" in refused(*teacher, f"big={none}", *VIEW)
     assert "nowhere.onnx: cannot be read (No such file" in refused(*teacher, f"big={tmp_path / 'nowhere.onnx'}", *VIEW)
 
 

@@ -25,7 +25,7 @@ from training.runs.run import Run
 from training.runs.teacher_files import read_teachers
 from training.secost import main
 from training.supervision.equations import LABELS
-from training.supervision.online import ClipScorer, OnlineTargets, OnlineTeacher
+from training.supervision.online import SILENT, ClipScorer, OnlineTargets, OnlineTeacher
 from training.supervision.targets import Targets
 
 SAMPLES = 16_000
@@ -94,6 +94,45 @@ def test_an_unlabelled_clip_gets_its_targets_from_teachers_only() -> None:
     )
     actual = targets.online_targets(torch.full((2, SAMPLES), 0.25), *map(torch.from_numpy, (weighted, weight, parts)))
     torch.testing.assert_close(actual, torch.tensor([[0.475, 0.175, 0.175], [0.25, 0.25, 0.25]]))
+
+
+def partial_targets(weights: dict, labels: np.ndarray, parts: list[int]) -> Targets:
+    """Targets with a teacher that scores the classes 0 and 2."""
+    teacher = OnlineTeacher(TwoClasses(), np.array(parts), np.array([0, 2]))
+    return Targets(weights, clips(labels), online={"part": teacher})
+
+
+class TwoClasses(nn.Module):
+    """Scores the first of two classes with the mean absolute sample, the second with half of it."""
+
+    def forward(self, waveform: Tensor, part: Tensor) -> Tensor:
+        return waveform.abs().mean(1)[:, None] * torch.tensor([1.0, 0.5])
+
+
+def test_a_teacher_of_some_classes_is_silent_elsewhere() -> None:
+    labels = np.array([[1, 0, 0], [0, 1, 0], [np.nan, np.nan, np.nan]])
+    targets = partial_targets({LABELS: 0.6, "part": 0.4}, labels, [0, SILENT, 0])
+    rows = np.arange(3)
+    inputs = map(torch.from_numpy, (targets.of_clips(rows), *targets.online_inputs(rows).values()))
+    actual = targets.online_targets(torch.full((3, SAMPLES), 0.5), *inputs)
+    expected = torch.tensor([[0.6 + 0.2, 0, 0.1], [0, 1, 0], [0.5, torch.nan, 0.25]])
+    torch.testing.assert_close(actual, expected, equal_nan=True)
+
+
+def test_a_teacher_is_silent_for_mixtures_with_what_it_does_not_know() -> None:
+    targets = partial_targets({LABELS: 0.5, "part": 0.5}, np.zeros((4, 3)), [0, SILENT, 0, 0])
+    assert targets.online_inputs(np.array([[0, 1], [0, 3], [2, -1]]))["parts"].tolist() == [[SILENT], [0], [0]]
+    rows, ones, masks = np.arange(4), torch.ones(4), torch.zeros(4, 2, 2, dtype=torch.int64)
+    inputs = {name: torch.from_numpy(array) for name, array in targets.online_inputs(rows).items()}
+    waveform, known = torch.full((4, SAMPLES), 8192, dtype=torch.int16), torch.from_numpy(targets.of_clips(rows))
+    objective = Objective(Network(3, 1 / 16), "float32", SAMPLES, targets.online_targets)
+
+    def first_class(shares: Tensor) -> list[float]:
+        batch = Batch(waveform, known, ones, shares, masks, masks, torch.zeros(4, 64), ones, ones, **inputs)
+        return objective.online_targets(batch)[:, 0].tolist()
+
+    assert first_class(ones) == pytest.approx([0.125, 0, 0.125, 0.125])
+    assert first_class(0.75 * ones) == pytest.approx([0, 0, 0.125, 0.125])  # 0 is mixed with 1, and 2 with 3
 
 
 def test_a_mixture_takes_the_part_of_its_first_clip() -> None:
