@@ -67,7 +67,6 @@ class Model:
         file = ModelFile(self.path)
         try:
             self.contract = Contract.from_metadata(file.metadata)
-            file.check()
             self._session, self.device, self.notice = open_session(file, device, self.threads)
             inputs = {tensor.name: tensor.shape for tensor in self._session.get_inputs()}
             outputs = {tensor.name: tensor.shape for tensor in self._session.get_outputs()}

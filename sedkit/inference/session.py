@@ -36,7 +36,7 @@ LOG_FATAL, LOG_WARNING = 4, 2  # ONNX Runtime's log levels; errors are raised as
 def open_session(
     file: ModelFile, device: Device, threads: int | None = None
 ) -> tuple[onnxruntime.InferenceSession, Literal["cpu", Gpu], str | None]:
-    """Load a graph on a device.
+    """Check a model file and load its graph on a device.
 
     Parameters
     ----------
@@ -56,6 +56,8 @@ def open_session(
     ------
     ModelError
         If the file is not a valid ONNX file.
+    ContractError
+        If it was changed after its export, or refers to files outside its folder.
     DeviceError
         If `device` is ``"cuda"`` or ``"tensorrt"`` and does not work; says what is missing.
     ArgumentError
@@ -70,6 +72,7 @@ def open_session(
     gpu: Gpu = "cuda" if device == "auto" else device
     problem = _gpu_problem(gpu)
     if problem is None:
+        file.check()
         session = _gpu_session(file, gpu, threads)
         if PROVIDERS[gpu] in session.get_providers():  # ONNX Runtime falls back to the CPU silently
             return session, gpu, None
@@ -92,22 +95,26 @@ def one_line(error: Exception) -> str:
 
 
 def _cpu_session(file: ModelFile, threads: int) -> tuple[onnxruntime.InferenceSession, str | None]:
-    """Open a session on the CPU, and say why the cache is not used.
+    """Check a file and open a session on the CPU, and say why the cache is not used.
 
-    Loads the optimised graph from the cache if there is one, otherwise caches it.
+    Loads the optimised graph from the cache if there is one, otherwise caches it. A cached graph is loaded while the
+    file is read; ONNX Runtime does not get a file that was not checked.
     """
-    folder = cache.folder()
-    notice = cache.unsafe(folder) if folder else None
-    key = None if folder is None or notice or file.external else cache.key(file.digest, _runtime())
-    if folder is None or key is None:
-        return _session(file.path, [CPU], threads), notice
     from sedkit.inference.onnx_runtime import onnxruntime
 
-    if (graph := cache.find(folder, key)) is not None:
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # already optimised
-        with contextlib.suppress(ModelError):
+    folder = cache.folder()
+    notice = cache.unsafe(folder) if folder else None
+    key = None if folder is None or notice else cache.key(file.stated_digest, _runtime())
+    if folder is None or key is None:
+        file.check()
+        return _session(file.path, [CPU], threads), notice
+    with file.checked_beside(), contextlib.suppress(ModelError):
+        if (graph := cache.find(folder, key)) is not None:
+            options = onnxruntime.SessionOptions()
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # already optimised
             return _session(graph, [CPU], threads, options), None
+    if file.external:
+        return _session(file.path, [CPU], threads), None
     with cache.writing(folder) as entry:
         if entry is not None:
             options = onnxruntime.SessionOptions()

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 import pytest
 
-from sedkit.errors import ModelError
+from sedkit.errors import ContractError, ModelError
 from sedkit.inference import graph_cache as cache
 from sedkit.inference import session
 from sedkit.inference.model import Model
@@ -90,6 +90,19 @@ def test_the_cached_graph_is_used(folder, tmp_path, model_path, expected):
     wrong = swap_entries(folder, variant(model_path, tmp_path / "other.onnx"), model_path)
     (wrong / cache.SEAL).write_text(json.dumps(cache.seal(wrong, wrong.name)))
     assert scores(model_path).min() > expected.max()
+
+
+def test_a_changed_model_is_refused_though_its_graph_is_cached(folder, tmp_path, model_path, expected):
+    scores(model_path)
+    content = bytearray(model_path.read_bytes())
+    weights = max((tensor.raw_data for tensor in onnx.load(model_path).graph.initializer), key=len)
+    content[content.index(weights) + len(weights) // 2] ^= 1
+    (tmp_path / "changed.onnx").write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(ContractError, match=r"changed\.onnx: .* have changed since the export"):
+            Model(tmp_path / "changed.onnx", "cpu")
+    entry(folder)
+    np.testing.assert_array_equal(scores(model_path), expected)
 
 
 def test_entry_of_another_model_is_replaced(folder, tmp_path, model_path, expected):
