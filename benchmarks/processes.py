@@ -14,13 +14,14 @@ from benchmarks.harness import Unavailable
 SHOWN = 300  # characters of a failed command, and of its last output, in an error
 SEDKIT = (sys.executable, "-m", "sedkit")
 
-# Runs sedkit's command line and prints the kernel's record of the peak at the end. The maximum that wait4(2) reports
-# is no use, because it starts from the size of the parent.
+SEDKIT_CODE = "from sedkit.cli import main; main(sys.argv[1:])"
+
+# Runs Python code and prints the kernel's record of the peak at the end. The maximum that wait4(2) reports is no use,
+# because it starts from the size of the parent.
 WATCHED = """
 import re, sys
-from sedkit.cli import main
 try:
-    main(sys.argv[1:])
+    exec(sys.argv.pop(1))
 finally:
     print(re.search("VmHWM.*", open("/proc/self/status").read())[0], file=sys.stderr)
 """
@@ -50,10 +51,10 @@ def run(
     return done
 
 
-def peak_memory(arguments: Sequence[str | Path], sound: bytes | None = None) -> float:
-    """Peak resident memory (VmHWM) of ``sedkit ARGUMENTS``, in MB of 10^6 bytes."""
+def peak_memory(arguments: Sequence[str | Path], sound: bytes | None = None, code: str = SEDKIT_CODE) -> float:
+    """Peak resident memory (VmHWM) of ``sedkit ARGUMENTS``, or of other code, in MB of 10^6 bytes."""
     if not Path("/proc/self/status").exists():
         raise Unavailable("needs Linux: peak memory is read from /proc")
-    log = run([sys.executable, "-c", WATCHED, *arguments], sound=sound).stderr.decode()
+    log = run([sys.executable, "-c", WATCHED, code, *arguments], sound=sound).stderr.decode()
     (kibibytes,) = re.findall(r"^VmHWM:\s*(\d+) kB", log, re.MULTILINE)
     return int(kibibytes) * 1024 / 1e6

@@ -181,11 +181,11 @@ def figures(results: Mapping[str, Any], archives: Sequence[Path]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def page(text: str, content: str) -> str:
-    """The text of docs/scale.md with its figures replaced."""
-    before, _, rest = text.partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    return f"{before}{MARKS[0]}{content}{MARKS[1]}{after}"
+def page(text: str, content: str, marks: tuple[str, str] = MARKS) -> str:
+    """The text of docs/scale.md with its figures, which are between two marks, replaced."""
+    before, _, rest = text.partition(marks[0])
+    _, _, after = rest.partition(marks[1])
+    return f"{before}{marks[0]}{content}{marks[1]}{after}"
 
 
 if __name__ == "__main__":
