@@ -15,11 +15,10 @@ import io
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cached_property
 from io import BufferedReader
 from pathlib import Path
-from threading import Thread
 from typing import BinaryIO, NamedTuple
 
 from sedkit.errors import ContractError, ModelError
@@ -101,22 +100,6 @@ class ModelFile:
         for name in self.external:
             if not (folder / name).resolve().is_relative_to(folder) or Path(name).is_absolute():
                 raise ContractError("external_data", f"{name!r} is outside the model's folder")
-
-    @contextmanager
-    def checked_beside(self) -> Iterator[None]:
-        """:meth:`check` at the end of the block; the file is read in a thread while the block runs."""
-
-        def read() -> None:
-            with suppress(Exception):  # check raises it again
-                _ = self.digest
-
-        thread = Thread(target=read, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            thread.join()
-        self.check()
 
     @cached_property
     def _hashed(self) -> tuple[str, bool]:

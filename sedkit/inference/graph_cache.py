@@ -32,6 +32,7 @@ FORMAT = 2
 VARIABLE = "SEDKIT_CACHE"
 OFF = ("", "0", "off", "none")
 GRAPH, WEIGHTS, SEAL = "graph.onnx", "weights.bin", "seal.json"
+DAMAGED = (OSError, ValueError, RecursionError, TypeError, LookupError)  # what reading a damaged entry raises
 MAX_ENTRIES = 8  # the most recently used ones are kept
 ABANDONED = 3600  # seconds; a temporary folder older than this belongs to a process that died
 
@@ -77,17 +78,29 @@ def unsafe(folder: Path) -> str | None:
 
 
 def find(folder: Path, key: str) -> Path | None:
-    """The graph of an entry that is safe and whose seal matches, or None."""
+    """The graph of an entry that is safe and matches its seal, or None. :func:`weights_match` checks the weights."""
     entry = folder / key
     try:
         if any(_writable_by_others(path) for path in (entry, entry / GRAPH, entry / WEIGHTS, entry / SEAL)):
             return None
-        if json.loads((entry / SEAL).read_text("utf-8")) != seal(entry, key):
+        sealed = _read_seal(entry)
+        if (sealed["key"], sealed[GRAPH]) != (key, _sha256(entry / GRAPH)):
             return None
         os.utime(entry / SEAL)  # marks the entry as used
-    except (OSError, ValueError, RecursionError):
+    except DAMAGED:
         return None
     return entry / GRAPH
+
+
+def weights_match(graph: Path) -> bool:
+    """Whether the weights of an entry match its seal. They have no influence on whether ONNX Runtime loads the graph.
+
+    So they may be read while it does; a session whose weights do not match must not be used.
+    """
+    try:
+        return bool(_read_seal(graph.parent)[WEIGHTS] == _sha256(graph.with_name(WEIGHTS)))
+    except DAMAGED:
+        return False
 
 
 @contextlib.contextmanager
@@ -136,11 +149,17 @@ def _writable_by_others(path: Path) -> str | None:
 
 def seal(entry: Path, key: str) -> dict[str, str]:
     """The content of the file SEAL: the key, and SHA-256 of the other files."""
-    digests = {"key": key}
-    for name in (GRAPH, WEIGHTS):
-        with (entry / name).open("rb") as file:
-            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
+    return {"key": key, **{name: _sha256(entry / name) for name in (GRAPH, WEIGHTS)}}
+
+
+def _read_seal(entry: Path) -> dict[str, str]:
+    sealed: dict[str, str] = json.loads((entry / SEAL).read_text("utf-8"))
+    return sealed
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def discard(entry: Path) -> None:

@@ -8,8 +8,10 @@ import io
 import os
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, get_args
 from weakref import WeakSet
 
 from sedkit.errors import ArgumentError, DeviceError, ModelError
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda", "tensorrt"]
 Gpu: TypeAlias = Literal["cuda", "tensorrt"]
+T = TypeVar("T")
 
 CPU = "CPUExecutionProvider"
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
@@ -97,8 +100,8 @@ def one_line(error: Exception) -> str:
 def _cpu_session(file: ModelFile, threads: int) -> tuple[onnxruntime.InferenceSession, str | None]:
     """Check a file and open a session on the CPU, and say why the cache is not used.
 
-    Loads the optimised graph from the cache if there is one, otherwise caches it. A cached graph is loaded while the
-    file is read; ONNX Runtime does not get a file that was not checked.
+    Loads the optimised graph from the cache if there is one, otherwise caches it. A cached graph is loaded while its
+    weights and the model file are checked; ONNX Runtime does not get a model file that was not checked.
     """
     from sedkit.inference.onnx_runtime import onnxruntime
 
@@ -108,11 +111,18 @@ def _cpu_session(file: ModelFile, threads: int) -> tuple[onnxruntime.InferenceSe
     if folder is None or key is None:
         file.check()
         return _session(file.path, [CPU], threads), notice
-    with file.checked_beside(), contextlib.suppress(ModelError):
-        if (graph := cache.find(folder, key)) is not None:
-            options = onnxruntime.SessionOptions()
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # already optimised
-            return _session(graph, [CPU], threads, options), None
+    if (graph := cache.find(folder, key)) is not None:
+        intact = _Beside(lambda: cache.weights_match(graph))
+        checked = _Beside(file.check)
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # already optimised
+        session = None
+        with contextlib.suppress(ModelError):
+            session = _session(graph, [CPU], threads, options)
+        checked.outcome()
+        if intact.outcome() and session is not None:
+            return session, None
+    file.check()
     if file.external:
         return _session(file.path, [CPU], threads), None
     with cache.writing(folder) as entry:
@@ -125,6 +135,29 @@ def _cpu_session(file: ModelFile, threads: int) -> tuple[onnxruntime.InferenceSe
                 cache.keep(entry, folder, key)
                 return session, None
     return _session(file.path, [CPU], threads), None
+
+
+class _Beside(Thread, Generic[T]):
+    """Runs a function in a thread, while this one does something else."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        super().__init__(daemon=True)
+        self._work = work
+        self._result: T | Exception
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._result = self._work()
+        except Exception as error:
+            self._result = error
+
+    def outcome(self) -> T:
+        """Wait for the end; returns what the function returned, or raises what it raised."""
+        self.join()
+        if isinstance(self._result, Exception):
+            raise self._result
+        return self._result
 
 
 def _session(
