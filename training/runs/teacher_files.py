@@ -101,7 +101,7 @@ def copy_teacher(
     if is_network or source.suffix == ".pt":
         if hear == "clip":
             raise RunError(f"{source}: scores the student's augmented input; add --teachers-hear view")
-        return _copy_network(source, teacher_file(run, name, ".pt"), data, labels, hear)
+        return _copy_network(source, teacher_file(run, name, ".pt"), data, labels)
     predictions = read_predictions(source, data, labels)
     write_predictions(teacher_file(run, name, ".npz"), predictions, data, labels)
     return predictions.about
@@ -164,11 +164,11 @@ def _read_network(path: Path, data: str, manifest: Manifest) -> OnlineTeacher:
     return OnlineTeacher(ClipScorer(network, partial.outputs), parts, np.array(partial.columns))
 
 
-def _copy_network(source: Path, to: Path, data: str, labels: Sequence[Label], hear: TeachersHear) -> dict[str, Any]:
+def _copy_network(source: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[str, Any]:
     if source.is_dir():
         return _copy_run(source, to, data, labels)
     if source.suffix.lower() == MODEL:
-        return _copy_model(source, to, data, labels, hear)
+        return _copy_model(source, to, data, labels)
     about = yamnet_teacher.load(source, data, labels).about
     with replacing(to) as temporary:
         shutil.copyfile(source, temporary)
@@ -191,9 +191,9 @@ def _copy_run(run: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[s
     return about
 
 
-def _copy_model(path: Path, to: Path, data: str, labels: Sequence[Label], hear: TeachersHear) -> dict[str, Any]:
+def _copy_model(path: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[str, Any]:
     model = read_onnx(path)
-    partial = None if model.contract.labels == tuple(labels) else _partial(path, model.contract.labels, labels, hear)
+    partial = None if model.contract.labels == tuple(labels) else _partial(path, model.contract.labels, labels)
     kind = {"kind": "wels", "width": model.width, "pooling": model.pooling, "gate": model.gate}
     lineage, words = model.contract.lineage, describe_network({"network": "wels", **kind})
     metrics = lineage.get("metrics", {}) if lineage.get("dataset_sha256") == data else {}
@@ -208,7 +208,7 @@ def _copy_model(path: Path, to: Path, data: str, labels: Sequence[Label], hear: 
     return about
 
 
-def _partial(path: Path, known: Sequence[Label], labels: Sequence[Label], hear: TeachersHear) -> Partial:
+def _partial(path: Path, known: Sequence[Label], labels: Sequence[Label]) -> Partial:
     """What the model in the file at ``path`` with the classes ``known`` teaches of ``labels``."""
     ontology = load_ontology()
     mids = {label.mid for label in labels}
@@ -217,8 +217,6 @@ def _partial(path: Path, known: Sequence[Label], labels: Sequence[Label], hear: 
     columns = [place for place in places if len(ontology.below(labels[place].mid or "") & mids) <= 1]  # itself
     if not columns:
         raise TeacherError(f"{path}: knows none of the manifest's classes without subclasses: nothing to teach")
-    if hear != "view":
-        raise RunError(f"{path}: knows other classes; add --teachers-hear view, and it teaches those that it shares")
     taught = [outputs[labels[place].mid or labels[place].name] for place in columns]
     return Partial(len(known), places, columns, taught)
 

@@ -96,10 +96,17 @@ def targets(
     """Eq. 6: targets [clips, classes] in [0, 1] from labels and teachers' clip probabilities of the same shape.
 
     ``labels`` are 0, 1, or NaN where unknown. There the target is the mean of the teachers' predictions, weighted by
-    alpha_k / (1 - alpha_labels); NaN without a teacher.
+    alpha_k / (1 - alpha_labels). Predictions may be NaN too, and then do not count either. The target is NaN where
+    nothing is known.
     """
-    with np.errstate(invalid="ignore"):  # 0 / 0: unknown, without a teacher
-        return (weighted_sum(weights, labels, predictions) / known_weight(weights, labels)).astype(np.float32)
+    total, known = np.zeros(labels.shape), np.zeros(labels.shape)
+    for key, weight in weights.items():
+        given = np.asarray(labels if key == LABELS else predictions[key], np.float64)
+        there = ~np.isnan(given)
+        total += weight * np.where(there, given, 0)
+        known += weight * there
+    with np.errstate(invalid="ignore"):  # 0 / 0: unknown
+        return (total / known).astype(np.float32)
 
 
 def softened(probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.floating]:

@@ -48,13 +48,13 @@ class ClipScorer(nn.Module):
     def __init__(self, network: Network, outputs: Sequence[int] | None = None) -> None:
         super().__init__()
         self.network = network.eval().requires_grad_(False)
-        self.outputs = slice(None) if outputs is None else list(outputs)
+        self.outputs = None if outputs is None else list(outputs)
 
     def forward(self, waveform: Tensor, part: Tensor) -> Tensor:
         with torch.autocast(waveform.device.type, enabled=False):
             decibels = self.network.frontend.decibels(waveform)
         clip: Tensor = self.network.score_decibels(decibels).clip
-        return clip[:, self.outputs]
+        return clip if self.outputs is None else clip[:, self.outputs]
 
 
 def softened(scores: Tensor, temperature: float) -> Tensor:

@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -39,25 +40,46 @@ COUNTS = "alone-segments.npy"
 CHUNK = 256  # clips scored between two writes
 
 
+class Taught(NamedTuple):
+    """What a teacher that knows only some of the classes teaches.
+
+    Attributes
+    ----------
+    outputs : the classes that it teaches, among its own.
+    columns : the same among those of the manifest, which are ``classes``.
+    silent : [clips] bool, the clips for which it gives no target.
+    """
+
+    outputs: list[int]
+    columns: NDArray[np.int64]
+    classes: int
+    silent: NDArray[np.bool_]
+
+
 class SegmentScores:
     """``segments`` [all, classes] of isolated clips; those of clip i start at row ``firsts[i]``.
 
-    The first segment of a clip ends with the first hop of the clip.
+    The first segment of a clip ends with the first hop of the clip. With ``taught``, the classes are the teacher's own.
     """
 
-    def __init__(self, segments: NDArray[np.float16], firsts: NDArray[np.int64]) -> None:
-        self.segments, self.firsts = segments, firsts
+    def __init__(self, segments: NDArray[np.float16], firsts: NDArray[np.int64], taught: Taught | None = None) -> None:
+        self.segments, self.firsts, self.taught = segments, firsts, taught
 
     def at(self, clip: int, place: Placed, speed: float, segments: int) -> NDArray[np.float16]:
         """Scores [segments, classes] of a clip placed in a recording that is played at ``speed``.
 
-        Each segment of the recording gets the scores of the clip's nearest segment.
+        Each segment of the recording gets the scores of the clip's nearest segment; NaN for what is not taught.
         """
         first, end = self.firsts[clip : clip + 2]
         centres = (SEGMENT_HOP * np.arange(segments) + SEGMENT_SPAN / 2) * speed - place.onset + place.start
         nearest = np.rint((centres - SEGMENT_SPAN / 2) / SEGMENT_HOP).astype(np.int64) + MARGIN
         scores: NDArray[np.float16] = self.segments[first + nearest.clip(0, end - first - 1)]
-        return scores
+        if self.taught is None:
+            return scores
+        expanded = np.full((segments, self.taught.classes), np.nan, np.float16)
+        if not self.taught.silent[clip]:
+            expanded[:, self.taught.columns] = scores[:, self.taught.outputs]
+        return expanded
 
 
 def overlap(place: Placed, speed: float, segments: int) -> NDArray[np.float64]:
@@ -93,6 +115,7 @@ def score_segments(
     batch_size: int,
     workers: int = 1,
     step: Step = lambda done, seconds: None,
+    taught: Taught | None = None,
 ) -> SegmentScores:
     """Segment scores of ``network`` for each isolated clip, computed unless they lie in ``directory``.
 
@@ -104,6 +127,7 @@ def score_segments(
     batch_size : clips of up to 10 s at once.
     workers : threads that read them.
     step : called before each chunk of clips.
+    taught : of a teacher that knows only some of the classes.
 
     Raises
     ------
@@ -113,7 +137,7 @@ def score_segments(
         If the file cannot be written. What is done is kept.
     """
     firsts = np.cumsum([0, *_segment_counts(clips.waveforms, directory / COUNTS, workers)])
-    shape = int(firsts[-1]), len(clips.classes)
+    shape = int(firsts[-1]), network.wels.classes
     path, took = directory / f"alone-{digest_of(network.state_dict())[:16]}.f16", 0.0
     growing = path.with_suffix(".f16.partial")
     while distributed.on_rank_0(partial(rows_in, path, shape[1])) != shape[0]:
@@ -128,7 +152,7 @@ def score_segments(
         scores = _score_chunk(network, clips.waveforms, chosen, firsts, batch_size, workers)
         distributed.on_rank_0(partial(write_rows, growing, int(firsts[first]), scores))
         took = time.monotonic() - started
-    return SegmentScores(np.memmap(path, np.float16, "r", shape=shape), firsts)
+    return SegmentScores(np.memmap(path, np.float16, "r", shape=shape), firsts, taught)
 
 
 def remove_segment_scores(student: Path) -> None:

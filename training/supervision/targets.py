@@ -33,7 +33,7 @@ from training.runtime import distributed
 from training.supervision.equations import Key, Supervision, known_weight, softened, targets, weighted_sum
 from training.supervision.online import SILENT, ClipScorer, OnlineTargets, OnlineTeacher
 from training.supervision.resumable_scores import Step, rows_in, write_rows
-from training.supervision.segments import SegmentScores, overlap, score_segments
+from training.supervision.segments import SegmentScores, Taught, overlap, score_segments
 
 CHUNK = 2048  # clips scored between two writes
 TeachersHear = Literal["clip", "view", "sounds"]  # whole clips once; the augmented input; isolated clips by segment
@@ -176,9 +176,14 @@ def targets_from(
         online = teachers.online | {key: OnlineTeacher(ClipScorer(one), parts) for key, one in networks.items()}
         return Targets(supervision, clips, teachers.scores, online, temperatures=temperatures)
     if hear == "sounds":
-        networks |= {key: t.teacher.network for key, t in teachers.online.items() if isinstance(t.teacher, ClipScorer)}
+        taught: dict[Key, Taught] = {}
+        for key, (scorer, parts, columns) in teachers.online.items():
+            if isinstance(scorer, ClipScorer):
+                networks[key] = scorer.network
+                if columns is not None and scorer.outputs is not None:
+                    taught[key] = Taught(scorer.outputs, columns, len(clips.classes), parts == SILENT)
         segments = {
-            key: score_segments(network, clips, directory, batch_size, workers, step_of(key))
+            key: score_segments(network, clips, directory, batch_size, workers, step_of(key), taught.get(key))
             for key, network in networks.items()
         }
         return Targets(supervision, clips, segments=segments, temperatures=temperatures)

@@ -100,3 +100,12 @@ def test_temperature_divides_logits_and_keeps_0_and_1() -> None:
     np.testing.assert_allclose(softened(p, 2)[1:4], 1 / (1 + np.exp(-np.log(p[1:4] / (1 - p[1:4])) / 2)))
     np.testing.assert_allclose(softened(p, 0.25)[[0, 2, 4]], [0, 0.5, 1])
     assert softened(p, 0.25)[3] > 0.9 > softened(p, 4)[3]
+
+
+def test_predictions_that_are_unknown_do_not_count() -> None:
+    labels = np.array([[1.0, 0.0, np.nan, np.nan]], np.float32)
+    some = np.array([[np.nan, 0.5, 0.5, np.nan]], np.float32)
+    weights = {LABELS: 0.5, "all": 0.25, "some": 0.25}
+    given = targets(weights, labels, {"all": np.full((1, 4), 0.2, np.float32), "some": some})
+    np.testing.assert_allclose(given, [[(0.5 + 0.05) / 0.75, 0.05 + 0.125, 0.35, 0.2]], rtol=1e-6)
+    np.testing.assert_array_equal(targets({LABELS: 0.5, "some": 0.5}, labels, {"some": some})[0, [0, 3]], [1, np.nan])

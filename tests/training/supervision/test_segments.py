@@ -20,7 +20,14 @@ from training.loop.settings import Execution, Settings
 from training.networks.predict import ScoreError
 from training.networks.wels import Network
 from training.runtime.deadline import Stopped
-from training.supervision.segments import MARGIN, SegmentScores, overlap, remove_segment_scores, score_segments
+from training.supervision.segments import (
+    MARGIN,
+    SegmentScores,
+    Taught,
+    overlap,
+    remove_segment_scores,
+    score_segments,
+)
 from training.supervision.targets import Targets
 
 LABELS = (Label("dog"), Label("cat"), Label("siren"))
@@ -81,6 +88,14 @@ def test_segments_of_a_faster_recording_lie_closer_together() -> None:
     # segments of the recording beyond the clip get the clip's first or last one
     assert numbered.at(0, Placed(0, 100, 90 * SEGMENT_HOP), 1.0, 2)[:, 0].tolist() == [0, 0]
     assert numbered.at(0, Placed(0, 100, -90 * SEGMENT_HOP), 1.0, 2)[:, 0].tolist() == [39, 39]
+
+
+def test_a_teacher_of_some_classes_is_silent_elsewhere() -> None:
+    taught = Taught([1, 0], np.array([0, 3]), 4, np.array([False, True]))
+    scores = SegmentScores(np.array([[0.25, 0.5]] * 6, np.float16), np.array([0, 3, 6]), taught)
+    place = Placed(0, 3 * SEGMENT_HOP, 0)
+    np.testing.assert_array_equal(scores.at(0, place, 1.0, 2), [[0.5, np.nan, np.nan, 0.25]] * 2)
+    assert np.isnan(scores.at(1, place, 1.0, 2)).all()
 
 
 def test_scoring_isolated_clips_resumes(network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
