@@ -1,9 +1,8 @@
 """Other runtimes than ONNX Runtime, on pieces of 31 s and one thread; writes a table of docs/benchmarks.md.
 
-    pip install openvino MNN
     python -m benchmarks.runtimes MODEL.onnx...
 
-All runtimes must be installed. MNN converts the model first, with its command ``mnnconvert``.
+The packages ``openvino`` and ``MNN`` must be installed. MNN converts the model first, with its command ``mnnconvert``.
 """
 
 from __future__ import annotations
