@@ -13,6 +13,9 @@ from sedkit.contract import Label
 from sedkit.geometry import SEGMENT_HOP
 from tests.conftest import make_sound
 from tests.training.conftest import SMALL
+from training.data.manifest.rows import Row
+from training.data.manifest.table import Manifest
+from training.data.manifest.vocabulary import Vocabulary
 from training.loop.settings import Kind
 from training.networks.pretrained import BACKBONES, PretrainedNetwork, YamnetLogMel, build_network
 from training.networks.wels import Network
@@ -200,9 +203,10 @@ def test_generations_with_another_warm_start_are_not_reused(
 
 
 def test_teacher_file_without_a_kind_is_a_wels_net(tmp_path: Path) -> None:
-    network, labels = Network(2, 0.0625).eval(), (Label("tone"), Label("noise"))
+    network, vocabulary = Network(2, 0.0625).eval(), Vocabulary((Label("tone"), Label("noise")))
+    manifest = Manifest.from_rows([Row("a.wav", labels="tone")], vocabulary, tmp_path)
     save_state({"network": network.state_dict(), "width": 0.0625, "about": {}}, tmp_path / "big.pt")
-    teacher = teacher_files._read_network(tmp_path / "big.pt", "another manifest", labels, 5).teacher
+    teacher = teacher_files._read_network(tmp_path / "big.pt", "another manifest", manifest).teacher
     sound = torch.from_numpy(make_sound(1))[None]
     with torch.no_grad():
         assert torch.equal(teacher(sound, torch.zeros(1, dtype=torch.int64)), network(sound).clip)
