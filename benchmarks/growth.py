@@ -154,7 +154,7 @@ def by_workers(scratch: Path, recordings: Recordings, share: float) -> Table:
             few, _ = measured(["tag", one, *options, "-o", scratch / f"one-{workers}"])
             seconds, _ = measured(["tag", folder, "-r", *options, "-o", scratch / f"all-{workers}"])
         each = 1e3 * (seconds - few) / count
-        yield f"Ray, {workers} workers", f"{seconds:.1f}", f"{seconds - few:.1f}", f"{each:.2f}"
+        yield f"Ray, {workers} worker{'s' * (workers > 1)}", f"{seconds:.1f}", f"{seconds - few:.1f}", f"{each:.2f}"
 
 
 @contextmanager
