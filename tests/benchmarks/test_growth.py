@@ -23,6 +23,7 @@ def test_the_manifest_that_is_measured_is_valid(tmp_path: Path):
     assert manifest.labels.lengths.min() >= 1
 
 
+@pytest.mark.slow
 def test_costs_of_recordings_and_rows(tmp_path: Path, recordings: Recordings):
     head, *rows = growth.by_recordings(tmp_path, recordings, 0.001)
     assert [row[0] for row in rows] == ["8", "10", "100"]

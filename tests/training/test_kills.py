@@ -67,7 +67,7 @@ def test_training_killed_at_100_random_moments(small_manifest: Path, tmp_path: P
         assert not list(directory.rglob(".*.tmp"))
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(100, marks=pytest.mark.slow)])
 def test_packing_killed_at_random_moments(small_manifest: Path, tmp_path: Path, kills: int) -> None:
     packing = Packing(shard_clips=2)
     manifest = Manifest.load(small_manifest)
