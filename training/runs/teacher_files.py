@@ -9,8 +9,8 @@ An external teacher is one of two files::
         network   its state, float16
         kind      as in the settings: WELS-Net or a pretrained backbone; older files lack it
         width     factor on its filters, or the filters
-    gate      whether it leaves silent segments out of clip scores; older files lack it, and do
-    partial   for a model that knows only some of the classes: the fields of Partial; otherwise None or absent
+        gate      whether it leaves silent segments out of clip scores; older files lack it, and do
+        partial   for a model that knows only some of the classes: the fields of Partial; otherwise None or absent
         about     its classes, what it is, and its metrics on each split
 """
 

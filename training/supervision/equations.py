@@ -99,14 +99,11 @@ def targets(
     alpha_k / (1 - alpha_labels). Predictions may be NaN too, and then do not count either. The target is NaN where
     nothing is known.
     """
-    total, known = np.zeros(labels.shape), np.zeros(labels.shape)
+    known = np.zeros(labels.shape)
     for key, weight in weights.items():
-        given = np.asarray(labels if key == LABELS else predictions[key], np.float64)
-        there = ~np.isnan(given)
-        total += weight * np.where(there, given, 0)
-        known += weight * there
+        known += weight * ~np.isnan(labels if key == LABELS else predictions[key])
     with np.errstate(invalid="ignore"):  # 0 / 0: unknown
-        return (total / known).astype(np.float32)
+        return (weighted_sum(weights, labels, predictions) / known).astype(np.float32)
 
 
 def softened(probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.floating]:
@@ -121,10 +118,10 @@ def softened(probabilities: NDArray[np.floating], temperature: float) -> NDArray
 def weighted_sum(
     weights: Supervision, labels: NDArray[np.float32], predictions: Mapping[Key, NDArray[np.floating]]
 ) -> NDArray[np.float64]:
-    """Weighted sum [clips, classes] of labels and predictions; unknown labels count as 0."""
+    """Weighted sum [clips, classes] of labels and predictions; what is unknown counts as 0."""
     total = np.zeros(labels.shape, np.float64)
     for key, weight in weights.items():
-        total += weight * np.asarray(np.nan_to_num(labels) if key == LABELS else predictions[key], np.float64)
+        total += weight * np.nan_to_num(np.asarray(labels if key == LABELS else predictions[key], np.float64))
     return total
 
 
