@@ -148,7 +148,8 @@ class Lane:
 
 
 class Engine:
-    """The lanes, and how many recordings may be in them. Its methods belong to the thread of the event loop.
+    """The lanes, and how many recordings may be in them. Its methods belong to the thread of the event loop, but for
+    :meth:`cancel` and :meth:`close`.
 
     Attributes
     ----------
@@ -217,7 +218,7 @@ class Engine:
 
     def cancel(self) -> None:
         """Give up all recordings."""
-        for job in self._jobs:
+        for job in self._jobs.copy():  # a job that has failed leaves the set, in the thread of the event loop
             job.cancelled = True
             job.fail(busy(503, "the server is shutting down; try again later"))
 

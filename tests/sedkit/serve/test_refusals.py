@@ -22,7 +22,9 @@ import pytest
 import soundfile
 
 from sedkit.serve import connections, guard, uploads
+from sedkit.serve.engine import Job
 from sedkit.serve.uploads import shown
+from sedkit.timeline.views import TagsView
 from tests.sedkit.serve.conftest import running, wav
 
 LINUX = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
@@ -307,6 +309,16 @@ def test_small_requests_do_not_wait_for_long_recordings(server, client):
     assert not answered.is_set()
     server.service.engine.cancel()
     thread.join(60)
+
+
+def test_all_recordings_are_given_up_while_they_leave(server):
+    engine = server.service.engine
+    jobs = [Job(io.BytesIO(), f"{number}.wav", TagsView((), (), None, 1, None, 0.5), 60) for number in range(3)]
+    for job in jobs:
+        engine._jobs.add(job)
+        job.result.add_done_callback(lambda _, job=job: engine._jobs.discard(job))
+    engine.cancel()
+    assert all("shutting down" in str(job.result.exception()) for job in jobs)
 
 
 def test_a_full_disk(server, client, monkeypatch):
