@@ -1,6 +1,7 @@
 """How the cost grows with recordings, length, classes, rows of a manifest and workers; writes tables of docs/scale.md.
 
     python -m benchmarks.growth                 about an hour on two CPUs
+    python -m benchmarks.growth --only Length   only this table; the others stay as they are
     python -m benchmarks.growth --share 0.001   only check that everything runs; prints the tables
 
 Times are of single runs of whole commands, and depend on the machine. What counts is the cost per unit, which must not
@@ -29,7 +30,6 @@ from sedkit.contract import Contract, Label
 from sedkit.inference.installed import find_model
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
-MARKS = ("<!-- growth -->\n", "<!-- /growth -->\n")
 FILES = (1_000, 10_000, 100_000)  # recordings of one second
 LENGTHS = {"10 s": 10, "10 min": 600, "1 h": 3600, "24 h": 86_400}
 CLASS_COUNTS = (10, 52, 155, CLASSES)
@@ -179,21 +179,20 @@ TABLES: dict[str, Callable[[Path, Recordings, float], Table]] = {
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--only", type=click.Choice(list(TABLES)), multiple=True, help="This table; may be repeated.")
 @click.option("--share", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Share of the sizes to measure.")
-def main(share: float) -> None:
+def main(only: Sequence[str], share: float) -> None:
     """Measure how the cost grows, and write the tables into docs/scale.md; with --share, print them."""
     recordings = Recordings(data_folder())
-    about = {"date": datetime.now(UTC).isoformat(timespec="seconds"), **machine.describe()}
-    lines = [f"{about['date'][:10]}, revision {about['commit']['revision'][:10]}."]
-    for title, table in TABLES.items():
+    when = f"{datetime.now(UTC):%Y-%m-%d}, revision {machine.describe()['commit']['revision'][:10]}."
+    for title in only or TABLES:
         with tempfile.TemporaryDirectory() as scratch:
-            lines += ["", f"### {title}", "", *markdown(table(Path(scratch), recordings, share))]
-        click.echo("\n".join(lines[-20:]), err=True)
-    text = "\n".join(lines) + "\n"
-    if share < 1:
-        click.echo(text)
-    else:
-        PAGE.write_text(page(PAGE.read_text("utf-8"), text, MARKS), "utf-8")
+            lines = [*markdown(TABLES[title](Path(scratch), recordings, share)), "", when]
+        text = "\n".join(lines) + "\n"
+        click.echo(f"\n{title}\n{text}", err=share == 1)
+        if share == 1:
+            marks = (f"<!-- {title} -->\n", f"<!-- /{title} -->\n")
+            PAGE.write_text(page(PAGE.read_text("utf-8"), text, marks), "utf-8")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,10 @@ class Tag:
     label: str
     mid: str | None
     score: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """``{"label", "mid", "score"}``; the score to 1e-4."""
+        return _tag(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ class Second:
 
     def to_dict(self) -> dict[str, Any]:
         """``{"start", "end", "tags": [{"label", "mid", "score"}]}``; times to 1 ms, scores to 1e-4."""
-        tags = [_tag(tag) for tag in self.tags]
+        tags = [tag.to_dict() for tag in self.tags]
         return {"start": round(self.start, 3), "end": round(self.end, 3), "tags": tags}
 
 
@@ -107,7 +111,7 @@ class Tagging:
 
         A truncated recording has ``"truncated"`` too.
         """
-        tags = [_tag(tag) for tag in self.tags]
+        tags = [tag.to_dict() for tag in self.tags]
         return {"file": self.file, "duration": round(self.duration, 3), **_truncated(self), "tags": tags}
 
     def to_dataframe(self) -> pandas.DataFrame:
@@ -185,7 +189,8 @@ class Timeline:
     file : path as given, ``-`` for standard input, or ``<array>``.
     duration : seconds.
     resolution : seconds per cell, or ``"native"`` for one cell per segment.
-    seconds : the cells of the grid; they cover 0 to ``duration`` without gaps.
+    seconds : the cells of the grid; they cover 0 to ``duration`` without gaps. A tuple, or a sequence that equals one
+        and makes its cells when they are asked for.
     events : sorted by onset, then by label.
     scores : [cells, classes] float32, the score of every class in every cell; None if the scores were not kept.
     labels : one per class, in the order of the columns of ``scores``.
@@ -197,7 +202,7 @@ class Timeline:
     file: str
     duration: float
     resolution: float | str
-    seconds: tuple[Second, ...]
+    seconds: Sequence[Second]
     events: tuple[Event, ...]
     scores: NDArray[np.float32] | None = field(repr=False, compare=False)
     labels: tuple[Label, ...] = field(repr=False, compare=False)

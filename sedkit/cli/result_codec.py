@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedkit import results
-from sedkit.results import Event, Second, Tag, Tagging, Timeline
+from sedkit.results import Event, Tag, Tagging, Timeline
+from sedkit.timeline.seconds import Seconds
 
 if TYPE_CHECKING:
     from sedkit.contract import Label
@@ -39,9 +40,9 @@ def pack(result: Tagging | Timeline) -> bytes:
         if name == "tags":
             record[name] = _pack_tags(value, classes)
         elif name == "seconds":
-            record[name] = [(cell.start, cell.end, _pack_tags(cell.tags, classes)) for cell in value]
+            record[name] = _pack_seconds(Seconds.of(value), classes, arrays)
         elif name == "events":
-            record[name] = [(event.onset, event.offset, _position(event, classes), event.score) for event in value]
+            record[name] = _pack_events(value, classes, arrays)
         elif name != "labels":
             record[name] = _pack(value, arrays)
     record["classes"] = list(classes)
@@ -56,17 +57,18 @@ def unpack(data: bytes, labels: tuple[Label, ...] = ()) -> Tagging | Timeline:
     (length,) = LENGTH.unpack_from(contents)
     record = json.loads(bytes(contents[LENGTH.size : LENGTH.size + length]))
     arrays = contents[LENGTH.size + length :]
-    kind, classes = record.pop("type"), record.pop("classes")
+    kind = record.pop("type")
+    classes = [(name, mid) for name, mid in record.pop("classes")]
     for name, value in record.items():
         if name == "tags":
             record[name] = _unpack_tags(value, classes)
         elif name == "seconds":
-            record[name] = tuple(Second(start, end, _unpack_tags(tags, classes)) for start, end, tags in value)
+            (spans, counts, positions, scores), arrays = _unpack(value, arrays)
+            record[name] = Seconds(spans, counts, positions, scores, classes)
         elif name == "events":
-            record[name] = tuple(
-                Event(onset, offset, classes[position][0], classes[position][1], score)
-                for onset, offset, position, score in value
-            )
+            (positions, numbers), arrays = _unpack(value, arrays)
+            found = zip([classes[position] for position in positions.tolist()], numbers.tolist(), strict=True)
+            record[name] = tuple([Event(onset, end, label, mid, score) for (label, mid), (onset, end, score) in found])
         else:
             record[name], arrays = _unpack(value, arrays)
     return Timeline(**record, labels=labels) if kind == "Timeline" else Tagging(**record)
@@ -74,6 +76,21 @@ def unpack(data: bytes, labels: tuple[Label, ...] = ()) -> Tagging | Timeline:
 
 def _position(tag: Tag | Event, classes: Classes) -> int:
     return classes.setdefault((tag.label, tag.mid), len(classes))
+
+
+def _pack_seconds(seconds: Seconds, classes: Classes, arrays: list[NDArray[Any]]) -> Any:
+    """Spans, counts, positions in the table, and scores."""
+    used, order = np.unique(seconds.positions, return_inverse=True)
+    table = [classes.setdefault(seconds.classes[position], len(classes)) for position in used.tolist()]
+    positions = np.array(table, np.int32)[order.reshape(-1)]
+    return _pack((seconds.spans, seconds.counts, positions, seconds.scores), arrays)
+
+
+def _pack_events(events: Sequence[Event], classes: Classes, arrays: list[NDArray[Any]]) -> Any:
+    """Positions in the table; onset, offset and score, [events, 3]."""
+    positions = np.array([_position(event, classes) for event in events], np.int32)
+    numbers = np.array([(event.onset, event.offset, event.score) for event in events], np.float64)
+    return _pack((positions, numbers.reshape(-1, 3)), arrays)
 
 
 def _pack_tags(tags: Iterable[Tag], classes: Classes) -> list[tuple[int, float]]:

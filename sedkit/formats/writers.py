@@ -6,7 +6,7 @@ import csv
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, cast
 
@@ -14,7 +14,7 @@ from sedkit.formats.absolute_time import UTC_COLUMNS, utc_text, utc_texts
 from sedkit.formats.options import FormatOptions
 
 if TYPE_CHECKING:
-    from sedkit.results import Tagging, Timeline
+    from sedkit.results import Event, Second, Tag, Tagging, Timeline
 
 Kind = Literal["tags", "events"]  # what a command reports: the tags of each recording, or its events
 KINDS: tuple[Kind, ...] = ("tags", "events")
@@ -120,12 +120,27 @@ class JsonWriter(Writer):
     errors = "backslashreplace"  # writes "\udc80", which is also the JSON escape of this character
 
     def write(self, result: Tagging | Timeline) -> None:
-        record = result.to_dict()
+        names = ("tags",) if self.run.kind == "tags" else ("seconds", "events")
+        without: dict[str, Any] = dict.fromkeys(names, ())
+        record = replace(result, **without).to_dict()
         if self.run.options.absolute_time:
             record["recorded_at"] = utc_text(result.recorded_at)
-            for event in record.get("events", ()):
-                event.update(utc_texts(result, event["onset"], event["offset"]))
-        self.stream.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+        for position, (name, value) in enumerate(record.items()):
+            self.stream.write(f'{", " if position else "{"}"{name}": ')
+            if name in names:
+                self._write_list(result, getattr(result, name), timed=name == "events")
+            else:
+                self.stream.write(_json(value))
+        self.stream.write("}\n")
+
+    def _write_list(self, result: Tagging | Timeline, items: Sequence[Tag | Second | Event], timed: bool) -> None:
+        """Write items one at a time: a day has 86,400 seconds."""
+        for position, item in enumerate(items):
+            record = item.to_dict()
+            if timed and self.run.options.absolute_time:
+                record |= utc_texts(result, record["onset"], record["offset"])
+            self.stream.write((", " if position else "[") + _json(record))
+        self.stream.write("]" if items else "[]")
 
 
 class CsvWriter(Writer):
@@ -144,11 +159,12 @@ class CsvWriter(Writer):
         self.rows.writeheader()
 
     def write(self, result: Tagging | Timeline) -> None:
-        options, record = self.run.options, result.to_dict()
-        for row in record[self.run.kind]:
+        options = self.run.options
+        for item in result:
+            row = item.to_dict()
             if options.absolute_time:
                 row |= utc_texts(result, row.get("onset", 0.0), row.get("offset", result.duration))
-            row["file"] = record["file"]
+            row["file"] = result.file
             self.rows.writerow(
                 {name: harmless(value) for name, value in row.items()} if options.escape_formulas else row
             )
@@ -159,6 +175,10 @@ class TsvWriter(CsvWriter):
 
     suffixes = (".tsv",)
     delimiter = "\t"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def harmless(value: Any) -> Any:

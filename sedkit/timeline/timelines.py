@@ -14,8 +14,8 @@ from sedkit.selection import explained
 from sedkit.timeline.detection import Detected, EventDetector
 from sedkit.timeline.edges import level_changes
 from sedkit.timeline.grid import Cells, Grid, Resolution
+from sedkit.timeline.seconds import Seconds
 from sedkit.timeline.settings import ColumnSettings
-from sedkit.timeline.views import present_tags
 
 
 class TimelineView:
@@ -44,7 +44,7 @@ class TimelineView:
         scores: bool = False,
     ) -> None:
         self.live = LiveTimeline(labels, columns, settings, resolution)
-        self.seconds: list[Second] = []
+        self.seconds: list[Seconds] = []
         self.events: list[Event] = []
         self.scores: list[NDArray[np.float32]] | None = [] if scores else None
 
@@ -55,12 +55,11 @@ class TimelineView:
         self._append(self.live.finish(duration))
         events = tuple(sorted(self.events, key=lambda event: (event.onset, event.label)))
         scores = None if self.scores is None else np.concatenate(self.scores)
-        return Timeline(
-            file, duration, self.live.grid.resolution, tuple(self.seconds), events, scores, self.live.labels
-        )
+        seconds = Seconds.joined(self.seconds)
+        return Timeline(file, duration, self.live.grid.resolution, seconds, events, scores, self.live.labels)
 
     def _append(self, update: TimelineUpdate) -> None:
-        self.seconds += update.seconds
+        self.seconds.append(update.seconds)
         self.events += update.events
         if self.scores is not None:
             self.scores.append(update.scores)
@@ -84,6 +83,7 @@ class LiveTimeline:
         onsets: bool = False,
     ) -> None:
         self.labels, self.columns, self.settings = tuple(labels), columns, settings
+        self.classes = tuple((label.name, label.mid) for label in labels)
         self.geometry = settings.geometry
         self.grid = Grid(resolution, len(columns), self.geometry)
         self.detector = EventDetector(settings, onsets)
@@ -113,12 +113,9 @@ class LiveTimeline:
         return self._update(Cells(edges, rows), detected)
 
     def _update(self, cells: Cells, detected: Detected) -> TimelineUpdate:
-        edges, thresholds = cells.edges.tolist(), self.settings.threshold
-        hidden = explained(cells.scores, thresholds, self.settings.below)
-        seconds = [
-            Second(start, end, present_tags(row, self.labels, thresholds, left_out))
-            for start, end, row, left_out in zip(edges[:-1], edges[1:], cells.scores, hidden, strict=True)
-        ]
+        thresholds = self.settings.threshold
+        present = (cells.scores >= thresholds) & ~explained(cells.scores, thresholds, self.settings.below)
+        seconds = Seconds.present(cells.edges, cells.scores, present, self.classes)
         events = [
             Event(event.onset, event.offset, self.labels[event.column].name, self.labels[event.column].mid, event.score)
             for event in detected.events
@@ -141,7 +138,7 @@ class TimelineUpdate(NamedTuple):
     onsets : of events that were not final when their onsets were certain.
     """
 
-    seconds: list[Second]
+    seconds: Seconds
     events: list[Event]
     scores: NDArray[np.float32]
     onsets: list[Onset]

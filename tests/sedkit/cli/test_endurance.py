@@ -73,17 +73,19 @@ def start(model: Path, *arguments: str | Path, **options: object) -> subprocess.
     return subprocess.Popen(command, stderr=subprocess.PIPE, **options)  # type: ignore[call-overload]
 
 
-def test_a_recording_of_a_day(tmp_path: Path, model_path: Path):
-    """A sparse file: silence, with three seconds of sound at both ends and in the middle."""
+@pytest.mark.parametrize("silent", [True, False], ids=["silent", "busy"])
+def test_a_recording_of_a_day(tmp_path: Path, model_path: Path, silent: bool):
+    """Three seconds of sound every twelve; or a sparse file of silence, with sound at both ends and in the middle."""
     seconds = round(24 * 3600 * SHARE)
     sound = (make_sound(3, RATE) * 32767).astype("<i2").tobytes()
     size = seconds * RATE * 2
     path = tmp_path / "day.wav"
     with open(path, "wb") as file:
         file.write(struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, 1, RATE, RATE * 2, 2, 16, b"data", size))  # fmt: skip  # noqa: E501
-        for start_at in (0, size // 4 * 2, size - len(sound)):
+        for start_at in (0, size // 4 * 2, size - len(sound)) if silent else range(0, size, 4 * len(sound)):
             file.seek(44 + start_at)
-            file.write(sound)
+            file.write(sound[: size - start_at])
+        file.truncate(44 + size)
     output = tmp_path / "x.jsonl"
     process = start(model_path, "timeline", path, "-t", "0.3", "-o", output)
     watch = Watch(process)
@@ -93,7 +95,7 @@ def test_a_recording_of_a_day(tmp_path: Path, model_path: Path):
     assert result["duration"] == seconds
     assert len(result["seconds"]) == seconds
     assert result["events"]
-    watch.check_flat(f"a recording of {seconds / 3600:.2f} hours")
+    watch.check_flat(f"a recording of {seconds / 3600:.2f} hours with {len(result['events'])} events")
 
 
 def test_a_hundred_thousand_recordings(tmp_path: Path, model_path: Path):

@@ -57,6 +57,11 @@ def test_json_of_tags():
     assert json.loads(second) == {"file": "silent.wav", "duration": 1.0, "tags": []}
 
 
+@pytest.mark.parametrize(("kind", "result"), [("tags", TAGGING), ("tags", SILENT), ("events", TIMELINE)])
+def test_json_is_that_of_the_dictionary(kind, result):
+    assert written("json", kind, result) == json.dumps(result.to_dict(), ensure_ascii=False) + "\n"
+
+
 def test_json_of_a_timeline():
     (line,) = written("json", "events", TIMELINE).splitlines()
     tag = {"label": BABY, "mid": "/t/dd00002"}
