@@ -16,6 +16,7 @@ from sedkit.metrics import summary
 from sedkit.tagger import Tagger
 from training.data.lineage import most_specific
 from training.data.manifest.table import Manifest
+from training.data.manifest.vocabulary import Vocabulary
 from training.data.store.source import open_audio
 from training.evaluate.unknown import score_clips, targets_for
 from training.runtime.files import write_json
@@ -55,13 +56,27 @@ def shared(manifest: Manifest, taggers: Sequence[Tagger], split: str, prefix: st
     return Shared(labels, rows[truth >= 0], truth[truth >= 0])
 
 
+def clips_of(manifest: Manifest, common: Shared) -> Manifest:
+    """The shared clips, each with the one shared class that it is of."""
+    vocabulary = Vocabulary(common.labels)
+    rows = zip(manifest.take(common.rows).rows(), common.truth.tolist(), strict=True)
+    return Manifest.from_rows([row._replace(labels=vocabulary.key(of)) for row, of in rows], vocabulary, Path())
+
+
 @click.command("known")
 @click.argument("models", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--manifest", required=True, help="Manifest with clips of the classes.")
 @click.option("--split", default="test", show_default=True, help="Split to test on.")
 @click.option("--clips", "prefix", default="", metavar="PREFIX", help="Only clips whose names begin so: esc50.")
+@click.option(
+    "--save",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write these clips and classes as a manifest.",
+)
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write this JSON file.")
-def command(models: tuple[Path, ...], manifest: str, split: str, prefix: str, json_file: Path | None) -> None:
+def command(
+    models: tuple[Path, ...], manifest: str, split: str, prefix: str, save: Path | None, json_file: Path | None
+) -> None:
     """Compare MODELS on the classes that all of them know.
 
     mAP is over the clips of which one of these classes is the most specific label; accuracy is the share of them for
@@ -70,6 +85,8 @@ def command(models: tuple[Path, ...], manifest: str, split: str, prefix: str, js
     \b
     Examples:
       sedkit-train evaluate known models/*.onnx --manifest checked.csv --clips esc50
+      sedkit-train evaluate known models/*.onnx --manifest checked.csv --save shared.csv
+      sedkit-train data soundscapes shared.csv --split test --count 200 --output mixtures  # for evaluate timelines
     """
     with decoding() as progress:
         audio = open_audio(manifest, None, progress=progress)
@@ -84,6 +101,8 @@ def command(models: tuple[Path, ...], manifest: str, split: str, prefix: str, js
         mean = summary(targets, scores, common.labels).to_dict()["mAP"]
         rows.append({"model": model.stem, "mAP": mean, "accuracy": accuracy})
     found = {"split": split, "clips": len(common.rows), "classes": [label.name for label in common.labels]}
+    if save:
+        clips_of(audio.manifest, common).save(save)
     if json_file:
         write_json(json_file, {**found, "models": rows})
     lines = [

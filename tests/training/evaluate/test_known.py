@@ -9,6 +9,7 @@ import soundfile
 from click.testing import CliRunner
 
 from tests.conftest import make_sound
+from training.data.manifest.table import Manifest
 from training.evaluate.commands import main
 
 
@@ -16,17 +17,21 @@ def test_models_are_compared_on_clips_of_classes_that_all_know(model_path: Path,
     for name in "abc":
         soundfile.write(tmp_path / f"{name}.wav", make_sound(2, seed=ord(name)), 16_000)
     (tmp_path / "set.csv").write_text(
-        "path,labels,split\na.wav,/m/0bt9lr,test\nb.wav,Goose,test\nc.wav,/m/0bt9lr,train\n"
+        "path,labels,split\na.wav,/m/0jbk;/m/0bt9lr,test\nb.wav,Goose,test\nc.wav,/m/0bt9lr,train\n"
     )
-    (tmp_path / "set.labels.csv").write_text("index,mid,display_name\n74,/m/0bt9lr,Dog\n,,Goose\n")
+    (tmp_path / "set.labels.csv").write_text("index,mid,display_name\n72,/m/0jbk,Animal\n74,/m/0bt9lr,Dog\n,,Goose\n")
     report = tmp_path / "report.json"
     arguments = ["known", *[str(model_path)] * 2, "--manifest", str(tmp_path / "set.csv"), "--json", str(report)]
+    arguments += ["--save", str(tmp_path / "shared.csv")]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     assert "1 clips, 1 classes" in result.output
     found = json.loads(report.read_text())
     assert found["classes"] == ["Dog"]
     assert [row["accuracy"] for row in found["models"]] == [1.0, 1.0]
+    shared = Manifest.load(tmp_path / "shared.csv")
+    assert [label.name for label in shared.vocabulary.labels] == ["Dog"]
+    assert [(row.path, row.labels, row.split) for row in shared.rows(str(tmp_path))] == [("a.wav", "/m/0bt9lr", "test")]
     nothing = CliRunner().invoke(main, [*arguments, "--clips", "b"])
     assert nothing.exit_code == 1
     assert "no clip of the split 'test' is of a class that all models know" in nothing.output
