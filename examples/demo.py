@@ -82,10 +82,11 @@ def door_knock(seconds: float = 1.7) -> Sound:
 
     def knock() -> Sound:
         panel = [
-            (hertz * RNG.uniform(0.98, 1.02), level, 0.12) for hertz, level in ((105, 1.0), (190, 0.9), (330, 0.6))
+            (hertz * RNG.uniform(0.98, 1.02), level, decay)
+            for hertz, level, decay in ((150, 1.0, 0.08), (240, 0.9, 0.08), (410, 0.9, 0.06), (700, 0.6, 0.05))
         ]
-        click = noise(0.3, 300, 2500) * np.exp(-clock(0.3) / 0.006)
-        return RNG.uniform(0.8, 1.0) * (modes(0.3, [*panel, (560, 0.35, 0.06), (920, 0.2, 0.04)]) + 0.5 * click)
+        click = noise(0.3, 150, 1500) * np.exp(-clock(0.3) / 0.015)
+        return RNG.uniform(0.8, 1.0) * (modes(0.3, panel) + 0.8 * click)
 
     return place(seconds, [(start, knock()) for start in (0.0, 0.22, 0.44, 0.95, 1.17, 1.39)])
 

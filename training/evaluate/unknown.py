@@ -133,7 +133,7 @@ def command(models: tuple[Path, ...], manifest: str, split: str, json_file: Path
     \b
     Examples:
       sedkit-train evaluate unknown runs/mine/model.onnx --manifest checked.csv --split validation
-      sedkit-train evaluate unknown models/wels-secost.onnx models/wels-secost-small.onnx --manifest checked.csv
+      sedkit-train evaluate unknown models/wels-secost.onnx models/wels-secost-large.onnx --manifest checked.csv
     """
     with decoding() as progress:
         audio = open_audio(manifest, None, progress=progress)
