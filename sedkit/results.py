@@ -40,8 +40,10 @@ class Tag:
 class Event:
     """A period in which a class is present; ``onset`` and ``offset`` in seconds from the start of the recording.
 
-    ``score`` is the mean of the three highest segment scores of the event. Missing scores count as 0 if the event has
-    fewer than three segments. The first and the last segment of a recording count three times.
+    ``score`` is the mean of the highest segment scores of the event, as many as contain any moment: three for the
+    models that come with sedkit. Missing scores count as 0 if the event has fewer segments. The first and the last
+    segment of a recording count that often. Of merged events, it is the higher one. With ``method="change-points"``, it
+    is the mean of all segments.
     """
 
     onset: float
@@ -189,11 +191,13 @@ class Timeline:
     file : path as given, ``-`` for standard input, or ``<array>``.
     duration : seconds.
     resolution : seconds per cell, or ``"native"`` for one cell per segment.
-    seconds : the cells of the grid; they cover 0 to ``duration`` without gaps. A tuple, or a sequence that equals one
-        and makes its cells when they are asked for.
+    seconds : the cells of the grid; they cover 0 to ``duration`` without gaps. A sequence of :class:`Second`. It may be
+        a :class:`sedkit.timeline.seconds.Seconds`, which makes each cell on access and equals a tuple of the same
+        cells.
     events : sorted by onset, then by label.
     scores : [cells, classes] float32, the score of every class in every cell; None if the scores were not kept.
     labels : one per class, in the order of the columns of ``scores``.
+    overview : what pictures are drawn from; None if it was not kept.
     sample_rate : of the source, in Hz; None if unknown.
     recorded_at : start of the recording; None if unknown.
     truncated : seconds that the header promises and the recording does not have; 0 if it is complete.

@@ -117,7 +117,8 @@ class Tagger:
 
         Parameters
         ----------
-        source : path, binary file object, or array [samples] or [samples, channels].
+        source : path, binary file object, bytes of a file, or array [samples], [samples, channels] or
+            [channels, samples].
         sample_rate : Hz; required for an array, not allowed otherwise.
         top_k : maximum number of tags; None for all.
         threshold : lowest score of a tag, in [0, 1]; ``"model"`` for the model's threshold of each class; a mapping
@@ -173,7 +174,8 @@ class Tagger:
 
         Parameters
         ----------
-        source : path, binary file object, or array [samples] or [samples, channels].
+        source : path, binary file object, bytes of a file, or array [samples], [samples, channels] or
+            [channels, samples].
         sample_rate : Hz; required for an array, not allowed otherwise.
         threshold : segment score, in [0, 1], at which a class counts as present; None for the model's threshold of each
             class. A mapping ``{"Dog": 0.5, "*": 0.2}`` sets thresholds by class; ``"*"`` stands for all others. An
@@ -313,7 +315,8 @@ class Tagger:
 
         Yields
         ------
-        Cells in order, and each event after it has ended. Items that are ready at the same time are sorted by end.
+        Cells in order, each event after it has ended and, with `onsets`, each onset as soon as it is certain. Items
+        that are ready at the same time are sorted by end.
 
         Raises
         ------
@@ -406,7 +409,8 @@ class Tagger:
 
         Parameters
         ----------
-        scores : whether results keep the scores of all cells and classes: 76 MB for ten hours and 527 classes.
+        scores : whether results keep the scores of all cells and classes: 76 MB for ten hours and 527 classes at one
+            cell per second.
         overview : whether results have an overview, from which they are drawn: a few MB for ten hours.
 
         Raises

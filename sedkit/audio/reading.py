@@ -1,8 +1,8 @@
 """Open a recording as a stream of float32 mono blocks at the rate of a model, or read its header.
 
-soundfile decodes wav, flac, ogg, opus and the other formats of libsndfile. PyAV decodes mp3 and all other formats (m4a,
-aac, mp4, webm, ...), all pipes, recordings with more than two channels, and files whose header libsndfile would believe
-too much. The content decides, never the name. ``channels`` has the rule for the mix of the channels. soxr ("HQ")
+Our own code reads PCM in WAV (``pcm``). soundfile decodes other WAV, AIFF, AU, CAF, Ogg and Opus. PyAV decodes all
+other formats (FLAC, MP3, M4A, ...), all pipes, recordings with more than two channels, and files that libsndfile would
+not read whole. The content decides, never the name. ``channels`` has the rule for the mix of the channels. soxr ("HQ")
 resamples; it keeps its state between blocks, so the result does not depend on where the blocks are cut.
 """
 

@@ -6,8 +6,9 @@
    Neighbouring ones form a *group*.
 3. A group is an event if the mean of its three highest scores reaches the threshold. (Three of WELS-Net's segments
    contain any moment; of a model with another geometry, as many as do.)
-4. The outermost tile at either end, whose segment contains only a part of the sound, is removed if it scores less than
-   the tile inside. It is kept at the start and the end of the recording.
+4. The outermost tiles, whose segments contain only a part of the sound, may be removed. The first one stays if it
+   scores no less than the next one, the last one if it scores more than the one before. Both stay at the start and the
+   end of the recording.
 5. Onset and offset move to the largest change of level nearby (:mod:`sedkit.timeline.edges`).
 
 The onset of a group is certain as soon as its score reaches the threshold and it is so long that step 5 cannot leave

@@ -1,8 +1,8 @@
 """The overview of a recording: a small log-mel spectrogram and the scores of its segments, for pictures and pages.
 
 Both are collected in the one pass over the audio, beside the result (:class:`OverviewView`), and only for outputs that
-draw (:attr:`sedkit.formats.Writer.needs_overview`). Memory is bounded: a spectrogram that has MAX_COLUMNS columns is
-halved, and scores are kept as bytes, of the classes that score at all.
+draw (``"overview"`` in :attr:`sedkit.formats.writers.Writer.keeps`). Memory is bounded: a spectrogram that has
+MAX_COLUMNS columns is halved, and scores are kept as bytes, of the classes that score at all.
 """
 
 from __future__ import annotations
