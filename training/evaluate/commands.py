@@ -8,7 +8,7 @@ import click
 
 from training.runtime.command_line import Commands
 
-COMMANDS = ("run", "report", "crossval", "timelines", "robustness", "unknown", "known")
+COMMANDS = ("run", "report", "crossval", "timelines", "robustness", "unknown", "known", "first")
 
 
 class Evaluations(Commands):

@@ -73,7 +73,7 @@ def test_second_installed_model(sedkit, clips: Path, model_path: Path, tmp_path:
     assert first.startswith("wels-secost (default)\n")
     for text in (megabytes, "width 1, 5,480 million multiply-adds for 10 s", "5 (sedkit", "accuracy 0.901, mAP 0.85"):
         assert text in first
-    assert re.search(r"for +52 everyday sounds", first)
+    assert re.search(r"for +155 classes", first)
     assert second.startswith("wels-secost-small\n")
     assert not re.search(r"^ *for ", third, re.MULTILINE)
     assert re.search(r"network +width 0\.25\n", second)
