@@ -33,10 +33,10 @@ def main(data: Path) -> None:
         samples, rate = soundfile.read(data / "esc50" / "audio" / row["filename"], dtype="float32")
         parts.append(samples)
         print(f"{sound}: {row['filename']} ({row['license']}, {row['author']})")
-    timeline = Tagger(device="cpu").timeline(np.concatenate(parts), rate, threshold=0.3)
+    timeline = Tagger(device="cpu").timeline(np.concatenate(parts), rate)
     console = Console(record=True, width=110, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(Lanes(dataclasses.replace(timeline, file="recording.wav")))
-    svg = console.export_svg(title="sedkit timeline recording.wav --threshold 0.3", unique_id="timeline")
+    svg = console.export_svg(title="sedkit timeline recording.wav", unique_id="timeline")
     svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # so that viewers load no fonts from the network
     (Path(__file__).parent / "timeline.svg").write_text(svg, "utf-8")
 
