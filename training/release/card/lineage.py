@@ -8,6 +8,8 @@ from training.runs.config import read_config
 from training.runs.reports import describe
 from training.runs.run import Run
 
+OTHER_CLIPS = "the test clips of that run"  # of an earlier one with another manifest
+
 
 def origin(run: Run, rows: list[dict[str, Any]]) -> str:
     """What the last network is: its place in the cascade, and its warm start.
@@ -56,7 +58,10 @@ def supervision_lines(run: Run, tested: str) -> list[str]:
     ``tested``: what to call the run's test clips.
     """
     config = read_config(run.directory)
-    lines = [line for one in earlier_runs(config) for line in _targets(one, "In an earlier run, the", tested)]
+    lines = []
+    for one in earlier_runs(config):
+        same = one.get("manifest_sha256") == config["manifest_sha256"]
+        lines += _targets(one, "In an earlier run, the", tested if same else OTHER_CLIPS)
     lines += _targets(config, "In this run, the" if lines else "The", tested)
     if run.settings.teachers_hear == "sounds":
         lines.append(
