@@ -31,8 +31,8 @@ def first_tags(targets: NDArray[np.float32], scores: NDArray[np.float64]) -> dic
     ----------
     targets, scores : [clips, classes]; a tag whose target is NaN is neither.
     """
-    best = scores.argmax(axis=1)[:, None]
-    truth, score = (np.take_along_axis(each, best, axis=1)[:, 0] for each in (targets, scores))
+    clips, best = np.arange(len(scores)), scores.argmax(axis=1)
+    truth, score = targets[clips, best], scores[clips, best]
     shares = {"right": truth == 1, "wrong": truth == 0}
     return {
         name: [round(float((kind & (score >= threshold)).mean()), 4) for threshold in THRESHOLDS]
