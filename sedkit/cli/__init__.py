@@ -34,6 +34,7 @@ COMMANDS = (
     "info",
     "completion",
 )
+QUICK = ("tag", "timeline", "extract", "embed", "serve")  # they analyse recordings, and leave nothing to the teardown
 
 
 class Terminated(KeyboardInterrupt):
@@ -73,17 +74,26 @@ class Group(click.Group):
             print_error(str(error))
             code = 3 if isinstance(error, LostSourceError) else 1
         except KeyboardInterrupt as interrupt:
-            print_notice("interrupted")
-            code = 128 + (interrupt.signal if isinstance(interrupt, Terminated) else signal.SIGINT)
+            code = interrupted(interrupt)
         except BrokenPipeError:
             mute_stdout()
             code = 141
         except Exception as error:
-            if "SEDKIT_DEBUG" in os.environ:
+            reason = error.__cause__ or error.__context__
+            if isinstance(reason, KeyboardInterrupt):  # while a compiled module was imported
+                code = interrupted(reason)
+            elif "SEDKIT_DEBUG" in os.environ:
                 raise
-            print_error(unexpected(error))
-            code = 1
+            else:
+                print_error(unexpected(error))
+                code = 1
         raise click.exceptions.Exit(code)
+
+
+def interrupted(interrupt: KeyboardInterrupt) -> int:
+    """Say so; returns the exit code."""
+    print_notice("interrupted")
+    return 128 + (interrupt.signal if isinstance(interrupt, Terminated) else signal.SIGINT)
 
 
 def unexpected(error: Exception) -> str:
@@ -149,18 +159,19 @@ def run() -> NoReturn:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process: after `tag` and `timeline`, without the teardown of the interpreter and of ONNX Runtime.
+    """End the process: after the commands in QUICK, without the teardown of the interpreter and of ONNX Runtime.
 
     In 15 rounds of ``sedkit tag`` on 10 s of sound and two CPUs, the teardown took 29 of 272 ms. What it would have
     done is done before: files are closed and threads joined when the ``with`` blocks of the commands end, and the
-    standard streams are flushed here. Ray has exit handlers, so with it the process ends as usual.
+    standard streams are flushed here. After an interruption, the teardown could also abort, as long as a thread was in
+    ONNX Runtime. Ray has exit handlers, so with it the process ends as usual.
 
     While a stream is received, the process ends at once, too: FFmpeg can wait for data for seconds, and crashes in a
     thread that outlives the interpreter.
     """
     sys.stderr.flush()
     network = sys.modules.get("sedkit.audio.network")
-    analysed = sys.argv[1:2] in (["tag"], ["timeline"]) and "ray" not in sys.modules
+    analysed = sys.argv[1:2] and sys.argv[1] in QUICK and "ray" not in sys.modules
     if analysed or (network and network.is_receiving()):
         os._exit(code)
     sys.exit(code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 SPARE_CONNECTIONS = 128  # beside those of recordings and live streams: for pages, /healthz, and refusals
 BACKLOG = 512  # connections that the system accepts ahead
 LARGEST_MESSAGE = 1 << 20  # bytes of live audio in one message
+FORCED_SECONDS = 1.0  # for the last answers, after a second Ctrl-C
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -85,12 +87,18 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.service.stopping = True
         await super().shutdown(sockets)
+        if self.force_exit:  # a second Ctrl-C: all requests are answered now
+            self.service.engine.cancel()
+            until = time.monotonic() + FORCED_SECONDS
+            while self.server_state.tasks and time.monotonic() < until:
+                await asyncio.sleep(0.02)
+            await self.lifespan.shutdown()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        handled = (signal.SIGINT, signal.SIGTERM)
+        handled = (getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP"))  # Windows has no SIGHUP
         try:
-            before = {number: signal.signal(number, self.handle_exit) for number in handled}
+            before = {number: signal.signal(number, self.handle_exit) for number in handled if number is not None}
         except ValueError:  # not the main thread
             before = {}
         try:
