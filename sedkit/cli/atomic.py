@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,15 +11,17 @@ from sedkit.cli.output import write_errors
 from sedkit.errors import OutputError
 
 
-def check_writable(path: str | Path) -> None:
+def check_writable(path: str | Path, inputs: Iterable[str | Path] = ()) -> None:
     """Refuse a file that cannot be written, before the work of computing it.
 
     Raises
     ------
     OutputError
-        If it is a folder, is write-protected, or its folder does not exist or is write-protected.
+        If it is a folder, is write-protected, is one of the inputs, or its folder does not exist or is write-protected.
     """
     target = Path(path)
+    if any(os.path.exists(each) and target.exists() and target.samefile(each) for each in inputs):
+        raise OutputError(f"{path}: is read by this command; choose another --output")
     if target.is_dir() or str(path).endswith(("/", os.sep)):
         raise OutputError(f"{path}: is a folder; name a file in it")
     if not target.parent.is_dir():

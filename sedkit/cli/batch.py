@@ -77,12 +77,7 @@ def run_locally(
     if options.channel == "each":
         names = each_channel(names, options.track, failures)
     notices = list[str]()
-    reading = {
-        "track": options.track,
-        "channel": options.channel,
-        "gain": options.gain,
-        "on_notice": notices.append,
-    }
+    reading = {**options.reading(), "on_notice": notices.append}
     try:
         if names:
             path = find_model(options.model, options.precision, options.device)

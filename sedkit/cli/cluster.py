@@ -42,6 +42,8 @@ def run_on_cluster(
         raise click.UsageError(f"--engine ray always writes Parquet, with seconds only; leave out {option}.")
     if options.jobs or options.threads:
         raise click.UsageError("--engine ray runs one worker per CPU or GPU; leave out --jobs and --threads.")
+    if options.channel == "each":
+        raise click.UsageError("--engine ray reads the mix or one channel; name it with --channel.")
     (output,) = outputs
     if not files or STDIN in files:
         raise click.UsageError("--engine ray cannot read standard input; name FILES.")
@@ -74,7 +76,7 @@ def run_on_cluster(
                         model=tagger.model.path,
                         make_view=make_view_factory(tagger, selected, frozenset()),
                         options={**own_options, **options.decisive(), "--classes": selected},
-                        reading={"track": options.track, "channel": options.channel},
+                        reading=options.reading(),
                         device=options.device,
                         resume=options.resume,
                         address=options.address,

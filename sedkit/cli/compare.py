@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @options.classes
 @click.option(
     "--tolerance",
-    type=click.FloatRange(0, 60),
+    type=options.Number(0, 60),
     default=0.1,
     show_default=True,
     metavar="SECONDS",
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--threshold",
     "-t",
-    type=click.FloatRange(0, 1),
+    type=options.Number(0, 1),
     default=0.5,
     show_default=True,
     metavar="SCORE",
@@ -79,7 +79,7 @@ def command(
     from sedkit.judging.changes import compare, text
 
     if output:
-        check_writable(output)
+        check_writable(output, [a, b, *recordings])
     code = 0
     if recordings:
         sides, code = results_of_models((a, b), recordings, classes, reading)

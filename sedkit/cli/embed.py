@@ -61,7 +61,7 @@ def command(ctx: click.Context, /, files: tuple[str, ...], output: str, per: Per
     parquet = output.lower().endswith(".parquet")
     if parquet and find_spec("pyarrow") is None:
         raise OutputError(f"{output}: Parquet needs pyarrow: {install_remedy('formats')}; or choose .npz")
-    check_writable(output)
+    check_writable(output, files)
     kind: type[EmbeddingWriter] = ParquetWriter if parquet else NpzWriter
     with Recordings(files or ["-"], pipes=True, **reading) as recordings:
         if recordings.names:

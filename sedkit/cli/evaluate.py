@@ -85,7 +85,7 @@ def command(
     libraries()
     for path in (output, plot):
         if path:
-            check_writable(path)
+            check_writable(path, [*results, reference])
     code = 0
     if audio_given(results):
         trial, code = trial_of_model(results, reference, classes, shape, reading)

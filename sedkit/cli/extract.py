@@ -42,13 +42,13 @@ Found = tuple[str, "Sequence[Event]"]  # a recording and its events
 )
 @click.option(
     "--pad",
-    type=click.FloatRange(0, 3600),
+    type=options.Number(0, 3600),
     default=0.0,
     show_default=True,
     metavar="SECONDS",
     help="Sound to keep before and after each event.",
 )
-@click.option("--min-score", type=click.FloatRange(0, 1), metavar="SCORE", help="Only events of at least this score.")
+@click.option("--min-score", type=options.Number(0, 1), metavar="SCORE", help="Only events of at least this score.")
 @click.option(
     "--limit",
     type=click.IntRange(min=1),

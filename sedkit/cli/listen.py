@@ -49,7 +49,7 @@ class Encoding(click.ParamType[str]):
 @click.option("--list", "list_them", is_flag=True, help="List the microphones and exit.")
 @click.option(
     "--rate",
-    type=click.FloatRange(1_000, 1_000_000),
+    type=options.Number(1_000, 1_000_000),
     metavar="HZ",
     help="Sample rate. Required for raw samples. Default: the microphone's own rate.",
 )
@@ -80,7 +80,7 @@ class Encoding(click.ParamType[str]):
 )
 @click.option(
     "--stall",
-    type=click.FloatRange(0.1, 86_400),
+    type=options.Number(0.1, 86_400),
     default=STALL,
     show_default=True,
     metavar="SECONDS",

@@ -64,6 +64,10 @@ class RunOptions(FormatOptions):
             if value is not None and recordings > 1:
                 raise click.UsageError(f"{name} is for one recording, and {recordings} are given.")
 
+    def reading(self) -> dict[str, Any]:
+        """How to read recordings: arguments of :func:`sedkit.audio.reading.open_audio`."""
+        return {"track": self.track, "channel": self.channel, "gain": self.gain}
+
     def decisive(self) -> Mapping[str, Any]:
         """The options that decide the results, by name."""
         return {

@@ -48,7 +48,7 @@ MEGABYTE = 1_000_000
 @click.option("--no-auth", is_flag=True, help="Serve everybody who reaches an --host other than this machine's own.")
 @click.option(
     "--max-size",
-    type=click.FloatRange(min=0, min_open=True),
+    type=options.Number(min=0, min_open=True),
     default=500.0,
     show_default=True,
     metavar="MB",
@@ -56,7 +56,7 @@ MEGABYTE = 1_000_000
 )
 @click.option(
     "--max-duration",
-    type=click.FloatRange(min=1),
+    type=options.Number(min=1),
     default=14400.0,
     show_default=True,
     metavar="SECONDS",
@@ -64,7 +64,7 @@ MEGABYTE = 1_000_000
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=1),
+    type=options.Number(min=1),
     default=300.0,
     show_default=True,
     metavar="SECONDS",

@@ -243,7 +243,7 @@ def followed(path: str) -> Path:
 
 def is_same_file(name: str, output: str) -> bool:
     """Whether a recording is also the output file."""
-    if os.path.basename(name).casefold() != os.path.basename(output).casefold():
+    if os.path.basename(name).casefold() != os.path.basename(output).casefold() and not os.path.islink(name):
         return False  # quick exit: there may be 100,000 recordings
     return os.path.realpath(name) == os.path.realpath(output)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -81,10 +82,12 @@ def command(
     from sedkit.cli.atomic import check_writable, write_text
     from sedkit.judging.psds_and_f1 import libraries
 
+    if output and json_file and os.path.realpath(output) == os.path.realpath(json_file):
+        raise click.UsageError("--output and --json name the same file.", ctx)
     libraries()
     for path in (output, json_file):
         if path:
-            check_writable(path)
+            check_writable(path, [*recordings, *([reference] if reference else [])])
     report, code = tune(recordings, reference or recordings[0], metric, folds, classes, reading)
     settings = header(report) + report["toml"]
     if json_file:

@@ -116,7 +116,7 @@ class TagsView:
         hidden = np.zeros(len(self.labels), bool)
         if self.selection is not None and self.present is not None:
             scores = self.selection.highest(scores)
-            hidden = explained(scores, self.present, self.selection.below)
+            hidden = explained(scores, np.maximum(self.present, self.thresholds), self.selection.below)
         tags = present_tags(scores, self.labels, self.thresholds, hidden)
         self.rows = None  # free memory: the pipeline may keep a finished view for long
         return Tagging(file, duration, tags[: self.top_k])

@@ -71,6 +71,12 @@ def test_tags_are_the_most_specific_ones():
     assert [tag.label for tag in view.finish("x", 1.0).tags] == ["Our dog", "Bark", "Wind"]
 
 
+def test_a_tag_below_the_threshold_hides_none_above_it():
+    view = TagsView(LABELS, range(5), None, 16, None, 0.6, None, select(LABELS), np.full(5, 0.5))
+    view.add_scores(np.tile(np.array([0.55, 0, 0.65, 0, 0.62], np.float32), (3, 1)))
+    assert [tag.label for tag in view.finish("x", 1.0).tags] == ["Dog"]
+
+
 def test_dog_that_barks_is_a_bark():
     dog = [0.0, 0.6, 0.9, 0.9, 0.9, 0.6, 0.0]
     bark = [0.0, 0.2, 0.8, 0.9, 0.8, 0.2, 0.0]
