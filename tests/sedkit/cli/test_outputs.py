@@ -110,6 +110,17 @@ def test_outputs_that_make_no_sense_are_refused(
     assert not os.listdir(tmp_path)
 
 
+def test_what_a_link_points_to_is_not_overwritten(sedkit, clips: Path, tmp_path: Path):
+    link, recording = tmp_path / "link.wav", tmp_path / "a.wav"
+    recording.write_bytes(next(clips.glob("**/*.wav")).read_bytes())
+    link.symlink_to(recording)
+    before = recording.read_bytes()
+    result = sedkit("tag", link, "-o", recording, "-f", "csv")
+    assert result.exit_code == 2
+    assert "is one of the recordings; choose another --output" in result.stderr
+    assert recording.read_bytes() == before
+
+
 def test_format_of_events_is_refused_for_tags(sedkit, clips: Path):
     result = sedkit("tag", clips / "a.wav", "-f", "srt")
     assert result.exit_code == 2

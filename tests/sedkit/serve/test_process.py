@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,14 @@ def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process.communicate()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+)
 def test_a_shutdown_lets_requests_under_way_finish(number):
     with started() as (process, url):
         answers: list[Any] = []
@@ -64,6 +73,29 @@ def test_a_shutdown_lets_requests_under_way_finish(number):
         assert messages == "sedkit: all requests are answered\n"
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{url}/healthz")
+
+
+def test_a_second_interruption_answers_all_at_once():
+    with started() as (process, url):
+        answers: list[Any] = []
+        content = wav(600)
+        post = partial(httpx.post, f"{url}/v1/tag?name=a.wav", content=content, timeout=120)
+        threads = [threading.Thread(target=lambda: answers.append(post())) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        with httpx.Client(base_url=url, timeout=60) as client:
+            while "sedkit_recordings 4.0" not in client.get("/metrics").text:
+                assert not answers, "answered before it could be seen"
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+        for thread in threads:
+            thread.join(60)
+        assert len(answers) == 4
+        assert {answer.status_code for answer in answers} <= {200, 503}
+        assert all("error" in answer.json() for answer in answers if answer.status_code == 503)
+        assert process.wait(60) == 130
+        assert process.communicate() == ("", "sedkit: interrupted\n")
 
 
 def test_a_port_that_is_taken():
