@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 @click.command("compare")
-@click.argument("a", type=click.Path(), metavar="A")
-@click.argument("b", type=click.Path(), metavar="B")
-@click.argument("recordings", nargs=-1, type=click.Path())
+@click.argument("a", type=options.PATH, metavar="A")
+@click.argument("b", type=options.PATH, metavar="B")
+@click.argument("recordings", nargs=-1, type=options.PATH)
 @options.classes
 @click.option(
     "--tolerance",

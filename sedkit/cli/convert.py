@@ -27,8 +27,8 @@ NEED_LENGTHS = ("json", "textgrid", "jams", "label-studio", "raven")  # formats 
 
 
 @click.command("convert")
-@click.argument("source", metavar="IN", type=click.Path())
-@click.argument("output", metavar="OUT", type=click.Path())
+@click.argument("source", metavar="IN", type=options.PATH)
+@click.argument("output", metavar="OUT", type=options.PATH)
 @click.option(
     "--format",
     "-f",

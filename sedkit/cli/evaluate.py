@@ -24,13 +24,13 @@ format_option = click.option(
     help="Output format. Default: by the ending of --output; otherwise text.",
 )
 output = click.option(
-    "--output", "-o", type=click.Path(), metavar="FILE", help="Write to FILE instead of standard output."
+    "--output", "-o", type=options.PATH, metavar="FILE", help="Write to FILE instead of standard output."
 )
 
 
 @click.command("evaluate")
-@click.argument("results", nargs=-1, required=True, type=click.Path(), metavar="RESULTS|AUDIO...")
-@click.argument("reference", type=click.Path(), metavar="REFERENCE")
+@click.argument("results", nargs=-1, required=True, type=options.PATH, metavar="RESULTS|AUDIO...")
+@click.argument("reference", type=options.PATH, metavar="REFERENCE")
 @options.classes
 @click.option(
     "--bootstrap",

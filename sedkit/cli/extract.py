@@ -21,7 +21,7 @@ Found = tuple[str, "Sequence[Event]"]  # a recording and its events
 
 
 @click.command("extract")
-@click.argument("recordings", nargs=-1, type=click.Path())
+@click.argument("recordings", nargs=-1, type=options.PATH)
 @click.option(
     "--output",
     "-o",
@@ -35,7 +35,7 @@ Found = tuple[str, "Sequence[Event]"]  # a recording and its events
 @click.option(
     "--from",
     "events_from",
-    type=click.Path(),
+    type=options.PATH,
     metavar="EVENTS",
     help="Cut these events instead of looking for them: a result of sedkit timeline, or labels in any format that "
     "sedkit convert reads. Without RECORDINGS, those that EVENTS names.",

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sedkit.cli import options
+
 if TYPE_CHECKING:
     from sedkit.audio.reading import AudioInfo, Track
 
 
 @click.command("info")
-@click.argument("files", nargs=-1, required=True, type=click.Path())
+@click.argument("files", nargs=-1, required=True, type=options.PATH)
 @click.option(
     "--format",
     "-f",

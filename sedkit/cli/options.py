@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
+PATH = click.Path(readable=False)  # a file that cannot be read fails when it is opened, and stops no others
+
 
 class Number(click.FloatRange):
     """Parameter type: a number in a range; neither NaN, which no range excludes, nor infinite."""
@@ -169,7 +171,7 @@ class PathEndingIn(click.Path):
     """Parameter type: a path that ends in one of these."""
 
     def __init__(self, *endings: str) -> None:
-        super().__init__()
+        super().__init__(readable=False)
         self.endings = endings
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -237,7 +239,7 @@ FORMAT_OPTIONS = (  # fields of FormatOptions, and what fills Tagging.recorded_a
     click.option(
         "--merge",
         metavar="FILE",
-        type=click.Path(),
+        type=PATH,
         callback=check_subtitles,
         help="Put the captions of SRT and WebVTT between the lines of these subtitles.",
     ),
@@ -271,7 +273,7 @@ SHARED = (
         "-o",
         metavar="FILE",
         multiple=True,
-        type=click.Path(),
+        type=PATH,
         help="Write to FILE, which appears when it is complete. Repeatable, for several formats in one run. A folder, "
         "or a name that ends in /, is an --output-dir. With --engine ray: a folder, or an address such as "
         "s3://bucket/folder.",
@@ -280,20 +282,20 @@ SHARED = (
         "--plot",
         metavar="FILE",
         multiple=True,
-        type=click.Path(),
+        type=PATH,
         help="Draw the result as well, into a .png, .svg or .pdf.",
     ),
     click.option(
         "--output-dir",
         metavar="DIR",
-        type=click.Path(),
+        type=PATH,
         help="Write each --format into DIR. Formats that hold one recording get a file for each, in folders like "
         "those of the recordings.",
     ),
     click.option(
         "--recordings",
         metavar="FILE",
-        type=click.Path(),
+        type=PATH,
         help="Also write a table of all recordings, with length, sample rate, number of results and error. FILE ends "
         "in .csv, .tsv or .parquet.",
     ),
@@ -336,7 +338,7 @@ SHARED = (
     ),
 )
 
-files = click.argument("files", nargs=-1, type=click.Path())
+files = click.argument("files", nargs=-1, type=PATH)
 
 
 def together(*options: Callable[[Function], Function]) -> Callable[[Function], Function]:

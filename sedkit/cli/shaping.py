@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sedkit.cli.options import split_classes
+from sedkit.cli.options import PATH, split_classes
 
 if TYPE_CHECKING:
     from sedkit.tagger import Tagger
@@ -132,7 +132,7 @@ SHAPING = (
     click.option(
         "--postprocess",
         metavar="FILE",
-        type=click.Path(),
+        type=PATH,
         help="Take these settings, also by class, from a TOML file (docs/timeline.md). Options take precedence.",
     ),
 )

@@ -143,7 +143,7 @@ def test_unreadable_folder_and_file(tmp_path: Path, model_path: Path, monkeypatc
         for path in (*modes, model):
             path.chmod(0o755)
         with ordinary_user():
-            result = in_this_process("tag", tmp_path / "clips", "--recursive", "--model", model, "-f", "json")
+            result = in_this_process("tag", secret, tmp_path / "clips", "-r", "--model", model, "-f", "json")
     finally:
         for folder, mode in modes.items():
             folder.chmod(mode)

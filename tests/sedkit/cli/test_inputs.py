@@ -44,13 +44,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @contextmanager
 def ordinary_user() -> Iterator[None]:
     """Give up the rights of root, if the tests run as root; file permissions would not apply otherwise."""
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
+    root = os.geteuid() == 0
+    if root:
+        os.setresuid(65534, 65534, 0)  # the real user, too, whom os.access asks about
     try:
         yield
     finally:
-        os.seteuid(user)
+        if root:
+            os.setresuid(0, 0, 0)
 
 
 def names(*arguments: str, recursive: bool = False) -> list[str]:
