@@ -48,7 +48,7 @@ def read_annotations(path: str | os.PathLike[str]) -> list[Annotations]:
     Parameters
     ----------
     path : of a file in one of the formats in docs/formats.md, or of a folder: then every such file in it and in its
-        subfolders is read, in the order of their paths.
+        subfolders is read, in the order of their paths. All files about one recording have one format.
 
     Returns
     -------
@@ -59,7 +59,8 @@ def read_annotations(path: str | os.PathLike[str]) -> list[Annotations]:
     Raises
     ------
     AnnotationError
-        If something cannot be read; the message names file, line, cause and remedy.
+        If something cannot be read, or a folder holds the same in two formats; the message names file, line, cause and
+        remedy.
     """
     path = Path(path)
     if not path.is_dir():
@@ -67,7 +68,7 @@ def read_annotations(path: str | os.PathLike[str]) -> list[Annotations]:
     files = [file for file in sorted(_files(path)) if file.suffix.lower() in READERS]
     if not files:
         raise AnnotationError(f"{path}: holds no file with one of the endings {', '.join(READERS)}")
-    return merged(recording for file in files for recording in _read_file(file))
+    return merged((file, recording) for file in files for recording in _read_file(file))
 
 
 def read_events(path: str | os.PathLike[str]) -> list[tuple[str, Event]]:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from sedkit.errors import AnnotationError
 from sedkit.results import Event, Tag
@@ -51,15 +51,55 @@ def grouped(rows: Iterable[Row], durations: dict[str, float] | None = None) -> l
     return [collected(file, items, (durations or {}).get(file)) for file, items in found.items()]
 
 
-def merged(found: Iterable[Annotations]) -> list[Annotations]:
-    """Put together what several files say about each recording."""
+def merged(found: Iterable[tuple[Path, Annotations]]) -> list[Annotations]:
+    """Put together what several files say about each recording.
+
+    Parameters
+    ----------
+    found : the file, and what it says about one recording.
+
+    Raises
+    ------
+    AnnotationError
+        If two files of different formats hold events, or tags, of the same recording. They would count twice.
+    """
     recordings: dict[str, Annotations] = {}
-    for each in found:
+    sources: Sources = {}
+    for path, each in found:
+        _check_once(path, each, sources)
         before = recordings.get(each.file, Annotations(each.file))
         duration = each.duration if before.duration is None else before.duration
         items: list[Event | Tag] = [*before.events, *each.events, *before.tags, *each.tags]
         recordings[each.file] = collected(each.file, items, duration)
     return list(recordings.values())
+
+
+Sources: TypeAlias = dict[tuple[str, str], dict[str, dict[str, Path]]]  # stem, kind; format; recording: file
+
+
+def _check_once(path: Path, found: Annotations, sources: Sources) -> None:
+    """Refuse a file if one of another format has told the same of its recording; enter it into ``sources``.
+
+    Names without an ending of audio are those of formats that do not name recordings; they match any of their stem.
+    """
+    stem, form = os.path.splitext(os.path.basename(found.file))[0], _form(path)
+    name = found.file if found.file.lower().endswith(AUDIO) else ""
+    for kind in [kind for kind in ("events", "tags") if getattr(found, kind)]:
+        files_by_form = sources.setdefault((stem, kind), {})
+        for other, files in files_by_form.items():
+            if other != form and (not name or "" in files or name in files):
+                earlier = files.get(name) or files.get("") or next(iter(files.values()))
+                raise AnnotationError(
+                    f"{path}: holds {kind} of {found.file}, as {earlier} does in another format; give one of these "
+                    "files, or keep one format in the folder"
+                )
+        files_by_form.setdefault(form, {})[name] = path
+
+
+def _form(path: Path) -> str:
+    from sedkit.formats import format_of
+
+    return format_of(path) or path.suffix.lower()
 
 
 def collected(file: str, items: Iterable[Event | Tag], duration: float | None = None) -> Annotations:

@@ -175,6 +175,31 @@ def test_folder_of_labels(tmp_path: Path):
     assert [recording.events[-1].label for recording in read_annotations(tmp_path)] == ["Mine", "Mine"]
 
 
+@pytest.mark.parametrize("other", ["json", "audacity", "parquet"])
+def test_a_folder_with_the_same_in_two_formats(other: str, tmp_path: Path):
+    """The events of both would count."""
+    write(tmp_path / "events.csv", "csv", timeline("one.wav", DOG))
+    second = path_for(tmp_path, other, "one")
+    write(second, other, timeline("one.wav", DOG))
+    with pytest.raises(AnnotationError) as caught:
+        read_annotations(tmp_path)
+    message = str(caught.value)
+    assert str(tmp_path / "events.csv") in message
+    assert str(second) in message
+    assert "keep one format in the folder" in message
+
+
+def test_a_folder_with_recordings_in_different_formats(tmp_path: Path):
+    write(tmp_path / "a.csv", "csv", timeline("a/one.wav", DOG))
+    write(tmp_path / "b.json", "json", timeline("b/one.wav", DOG))
+    write(tmp_path / "tags.json", "json", tagging("a/one.wav", Tag("Dog", None, 1.0)))
+    found = read_annotations(tmp_path)
+    assert [(each.file, len(each.events), len(each.tags)) for each in found] == [
+        ("a/one.wav", 1, 1),
+        ("b/one.wav", 1, 0),
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
