@@ -182,7 +182,7 @@ def model_settings(tagger: Tagger, kind: Kind, keeps: frozenset[str]) -> dict[st
 
     path = tagger.model.path
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    kept = dict.fromkeys(sorted(keeps), True)
+    kept = {"kept": sorted(keeps)} if keeps else {}
     return {"sedkit": version(), "results": kind, "--model": f"{path.name} (SHA-256 {digest})", **kept}
 
 

@@ -6,9 +6,9 @@ It lies beside the first output as ``NAME.journal`` and is a sequence of records
     head                                                       JSON
     body                                                       the result (:mod:`sedkit.cli.result_codec`); may be empty
 
-The head of the first record holds the settings (version, model, options) and the classes; that of each further record
-describes one recording, by its name and its state before it was read (:class:`Fingerprint`). A record with the head
-``{"complete": true}`` ends the journal of a run that has rendered its outputs.
+The head of the first record holds FORMAT, the settings (version, model, options) and the classes; that of each further
+record describes one recording, by its name and its state before it was read (:class:`Fingerprint`). A record with the
+head ``{"complete": true}`` ends the journal of a run that has rendered its outputs.
 
 Rules:
 
@@ -18,7 +18,7 @@ Rules:
   count is analysed again.
 - A run resumes only with the settings it was started with. Other settings are refused, and so is leaving out recordings
   that still exist. Results of recordings that no longer exist are left out.
-- A new run never overwrites a journal that holds results but is not complete.
+- A new run never overwrites a journal that holds results but is not complete, and neither run overwrites another file.
 - The journal is on the disk before an output is replaced and, while the run goes on, every SYNC_INTERVAL seconds.
 - It is deleted when a run ends without failures. It is kept after a run with ``--resume``, so that the run can be
   repeated when recordings have been added.
@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from sedkit.results import Tagging, Timeline
 
 FRAME = struct.Struct("<III")
+FORMAT = 1  # of heads and bodies
+BEGINNING = b'{"journal": '  # of the first head
+KEPT = {"overview": "html, png, svg or pdf", "scores": "dcase-scores"}  # formats for which results hold a field
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)  # of a disk, a quota, a limit on files
 SYNC_INTERVAL = 5.0  # seconds; a power loss costs the results of this time
 SAMPLES, SAMPLE = 16, 4096  # blocks of a recording that are hashed, and their length in bytes
@@ -141,8 +144,9 @@ class Journal:
         Raises
         ------
         OutputError
-            If there is a journal of an interrupted run.
+            If there is a journal of an interrupted run, or another file in its place.
         """
+        self._check_place("rename it, or choose another --output")
         found, complete = 0, False
         for _, head in self.records():
             found, complete = found + ("file" in head), "complete" in head
@@ -166,10 +170,13 @@ class Journal:
             If that run had other settings or recordings, or its file is no journal.
         """
         remedy = f"to start over, leave out --resume and delete {self.path}"
+        self._check_place(remedy)
         earlier: dict[str, Any] | None = None
         for position, head in self.records():
             if earlier is None:
                 earlier = head["settings"]
+                if head["journal"] != FORMAT:
+                    raise OutputError(f"{self.path}: is of another version of sedkit; {remedy}")
                 self._check_settings(output, earlier, remedy)
                 from sedkit.contract import Label
 
@@ -177,8 +184,6 @@ class Journal:
             elif "file" in head:
                 before = Fingerprint(*head["before"]) if head["before"] else None
                 self.entries[head["file"]] = Entry(position, before, head["path"])
-        if earlier is None and self.path.exists() and self.path.stat().st_size:
-            raise OutputError(f"{self.path}: is not a journal of this version of sedkit; {remedy}")
         given = set(files)
         dropped = [file for file in self.entries if file not in given]
         if existing := next((file for file in dropped if os.path.exists(self.entries[file].path)), None):
@@ -186,7 +191,26 @@ class Journal:
         for file in dropped:
             del self.entries[file]
 
+    def _check_place(self, remedy: str) -> None:
+        """Refuse a place that something else takes; a journal that was cut off in its first record is one."""
+        try:
+            with open(self.path, "rb") as file:
+                begun = file.read(FRAME.size + len(BEGINNING))
+        except FileNotFoundError:
+            return
+        except IsADirectoryError:
+            raise OutputError(f"{self.path}: is a folder, and the results of the run go there; {remedy}") from None
+        if any(begun) and not BEGINNING.startswith(begun[FRAME.size :]):
+            raise OutputError(f"{self.path}: is not a journal of this version of sedkit; {remedy}")
+
     def _check_settings(self, output: Path, earlier: Mapping[str, Any], remedy: str) -> None:
+        kept, keeps = (set(settings.get("kept", ())) for settings in (earlier, self.settings))
+        for field in sorted(kept ^ keeps):
+            had, has = ("an", "none") if field in kept else ("no", "one")
+            raise OutputError(
+                f"{output}: the earlier run had {had} output in {KEPT[field]}, this one has {has}; give the same "
+                f"formats, or, {remedy}"
+            )
         for name in {**earlier, **self.settings}:
             before, now = (option_text(name, settings.get(name)) for settings in (earlier, self.settings))
             if before != now:
@@ -202,7 +226,7 @@ class Journal:
         with file:
             while (record := _read(file)) is not None:
                 head, _ = record
-                if ("settings" in head) != (self.end == 0):
+                if ("journal" in head) != (self.end == 0):
                     return
                 yield self.end if "file" in head else 0, head
                 if "complete" not in head:
@@ -251,9 +275,13 @@ class Journal:
         assert self.file is not None
         self.file.seek(self.entries[name].position)
         record = _read(self.file)
+        changed = OutputError(f"{self.path}: was changed by another program; delete it and start over")
         if record is None or record[0].get("file") != name:
-            raise OutputError(f"{self.path}: was changed by another program; delete it and start over")
-        return unpack(record[1], self.labels)
+            raise changed
+        try:
+            return unpack(record[1], self.labels)
+        except (zlib.error, struct.error, ValueError, LookupError, TypeError, AttributeError):
+            raise changed from None
 
     def open(self, labels: tuple[Label, ...] = ()) -> None:
         """Open the file, unless it is open; cut off what does not count, and begin it if it is new.
@@ -269,7 +297,7 @@ class Journal:
         if not self.end:
             self.labels = labels
             described = [(label.name, label.mid, label.index) for label in labels]
-            self._append({"settings": self.settings, "labels": described}, b"")
+            self._append({"journal": FORMAT, "settings": self.settings, "labels": described}, b"")
             self.sync()
             sync_folder(self.path.parent)
 
