@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import click
 
 from sedkit.cli.messages import print_error, print_notice
-from sedkit.cli.streams import replace_closed_streams
+from sedkit.cli.streams import FULL, mute_stdout, replace_closed_streams
 from sedkit.errors import ArgumentError, LostSourceError, SedkitError
 
 COMMANDS = (
@@ -82,6 +82,8 @@ class Group(click.Group):
             reason = error.__cause__ or error.__context__
             if isinstance(reason, KeyboardInterrupt):  # while a compiled module was imported
                 code = interrupted(reason)
+            elif isinstance(error, OSError) and error.errno in FULL and error.filename is None:
+                code = full(error)
             elif "SEDKIT_DEBUG" in os.environ:
                 raise
             else:
@@ -106,11 +108,14 @@ def unexpected(error: Exception) -> str:
     return message
 
 
-def mute_stdout() -> None:
-    """Send what is still buffered for standard output to the null device, so that the interpreter exits quietly."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.close(null)
+def full(error: OSError) -> int:
+    """Say that standard output cannot be written; returns the exit code.
+
+    Only there, and not in files (:func:`sedkit.cli.output.write_errors`), does a failed write come as it is.
+    """
+    mute_stdout()
+    print_error(f"standard output cannot be written: {error.strerror}")
+    return 1
 
 
 def print_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
@@ -152,6 +157,8 @@ def run() -> NoReturn:
         code = exit_request.code
     except SedkitError as error:  # of --version and --help, which run before Group.invoke
         code = str(error)
+    except OSError as error:
+        code = full(error)
     if isinstance(code, str):
         print_error(code)
         code = 1
@@ -200,7 +207,5 @@ def flush_stdout() -> int:
         mute_stdout()
         return 141
     except OSError as error:
-        mute_stdout()
-        print_error(f"standard output cannot be written: {error.strerror}")
-        return 1
+        return full(error)
     return 0

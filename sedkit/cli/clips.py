@@ -85,6 +85,8 @@ class ClipFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
             self.lock = Lock(path / f"{TABLE}.lock", self.table)
+        except (FileExistsError, NotADirectoryError):
+            raise OutputError(f"{path}: is not a folder; choose another --output") from None
         except OSError as error:
             raise OutputError(f"{path}: cannot be written: {error.strerror}; choose another --output") from None
         try:

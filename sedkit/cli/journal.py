@@ -26,7 +26,6 @@ Rules:
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import stat
@@ -39,6 +38,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from sedkit.audio.prefetch import path_of
+from sedkit.cli.streams import FULL
 from sedkit.errors import OutputError
 from sedkit.formats.options import option_text
 
@@ -50,7 +50,6 @@ FRAME = struct.Struct("<III")
 FORMAT = 1  # of heads and bodies
 BEGINNING = b'{"journal": '  # of the first head
 KEPT = {"overview": "html, png, svg or pdf", "scores": "dcase-scores"}  # formats for which results hold a field
-FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)  # of a disk, a quota, a limit on files
 SYNC_INTERVAL = 5.0  # seconds; a power loss costs the results of this time
 SAMPLES, SAMPLE = 16, 4096  # blocks of a recording that are hashed, and their length in bytes
 

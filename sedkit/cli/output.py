@@ -10,11 +10,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self, TextIO
 
+from sedkit.cli.streams import mute_stdout
 from sedkit.errors import OutputError
 from sedkit.formats.writers import Run, Writer
 
 if TYPE_CHECKING:
     from sedkit.results import Tagging, Timeline
+
+STDOUT = "standard output"
 
 
 class Stream:
@@ -33,7 +36,7 @@ class Stream:
 
     def __init__(self, writer: type[Writer], run: Run) -> None:
         self.writer_type, self.run = writer, run
-        self.name = "standard output" if run.path is None else str(run.path)
+        self.name = STDOUT if run.path is None else str(run.path)
         self.writer: Writer | None = None
         with write_errors(self.name):
             opened = standard_output(writer.errors, writer.binary) if run.path is None else open_for(writer, run.path)
@@ -156,7 +159,10 @@ def standard_output(errors: str, binary: bool = False) -> IO[Any]:
 
 @contextmanager
 def write_errors(name: str) -> Iterator[None]:
-    """Turn an OSError into an :class:`OutputError` that says what cannot be written; let BrokenPipeError pass."""
+    """Turn an OSError into an :class:`OutputError` that says what cannot be written; let BrokenPipeError pass.
+
+    What is left of the results for standard output is dropped, so that it does not fail again at the exit.
+    """
     try:
         yield
     except BrokenPipeError:
@@ -165,4 +171,6 @@ def write_errors(name: str) -> Iterator[None]:
         folder = Path(name).parent
         raise OutputError(f"{name}: the folder {folder} does not exist; create it first") from None
     except OSError as error:
+        if name == STDOUT:
+            mute_stdout()
         raise OutputError(f"{name}: cannot be written: {error.strerror}") from None

@@ -1,13 +1,16 @@
-"""Standard streams that were closed when the process started, as some services and desktops leave them."""
+"""Standard streams that were closed when the process started, as some services and desktops leave them; full disks."""
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
 from typing import NoReturn
 
 from sedkit.errors import OutputError
+
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)  # of a disk, a quota, a limit on files
 
 
 class ClosedOutput(io.TextIOBase):
@@ -34,3 +37,10 @@ def replace_closed_streams() -> None:
         sys.stdout = ClosedOutput()
     if sys.stderr is None:
         sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+
+
+def mute_stdout() -> None:
+    """Send what is still buffered for standard output to the null device, so that the interpreter exits quietly."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)

@@ -87,9 +87,16 @@ def test_closed_standard_output_is_a_one_line_error(clip: Path, model_path: Path
 
 @posix
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_full_standard_output_is_a_one_line_error(clip: Path, model_path: Path):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_full_standard_output_is_a_one_line_error(
+    clip: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch, unbuffered: str
+):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     code, _, message = with_closed(">/dev/full", ["tag", clip, "--model", model_path])
     assert (code, message) == (1, "sedkit: error: standard output: cannot be written: No space left on device\n")
+    for command in ("--version", "--help", "tag --help", "models"):
+        code, _, message = with_closed(">/dev/full", list(command.split()))
+        assert (code, message) == (1, "sedkit: error: standard output cannot be written: No space left on device\n")
 
 
 @posix
