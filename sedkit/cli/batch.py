@@ -79,7 +79,7 @@ def run_locally(
     notices = list[str]()
     reading = {**options.reading(), "on_notice": notices.append}
     try:
-        if names:
+        if names or any(target.writer.lists_failures for target in targets):
             path = find_model(options.model, options.precision, options.device)
             threads = options.threads or threads_for(path, len(names))
             tagger = load_tagger(path, options.device, threads, names=names)
@@ -94,7 +94,7 @@ def run_locally(
     finally:
         for notice in notices:
             print_notice(notice)
-        print_failures(list(failures.values()), total=len(names) + len(problems))
+        print_failures(list(failures.values()), total=len({*names, *failures}))
     return 1 if failures else 0
 
 

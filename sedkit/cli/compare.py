@@ -117,7 +117,6 @@ def results_of_models(
 ) -> tuple[list[list[Annotations]], int]:
     """The results of two models for the recordings that both can analyse, and the exit code."""
     from sedkit.cli.recordings import Recordings
-    from sedkit.errors import AudioError
 
     found: list[dict[str, Annotations]] = []
     with Recordings(names, model=None, **reading) as recordings:
@@ -127,8 +126,7 @@ def results_of_models(
             results = recordings.analyse(lambda tagger=tagger, selected=selected: both(tagger, selected), tagger.model)  # type: ignore[misc]
             found.append(dict(results))
             recordings.names = [each for each in recordings.names if each in found[-1]]  # not a failure twice
-        if not recordings.names:
-            raise AudioError("no recording could be analysed")
+        recordings.check_any(recordings.names)
         return [[side[name] for name in recordings.names] for side in found], recordings.exit_code
 
 

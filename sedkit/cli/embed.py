@@ -70,6 +70,5 @@ def command(ctx: click.Context, /, files: tuple[str, ...], output: str, per: Per
             with replacing(output) as temporary, kind(temporary, name, model.embedding_size) as writer:
                 for _, embedding in recordings.analyse(make_view, model):
                     writer.write(embedding)
-                if not writer.recordings:
-                    raise OutputError(f"{output}: not written, because no recording could be read")
+                recordings.check_any(writer.recordings)
     ctx.exit(recordings.exit_code)

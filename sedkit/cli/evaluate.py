@@ -132,7 +132,6 @@ def trial_of_model(
 ) -> tuple[Trial, int]:
     """The trial of a model on recordings, and the exit code: 1 if some could not be read."""
     from sedkit.cli.recordings import Recordings
-    from sedkit.errors import AudioError
     from sedkit.formats.reading import read_annotations
     from sedkit.judging.models import JudgedModel
     from sedkit.judging.trial import Reference, from_model, some
@@ -151,8 +150,7 @@ def trial_of_model(
         detections = {
             name: model.detections(analysed, processing) for name, analysed in recordings.analyse(model.make_view)
         }
-        if not detections:
-            raise AudioError("no recording could be analysed")
+        recordings.check_any(detections)
         missing = [f"the model lacks {some(each.name for each in model.missing)}: left out"] if model.missing else []
         return from_model(given, detections, missing), recordings.exit_code
 

@@ -107,7 +107,10 @@ def command(
                 for name, events in strongest(chosen, limit) if limit else chosen:
                     cut(name, events, pad, clips, opened)
             number = len(clips.written)
-            print_notice(f"{number} clips written to {folder}" + (f", {clips.present} kept" if clips.present else ""))
+            if number or len(opened.failures) < opened.total:
+                print_notice(
+                    f"{number} clips written to {folder}" + (f", {clips.present} kept" if clips.present else "")
+                )
     ctx.exit(opened.exit_code)
 
 

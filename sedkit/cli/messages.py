@@ -7,9 +7,9 @@ import click
 
 def print_error(message: str) -> None:
     """Print ``sedkit: error: MESSAGE``, on one line."""
-    print_notice("error: " + " ".join(message.split()))
+    print_notice(f"error: {message}")
 
 
 def print_notice(message: str) -> None:
-    """Print ``sedkit: MESSAGE``."""
-    click.echo(f"sedkit: {message}", err=True)
+    """Print ``sedkit: MESSAGE``, on one line; names of files may have line breaks."""
+    click.echo(f"sedkit: {' '.join(message.split())}", err=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import closing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
@@ -114,6 +114,21 @@ class Recordings:
                 else:
                     yield name, result
                 progress.finish_recording()
+
+    def check_any(self, results: Sized | int) -> None:
+        """End the command if there are no results; the failures, which are listed at the end, say why.
+
+        Parameters
+        ----------
+        results : the results, or their number.
+
+        Raises
+        ------
+        click.exceptions.Exit
+            If there are none.
+        """
+        if not results:
+            raise click.exceptions.Exit(self.exit_code)
 
     @property
     def exit_code(self) -> int:

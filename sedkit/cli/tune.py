@@ -123,6 +123,7 @@ def tune(
 
     annotations = read_annotations(reference)
     with Recordings(names, **reading) as recordings:
+        recordings.check_any(recordings.names)
         vocabulary = Vocabulary(recordings.tagger.labels)
         vocabulary.learn_all(annotations)
         wanted = options.split_classes(classes, list(vocabulary.by_name.values()))
@@ -145,6 +146,7 @@ def tune(
         labelled = [
             Labelled(name, analysed, given.spans[pairs[name]]) for name, analysed in recordings.analyse(model.make_view)
         ]
+        recordings.check_any(labelled)
         if len(labelled) < 2 or not any(each.truth for each in labelled):
             raise ArgumentError("fewer than two recordings could be analysed, or none with an event; tuning needs them")
         thresholds = np.array(model.tagger.contract.timeline_thresholds)[model.columns]

@@ -45,6 +45,13 @@ def test_each_channel_is_a_result(tagger: Tagger, talk: Path, model_path: Path) 
         assert [timeline.to_dict() for timeline in tagger.timeline_channels(file)] == records
 
 
+def test_a_failure_among_channels_is_counted(talk: Path, model_path: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"RIFF but no audio")
+    _, err = run("tag", talk, bad, "--channel", "each", "--model", model_path, code=1)
+    assert err.splitlines()[-1] == "sedkit: 1 of 3 failed"
+
+
 def test_each_channel_of_an_array_and_of_a_pipe(tagger: Tagger, talk: Path, model_path: Path) -> None:
     both = np.stack([LEFT, RIGHT], axis=1)
     results = tagger.tag_channels(both, 16_000, top_k=1)

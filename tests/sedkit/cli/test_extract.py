@@ -217,7 +217,9 @@ def test_embed_explains_wrong_input(sedkit, recordings: Path, tmp_path: Path):
     assert "must end in .npz or .parquet" in sedkit("embed", name, "-o", tmp_path / "x.csv").stderr
     assert "does not exist; create it first" in sedkit("embed", name, "-o", tmp_path / "no/x.npz").stderr
     result = sedkit("embed", broken, "-o", tmp_path / "x.npz")
-    assert "not written, because no recording could be read" in result.stderr
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"sedkit: error: {broken}: not audio")
+    assert result.stderr.count("\n") == 1
     result = sedkit("embed", broken, name, "-o", tmp_path / "y.npz")
     assert (result.exit_code, "broken.wav: not audio" in result.stderr) == (1, True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["recordings", "y.npz"]

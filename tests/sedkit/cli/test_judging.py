@@ -111,6 +111,8 @@ def test_settings_change_the_figures(sedkit, folder: Path, tmp_path: Path):
         (["compare", "{results}", "{labels}", "-o", "{results}"], "is read by this command; choose another", 1),
         (["compare", "{results}", "{results}", "--tolerance", "nan"], "'nan' is not a finite number", 2),
         (["compare", "nowhere", "nothing", "{audio}"], "nowhere: no such model", 1),
+        (["compare", "{model}", "{model}", "{labels}"], "labels.tsv: not audio", 1),
+        (["tune", "nowhere.wav", "--labels", "{labels}"], "nowhere.wav: no such file", 1),
         (["tune"], "no LABELLED recordings given", 2),
         (["tune", "a.wav", "b.wav"], "--labels is missing", 2),
         (["tune", "{audio}", "--labels", "{labels}", "-o", "{labels}"], "is read by this command; choose another", 1),
@@ -120,18 +122,24 @@ def test_settings_change_the_figures(sedkit, folder: Path, tmp_path: Path):
         (["tune", "{audio}", "--labels", "{weak}"], "has no events; tuning needs labels with onset and offset", 2),
     ],
 )  # fmt: skip
-def test_wrong_input_is_explained(sedkit, folder: Path, tmp_path: Path, arguments, message, code):
+def test_wrong_input_is_explained(sedkit, folder: Path, tmp_path: Path, model_path: Path, arguments, message, code):
     header = "filename\tonset\toffset\tevent_label\n"
     (tmp_path / "empty.tsv").write_text("")
     (tmp_path / "cats.tsv").write_text(header + "0.wav\t1\t2\tCat\n")
     (tmp_path / "others.tsv").write_text(header + "other.wav\t1\t2\tDog\n")
     (tmp_path / "weak.tsv").write_text("filename\tevent_labels\n0.wav\tDog\n1.wav\tDog\n")
     places = {name: tmp_path / f"{name}.tsv" for name in ("empty", "cats", "others", "weak")}
-    places |= {"results": folder / "results.tsv", "labels": folder / "labels.tsv", "audio": folder / "audio"}
+    places |= {
+        "model": model_path,
+        "results": folder / "results.tsv",
+        "labels": folder / "labels.tsv",
+        "audio": folder / "audio",
+    }
     result = sedkit(*(argument.format(**places) for argument in arguments))
     assert message in result.stderr
     assert result.exit_code == code
     assert result.stdout == ""
+    assert code == 2 or result.stderr.count("\n") == 1
 
 
 def test_results_are_compared(sedkit, folder: Path, tmp_path: Path):

@@ -157,6 +157,15 @@ def test_table_has_a_row_for_every_recording(sedkit, clips: Path, tmp_path: Path
     assert json.loads(found["settings"])["--channel"] == "mix"
 
 
+def test_table_of_recordings_that_are_all_missing(sedkit, tmp_path: Path):
+    table = tmp_path / "recordings.csv"
+    result = sedkit("tag", "nowhere.wav", "nor-here.wav", "--recordings", table)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[-1] == "sedkit: 2 of 2 failed"
+    with table.open(encoding="utf-8", newline="") as file:
+        assert [row["error"].split(":")[0] for row in csv.DictReader(file)] == ["nowhere.wav", "nor-here.wav"]
+
+
 def test_table_beside_standard_output(sedkit, clips: Path, tmp_path: Path):
     result = sedkit("tag", clips / "a.wav", "--recordings", tmp_path / "recordings.csv")
     assert result.stdout == sedkit("tag", clips / "a.wav").stdout
