@@ -19,11 +19,12 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from sedkit.cli.atomic import replacing
 from sedkit.cli.lock import Lock
 from sedkit.errors import OutputError
+from sedkit.formats.delimited import row_writer
 from sedkit.results import Event
 
 TABLE = "clips.tsv"
@@ -137,7 +138,7 @@ class ClipFolder:
                 replacing(self.table) as temporary,
                 temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
             ):
-                csv.writer(file, delimiter="\t", lineterminator="\n").writerow(COLUMNS)
+                row_writer(file, "\t").writerow(COLUMNS)
                 write(file, clips)
             self.partial.unlink()
         finally:
@@ -147,9 +148,9 @@ class ClipFolder:
 COLUMNS = tuple(field.name for field in fields(Clip))
 
 
-def write(file: Iterable[str], clips: Iterable[Clip]) -> None:
+def write(file: IO[str], clips: Iterable[Clip]) -> None:
     """Write rows of the table."""
-    csv.writer(file, delimiter="\t", lineterminator="\n").writerows(map(astuple, clips))  # type: ignore[arg-type]
+    row_writer(file, "\t").writerows(map(astuple, clips))
 
 
 def read(path: Path) -> list[Clip]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from sedkit.errors import OutputError
+from sedkit.formats.delimited import row_writer
 from sedkit.formats.writers import Kind, Writer
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class TableWriter(Writer):
     columns: ClassVar[tuple[str, ...]]
 
     def begin(self) -> None:
-        self.rows = csv.writer(self.stream, delimiter=self.delimiter, lineterminator="\n")
+        self.rows = row_writer(self.stream, self.delimiter)
         self.rows.writerow(self.columns)
 
 
@@ -156,7 +156,7 @@ class DcaseScoresWriter(Writer):
             raise OutputError(
                 f"{timeline.file}: has no scores of its cells, which dcase-scores needs; write it with sedkit timeline"
             )
-        rows = csv.writer(self.stream, delimiter="\t", lineterminator="\n")
+        rows = row_writer(self.stream, "\t")
         rows.writerow(["onset", "offset", *(label.name for label in timeline.labels)])
         for cell, scores in zip(timeline.seconds, timeline.scores, strict=True):
             rows.writerow([round(cell.start, 3), round(cell.end, 3), *(f"{score:.4f}" for score in scores)])
