@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from sedkit.audio.prefetch import channel_of, path_of
 from sedkit.cli.atomic import replacing
 from sedkit.cli.lock import Lock
 from sedkit.errors import OutputError
@@ -39,7 +40,7 @@ class Clip:
     Attributes
     ----------
     clip : path of the file in the folder.
-    source : path of the recording.
+    source : path of the recording, or the name of one of its channels.
     onset, offset, label, mid, score : of the event.
     start, end : of the clip: the event with its padding.
     """
@@ -106,7 +107,7 @@ class ClipFolder:
         known = self.clips.get((source, event.label, *span, suffix))
         name = known.clip if known else self._free_name(source, event.label, *span, suffix)
         path = self.path / name
-        if known and path.exists() and path.stat().st_mtime >= os.stat(source).st_mtime:
+        if known and path.exists() and path.stat().st_mtime >= os.stat(path_of(source)).st_mtime:
             self.present += 1
             return None
         clip = Clip(name, source, *times, event.label, event.mid or "", f"{event.score:.4f}", *span)
@@ -119,7 +120,8 @@ class ClipFolder:
 
     def _free_name(self, source: str, label: str, start: str, end: str, suffix: str) -> str:
         folder = UNSAFE.sub("_", label)[:LONGEST_NAME].strip(" .") or "_"
-        stem = Path(source).stem[:LONGEST_NAME]
+        channel = channel_of(source)
+        stem = Path(path_of(source)).stem[:LONGEST_NAME] + ("" if channel is None else f"#{channel}")
         number, name = 1, f"{folder}/{stem}_{start}-{end}{suffix}"
         while name.casefold() in self.taken or (self.path / name).exists():
             number += 1

@@ -35,6 +35,7 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -253,7 +254,7 @@ class Journal:
         record = _read(self.file)
         if record is None or record[0].get("file") != name:
             raise OutputError(f"{self.path}: was changed by another program; delete it and start over")
-        return unpack(record[1], self.labels)
+        return replace(unpack(record[1], self.labels), file=name)  # which may be a ChannelName
 
     def open(self, labels: tuple[Label, ...] = ()) -> None:
         """Open the file, unless it is open; cut off what does not count, and begin it if it is new.
