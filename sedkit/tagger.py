@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sedkit.audio.channels import Channel
 from sedkit.audio.level import Gain
+from sedkit.audio.prefetch import ChannelName
 from sedkit.audio.reading import Source, channel_count, check_rate, open_audio, open_blocks
 from sedkit.contract import Contract, Label
 from sedkit.errors import ArgumentError, AudioWarning, ContractError
@@ -536,7 +537,7 @@ def _each_channel(
     results = list[Analysis]()
     for number in range(1, channel_count(source, options.get("track")) + 1):
         result = analyse(source, sample_rate, **options, channel=number)
-        results.append(replace(result, file=f"{result.file}#{number}"))
+        results.append(replace(result, file=ChannelName(result.file, number)))
         if hasattr(source, "seek"):
             source.seek(start)
     return results

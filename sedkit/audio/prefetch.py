@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from sedkit.geometry import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from sedkit.audio.reading import AudioStream, Notices
+
+
+CHANNEL = re.compile(r"(.+)#([1-9][0-9]{0,3})", re.DOTALL)
 
 
 class ChannelName(str):
@@ -27,6 +32,9 @@ class ChannelName(str):
         name.path, name.channel = path, channel
         return name
 
+    def __getnewargs__(self) -> tuple[str, int]:  # type: ignore[override]
+        return self.path, self.channel  # for copies and pickles of results
+
 
 def channel_names(path: str, track: int | None = None) -> list[str]:
     """A name for each channel of a recording.
@@ -44,6 +52,24 @@ def channel_names(path: str, track: int | None = None) -> list[str]:
 def path_of(name: str) -> str:
     """The path of a recording, or of the recording that a :class:`ChannelName` belongs to."""
     return name.path if isinstance(name, ChannelName) else name
+
+
+def channel_of(name: str) -> int | None:
+    """The number of the channel that a :class:`ChannelName` names, from 1 on; None for a whole recording."""
+    return name.channel if isinstance(name, ChannelName) else None
+
+
+def parsed_name(name: str) -> str:
+    """A name from a file of results, as a :class:`ChannelName` if it is that of a channel.
+
+    The name of a file that exists is that of a recording, whatever it looks like. What is before the ``#`` must exist
+    or have an ending.
+    """
+    found = CHANNEL.fullmatch(name)
+    if found is None or os.path.exists(name):
+        return name
+    path = found[1]
+    return ChannelName(path, int(found[2])) if os.path.splitext(path)[1] or os.path.exists(path) else name
 
 
 class AudioSource:

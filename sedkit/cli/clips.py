@@ -19,11 +19,13 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
+from sedkit.audio.prefetch import channel_of, path_of
 from sedkit.cli.atomic import replacing
 from sedkit.cli.lock import Lock
 from sedkit.errors import OutputError
+from sedkit.formats.delimited import row_writer
 from sedkit.results import Event
 
 TABLE = "clips.tsv"
@@ -38,7 +40,7 @@ class Clip:
     Attributes
     ----------
     clip : path of the file in the folder.
-    source : path of the recording.
+    source : path of the recording, or the name of one of its channels.
     onset, offset, label, mid, score : of the event.
     start, end : of the clip: the event with its padding.
     """
@@ -107,7 +109,7 @@ class ClipFolder:
         known = self.clips.get((source, event.label, *span, suffix))
         name = known.clip if known else self._free_name(source, event.label, *span, suffix)
         path = self.path / name
-        if known and path.exists() and path.stat().st_mtime >= os.stat(source).st_mtime:
+        if known and path.exists() and path.stat().st_mtime >= os.stat(path_of(source)).st_mtime:
             self.present += 1
             return None
         clip = Clip(name, source, *times, event.label, event.mid or "", f"{event.score:.4f}", *span)
@@ -120,7 +122,8 @@ class ClipFolder:
 
     def _free_name(self, source: str, label: str, start: str, end: str, suffix: str) -> str:
         folder = UNSAFE.sub("_", label)[:LONGEST_NAME].strip(" .") or "_"
-        stem = Path(source).stem[:LONGEST_NAME]
+        channel = channel_of(source)
+        stem = Path(path_of(source)).stem[:LONGEST_NAME] + ("" if channel is None else f"#{channel}")
         number, name = 1, f"{folder}/{stem}_{start}-{end}{suffix}"
         while name.casefold() in self.taken or (self.path / name).exists():
             number += 1
@@ -139,7 +142,7 @@ class ClipFolder:
                 replacing(self.table) as temporary,
                 temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
             ):
-                csv.writer(file, delimiter="\t", lineterminator="\n").writerow(COLUMNS)
+                row_writer(file, "\t").writerow(COLUMNS)
                 write(file, clips)
             self.partial.unlink()
         finally:
@@ -149,9 +152,9 @@ class ClipFolder:
 COLUMNS = tuple(field.name for field in fields(Clip))
 
 
-def write(file: Iterable[str], clips: Iterable[Clip]) -> None:
+def write(file: IO[str], clips: Iterable[Clip]) -> None:
     """Write rows of the table."""
-    csv.writer(file, delimiter="\t", lineterminator="\n").writerows(map(astuple, clips))  # type: ignore[arg-type]
+    row_writer(file, "\t").writerows(map(astuple, clips))
 
 
 def read(path: Path) -> list[Clip]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from sedkit.audio.prefetch import parsed_name, path_of
 from sedkit.cli import options
 from sedkit.cli.clock import recorded_at
 from sedkit.cli.messages import print_notice
@@ -65,18 +67,19 @@ def command(
     """
     from sedkit.formats.reading import read_annotations
 
-    annotations = chosen(read_annotations(source), classes, exclude)
+    named = [replace(found, file=parsed_name(found.file)) for found in read_annotations(source)]
+    annotations = chosen(named, classes, exclude)
     kind: Kind = "tags" if all(found.tags and not found.events for found in annotations) and annotations else "events"
     run_options = RunOptions(formats=(format_name,) if format_name else (), output=(output,), **format_options)
     (target,) = choose_targets(kind, run_options)
     names = [found.file for found in annotations]
-    check_recordings(kind, [target], names)
+    check_recordings(kind, [target], [path_of(name) for name in names])
     run_options.check_single(len(names))
     results, unknown = [], 0
     for found in annotations:
         length, rate = measured(found)
         unknown += length is None
-        start = recorded_at(found.file, run_options.start, run_options.timezone)
+        start = recorded_at(path_of(found.file), run_options.start, run_options.timezone)
         results.append(result_of(found, kind, length, rate, start))
     if unknown and target.name in NEED_LENGTHS:
         print_notice(
@@ -94,8 +97,6 @@ def chosen(annotations: Sequence[Annotations], classes: Sequence[str], exclude: 
     ArgumentError
         If a class occurs nowhere.
     """
-    from dataclasses import replace
-
     from sedkit.contract import Label
 
     if not classes and not exclude:
@@ -133,13 +134,14 @@ def _known(name: str, known: dict[str, str]) -> str:
 
 def measured(found: Annotations) -> tuple[float | None, float | None]:
     """Length in seconds and sample rate of a recording, as far as the annotations or the recording itself tell."""
-    if not os.path.isfile(found.file):
+    path = path_of(found.file)
+    if not os.path.isfile(path):
         return found.duration, None
     from sedkit.audio.probing import probe
     from sedkit.errors import AudioError
 
     try:
-        about = probe(found.file)
+        about = probe(path)
     except AudioError:
         return found.duration, None
     return found.duration if about.duration is None else about.duration, about.sample_rate
@@ -162,8 +164,6 @@ def result_of(
 
 def write(target: Target, run: Run, results: Sequence[Tagging | Timeline]) -> None:
     """Write the results to the target."""
-    from dataclasses import replace
-
     if target.streamed:
         stream = Stream(target.writer, replace(run, path=None if target.path is None else Path(target.path)))
         for result in results:

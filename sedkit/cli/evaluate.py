@@ -117,10 +117,12 @@ def audio_given(paths: Sequence[str]) -> bool:
 def trial_of_results(path: str, reference: str, classes: Sequence[str]) -> Trial:
     """The trial of a file of results."""
     from sedkit.formats.reading import read_annotations
-    from sedkit.judging.trial import Reference, from_results
+    from sedkit.judging.trial import Reference, from_results, of_recordings
     from sedkit.judging.vocabulary import Vocabulary
 
     results, labels = read_annotations(path), read_annotations(reference)
+    labels = of_recordings(labels, [each.file for each in results])
+    results = of_recordings(results, [each.file for each in labels])
     vocabulary = Vocabulary()
     vocabulary.learn_all([*results, *labels])
     wanted = options.split_classes(classes, list(vocabulary.by_name.values()))
@@ -134,11 +136,11 @@ def trial_of_model(
     from sedkit.cli.recordings import Recordings
     from sedkit.formats.reading import read_annotations
     from sedkit.judging.models import JudgedModel
-    from sedkit.judging.trial import Reference, from_model, some
+    from sedkit.judging.trial import Reference, from_model, of_recordings, some
     from sedkit.judging.vocabulary import Vocabulary
 
-    labels = read_annotations(reference)
     with Recordings(names, **reading) as recordings:
+        labels = of_recordings(read_annotations(reference), recordings.names)
         tagger = recordings.tagger
         vocabulary = Vocabulary(tagger.labels)
         vocabulary.learn_all(labels)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from sedkit.audio.prefetch import ChannelName, channel_of, parsed_name, path_of
 from sedkit.cli import options, shaping
 
 if TYPE_CHECKING:
@@ -156,21 +157,28 @@ class EventTable:
     def recordings(self) -> list[str]:
         """Paths of the recordings that the table names, relative to this folder or to that of the table."""
         beside = Path(self.path).parent
-        return [file if Path(file).exists() else str(beside / file) for file, events in self.events.items() if events]
+        places = [(file, str(beside / file)) for file, events in self.events.items() if events]
+        found = [[path_of(parsed_name(place)) for place in each] for each in places]
+        return list(dict.fromkeys(here if Path(here).exists() else there for here, there in found))
 
     def of(self, opened: Recordings) -> Iterator[Found]:
-        """The recordings that have events, each with its events."""
+        """The recordings that have events, or their channels, each with its events."""
         from sedkit.cli.progress import Progress
         from sedkit.errors import ArgumentError
-        from sedkit.judging.pairing import pair
+        from sedkit.judging.pairing import channels_among, pair
 
-        pairs = pair(opened.names, self.events, self.path)
+        entries = dict[str, list[str]]()  # of the table, by recording: itself, or its channels
+        for entry in channels_among(self.events, opened.names).values():
+            entries.setdefault(path_of(entry), []).append(entry)
+        pairs = pair(opened.names, entries, self.path)
         if not pairs:
             raise ArgumentError(f"{self.path}: names none of these recordings; it names {listed(self.events)}")
         with Progress(list(pairs)) as progress:
             for name, key in pairs.items():
                 progress.start_recording(name)
-                yield name, self.events[key]
+                for entry in entries[key]:
+                    channel = channel_of(entry)
+                    yield name if channel is None else ChannelName(name, channel), self.events[entry]
                 progress.finish_recording()
 
 
@@ -223,7 +231,7 @@ def cut(name: str, events: Sequence[Event], pad: float, clips: ClipFolder, opene
     if not events:
         return
     try:
-        with open_cutter(name, lambda notice: None, opened.reading["track"]) as cutter:
+        with open_cutter(path_of(name), lambda notice: None, opened.reading["track"]) as cutter:
             parts: dict[Part, Event] = {}
             for event in events:
                 end = min(event.offset + pad, cutter.duration or float("inf"))

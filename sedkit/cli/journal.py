@@ -34,6 +34,7 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -278,7 +279,7 @@ class Journal:
         if record is None or record[0].get("file") != name:
             raise changed
         try:
-            return unpack(record[1], self.labels)
+            return replace(unpack(record[1], self.labels), file=name)  # which may be a ChannelName
         except (zlib.error, struct.error, ValueError, LookupError, TypeError, AttributeError):
             raise changed from None
 

@@ -1,6 +1,7 @@
 """Output formats. :data:`FORMATS` maps the name of a format to its writer.
 
 ``writers``    the base class; JSON Lines, CSV, TSV and text
+``delimited``  rows of CSV and TSV
 ``options``    the options of all formats
 ``recordings`` the table of all recordings
 ``columnar``   Parquet and Arrow

@@ -9,6 +9,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from sedkit.audio.prefetch import channel_of, path_of
 from sedkit.formats.writers import Kind, Writer
 
 if TYPE_CHECKING:
@@ -29,7 +30,10 @@ class DocumentWriter(Writer):
 
 
 class JamsWriter(DocumentWriter):
-    """A JAMS file (https://jams.readthedocs.io): events as ``segment_open``, tags as ``tag_open``."""
+    """A JAMS file (https://jams.readthedocs.io): events as ``segment_open``, tags as ``tag_open``.
+
+    The title is the recording; the number of a channel is among its identifiers.
+    """
 
     suffixes = (".jams",)
     single: ClassVar[tuple[Kind, ...]] = ("tags", "events")
@@ -62,7 +66,14 @@ class JamsWriter(DocumentWriter):
             "time": 0.0,
             "duration": duration,
         }
-        about = {"title": result.file, "artist": "", "release": "", "duration": duration, "identifiers": {}}
+        channel = channel_of(result.file)
+        about = {
+            "title": path_of(result.file),
+            "artist": "",
+            "release": "",
+            "duration": duration,
+            "identifiers": {} if channel is None else {"channel": channel},
+        }
         self.dump(
             {
                 "annotations": [annotation],
@@ -95,7 +106,7 @@ class LabelStudioWriter(DocumentWriter):
         prediction: dict[str, Any] = {"model_version": self.run.model or "sedkit", "result": regions}
         if scores := [region["score"] for region in regions if "score" in region]:
             prediction["score"] = max(scores)
-        path = os.path.abspath(result.file) if result.file != "-" else result.file
+        path = os.path.abspath(path_of(result.file)) if result.file != "-" else result.file
         address = LOCAL_FILES + quote(os.fsencode(path.lstrip(os.sep)))
         self.dump({"data": {AUDIO: address, "file": result.file}, "predictions": [prediction]})
 
@@ -112,7 +123,7 @@ class LabelStudioWriter(DocumentWriter):
                 "value": {
                     "start": round(event.onset, 3),
                     "end": round(event.offset, 3),
-                    "channel": 0,
+                    "channel": (channel_of(result.file) or 1) - 1,
                     "labels": [event.label],
                 },
             }

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from sedkit.audio.prefetch import channel_of, path_of
 from sedkit.formats.writers import Kind, Writer
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ class ElanWriter(LabelWriter):
         document.adocument["DATE"] = (timeline.recorded_at or NO_DATE).isoformat(timespec="seconds")
         document.remove_tier("default")
         if timeline.file != STDIN:
-            kind = mimetypes.guess_type(timeline.file)[0] or "audio/*"
-            document.add_linked_file(Path(os.path.abspath(timeline.file)).as_uri(), mimetype=kind)
+            path = os.path.abspath(path_of(timeline.file))
+            document.add_linked_file(Path(path).as_uri(), mimetype=mimetypes.guess_type(path)[0] or "audio/*")
         for label, spans in (tiers_of(timeline.events) or {EMPTY_TIER: []}).items():
             document.add_tier(xml_text(label))
             for onset, offset in spans:
@@ -107,12 +108,13 @@ class RttmWriter(Writer):
         from urllib.parse import quote
 
         timeline = cast("Timeline", result)
-        name = re.sub(r"[\s%\x00-\x1f\x7f]", lambda match: quote(match[0], safe=""), timeline.file) or "%20"
+        name = re.sub(r"[\s%\x00-\x1f\x7f]", lambda match: quote(match[0], safe=""), path_of(timeline.file)) or "%20"
+        channel = channel_of(timeline.file) or 1
         for event in timeline.events:
             label = re.sub(r"\s+", "_", event.label)
             length = max(SHORTEST, event.offset - event.onset)
             self.stream.write(
-                f"SPEAKER {name} 1 {event.onset:.3f} {length:.3f} <NA> <NA> {label} {event.score:.4f} <NA>\n"
+                f"SPEAKER {name} {channel} {event.onset:.3f} {length:.3f} <NA> <NA> {label} {event.score:.4f} <NA>\n"
             )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sedkit.formats.absolute_time import utc_text
 from sedkit.formats.columnar import table_of
+from sedkit.formats.delimited import row_writer
 from sedkit.formats.writers import Writer
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ class CsvRecordings(Writer):
 
     def begin_rows(self) -> None:
         """Write the header."""
-        self.rows = csv.DictWriter(self.stream, COLUMNS, delimiter=self.delimiter, lineterminator="\n")
+        self.rows = row_writer(self.stream, self.delimiter)
         self.stream.write("\ufeff" if self.run.options.bom else "")
-        self.rows.writeheader()
+        self.rows.writerow(COLUMNS)
 
     def write(self, result: Tagging | Timeline) -> None:
         self.write_row(
@@ -60,7 +60,8 @@ class CsvRecordings(Writer):
 
     def write_row(self, row: dict[str, Any]) -> None:
         """Write one row; columns that are missing are empty."""
-        self.rows.writerow(row | {"recorded_at": utc_text(row.get("recorded_at"))})
+        row["recorded_at"] = utc_text(row.get("recorded_at"))
+        self.rows.writerow([row.get(name) for name in COLUMNS])
 
 
 class TsvRecordings(CsvRecordings):

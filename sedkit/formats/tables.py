@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
+from sedkit.audio.prefetch import channel_of, path_of
 from sedkit.errors import OutputError
+from sedkit.formats.delimited import row_writer
 from sedkit.formats.writers import Kind, Writer
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class TableWriter(Writer):
     columns: ClassVar[tuple[str, ...]]
 
     def begin(self) -> None:
-        self.rows = csv.writer(self.stream, delimiter=self.delimiter, lineterminator="\n")
+        self.rows = row_writer(self.stream, self.delimiter)
         self.rows.writerow(self.columns)
 
 
@@ -35,6 +36,7 @@ class RavenWriter(TableWriter):
 
     Raven shows the recordings of a table one after the other: ``Begin Time (s)`` counts from the start of the first
     one, ``File Offset (s)`` from the start of the recording. Recordings without events are not in the table.
+    The channels of a recording share its place.
     """
 
     suffixes = (".selections.txt", ".raven.txt")
@@ -56,21 +58,25 @@ class RavenWriter(TableWriter):
     def begin(self) -> None:
         super().begin()
         self.selections = 0
-        self.elapsed = 0.0  # seconds; length of the recordings in the table so far
+        self.path = ""  # of the recording before
+        self.start = self.elapsed = 0.0  # seconds; length of the recordings before that one, and with it
 
     def write(self, result: Tagging | Timeline) -> None:
         timeline = cast("Timeline", result)
         highest = min(HIGHEST, timeline.sample_rate / 2) if timeline.sample_rate else HIGHEST
-        path = absolute(timeline.file)
+        path = absolute(path_of(timeline.file))
+        if timeline.events and path != self.path:
+            self.path, self.start = path, self.elapsed
+            self.elapsed += timeline.duration
         for event in timeline.events:
             self.selections += 1
             self.rows.writerow(
                 [
                     self.selections,
                     "Spectrogram 1",
-                    1,
-                    f"{self.elapsed + event.onset:.3f}",
-                    f"{self.elapsed + event.offset:.3f}",
+                    channel_of(timeline.file) or 1,
+                    f"{self.start + event.onset:.3f}",
+                    f"{self.start + event.offset:.3f}",
                     "0.0",
                     f"{highest:.1f}",
                     os.path.basename(path),
@@ -80,14 +86,13 @@ class RavenWriter(TableWriter):
                     f"{event.score:.4f}",
                 ]
             )
-        if timeline.events:
-            self.elapsed += timeline.duration
 
 
 class KaleidoscopeWriter(TableWriter):
     """The table of detections that Kaleidoscope opens as its results.
 
-    ``TOP1DIST`` is a distance, so it is 1 - score. ``MANUAL ID`` is empty, for the person who checks.
+    ``CHANNEL`` counts from 0. ``TOP1DIST`` is a distance, so it is 1 - score. ``MANUAL ID`` is empty, for the person
+    who checks.
     """
 
     suffixes = (".kaleidoscope.csv",)
@@ -110,12 +115,13 @@ class KaleidoscopeWriter(TableWriter):
 
     def write(self, result: Tagging | Timeline) -> None:
         timeline = cast("Timeline", result)
-        folder, name = os.path.split(absolute(timeline.file))
+        folder, name = os.path.split(absolute(path_of(timeline.file)))
+        channel = (channel_of(timeline.file) or 1) - 1
         top = self.top or folder
         below = os.path.relpath(folder, top) if folder else ""
         for event in timeline.events:
             length, distance = f"{event.offset - event.onset:.3f}", f"{1 - event.score:.4f}"
-            place = [top, "" if below == os.curdir else below, name, 0]
+            place = [top, "" if below == os.curdir else below, name, channel]
             self.rows.writerow([*place, f"{event.onset:.3f}", length, event.label, distance, ""])
 
 
@@ -156,7 +162,7 @@ class DcaseScoresWriter(Writer):
             raise OutputError(
                 f"{timeline.file}: has no scores of its cells, which dcase-scores needs; write it with sedkit timeline"
             )
-        rows = csv.writer(self.stream, delimiter="\t", lineterminator="\n")
+        rows = row_writer(self.stream, "\t")
         rows.writerow(["onset", "offset", *(label.name for label in timeline.labels)])
         for cell, scores in zip(timeline.seconds, timeline.scores, strict=True):
             rows.writerow([round(cell.start, 3), round(cell.end, 3), *(f"{score:.4f}" for score in scores)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from sedkit.formats.absolute_time import UTC_COLUMNS, utc_text, utc_texts
+from sedkit.formats.delimited import row_writer
 from sedkit.formats.options import FormatOptions
 
 if TYPE_CHECKING:
@@ -151,12 +151,10 @@ class CsvWriter(Writer):
     delimiter: ClassVar[str] = ","
 
     def begin(self) -> None:
-        columns = COLUMNS[self.run.kind] + (UTC_COLUMNS if self.run.options.absolute_time else ())
-        self.rows = csv.DictWriter(
-            self.stream, columns, delimiter=self.delimiter, lineterminator="\n", extrasaction="ignore"
-        )
+        self.columns = COLUMNS[self.run.kind] + (UTC_COLUMNS if self.run.options.absolute_time else ())
+        self.rows = row_writer(self.stream, self.delimiter)
         self.stream.write("\ufeff" if self.run.options.bom else "")
-        self.rows.writeheader()
+        self.rows.writerow(self.columns)
 
     def write(self, result: Tagging | Timeline) -> None:
         options = self.run.options
@@ -165,9 +163,8 @@ class CsvWriter(Writer):
             if options.absolute_time:
                 row |= utc_texts(result, row.get("onset", 0.0), row.get("offset", result.duration))
             row["file"] = result.file
-            self.rows.writerow(
-                {name: harmless(value) for name, value in row.items()} if options.escape_formulas else row
-            )
+            fields = [row[name] for name in self.columns]
+            self.rows.writerow(map(harmless, fields) if options.escape_formulas else fields)
 
 
 class TsvWriter(CsvWriter):

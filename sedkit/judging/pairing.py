@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from itertools import takewhile
 from pathlib import PurePath
 
+from sedkit.audio.prefetch import parsed_name
 from sedkit.errors import ArgumentError
 
 
@@ -54,6 +55,17 @@ def pair(names: Iterable[str], others: Iterable[str], where: str) -> dict[str, s
         found[name] = other
         taken[other] = name
     return found
+
+
+def channels_among(names: Iterable[str], others: Iterable[str]) -> dict[str, str]:
+    """The names of one list, in which ``talk.wav#2`` is a channel unless the other list has such a file name.
+
+    Returns
+    -------
+    Each name, and by it the :class:`~sedkit.audio.prefetch.ChannelName` of a channel, otherwise the name.
+    """
+    files = {os.path.basename(other) for other in others}
+    return {name: name if os.path.basename(name) in files else parsed_name(name) for name in names}
 
 
 def nearest(name: str, candidates: list[str], where: str) -> str:

@@ -9,15 +9,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sedkit.audio.prefetch import parsed_name, path_of
 from sedkit.audio.probing import probe
 from sedkit.contract import Label
 from sedkit.errors import ArgumentError, AudioError
 from sedkit.formats.reading import Annotations
-from sedkit.judging.pairing import pair
+from sedkit.formats.reading.annotations import collected
+from sedkit.judging.pairing import channels_among, pair
 from sedkit.judging.psds_and_f1 import Detections, Spans
 from sedkit.judging.vocabulary import Vocabulary
 from sedkit.results import Event, Tag
@@ -238,6 +241,42 @@ def detections_of(
     return Detections(edges, scores, [(event.onset, event.offset, column) for event, column in events], best, best > 0)
 
 
+def of_recordings(annotations: Iterable[Annotations], others: Iterable[str]) -> list[Annotations]:
+    """What is said about channels, as said about their recordings, unless the others are channels too.
+
+    What is heard in one channel is heard in the recording. Events of a class in several channels that overlap are one,
+    with the highest score; so is a tag.
+
+    Parameters
+    ----------
+    others : names of the recordings that these are compared with.
+    """
+    given = list(annotations)
+    names = channels_among([each.file for each in given], others)
+    recordings = dict[str, list[Annotations]]()
+    for each in given:
+        recordings.setdefault(path_of(names[each.file]), []).append(each)
+    return [
+        _together(file, found) if len(found) > 1 else replace(found[0], file=file) for file, found in recordings.items()
+    ]
+
+
+def _together(file: str, channels: Sequence[Annotations]) -> Annotations:
+    events = dict[tuple[str, str | None], list[Event]]()
+    for event in sorted((event for each in channels for event in each.events), key=lambda event: event.onset):
+        of_class = events.setdefault((event.label, event.mid), [])
+        if of_class and event.onset < of_class[-1].offset:
+            last = of_class[-1]
+            of_class[-1] = replace(last, offset=max(last.offset, event.offset), score=max(last.score, event.score))
+        else:
+            of_class.append(event)
+    tags = sorted((tag for each in channels for tag in each.tags), key=lambda tag: tag.score)
+    best = {(tag.label, tag.mid): tag for tag in tags}
+    durations = [each.duration for each in channels if each.duration is not None]
+    items: list[Event | Tag] = [*chain.from_iterable(events.values()), *best.values()]
+    return collected(file, items, max(durations, default=None))
+
+
 def items_of(annotations: Annotations) -> list[Event | Tag]:
     """Events and tags of a recording."""
     return [*annotations.events, *annotations.tags]
@@ -260,7 +299,7 @@ def length_of(name: str, found: Annotations, reference: Reference) -> float | No
     known = found.duration or reference.durations.get(name)
     if known:
         return known
-    for path in (found.file, name):
+    for path in (path_of(parsed_name(file)) for file in (found.file, name)):
         if os.path.isfile(path):
             try:
                 return probe(path, count=False).duration

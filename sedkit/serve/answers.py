@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
+from sedkit.audio.prefetch import channel_of
 from sedkit.formats import FORMATS
 from sedkit.formats.writers import Run
 from sedkit.serve.analyses import Question
@@ -101,8 +102,10 @@ def page_of(results: Sequence[Tagging | Timeline], run: Run, upload: Upload | No
         return tags_page(cast("Sequence[Tagging]", results), run, linked=False)
     timeline = cast("Timeline", results[0])
     silent = upload is None or run.options.audio == "none"
-    audio = PageAudio() if silent or upload is None else embedded(upload.file, upload.name, run.settings.get("--track"))
-    return timeline_page(timeline, run, audio)
+    if silent or upload is None:
+        return timeline_page(timeline, run, PageAudio())
+    track, channel = run.settings.get("--track"), channel_of(timeline.file)
+    return timeline_page(timeline, run, embedded(upload.file, upload.name, track, channel))
 
 
 def file_name(recording: str, ending: str) -> str:

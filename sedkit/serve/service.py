@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.websockets import WebSocket
 
+from sedkit.audio.prefetch import ChannelName
 from sedkit.audio.reading import channel_count
 from sedkit.errors import SedkitError
 from sedkit.formats import FORMATS
@@ -170,7 +171,7 @@ async def _channels(upload: Upload, question: Question) -> dict[str, str | int]:
         return {upload.name: channel}
     upload.file.seek(0)
     count = await run_sync(channel_count, upload.file, question.reading["track"])
-    return {f"{upload.name}#{number}": number for number in range(1, count + 1)}
+    return {ChannelName(upload.name, number): number for number in range(1, count + 1)}
 
 
 def _named(error: SedkitError, name: str) -> Refusal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sedkit.formats.delimited import row_writer
 from sedkit.judging.bootstrap import accuracy, mean_ap, resampling_weights
 from sedkit.metrics import summary
 from training.data.manifest.summary import sources
@@ -233,7 +233,7 @@ def confusion_matrix(folds: list[Fold], system: System) -> dict[str, Any]:
 def write_confusion(path: Path, confusion: dict[str, Any]) -> None:
     """Write a confusion matrix as CSV: rows are true classes, columns predicted ones."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = row_writer(file)
         writer.writerow(["", *confusion["labels"]])
         writer.writerows([label, *row] for label, row in zip(confusion["labels"], confusion["counts"], strict=True))
 

@@ -14,7 +14,6 @@ cross-validation if one is given.
 
 from __future__ import annotations
 
-import csv
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +24,7 @@ import torch
 
 from sedkit.contract import Contract, metadata_of
 from sedkit.errors import SedkitError
+from sedkit.formats.delimited import row_writer
 from sedkit.inference.installed import DEFAULT, sibling
 from training.data.manifest.delimited import read_table
 from training.evaluate.metrics.reliability import Bin
@@ -288,7 +288,7 @@ def attribution_rows(run: Run, earlier: Sequence[Path] = ()) -> dict[str, tuple[
 def write_attribution(rows: Mapping[str, tuple[str, str]], path: Path) -> None:
     """Write :func:`attribution_rows` as CSV."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = row_writer(file)
         writer.writerow(ATTRIBUTION)
         writer.writerows((clip, *about) for clip, about in rows.items())
 

@@ -7,12 +7,16 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote
 
+from sedkit.audio.prefetch import channel_of, path_of
 from sedkit.errors import AudioError, SedkitError
 from sedkit.formats.writers import Run
 from sedkit.geometry import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from sedkit.audio.channels import Channel
 
 PLAYED = {  # by browsers
     ".wav": "audio/wav", ".mp3": "audio/mpeg", ".ogg": "audio/ogg", ".oga": "audio/ogg", ".opus": "audio/ogg",
@@ -33,24 +37,25 @@ class PageAudio:
 
 
 def audio_of(file: str, run: Run) -> PageAudio:
-    """The audio of the page of a recording, as the option ``--audio`` says.
+    """The audio of the page of a recording or of one of its channels, as the option ``--audio`` says.
 
     ``auto`` embeds a recording of up to 20 MB and links to a larger one; it embeds a copy of what browsers do not
-    play. ``embed`` always embeds, ``link`` always links, ``none`` does neither.
+    play, and of a channel. ``embed`` always embeds, ``link`` always links, ``none`` does neither.
     """
-    choice = run.options.audio
+    choice, channel, file = run.options.audio, channel_of(file), path_of(file)
     if choice == "none" or not os.path.isfile(file):
         return PageAudio()
     kind = PLAYED.get(Path(file).suffix.lower(), "")
     track = run.settings.get("--track")
     small = os.path.getsize(file) <= MOST_EMBEDDED
-    if choice == "link" or (choice == "auto" and kind and track is None and not small):
+    whole = track is None and channel is None
+    if choice == "link" or (choice == "auto" and kind and whole and not small):
         return PageAudio(url=address(file, run.path), type=kind)
     with open(file, "rb") as opened:
-        return embedded(opened, file, track)
+        return embedded(opened, file, track, channel)
 
 
-def embedded(file: BinaryIO, name: str, track: int | None) -> PageAudio:
+def embedded(file: BinaryIO, name: str, track: int | None, channel: int | None = None) -> PageAudio:
     """The bytes of a recording if browsers play them and they are not too many, otherwise a small copy.
 
     Parameters
@@ -58,14 +63,15 @@ def embedded(file: BinaryIO, name: str, track: int | None) -> PageAudio:
     file : the recording; read from its start.
     name : of the recording; its ending says what browsers play.
     track : number of the audio track, from 1 on; None for the default one.
+    channel : number of the channel, from 1 on; None for all of them.
     """
     kind = PLAYED.get(Path(name).suffix.lower(), "")
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    if kind and track is None and size <= MOST_EMBEDDED:
+    if kind and track is None and channel is None and size <= MOST_EMBEDDED:
         return PageAudio(content=file.read(), type=kind)
     try:
-        return PageAudio(content=copy(file, track), type="audio/webm")
+        return PageAudio(content=copy(file, track, channel=channel or "mix"), type="audio/webm")
     except (SedkitError, OSError, ValueError) as error:
         return PageAudio(note=f"The page has no audio: {error}")
 
@@ -82,7 +88,7 @@ def address(file: str, page: Path | None) -> str:
     return "file://" + quote(os.fsencode("/" + target.replace(os.sep, "/").lstrip("/")))
 
 
-def copy(file: BinaryIO, track: int | None, longest: float = math.inf) -> bytes:
+def copy(file: BinaryIO, track: int | None, longest: float = math.inf, channel: Channel = "mix") -> bytes:
     """A recording as mono Opus in WebM, as sedkit analyses it.
 
     Raises
@@ -95,7 +101,7 @@ def copy(file: BinaryIO, track: int | None, longest: float = math.inf) -> bytes:
     from sedkit.audio.reading import open_audio
 
     target = io.BytesIO()
-    with av.open(target, "w", format="webm") as container, open_audio(file, track=track) as stream:
+    with av.open(target, "w", format="webm") as container, open_audio(file, track=track, channel=channel) as stream:
         encoder = container.add_stream("libopus", rate=SAMPLE_RATE, layout="mono", bit_rate=BIT_RATE)
         position = 0
         for block in stream:

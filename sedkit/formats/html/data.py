@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sedkit.audio.prefetch import channel_of, path_of
 from sedkit.formats.html.audio import PageAudio, address
 from sedkit.formats.plot import CONTRAST, FREQUENCIES, band_of
 from sedkit.formats.writers import Run
@@ -69,7 +70,7 @@ def timeline_data(timeline: Timeline, run: Run, audio: PageAudio) -> dict[str, A
         "recording": {
             "name": name,
             "file": shown_name(timeline.file, base=False),
-            "stem": Path(name).stem or "events",
+            "stem": (name if channel_of(timeline.file) else Path(name).stem) or "events",
             "duration": round(timeline.duration, 4),
         },
         "audio": {"url": audio.url, "type": audio.type, "note": audio.note},
@@ -138,11 +139,11 @@ def link_of(file: str, folder: str, page: Path | None) -> str | None:
     The page is looked for beside the recording, and where ``--output-dir`` puts it if this page is in that folder too.
     None for a recording that is not a file.
     """
-    if not os.path.isfile(file):
+    if not os.path.isfile(path_of(file)):
         return None
     beside = [Path(file)] if page is None else [Path(file), page.parent / file.removeprefix(folder)]
-    pages = [path.with_suffix(".html") for path in beside]
-    return address(next((str(path) for path in pages if path != page and path.is_file()), file), page)
+    pages = [Path(f"{path}.html") if channel_of(file) else path.with_suffix(".html") for path in beside]
+    return address(next((str(path) for path in pages if path != page and path.is_file()), path_of(file)), page)
 
 
 def about(run: Run) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from sedkit.audio.prefetch import ChannelName
 from sedkit.errors import AnnotationError
 from sedkit.formats.documents import LOCAL_FILES
 from sedkit.formats.reading.annotations import Annotations, collected, event, recording_of, tag
@@ -82,7 +83,8 @@ def _jams(path: Path, place: str, record: Any) -> Annotations:
                 found.append(tag(place, label, None, item.get("confidence")))
             else:
                 found.append(event(place, time, round(time + length, 6), label, None, item.get("confidence")))
-    return collected(about.get("title") or recording_of(path), found, duration)
+    file, channel = about.get("title") or recording_of(path), (about.get("identifiers") or {}).get("channel")
+    return collected(ChannelName(file, channel) if isinstance(channel, int) else file, found, duration)
 
 
 def _label_studio(place: str, task: Any) -> Annotations:

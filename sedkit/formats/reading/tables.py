@@ -33,7 +33,8 @@ class Line(NamedTuple):
 
 def read_table(path: Path) -> list[Annotations]:
     """Read a table with one of the known sets of columns, or without a header."""
-    text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        text = file.read()
     if "\0" in text:
         raise AnnotationError(f"{path}: not text; give a table of events (docs/formats.md lists the formats)")
     first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")

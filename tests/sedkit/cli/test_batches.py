@@ -27,6 +27,7 @@ COMMAND = [sys.executable, "-m", "sedkit"]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs named pipes, odd names and users")
 ODD_NAMES = (
     b"new\nline.wav",
+    b"carriage\rreturn.wav",
     b"invalid \xff\xfe utf-8.wav",
     b"tab\t, comma; \"quotes\" 'both'.wav",
     b"\xf0\x9f\x90\x95 \xe2\x80\xae reversed.wav",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
+from sedkit.audio.prefetch import path_of
 from sedkit.cli import main
 from sedkit.errors import ArgumentError, AudioWarning
 from sedkit.tagger import Tagger
@@ -39,7 +41,9 @@ def test_each_channel_is_a_result(tagger: Tagger, talk: Path, model_path: Path) 
     for number, record in enumerate(records, 1):
         alone = tagger.timeline(talk, channel=number).to_dict()
         assert {**record, "file": str(talk)} == alone
-    expected = [timeline.to_dict() for timeline in tagger.timeline_channels(talk)]
+    results = tagger.timeline_channels(talk)
+    assert [path_of(timeline.file) for timeline in results] == [str(talk)] * 2
+    expected = [timeline.to_dict() for timeline in results]
     assert expected == records
     with open(talk, "rb") as file:
         assert [timeline.to_dict() for timeline in tagger.timeline_channels(file)] == records
@@ -67,6 +71,62 @@ def test_files_of_each_channel_have_names_of_their_own(talk: Path, model_path: P
     folder = tmp_path / "labels"
     run("timeline", talk, "--channel", "each", "-f", "audacity", "--output-dir", folder, "--model", model_path)
     assert len(list(folder.rglob("*.txt"))) == 2
+
+
+def test_other_programs_get_the_recording_of_each_channel(talk: Path, model_path: Path, tmp_path: Path) -> None:
+    """From the journal, from a stream, in Python, and from a file of results."""
+    arguments = "timeline", talk, "--channel", "each", "--threshold", "0.1", "--model", model_path, "-f"
+    out, _ = run(*arguments, "raven")
+    table = list(csv.DictReader(io.StringIO(out), delimiter="\t"))
+    assert {row["Channel"] for row in table} == {"1", "2"}
+    assert {row["Begin Path"] for row in table} == {str(talk)}
+    run(*arguments, "raven", "-o", tmp_path / "all.selections.txt")
+    assert (tmp_path / "all.selections.txt").read_text() == out
+    run(*arguments, "json", "-o", tmp_path / "all.json")
+    out, _ = run("convert", tmp_path / "all.json", "-", "-f", "raven")
+    again = list(csv.DictReader(io.StringIO(out), delimiter="\t"))
+    names = "Channel", "Begin Path", "Begin Time (s)", "High Freq (Hz)", "Annotation"
+    assert [[row[name] for name in names] for row in again] == [[row[name] for name in names] for row in table]
+
+
+def test_convert_measures_the_recording_of_a_channel(talk: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"file,onset,offset,label\n{talk}#1,1,2,Dog\n{talk}#2,1,2,Dog\n")
+    out, err = run("convert", tmp_path / "a.csv", "-", "-f", "json")
+    assert [json.loads(line)["duration"] for line in out.splitlines()] == [5.0, 5.0]
+    assert [json.loads(line)["file"] for line in out.splitlines()] == [f"{talk}#1", f"{talk}#2"]
+    assert err == ""
+    _, err = run("convert", tmp_path / "a.csv", talk, "-f", "json", code=2)
+    assert "is one of the recordings; choose another --output." in err
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_extract_finds_the_recording_of_a_channel(talk: Path, tmp_path: Path, given: bool) -> None:
+    (tmp_path / "a.csv").write_text("file,onset,offset,label\ntalk.wav#1,1,2,Dog\ntalk.wav#2,1,2,Dog\n")
+    arguments = "extract", *([talk] if given else []), "--from", tmp_path / "a.csv", "-o", tmp_path / "clips"
+    _, err = run(*arguments)
+    assert err == f"sedkit: 2 clips written to {tmp_path / 'clips'}\n"
+    with (tmp_path / "clips" / "clips.tsv").open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [(row["clip"], row["source"]) for row in rows] == [
+        (f"Dog/talk#{number}_1.000-2.000.wav", f"{talk}#{number}") for number in (1, 2)
+    ]
+    for row in rows:
+        sound, _ = soundfile.read(tmp_path / "clips" / row["clip"], dtype="int16")
+        np.testing.assert_array_equal(sound, soundfile.read(talk, dtype="int16")[0][16_000:32_000])
+    _, err = run(*arguments)
+    assert err == f"sedkit: 0 clips written to {tmp_path / 'clips'}, 2 kept\n"
+
+
+def test_a_recording_that_is_named_like_a_channel_is_one(talk: Path, tmp_path: Path) -> None:
+    other = talk.with_name("talk.wav#2")
+    soundfile.write(other, RIGHT[:32_000], 16_000, format="WAV")
+    (tmp_path / "a.csv").write_text("file,onset,offset,label\ntalk.wav#2,1,2,Dog\n")
+    run("extract", "--from", tmp_path / "a.csv", "-o", tmp_path / "clips")
+    assert soundfile.info(tmp_path / "clips" / "Dog" / "talk_1.000-2.000.wav").channels == 1
+    run("extract", other, "--from", tmp_path / "a.csv", "-o", tmp_path / "clips")
+    (tmp_path / "b.csv").write_text(f"file,onset,offset,label\n{other},1,2,Dog\n")
+    out, _ = run("convert", tmp_path / "b.csv", "-", "-f", "raven")
+    assert f"\ttalk.wav#2\t{other}\t" in out
 
 
 def test_gain(tagger: Tagger, talk: Path, model_path: Path) -> None:

@@ -129,7 +129,10 @@ SCORED = [("Dog", 0.9), ("Dog", 0.5), ("Siren", 0.9), ("Baby cry, infant cry", 0
 
 def test_odd_names_are_kept_apart(extract, recordings: Path, tmp_path: Path):
     name = recordings / "a/x.wav"
-    rows = [(name, 1, 2, label, "", 1) for label in ("../up", "a/b", "a:b", "..", "A:B", "=1+1", "tab\tand\nline")]
+    rows = [
+        (name, 1, 2, label, "", 1)
+        for label in ("../up", "a/b", "a:b", "..", "A:B", "=1+1", "tab\tand\nline", "and\rCR")
+    ]
     assert extract("--from", events(tmp_path / "events.tsv", *rows)).exit_code == 0
     found = table(tmp_path)
     assert len(found) == len(rows)

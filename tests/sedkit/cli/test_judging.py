@@ -81,6 +81,42 @@ def test_results_are_measured_against_labels_of_any_form(sedkit, folder: Path, r
     assert any(line.startswith("class  ") for line in lines)
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_channels_are_measured_against_labels_of_the_recording(sedkit, folder: Path, tmp_path: Path, swapped: bool):
+    """What both channels have is one event, with the higher score; what one has is there too."""
+    places = {}
+    for name in ("results", "labels"):
+        text = (folder / f"{name}.tsv").read_text()
+        places[name] = tmp_path / f"{name}.tsv"
+        places[name].write_text(text)
+    changed = places["labels" if swapped else "results"]
+    head, *rows = changed.read_text().splitlines()
+    both = [row.replace(".wav", f".wav#{1 + number % 2}", 1) for number, row in enumerate(rows)]
+    both += [row.replace(".wav", f".wav#{2 - number % 2}", 1) for number, row in enumerate(rows[:5])]
+    changed.write_text("\n".join([head, *both]) + "\n")
+    arguments = "--bootstrap", "0", "-f", "json"
+    expected = sedkit("evaluate", folder / "results.tsv", folder / "labels.tsv", *arguments).stdout
+    assert sedkit("evaluate", places["results"], places["labels"], *arguments).stdout == expected
+    if swapped:
+        expected = sedkit("evaluate", folder / "audio", folder / "labels.tsv", *arguments).stdout
+        assert sedkit("evaluate", folder / "audio", places["labels"], *arguments).stdout == expected
+
+
+def test_channels_are_measured_against_labels_of_the_channels(sedkit, folder: Path, tmp_path: Path):
+    for name in ("results", "labels"):
+        text = (folder / f"{name}.tsv").read_text().replace(f"{folder}/audio/1.wav", f"{folder}/audio/0.wav#2")
+        text = text.replace("0.wav\t", "0.wav#1\t").replace("\n1.wav\t", "\n0.wav#2\t")
+        (tmp_path / f"{name}.tsv").write_text(text)
+    report = json.loads(
+        sedkit("evaluate", tmp_path / "results.tsv", tmp_path / "labels.tsv", "--bootstrap", "0", "-f", "json").stdout
+    )
+    expected = json.loads(
+        sedkit("evaluate", folder / "results.tsv", folder / "labels.tsv", "--bootstrap", "0", "-f", "json").stdout
+    )
+    assert report["recordings"] == 3
+    assert report["overall"] == expected["overall"]
+
+
 def test_settings_change_the_figures(sedkit, folder: Path, tmp_path: Path):
     """No event is left if every event must last a minute."""
     settings = tmp_path / "long.toml"

@@ -138,7 +138,7 @@ def test_missing_package_is_refused_before_the_analysis(sedkit, clips: Path, tmp
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
 def test_table_has_a_row_for_every_recording(sedkit, clips: Path, tmp_path: Path, suffix: str):
     table = tmp_path / f"recordings{suffix}"
-    names = [str(clips / name) for name in ("a.wav", "broken.wav", "b.wav")] + ["nowhere.wav"]
+    names = [str(clips / name) for name in ("a.wav", "broken.wav", "b.wav")] + ["now\rhere.wav"]
     result = sedkit("timeline", *names, "-o", tmp_path / "x.json", "--recordings", table, threshold=1)
     assert result.exit_code == 1
     if suffix == ".parquet":
@@ -152,7 +152,7 @@ def test_table_has_a_row_for_every_recording(sedkit, clips: Path, tmp_path: Path
     assert not found["error"]
     assert "broken.wav" in broken["error"]
     assert not broken["duration"]
-    assert nowhere["error"] == "nowhere.wav: no such file or folder; check the path"
+    assert nowhere["error"] == "now\rhere.wav: no such file or folder; check the path"
     assert {row["model"] for row in rows} == {"test"}
     assert json.loads(found["settings"])["--channel"] == "mix"
 

@@ -14,6 +14,7 @@ import pytest
 
 from sedkit.contract import Label
 from sedkit.formats import FORMATS, format_of
+from sedkit.formats.delimited import row_writer
 from sedkit.formats.options import FormatOptions
 from sedkit.formats.writers import Kind, Run
 from sedkit.results import Event, Second, Tag, Tagging, Timeline
@@ -105,7 +106,9 @@ def test_only_tables_take_a_byte_order_mark():
     assert {name for name, writer in FORMATS.items() if "bom" in writer.takes} == {"csv", "tsv"}
 
 
-@pytest.mark.parametrize("file", ['odd "name".wav', "tab\there.wav", "line\nend.wav", "a,b.wav", "ünïcode 声.wav", ""])
+@pytest.mark.parametrize(
+    "file", ['odd "name".wav', "tab\there.wav", "line\nend.wav", "cr\rhere.wav", "a,b.wav", "ünïcode 声.wav", ""]
+)
 @pytest.mark.parametrize("name", ["csv", "tsv", "json"])
 def test_unusual_file_names_round_trip(name: str, file: str):
     text = written(name, "tags", Tagging(file, 1.0, (Tag("Dog", None, 0.5),)))
@@ -114,6 +117,14 @@ def test_unusual_file_names_round_trip(name: str, file: str):
         return
     rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter={"csv": ",", "tsv": "\t"}[name]))
     assert [row["file"] for row in rows] == [file]
+
+
+def test_rows_end_in_lf_and_quote_both_line_ends():
+    stream = io.StringIO(newline="")
+    rows = row_writer(stream)
+    rows.writerow(["a b", 0.5, None, "x,y"])
+    rows.writerows([["a\rb", "a\nb", 'say "a"', "\r\n"], [""]])
+    assert stream.getvalue() == 'a b,0.5,,"x,y"\n"a\rb","a\nb","say ""a""","\r\n"\n""\n'
 
 
 @pytest.mark.parametrize("name", ["csv", "tsv", "json", "text"])

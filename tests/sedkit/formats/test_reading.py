@@ -24,6 +24,8 @@ ODD = [
     "'apostrophe.wav",
     "tab\there.wav",
     "line\nend.wav",
+    "carriage\rreturn.wav",
+    "both\r\nends.wav",
     "a,b;c.wav",
     "50% & <more>.wav",
     "ünïcode 声.wav",

@@ -62,7 +62,11 @@ def test_select_keeps_rows_in_order(tmp_path):
 
 
 def test_save_and_load_agree(tmp_path):
-    rows = ['a.wav,,,"Kettle, singing",train,g,"CC0, or so"', "b/c.wav,0.1,0.30000000000000004,Dog;Cat,test,,"]
+    rows = [
+        'a.wav,,,"Kettle, singing",train,g,"CC0, or so"',
+        "b/c.wav,0.1,0.30000000000000004,Dog;Cat,test,,",
+        '"d\re.wav",,,Dog,,,',
+    ]
     manifest = Manifest.load(write(tmp_path, rows))
     for place in (tmp_path / "again.csv", tmp_path / "elsewhere" / "set.csv"):
         manifest.save(place)

@@ -14,7 +14,6 @@ interrupted call can be repeated and makes only what is missing.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -25,6 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sedkit.formats.delimited import row_writer
 from sedkit.geometry import SAMPLE_RATE
 from training.data.augment.soundscapes import Plan, Recipe, Sources
 from training.data.lineage import most_specific
@@ -170,7 +170,7 @@ def _write(manifest: Manifest, directory: Path, made: dict[str, list[Soundscape]
         if soundscapes:
             write_events(directory / f"{split}.tsv", events)
     with replacing(directory / "sources.csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = row_writer(file)
         writer.writerow(("path", "source", "onset", "offset", "from", "snr"))
         writer.writerows(lines)
     soundscape_manifest = Manifest.from_rows(clips, manifest.vocabulary, directory)

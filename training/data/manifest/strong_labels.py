@@ -10,12 +10,12 @@ A clip without events has one row that holds only its name.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from sedkit.formats.delimited import row_writer
 from training.data.manifest.delimited import read_table, require_columns
 from training.data.manifest.problems import OnError, Tally
 from training.runtime.files import replacing
@@ -77,7 +77,7 @@ def write_events(path: Path, events: Iterable[Event]) -> None:
         If the file cannot be written.
     """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer = row_writer(file, "\t")
         writer.writerow(DESED)
         for event in events:
             times = (f"{event.onset:.3f}", f"{event.offset:.3f}") if event.label else ("", "")

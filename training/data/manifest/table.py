@@ -19,7 +19,6 @@ Only ``path`` and ``labels`` are required. The classes come from a vocabulary fi
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 import os
@@ -33,6 +32,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from sedkit.formats.delimited import row_writer
 from training.data.audio import fault
 from training.data.manifest.columns import CHUNK, TEXT, Labels, Texts, joined, scalar
 from training.data.manifest.paths import absolute, common_folder, relative
@@ -209,7 +209,7 @@ class Manifest:
         path = Path(path)
         self.vocabulary.save(_labels_path(path))
         with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
+            writer = row_writer(file)
             writer.writerow(HEADER)
             writer.writerows(self.rows(os.path.abspath(path.parent) if folder is None else folder))
 

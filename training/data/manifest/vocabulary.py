@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sedkit.contract import Label
+from sedkit.formats.delimited import row_writer
 from training.data.manifest.columns import TEXT, Labels
 from training.data.manifest.problems import ManifestError
 from training.runtime.files import replacing
@@ -160,7 +161,7 @@ class Vocabulary:
     def save(self, path: str | Path) -> None:
         """Write a vocabulary file, atomically."""
         with replacing(Path(path)) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
+            writer = row_writer(file)
             writer.writerow(HEADER)
             for label in self.labels:
                 writer.writerow(("" if label.index is None else label.index, label.mid or "", label.name))
