@@ -43,6 +43,7 @@ class Clip:
     source : path of the recording, or the name of one of its channels.
     onset, offset, label, mid, score : of the event.
     start, end : of the clip: the event with its padding.
+    track : number of the audio track, from 1 on; empty for the default one.
     """
 
     clip: str
@@ -54,11 +55,12 @@ class Clip:
     score: str
     start: str
     end: str
+    track: str
 
     @property
     def key(self) -> tuple[str, ...]:
         """What identifies a clip."""
-        return self.source, self.label, self.start, self.end, os.path.splitext(self.clip)[1]
+        return self.source, self.label, self.start, self.end, self.track, os.path.splitext(self.clip)[1]
 
 
 class ClipFolder:
@@ -67,6 +69,7 @@ class ClipFolder:
     Parameters
     ----------
     path : created if it does not exist.
+    track : number of the audio track that is cut, from 1 on; None for the default one of each recording.
 
     Attributes
     ----------
@@ -79,8 +82,9 @@ class ClipFolder:
         If the folder cannot be written, holds a foreign file by the name of the table, or another run uses it.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, track: int | None) -> None:
         self.path, self.present = path, 0
+        self.track = "" if track is None else str(track)
         self.written: list[Path] = []
         self.table = path / TABLE
         self.partial = path / f"{TABLE}.partial"
@@ -106,14 +110,14 @@ class ClipFolder:
         """Enter a clip into the table; return the path to write it to, or None if it is there and up to date."""
         times = (f"{event.onset:.3f}", f"{event.offset:.3f}")
         span = (f"{start:.3f}", f"{end:.3f}")
-        known = self.clips.get((source, event.label, *span, suffix))
+        known = self.clips.get((source, event.label, *span, self.track, suffix))
         name = known.clip if known else self._free_name(source, event.label, *span, suffix)
         path = self.path / name
+        clip = Clip(name, source, *times, event.label, event.mid or "", f"{event.score:.4f}", *span, self.track)
+        self.clips[clip.key] = clip  # also of a known clip, whose event may have another score now
         if known and path.exists() and path.stat().st_mtime >= os.stat(path_of(source)).st_mtime:
             self.present += 1
             return None
-        clip = Clip(name, source, *times, event.label, event.mid or "", f"{event.score:.4f}", *span)
-        self.clips[clip.key] = clip
         self.taken.add(name.casefold())
         path.parent.mkdir(exist_ok=True)
         write(self.rows, [clip])

@@ -104,7 +104,7 @@ def command(
         if opened.names:
             found = table.of(opened) if table else analysed(opened, classes, shape)
             chosen = above(found, min_score or 0.0)
-            with ClipFolder(folder) as clips:
+            with ClipFolder(folder, opened.reading["track"]) as clips:
                 for name, events in strongest(chosen, limit) if limit else chosen:
                     cut(name, events, pad, clips, opened)
             number = len(clips.written)

@@ -14,9 +14,10 @@ from click.testing import CliRunner, Result
 from sedkit.cli import main
 from sedkit.tagger import Tagger
 from tests.conftest import make_sound
+from tests.sedkit.audio.encoding import Audio, write
 
 RATE = 22_050
-COLUMNS = ["clip", "source", "onset", "offset", "label", "mid", "score", "start", "end"]
+COLUMNS = ["clip", "source", "onset", "offset", "label", "mid", "score", "start", "end", "track"]
 
 
 @pytest.fixture
@@ -112,6 +113,29 @@ def test_running_it_again_cuts_only_what_is_missing_or_old(extract, recordings: 
     assert not list((tmp_path / "clips").glob("clips.tsv.*"))
     assert "1 clips written" in extract("--from", given, "--pad", "0.5", "--limit", "1").stderr  # another clip
     assert len(table(tmp_path)) == 4
+
+
+def test_a_kept_clip_has_the_score_of_this_run(extract, recordings: Path, tmp_path: Path):
+    for score in (0.9, 0.4):
+        given = events(tmp_path / "events.tsv", (recordings / "a/x.wav", 1, 2, "Dog", "", score))
+        result = extract("--from", given)
+        assert [float(row["score"]) for row in table(tmp_path)] == [score]
+    assert "0 clips written" in result.stderr
+    assert "1 kept" in result.stderr
+
+
+def test_each_track_has_clips_of_its_own(extract, tmp_path: Path):
+    film = tmp_path / "film.mka"
+    sounds = [make_sound(5, seed=seed) for seed in range(2)]
+    write(film, [Audio(sound, RATE, "flac") for sound in sounds])
+    given = events(tmp_path / "events.tsv", (film, 1, 2, "Dog", "", 0.9))
+    for track in ("1", "2", "2"):
+        extract("--from", given, "--track", track)
+    first, second = table(tmp_path)
+    assert (first["track"], second["track"]) == ("1", "2")
+    for row, sound in zip((first, second), sounds, strict=True):
+        clip, _ = soundfile.read(tmp_path / "clips" / row["clip"], dtype="float32")
+        np.testing.assert_allclose(clip, sound[RATE : 2 * RATE], atol=1e-4)
 
 
 def test_scores_limits_and_classes_choose_events(extract, recordings: Path, tmp_path: Path):
