@@ -147,7 +147,7 @@ def suggestion(name: str, labels: Sequence[Label]) -> str:
     Examples
     --------
     >>> suggestion("Bird", [Label("Chirp, tweet", "/m/07pggtn"), Label("Wind", "/m/03m9d0z")])
-    'did you mean Chirp, tweet? rollup=Bird scores Bird from what lies below it'
+    'did you mean Chirp, tweet? --rollup Bird (in Python rollup="Bird") scores Bird from what lies below it'
     >>> suggestion("Dgo", [Label("Dog"), Label("Wind")])
     'did you mean Dog?'
     """
@@ -160,7 +160,9 @@ def suggestion(name: str, labels: Sequence[Label]) -> str:
         below = [label.name for label in labels if label.mid in near.below(mid)]
         if below:
             listed = "; ".join(below[:SUGGESTIONS]) + ("; ..." if len(below) > SUGGESTIONS else "")
-            return f"did you mean {listed}? rollup={near.names[mid]} scores {near.names[mid]} from what lies below it"
+            name = near.names[mid]
+            rollup = f'--rollup {name} (in Python rollup="{name}")'
+            return f"did you mean {listed}? {rollup} scores {name} from what lies below it"
     names = {label.name.casefold(): label.name for label in labels}
     found = [known for known in names if folded and folded in known]
     found += [known for known in names if set(folded.split()) & set(known.replace(",", "").split()) - SMALL_WORDS]

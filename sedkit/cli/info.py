@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,9 +32,8 @@ def command(ctx: click.Context, files: tuple[str, ...], format_name: str) -> Non
     """Describe recordings and models.
 
     For a recording: format, sample rate, channels, bits, duration, and the audio tracks if there are several. For a
-    model (an ONNX file, or the name of an
-    installed model): size, precision and its measured loss of accuracy, licence, how it was trained, and its classes
-    with their thresholds. --format json prints one JSON object per line.
+    model (an ONNX file, or the name of an installed model): size, precision and its measured loss of accuracy, licence,
+    how it was trained, and its classes with their thresholds. --format json prints one JSON object per line.
 
     \b
     Examples:
@@ -48,7 +48,7 @@ def command(ctx: click.Context, files: tuple[str, ...], format_name: str) -> Non
     code = 0
     if problem := conflict():
         print_notice(problem)
-    for position, file in enumerate(files):
+    for position, file in enumerate(matched(files)):
         try:
             record, text = describe_model(file) if is_model(file) else describe_audio(file)
         except SedkitError as error:
@@ -60,6 +60,23 @@ def command(ctx: click.Context, files: tuple[str, ...], format_name: str) -> Non
         else:
             click.echo(("\n" if position else "") + text)
     ctx.exit(code)
+
+
+def matched(files: Iterable[str]) -> Iterator[str]:
+    """The files, and those that match in place of a glob, for shells that leave it as it is.
+
+    Raises
+    ------
+    click.UsageError
+        If one is standard input.
+    """
+    from sedkit.cli.inputs import STDIN, has_magic, in_glob
+
+    for file in files:
+        if file == STDIN:
+            raise click.UsageError("- is standard input, which has no facts to describe; save it to a file first.")
+        matches = sorted(set(in_glob(file, []))) if has_magic(file) and not Path(file).exists() else []
+        yield from matches or [file]
 
 
 def is_model(file: str) -> bool:

@@ -169,6 +169,8 @@ def write_errors(name: str) -> Iterator[None]:
         raise
     except FileNotFoundError:
         folder = Path(name).parent
+        if folder.is_dir():  # such as /proc
+            raise OutputError(f"{name}: no file can be created in {folder}; choose another folder") from None
         raise OutputError(f"{name}: the folder {folder} does not exist; create it first") from None
     except OSError as error:
         if name == STDOUT:

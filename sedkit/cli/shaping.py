@@ -47,10 +47,10 @@ class ThresholdParameter(click.ParamType[Any]):
 
 
 class Seconds(click.FloatRange):
-    """Parameter type: seconds, at least 0."""
+    """Parameter type: seconds in the range of a setting of :class:`~sedkit.timeline.settings.PostProcessing`."""
 
-    def __init__(self, lowest: float = 0.0) -> None:
-        super().__init__(min=lowest)
+    def __init__(self, lowest: float = 0, highest: float | None = None) -> None:
+        super().__init__(lowest, highest)
 
 
 EXCLUDE = click.option(
@@ -104,10 +104,12 @@ SHAPING = (
         metavar="SECONDS",
         help="Smooth the scores by a median filter of this length. Default: 0, none.",
     ),
-    click.option("--min-duration", type=Seconds(), metavar="SECONDS", help="Leave out shorter events. Default: 0."),
+    click.option(
+        "--min-duration", type=Seconds(0, 3600), metavar="SECONDS", help="Leave out shorter events. Default: 0."
+    ),
     click.option(
         "--merge-gap",
-        type=Seconds(),
+        type=Seconds(0, 3600),
         metavar="SECONDS",
         help="Join events of one class that are no further apart. Default: 0.",
     ),

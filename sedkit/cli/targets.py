@@ -176,7 +176,7 @@ def check_recordings(kind: Kind, targets: Sequence[Target], names: Sequence[str]
             place = "standard output" if target.path is None else target.path
             raise click.UsageError(
                 f"{place}: a file of the format {target.name} holds one recording, and {len(names)} are given; "
-                "--output-dir DIR writes a file for each."
+                f"name a folder, such as out/, with --format {target.name} to get a file for each."
             )
         if target.path is not None and any(is_same_file(name, target.path) for name in names):
             raise click.UsageError(f"{target.path} is one of the recordings; choose another --output.")

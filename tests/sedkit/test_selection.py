@@ -53,7 +53,7 @@ def test_ontology_is_complete_and_consistent():
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("Bird", "did you mean Chirp, tweet; Crow? rollup=Bird scores"),
+        ("Bird", 'did you mean Chirp, tweet; Crow? --rollup Bird (in Python rollup="Bird") scores'),
         ("brid", "nearest in AudioSet's ontology: Chirp, tweet; Crow"),
         ("kettle", "did you mean Our kettle?"),
         ("Dgo", "did you mean Dog?"),

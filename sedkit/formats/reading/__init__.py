@@ -18,7 +18,7 @@ from importlib import import_module
 from pathlib import Path
 
 from sedkit.errors import AnnotationError
-from sedkit.formats.reading.annotations import Annotations, merged
+from sedkit.formats.reading.annotations import AUDIO, Annotations, merged
 from sedkit.install import install_remedy
 from sedkit.results import Event
 
@@ -87,6 +87,8 @@ def _read_file(path: Path) -> list[Annotations]:
     ending = path.suffix.lower()
     if ending in CAPTIONS:
         raise AnnotationError(f"{path}: captions have no classes; convert another format of these events")
+    if ending in AUDIO:
+        raise AnnotationError(f"{path}: is a recording; give a file of events, or analyse it with sedkit timeline")
     module, name = READERS.get(ending, READERS[".txt"])
     try:
         read: Callable[[Path], list[Annotations]] = getattr(import_module(f"{__name__}.{module}"), name)

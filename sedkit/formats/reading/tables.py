@@ -43,7 +43,8 @@ def read_table(path: Path) -> list[Annotations]:
     try:
         lines = [(rows.line_num, row) for row in rows if any(map(str.strip, row))]
     except csv.Error as error:
-        raise AnnotationError(f"{path}:{rows.line_num}: not a table ({error}); save it again as text") from None
+        remedy = "close the quotation mark that begins it" if "limit" in str(error) else "save it again as text"
+        raise AnnotationError(f"{path}:{rows.line_num}: not a table ({error}); {remedy}") from None
     names = [name.strip().lower() for name in lines[0][1]] if lines else []
     has = set(names).issuperset
     table = (

@@ -277,6 +277,12 @@ class TestOutput:
         assert sedkit("tag", clips / "a.wav", "-o", os.devnull).exit_code == 0
         assert not Path(os.devnull).is_file()
 
+    @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+    def test_a_folder_that_takes_no_files(self, sedkit, clips: Path):
+        result = sedkit("tag", clips, "-o", "/proc/x.csv")
+        assert result.exit_code == 1
+        assert result.stderr == "sedkit: error: /proc/x.csv: no file can be created in /proc; choose another folder\n"
+
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
     def test_full_device_is_a_one_line_error(self, sedkit, clips: Path):
         result = sedkit("tag", clips, "-o", "/dev/full")

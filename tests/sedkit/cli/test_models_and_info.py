@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +32,15 @@ def test_info_json(sedkit, clips: Path, model_path: Path):
     thresholds = {"threshold": 0.5, "timeline_threshold": 0.5}
     assert model["labels"][4] == {"name": "Our kettle", "mid": None, "index": None, **thresholds}
     assert model["segment_hop"] == 5120
+
+
+def test_info_about_what_matches_a_pattern(sedkit, clips: Path):
+    result = sedkit("info", clips / "*.wav", clips / "none*.wav", "-f", "json", model=None)
+    assert [json.loads(line)["file"] for line in result.stdout.splitlines()] == [str(clips / "a.wav")]
+    first, second = result.stderr.splitlines()
+    assert "broken.wav: not audio" in first
+    assert "none*.wav: no such file" in second
+    assert "save it to a file first" in sedkit("info", "-", model=None).stderr
 
 
 def test_models(sedkit, model_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -223,7 +223,9 @@ def test_a_folder_with_recordings_in_different_formats(tmp_path: Path):
         ("a.parquet", "nonsense", "a.parquet: not readable"),
         ("a.arrow", "nonsense", "a.arrow: not readable"),
         ("a.srt", "", "captions have no classes"),
-        ("a.wav", "RIFF\0\0WAVE", "not text; give a table"),
+        ("a.bin", "RIFF\0\0WAVE", "not text; give a table"),
+        ("a.wav", "", "is a recording; give a file of events"),
+        ("a.csv", 'file,label\na.wav,"' + 140_000 * "x", "close the quotation mark that begins it"),
     ],
 )
 def test_what_cannot_be_read_is_named_on_one_line(name: str, text: str, message: str, tmp_path: Path):
