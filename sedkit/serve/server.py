@@ -73,6 +73,7 @@ class Server(uvicorn.Server):
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=round(limits.timeout) + 30,
                 log_config=None,
+                log_level="error",  # tracebacks of unexpected errors; clients are told what they do wrong
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
