@@ -152,6 +152,8 @@ def run() -> NoReturn:
         code = exit_request.code
     except SedkitError as error:  # of --version and --help, which run before Group.invoke
         code = str(error)
+    except OSError as error:  # of these, too
+        code = unwritable(error)
     if isinstance(code, str):
         print_error(code)
         code = 1
@@ -200,7 +202,12 @@ def flush_stdout() -> int:
         mute_stdout()
         return 141
     except OSError as error:
-        mute_stdout()
-        print_error(f"standard output cannot be written: {error.strerror}")
-        return 1
+        return unwritable(error)
     return 0
+
+
+def unwritable(error: OSError) -> int:
+    """Say that standard output cannot be written; returns the exit code."""
+    mute_stdout()
+    print_error(f"standard output cannot be written: {error.strerror}")
+    return 1
