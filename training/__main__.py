@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import click
 
+from sedkit.cli import flush_stdout, unwritable
+from sedkit.cli.streams import FULL
 from training.runtime.command_line import Commands
 
 
@@ -69,5 +71,19 @@ def main() -> None:
     """
 
 
+def run(name: str = "sedkit-train") -> NoReturn:
+    """Entry point of the ``sedkit-train`` console script; ends the process."""
+    code: str | int | None = 0
+    try:
+        main(prog_name=name)
+    except SystemExit as exit_request:
+        code = exit_request.code
+    except OSError as error:
+        if error.errno not in FULL or error.filename is not None:
+            raise
+        code = unwritable(error)  # files are written by functions that name them
+    sys.exit(flush_stdout() or code)
+
+
 if __name__ == "__main__":
-    sys.exit(main(prog_name="python -m training"))
+    run("python -m training")

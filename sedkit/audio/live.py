@@ -66,7 +66,8 @@ class LiveAudio:
     patience = math.inf
 
     def __init__(self, name: str, sample_rate: float) -> None:
-        self.name, self.sample_rate, self.block_rate = name, sample_rate, sample_rate
+        self.name = name
+        self.sample_rate = self.block_rate = float(sample_rate)  # files tell whole numbers
         self.weights: tuple[float, ...] | None = None
         self.stopped = False
         self.losses = 0

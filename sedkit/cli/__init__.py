@@ -83,7 +83,7 @@ class Group(click.Group):
             if isinstance(reason, KeyboardInterrupt):  # while a compiled module was imported
                 code = interrupted(reason)
             elif isinstance(error, OSError) and error.errno in FULL and error.filename is None:
-                code = full(error)
+                code = unwritable(error)
             elif "SEDKIT_DEBUG" in os.environ:
                 raise
             else:
@@ -106,16 +106,6 @@ def unexpected(error: Exception) -> str:
 
         return f"{message}; to repair the installation: {install_remedy()}"
     return message
-
-
-def full(error: OSError) -> int:
-    """Say that standard output cannot be written; returns the exit code.
-
-    Only there, and not in files (:func:`sedkit.cli.output.write_errors`), does a failed write come as it is.
-    """
-    mute_stdout()
-    print_error(f"standard output cannot be written: {error.strerror}")
-    return 1
 
 
 def print_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
@@ -157,8 +147,8 @@ def run() -> NoReturn:
         code = exit_request.code
     except SedkitError as error:  # of --version and --help, which run before Group.invoke
         code = str(error)
-    except OSError as error:
-        code = full(error)
+    except OSError as error:  # of these, too
+        code = unwritable(error)
     if isinstance(code, str):
         print_error(code)
         code = 1
@@ -207,5 +197,15 @@ def flush_stdout() -> int:
         mute_stdout()
         return 141
     except OSError as error:
-        return full(error)
+        return unwritable(error)
     return 0
+
+
+def unwritable(error: OSError) -> int:
+    """Say that standard output cannot be written; returns the exit code.
+
+    Only there, and not in files (:func:`sedkit.cli.output.write_errors`), does a failed write come as it is.
+    """
+    mute_stdout()
+    print_error(f"standard output cannot be written: {error.strerror}")
+    return 1

@@ -14,6 +14,7 @@ from sedkit.cli.options import split_classes
 from sedkit.cli.progress import Progress
 from sedkit.cli.run_options import RunOptions
 from sedkit.errors import SedkitError
+from sedkit.formats import format_of
 from sedkit.formats.writers import Kind
 
 if TYPE_CHECKING:
@@ -45,6 +46,11 @@ def run_on_cluster(
     if options.channel == "each":
         raise click.UsageError("--engine ray reads the mix or one channel; name it with --channel.")
     (output,) = outputs
+    if options.output and format_of(output):
+        raise click.UsageError(
+            f"{output}: --engine ray writes a folder of Parquet files; name a folder, or an address such as "
+            "s3://bucket/folder."
+        )
     if not files or STDIN in files:
         raise click.UsageError("--engine ray cannot read standard input; name FILES.")
     engine.check_installed()

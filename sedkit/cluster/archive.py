@@ -163,6 +163,7 @@ class Archive:
     reports : of finished partitions, by number.
     fingerprints : size and modification time of each planned recording, by location.
     invalid_names : failures of recordings that cannot be planned.
+    given : the recordings of this run, by location.
 
     Raises
     ------
@@ -177,6 +178,7 @@ class Archive:
         self.fingerprints: dict[str, tuple[int, int]] = {}
         self.reports: dict[int, Report] = {}
         self.invalid_names: list[Failure] = []
+        self.given: dict[str, Recording] = {}
         manifest, plan, names = store.read(MANIFEST), store.read(PLAN), set(store.names())
         if manifest is not None and resume:
             self._check(manifest)
@@ -208,7 +210,7 @@ class Archive:
         OutputError
             If the plan cannot be written.
         """
-        given: dict[str, Recording] = {}
+        given = self.given
         for recording in recordings:
             given.setdefault(locate(folder, recording.file), recording)
         self.invalid_names = [
@@ -263,11 +265,13 @@ class Archive:
         self.store.write(MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
 
     def save_failures(self) -> list[Failure]:
-        """Write the list of failures, which may be empty, and return it."""
+        """Write the list of failures, which may be empty; returns those of this run's recordings, by its names."""
         failures = self.failures()
         lines = [json.dumps({"file": file, "error": error}) + "\n" for file, error in failures]
         self.store.write(FAILURES, "".join(lines).encode())
-        return failures
+        failed = [(location, failure[1]) for location, (_, failure) in self._status().items() if failure is not None]
+        mine = [(self.given[location].file, error) for location, error in failed if location in self.given]
+        return self.invalid_names + mine
 
     def _delete_outdated(self, given: Mapping[str, Recording]) -> None:
         """Delete partitions with results of a changed recording, before the plan records its new fingerprint."""

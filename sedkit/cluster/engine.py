@@ -76,7 +76,7 @@ def analyse(
 
     Returns
     -------
-    The recordings that have no result, and why.
+    Those of the recordings that have no result, and why.
 
     Raises
     ------

@@ -15,7 +15,7 @@
 ``service``     what clients ask for
 ``page``        what only the page asks for
 ``app``         the Starlette application: which address does what
-``connections`` connections on which no request arrives
+``connections`` connections on which no request arrives, or something else
 ``server``      uvicorn: sockets, signals, shutdown
 ``assets/``     the page, which also loads those of ``sedkit.formats.html``
 """

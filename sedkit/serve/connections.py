@@ -1,17 +1,23 @@
-"""Connections on which no request arrives: they are closed, so that they take no place from others (slow loris)."""
+"""Connections on which no request arrives, or something else.
+
+They are closed, so that they take no place from others (slow loris), and what is no request is refused.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADER_SECONDS = 10.0  # until the header of a request must be complete, from the connection or the last answer on
+INVALID = json.dumps({"error": "this is no valid HTTP request; check the program that sends it"}).encode()
 
 
 class PatientProtocol(H11Protocol):
-    """uvicorn's HTTP protocol, with a time limit for the headers of requests."""
+    """uvicorn's HTTP protocol, with a time limit for the headers of requests, and errors in JSON."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -29,6 +35,18 @@ class PatientProtocol(H11Protocol):
     def handle_websocket_upgrade(self, event: Any) -> None:
         self._check.cancel()
         super().handle_websocket_upgrade(event)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, unless an answer has begun, and close the connection."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            length = str(len(INVALID))
+            headers = [("Content-Type", "application/json"), ("Content-Length", length), ("Connection", "close")]
+            response = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
+            for event in (response, h11.Data(data=INVALID), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # it may be about to answer
+        self.transport.close()
 
     def _close_if_idle(self) -> None:
         busy = self.cycle is not None and not self.cycle.response_complete

@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SPARE_CONNECTIONS = 128  # beside those of recordings and live streams: for pages, /healthz, and refusals
 BACKLOG = 512  # connections that the system accepts ahead
 LARGEST_MESSAGE = 1 << 20  # bytes of live audio in one message
+LAST_SECONDS = 0.2  # for the headers of the last requests, which are refused
 FORCED_SECONDS = 1.0  # for the last answers, after a second Ctrl-C
 
 
@@ -73,6 +74,7 @@ class Server(uvicorn.Server):
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=round(limits.timeout) + 30,
                 log_config=None,
+                log_level="error",  # tracebacks of unexpected errors; clients are told what they do wrong
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
@@ -86,6 +88,8 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.service.stopping = True
+        await self._accept_last(sockets or [])
+        await asyncio.sleep(LAST_SECONDS)
         await super().shutdown(sockets)
         if self.force_exit:  # a second Ctrl-C: all requests are answered now
             self.service.engine.cancel()
@@ -93,6 +97,22 @@ class Server(uvicorn.Server):
             while self.server_state.tasks and time.monotonic() < until:
                 await asyncio.sleep(0.02)
             await self.lifespan.shutdown()
+
+    async def _accept_last(self, sockets: list[socket.socket]) -> None:
+        """Accept the connections that wait, and stop listening, which would reset those."""
+        waiting = list[socket.socket]()
+        for listening in sockets:
+            with suppress(OSError):  # no more of them, or too many files are open
+                while True:
+                    waiting.append(listening.accept()[0])
+        for server in self.servers:
+            server.close()
+        loop = asyncio.get_running_loop()
+        accepted = (loop.connect_accepted_socket(self._protocol, connection) for connection in waiting)
+        await asyncio.gather(*accepted, return_exceptions=True)
+
+    def _protocol(self) -> PatientProtocol:
+        return PatientProtocol(self.config, self.server_state, self.lifespan.state)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

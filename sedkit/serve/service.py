@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
@@ -90,6 +91,10 @@ class Service:
                 raise busy(503, STOPPING)
             with self.engine.slot():
                 return await answered(body)
+        except asyncio.CancelledError:
+            if not self.stopping:
+                raise
+            return JSONResponse({"error": STOPPING}, 503)  # it was still being sent at a forced end
         except SedkitError as error:
             refusal = refusal_of(error)
             if refusal.status != TOO_SLOW:

@@ -6,6 +6,7 @@ The file has no name, so the system deletes it when it is closed, even if the pr
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import AsyncIterator
@@ -29,6 +30,8 @@ GRACE, SLOWEST = 20.0, 10_000.0  # seconds until a body must come, and bytes per
 DRAINED, DRAIN_SECONDS = 16_000_000, 3.0  # of a refused body, so that its sender reads the answer
 LONGEST_NAME = 255  # characters
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+logging.getLogger("python_multipart").addHandler(logging.NullHandler())  # or it prints what the client is told
 
 
 class Body:

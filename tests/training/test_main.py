@@ -48,6 +48,25 @@ def test_unknown_option_is_a_one_line_error(name: str) -> None:
     assert "Error: " in result.output
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("arguments", [["training", "--help"], ["sedkit", "--help"], ["sedkit", "--version"]])
+def test_full_standard_output_is_a_one_line_error(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", *arguments]
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "sedkit: error: standard output cannot be written: No space left on device\n"
+
+
+def test_interruption_while_a_command_is_imported_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.__main__.import_module", interrupted)
+    result = CliRunner().invoke(main, ["own"])
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
+
+
 def test_unknown_command_is_a_one_line_error() -> None:
     result = CliRunner().invoke(main, ["trian"])
     assert result.exit_code == 2

@@ -10,13 +10,21 @@ from sedkit.errors import SedkitError
 
 
 class Commands(click.Group):
-    """A group of commands that prints a ``SedkitError`` as one line and exits with 1."""
+    """A group of commands that prints a ``SedkitError`` as one line and exits with 1, and with 130 if interrupted."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except SedkitError as error:
             raise click.ClickException(str(error)) from None
+        except KeyboardInterrupt:
+            interrupted = True
+        except ImportError as error:
+            interrupted = isinstance(error.__cause__ or error.__context__, KeyboardInterrupt)  # in a compiled module
+            if not interrupted:
+                raise
+        click.echo("interrupted", err=True)
+        raise click.exceptions.Exit(130)
 
 
 class Duration(click.ParamType[float]):

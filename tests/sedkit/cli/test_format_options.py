@@ -85,6 +85,8 @@ def test_times_in_utc(model_path: Path, clips: Path, tmp_path: Path):
         (["-f", "srt"], "holds one recording, and 2 are given; --output-dir DIR"),
         (["-o", "x.parquet", "--engine", "ray", "--absolute-time"], "leave out --absolute-time"),
         (["-o", "x.parquet", "--engine", "ray", "--timezone", "+1"], "leave out --timezone"),
+        (["-o", "x.parquet", "--engine", "ray"], "x.parquet: --engine ray writes a folder"),
+        (["-o", "s3://a/x.csv", "--engine", "ray"], "s3://a/x.csv: --engine ray writes a folder"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: list[str], message: str, clips: Path, tmp_path: Path):

@@ -172,6 +172,7 @@ def test_file_is_analysed_like_live_sound(listening, tagger, tmp_path, how):
     records = live.read_rest()
     assert live.wait() == (0, "")
     assert Path(records[0]["source"]).stem == {"argument": "sound", "redirected": "-", "raw": "sound"}[how]
+    assert repr(records[0]["sample_rate"]) == "16000.0"
     whole = tagger.timeline(SOUND, RATE, threshold=0.4).to_dict()
     assert_close(of_type(records, "second"), whole["seconds"])
     events = sorted(of_type(records, "event"), key=lambda event: (event["onset"], event["label"]))

@@ -140,6 +140,18 @@ def test_resume_plans_changed_and_failed_recordings_only(tmp_path: Path):
     assert again.plan(changed, FOLDER, workers=1) == [Partition(1, FOLDER, ("c", "d")), Partition(4, FOLDER, ("b",))]
 
 
+def test_a_resumed_run_lists_failures_of_its_own_recordings(tmp_path: Path):
+    store = Store(str(tmp_path))
+    first = Archive(store, SETTINGS, False)
+    for partition in first.plan(some("a", "b", "c"), FOLDER, workers=1):
+        finish(first, partition, frozenset("abc"))
+    assert [file for file, _ in first.save_failures()] == ["a", "b", "c"]
+    second = Archive(store, SETTINGS, True)
+    for partition in second.plan(some("a", f"{FOLDER}/b"), FOLDER, workers=1):  # c is gone
+        finish(second, partition, frozenset([f"{FOLDER}/b"]))
+    assert second.save_failures() == [(f"{FOLDER}/b", "no sound")]
+
+
 def test_relative_names_are_resolved_in_the_folder_of_the_run(tmp_path: Path):
     archive = Archive(Store(str(tmp_path)), SETTINGS, resume=False)
     (partition,) = archive.plan(some("sub/../a.wav", "s3://bucket/b.wav"), FOLDER, workers=0.25)

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -96,6 +97,34 @@ def test_a_second_interruption_answers_all_at_once():
         assert all("error" in answer.json() for answer in answers if answer.status_code == 503)
         assert process.wait(60) == 130
         assert process.communicate() == ("", "sedkit: interrupted\n")
+
+
+def test_malformed_requests_leave_nothing_on_standard_error():
+    form = {"Content-Type": "multipart/form-data; boundary=b"}
+    head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with started() as (process, url):
+        host, port = url.removeprefix("http://").split(":")
+
+        def last_answer(*parts: bytes) -> bytes:
+            with socket.create_connection((host, int(port)), timeout=30) as raw:
+                for part in parts[:-1]:
+                    raw.sendall(part)
+                    assert raw.recv(65536).startswith(b"HTTP/1.1 200")
+                raw.sendall(parts[-1])
+                return b"".join(iter(partial(raw.recv, 65536), b""))
+
+        for content in (b"x" * 100, b"--b\r\n\0: x\r\n\r\n", b"--b\r\n: x\r\n\r\n"):
+            answer = httpx.post(f"{url}/v1/tag", content=content, headers=form)
+            assert (answer.status_code, answer.json()) == (400, {"error": "the form is damaged; send it again"})
+        assert httpx.get(f"{url}/healthz", headers={"Connection": "Upgrade", "Upgrade": "h2c"}).status_code == 200
+        for request in (b"GARBAGE\r\n\r\n", head + b"x\r\n"):
+            answered = last_answer(request)
+            assert answered.startswith(b"HTTP/1.1 400")
+            assert "no valid HTTP" in json.loads(answered.partition(b"\r\n\r\n")[2])["error"]
+        assert b"HTTP" not in last_answer(head, b"x\r\n")  # it has been answered
+        process.terminate()
+        assert process.wait(60) == 0
+        assert process.communicate() == ("", "sedkit: all requests are answered\n")
 
 
 def test_a_port_that_is_taken():

@@ -12,7 +12,7 @@ import socket
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 
@@ -319,6 +319,19 @@ def test_all_recordings_are_given_up_while_they_leave(server):
         job.result.add_done_callback(lambda _, job=job: engine._jobs.discard(job))
     engine.cancel()
     assert all("shutting down" in str(job.result.exception()) for job in jobs)
+
+
+def test_requests_that_wait_when_the_server_ends_are_refused(small):
+    with running(small) as server, ExitStack() as stack:
+        host, port = server.url.removeprefix("http://").split(":")
+        until(lambda: server.started)
+        server.servers[0].get_loop().call_soon_threadsafe(time.sleep, 0.5)  # it accepts and reads nothing
+        waiting = [stack.enter_context(socket.create_connection((host, int(port)), timeout=60)) for _ in range(20)]
+        for one in waiting:
+            one.sendall(f"POST /v1/tag HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1\r\n\r\nx".encode())
+        server.should_exit = True
+        for one in waiting:
+            assert one.recv(65536).startswith(b"HTTP/1.1 503")
 
 
 def test_a_full_disk(server, client, monkeypatch):
