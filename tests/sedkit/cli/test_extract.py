@@ -250,6 +250,10 @@ def test_embed_explains_wrong_input(sedkit, recordings: Path, tmp_path: Path):
     result = sedkit("embed", broken, name, "-o", tmp_path / "y.npz")
     assert (result.exit_code, "broken.wav: not audio" in result.stderr) == (1, True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["recordings", "y.npz"]
+    recording = name.rename(tmp_path / "recording.npz")  # the content decides
+    before = recording.read_bytes()
+    assert "recording.npz: is read by this command" in sedkit("embed", recording, "-o", recording).stderr
+    assert recording.read_bytes() == before
 
 
 def test_classes_that_differ_only_in_case_have_files_of_their_own(extract, recordings: Path, tmp_path: Path):

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from click.testing import CliRunner
 
+from sedkit.cli import main
 from tests.conftest import make_sound
 
 COMMAND = [sys.executable, "-m", "sedkit"]
@@ -44,6 +46,22 @@ def test_atexit_handlers_run():
     assert result.returncode == 0
     assert re.fullmatch(r"sedkit .*\ndone\n", result.stdout)
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize("chained", [True, False])
+def test_an_interrupted_import_of_a_compiled_module(chained: bool, monkeypatch: pytest.MonkeyPatch):
+    """Such a module turns the interruption into an error of its own."""
+
+    def importing(name: str) -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as interrupt:
+            raise ImportError("numpy.core.multiarray failed to import") from (interrupt if chained else None)
+
+    monkeypatch.setattr("sedkit.cli.import_module", importing)
+    monkeypatch.delenv("SEDKIT_DEBUG", raising=False)
+    result = CliRunner().invoke(main, ["tag", "a.wav"])
+    assert (result.exit_code, result.stderr) == (130, "sedkit: interrupted\n")
 
 
 def with_closed(closed: str, arguments: list[str | Path], stdin: str | Path = os.devnull) -> tuple[int, str, str]:
