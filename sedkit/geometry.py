@@ -81,9 +81,12 @@ class Geometry:
 
     @property
     def context(self) -> int:
-        """Hops before a segment on which its scores, or the level changes at the start of its tile, depend."""
+        """Hops before a segment on which its scores, or the level changes at the start of its tile, depend.
+
+        There are two or more, so that the last tile of a recording begins within a piece that has no new segment.
+        """
         margin = (self.receptive_field - self.segment_span) // 2
-        return self._hops(max(margin, LEVEL_FRAMES * self.frame - self.first_tile))
+        return max(2, self._hops(max(margin, LEVEL_FRAMES * self.frame - self.first_tile)))
 
     @property
     def lookahead(self) -> int:

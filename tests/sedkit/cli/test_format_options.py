@@ -82,7 +82,7 @@ def test_times_in_utc(model_path: Path, clips: Path, tmp_path: Path):
         (["-f", "json", "--escape-formulas"], "--escape-formulas is for csv and tsv"),
         (["-f", "csv", "--caption-style", "({})"], "--caption-style is for srt and vtt"),
         (["-f", "csv", "--start", "2024-05-01T05:30:00"], "--start is for one recording, and 2 are given"),
-        (["-f", "srt"], "holds one recording, and 2 are given; --output-dir DIR"),
+        (["-f", "srt"], "holds one recording, and 2 are given; name a folder, such as out/"),
         (["-o", "x.parquet", "--engine", "ray", "--absolute-time"], "leave out --absolute-time"),
         (["-o", "x.parquet", "--engine", "ray", "--timezone", "+1"], "leave out --timezone"),
         (["-o", "x.parquet", "--engine", "ray"], "x.parquet: --engine ray writes a folder"),

@@ -89,7 +89,7 @@ def test_mirror_gives_different_names_to_different_recordings(tmp_path: Path, mo
     [
         (
             ["-f", "srt", "-o", "x.srt"],
-            "x.srt: a file of the format srt holds one recording, and 2 are given; --output",
+            "x.srt: a file of the format srt holds one recording, and 2 are given; name a folder",
         ),
         (["-f", "srt"], "standard output: a file of the format srt holds one recording"),
         (["-o", "out/"], "out/: is a folder; choose with --format what to write into it, or name a file in it"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sedkit.geometry import HOP, SAMPLE_RATE, SEGMENT_HOP, WELS_NET, Geometry, segment_count
@@ -96,6 +96,7 @@ def test_number_of_edges(samples):
         ]
     ),
 )
+@example(seed=395, cuts=[], prompt=True, geometry=Geometry(16_000, 16_000, 32_000, 32_000))  # no segment in the last
 def test_edges_of_pieces_equal_those_of_the_whole_recording(seed, cuts, prompt, geometry):
     sound = make_sound(25, seed=seed)
     blocks = np.split(sound, sorted(round(cut * len(sound)) for cut in cuts))
