@@ -105,6 +105,12 @@ def test_command_writes_the_manifest(folder: Path) -> None:
     assert labels_of(Manifest.load(folder / "wide.csv"))["020"] == "Animal;Dog;Bark"
 
 
+def test_the_folder_may_be_relative(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = wide(folder, Splitting(NO_FOLD))
+    monkeypatch.chdir(folder.parent)
+    assert list(wide(folder.name, Splitting(NO_FOLD)).splits) == list(whole.splits)
+
+
 def test_a_label_and_its_parents_are_one_sound() -> None:
     vocabulary = Vocabulary(
         [Label("Animal", "/m/0jbk"), Label("Dog", "/m/0bt9lr"), Label("Speech", "/m/09x0r"), Label("X")]

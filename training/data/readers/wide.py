@@ -23,6 +23,7 @@ Rules:
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -83,7 +84,7 @@ def wide(folder: str | Path, splitting: Splitting, on_error: OnError = "stop", l
     ManifestError
         If a table is missing or lacks a column, or for faults in the data with ``on_error="stop"``.
     """
-    folder, left_out = Path(folder), Tally()
+    folder, left_out = Path(os.path.abspath(folder)), Tally()
     audioset = Vocabulary.load(folder / "audioset" / "class_labels_indices.csv")
     clips = [*_shipped_clips(folder, splitting, on_error), *_more_clips(folder, left_out)]
     named = {label.mid for label in audioset.labels}
