@@ -103,7 +103,11 @@ def output(archives: Sequence[Path]) -> Iterator[tuple[str, ...]]:
         parquet.write_table(table.replace_schema_metadata(), packed, compression="zstd")
         hours = sum(part["seconds"] for part in parts) / 3600
         size = sum((archive / part["name"]).stat().st_size for part in parts)
-        options = {name: value for name, value in manifest["settings"].items() if name.startswith("--") and value}
+        options = {
+            name: value
+            for name, value in manifest["settings"].items()
+            if name.startswith("--") and value not in (None, False, 0, "mix", [])
+        }
         model = options.pop("--model").partition(" ")[0]
         chosen = " ".join(f"{name} {value}" for name, value in options.items() if name != "--resolution")
         each = len(packed.getbuffer()) / len(table)
