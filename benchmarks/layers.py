@@ -19,12 +19,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
-
 from benchmarks import machine
 from benchmarks.audio import Recordings, Samples, data_folder
 from benchmarks.report import PAGE
 from benchmarks.scale import markdown, page
+from sedkit.inference.onnx_runtime import onnxruntime
 
 LENGTH, ROUNDS = 31, 15  # seconds; pieces
 CONVOLUTIONS = ("Conv", "QLinearConv", "FusedConv", "NhwcFusedConv")

@@ -59,7 +59,7 @@ def test_name_and_extras_are_those_of_the_project():
     own = metadata.distribution(install.DISTRIBUTION)
     assert set(own.metadata.get_all("Provides-Extra")) == EXTRAS, "run: pip install --no-deps -e ."
     scripts = {script.name: script.value for script in own.entry_points if script.group == "console_scripts"}
-    assert scripts == PROJECT["scripts"] == {"sedkit": "sedkit.cli:run", "sedkit-train": "training.__main__:main"}
+    assert scripts == PROJECT["scripts"] == {"sedkit": "sedkit.cli:run", "sedkit-train": "training.__main__:run"}
     assert sedkit.__version__ == install.version() == PROJECT["version"]
     for requirements in PROJECT["optional-dependencies"].values():
         assert not [each for each in requirements if re.match(r"sedkit\b(?!-audio)", each)]
