@@ -25,7 +25,8 @@ from benchmarks import machine
 from benchmarks.audio import Recordings, data_folder
 from benchmarks.networks import CLASSES, set_statistics
 from benchmarks.processes import SEDKIT_CODE, peak_memory, run
-from benchmarks.scale import markdown, page
+from benchmarks.report import write
+from benchmarks.scale import markdown
 from sedkit.contract import Contract, Label
 from sedkit.inference.installed import find_model
 
@@ -192,7 +193,7 @@ def main(only: Sequence[str], share: float) -> None:
         click.echo(f"\n{title}\n{text}", err=share == 1)
         if share == 1:
             marks = (f"<!-- {title} -->\n", f"<!-- /{title} -->\n")
-            PAGE.write_text(page(PAGE.read_text("utf-8"), text, marks), "utf-8")
+            write(PAGE, text, marks)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from typing import Any
 
 from benchmarks import machine
 from benchmarks.audio import Recordings, Samples, data_folder
-from benchmarks.report import PAGE
-from benchmarks.scale import markdown, page
+from benchmarks.report import PAGE, write
+from benchmarks.scale import markdown
 from sedkit.inference.onnx_runtime import onnxruntime
 
 LENGTH, ROUNDS = 31, 15  # seconds; pieces
@@ -126,7 +126,7 @@ def main(models: list[Path]) -> None:
     cpu = machine.describe()["machine"]["cpu"]
     conditions = f"{cpu}, one thread, pieces of {LENGTH} s; ONNX Runtime {onnxruntime.__version__}."
     text = "\n".join([conditions, "", *markdown(iter(table)), ""])
-    PAGE.write_text(page(PAGE.read_text("utf-8"), text, MARKS), "utf-8")
+    write(PAGE, text, MARKS)
 
 
 if __name__ == "__main__":

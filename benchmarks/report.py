@@ -90,10 +90,20 @@ def dumps(results: dict[str, Any]) -> str:
 
 def page(text: str, results: dict[str, Any]) -> str:
     """The text of docs/benchmarks.md with its table replaced."""
-    before, _, rest = text.partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    return f"{before}{MARKS[0]}{markdown(results)}\n{MARKS[1]}{after}"
+    return replaced(text, markdown(results) + "\n", MARKS)
+
+
+def replaced(text: str, content: str, marks: tuple[str, str]) -> str:
+    """A text with what is between two marks replaced."""
+    before, _, rest = text.partition(marks[0])
+    _, _, after = rest.partition(marks[1])
+    return f"{before}{marks[0]}{content}{marks[1]}{after}"
+
+
+def write(path: Path, content: str, marks: tuple[str, str]) -> None:
+    """Replace what is between two marks of a page."""
+    path.write_text(replaced(path.read_text("utf-8"), content, marks), "utf-8")
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(PAGE.read_text("utf-8"), json.loads(Path(sys.argv[1]).read_text("utf-8"))), "utf-8")
+    write(PAGE, markdown(json.loads(Path(sys.argv[1]).read_text("utf-8"))) + "\n", MARKS)

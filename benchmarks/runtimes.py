@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from benchmarks import machine
 from benchmarks.audio import Recordings, data_folder
 from benchmarks.harness import Round, race, ratios, seconds
-from benchmarks.report import PAGE
-from benchmarks.scale import markdown, page
+from benchmarks.report import PAGE, write
+from benchmarks.scale import markdown
 from sedkit.inference.model import Model
 
 Samples = NDArray[np.float32]
@@ -92,7 +92,7 @@ def main(models: list[Path]) -> None:
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
     conditions = f"{machine.describe()['machine']['cpu']}, one thread; {versions}."
     text = "\n".join([conditions, "", *markdown(iter(rows)), ""])
-    PAGE.write_text(page(PAGE.read_text("utf-8"), text, MARKS), "utf-8")
+    write(PAGE, text, MARKS)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import conditions
+from benchmarks.report import conditions, write
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
 MARKS = ("<!-- figures -->\n", "<!-- /figures -->\n")
@@ -185,15 +185,8 @@ def figures(results: Mapping[str, Any], archives: Sequence[Path]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def page(text: str, content: str, marks: tuple[str, str] = MARKS) -> str:
-    """The text of docs/scale.md with its figures, which are between two marks, replaced."""
-    before, _, rest = text.partition(marks[0])
-    _, _, after = rest.partition(marks[1])
-    return f"{before}{marks[0]}{content}{marks[1]}{after}"
-
-
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         raise SystemExit("usage: python -m benchmarks.scale RESULTS.json ARCHIVE...")
     measured = json.loads(Path(sys.argv[1]).read_text("utf-8"))
-    PAGE.write_text(page(PAGE.read_text("utf-8"), figures(measured, [Path(name) for name in sys.argv[2:]])), "utf-8")
+    write(PAGE, figures(measured, [Path(name) for name in sys.argv[2:]]), MARKS)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sedkit.cli import options
+from sedkit.cli import options, parameters
 from sedkit.cli.evaluate import format_option, output, write_report
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 @click.command("compare")
-@click.argument("a", type=options.PATH, metavar="A")
-@click.argument("b", type=options.PATH, metavar="B")
-@click.argument("recordings", nargs=-1, type=options.PATH)
+@click.argument("a", type=parameters.PATH, metavar="A")
+@click.argument("b", type=parameters.PATH, metavar="B")
+@click.argument("recordings", nargs=-1, type=parameters.PATH)
 @options.classes
 @click.option(
     "--tolerance",
-    type=options.Number(0, 60),
+    type=parameters.Number(0, 60),
     default=0.1,
     show_default=True,
     metavar="SECONDS",
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--threshold",
     "-t",
-    type=options.Number(0, 1),
+    type=parameters.Number(0, 1),
     default=0.5,
     show_default=True,
     metavar="SCORE",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sedkit.audio.prefetch import parsed_name, path_of
-from sedkit.cli import options
+from sedkit.cli import options, parameters
 from sedkit.cli.clock import recorded_at
 from sedkit.cli.messages import print_notice
 from sedkit.cli.output import AtomicFile, Stream
@@ -29,8 +29,8 @@ NEED_LENGTHS = ("json", "textgrid", "jams", "label-studio", "raven")  # formats 
 
 
 @click.command("convert")
-@click.argument("source", metavar="IN", type=options.PATH)
-@click.argument("output", metavar="OUT", type=options.PATH)
+@click.argument("source", metavar="IN", type=parameters.PATH)
+@click.argument("output", metavar="OUT", type=parameters.PATH)
 @click.option(
     "--format",
     "-f",

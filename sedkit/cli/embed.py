@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sedkit.cli import options
+from sedkit.cli import options, parameters
 from sedkit.cli.inputs import stdin_is_piped
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option(
     "--output",
     "-o",
-    type=options.PathEndingIn(".npz", ".parquet"),
+    type=parameters.PathEndingIn(".npz", ".parquet"),
     required=True,
     metavar="FILE",
     help="Write to FILE, by its ending: .npz for NumPy, .parquet for tables. It appears when it is complete.",

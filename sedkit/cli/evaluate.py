@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sedkit.cli import options, shaping
+from sedkit.cli import options, parameters, shaping
 
 if TYPE_CHECKING:
     from sedkit.judging.trial import Trial
@@ -24,13 +24,13 @@ format_option = click.option(
     help="Output format. Default: by the ending of --output; otherwise text.",
 )
 output = click.option(
-    "--output", "-o", type=options.PATH, metavar="FILE", help="Write to FILE instead of standard output."
+    "--output", "-o", type=parameters.PATH, metavar="FILE", help="Write to FILE instead of standard output."
 )
 
 
 @click.command("evaluate")
-@click.argument("results", nargs=-1, required=True, type=options.PATH, metavar="RESULTS|AUDIO...")
-@click.argument("reference", type=options.PATH, metavar="REFERENCE")
+@click.argument("results", nargs=-1, required=True, type=parameters.PATH, metavar="RESULTS|AUDIO...")
+@click.argument("reference", type=parameters.PATH, metavar="REFERENCE")
 @options.classes
 @click.option(
     "--bootstrap",
@@ -42,7 +42,7 @@ output = click.option(
 )
 @click.option(
     "--plot",
-    type=options.PathEndingIn(".png", ".svg", ".pdf"),
+    type=parameters.PathEndingIn(".png", ".svg", ".pdf"),
     metavar="FILE",
     help="Draw the figures per class: .png, .svg or .pdf.",
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from sedkit.audio.prefetch import ChannelName, channel_of, parsed_name, path_of
-from sedkit.cli import options, shaping
+from sedkit.cli import options, parameters, shaping
 
 if TYPE_CHECKING:
     from sedkit.cli.clips import ClipFolder
@@ -22,7 +22,7 @@ Found = tuple[str, "Sequence[Event]"]  # a recording and its events
 
 
 @click.command("extract")
-@click.argument("recordings", nargs=-1, type=options.PATH)
+@click.argument("recordings", nargs=-1, type=parameters.PATH)
 @click.option(
     "--output",
     "-o",
@@ -36,20 +36,20 @@ Found = tuple[str, "Sequence[Event]"]  # a recording and its events
 @click.option(
     "--from",
     "events_from",
-    type=options.PATH,
+    type=parameters.PATH,
     metavar="EVENTS",
     help="Cut these events instead of looking for them: a result of sedkit timeline, or labels in any format that "
     "sedkit convert reads. Without RECORDINGS, those that EVENTS names.",
 )
 @click.option(
     "--pad",
-    type=options.Number(0, 3600),
+    type=parameters.Number(0, 3600),
     default=0.0,
     show_default=True,
     metavar="SECONDS",
     help="Sound to keep before and after each event.",
 )
-@click.option("--min-score", type=options.Number(0, 1), metavar="SCORE", help="Only events of at least this score.")
+@click.option("--min-score", type=parameters.Number(0, 1), metavar="SCORE", help="Only events of at least this score.")
 @click.option(
     "--limit",
     type=click.IntRange(min=1),

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sedkit.cli import options
+from sedkit.cli import parameters
 
 if TYPE_CHECKING:
     from sedkit.audio.reading import AudioInfo, Track
 
 
 @click.command("info")
-@click.argument("files", nargs=-1, required=True, type=options.PATH)
+@click.argument("files", nargs=-1, required=True, type=parameters.PATH)
 @click.option(
     "--format",
     "-f",

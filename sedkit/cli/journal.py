@@ -41,6 +41,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from sedkit.audio.prefetch import path_of
 from sedkit.cli.streams import FULL
 from sedkit.errors import OutputError
+from sedkit.formats import FORMATS
 from sedkit.formats.options import option_text
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
 FRAME = struct.Struct("<III")
 FORMAT = 1  # of heads and bodies
 BEGINNING = b'{"journal": '  # of the first head
-KEPT = {"overview": "html, png, svg or pdf", "scores": "dcase-scores"}  # formats for which results hold a field
 SYNC_INTERVAL = 5.0  # seconds; a power loss costs the results of this time
 SAMPLES, SAMPLE = 16, 4096  # blocks of a recording that are hashed, and their length in bytes
 
@@ -107,7 +107,7 @@ def sample_of(name: str, size: int) -> str:
 
 
 class Entry(NamedTuple):
-    """Where the result of a recording is in the journal, and what the recording was like."""
+    """Where the result of a recording is in the journal, and what the recording was like in an earlier run."""
 
     position: int
     before: Fingerprint | None
@@ -206,10 +206,11 @@ class Journal:
     def _check_settings(self, output: Path, earlier: Mapping[str, Any], remedy: str) -> None:
         kept, keeps = (set(settings.get("kept", ())) for settings in (earlier, self.settings))
         for field in sorted(kept ^ keeps):
+            formats = " or ".join(name for name, writer in FORMATS.items() if field in writer.keeps)
             had, has = ("an", "none") if field in kept else ("no", "one")
             raise OutputError(
-                f"{output}: the earlier run had {had} output in {KEPT[field]}, this one has {has}; give the same "
-                f"formats, or, {remedy}"
+                f"{output}: the earlier run had {had} output in {formats}, this one has {has}; give the same formats, "
+                f"or, {remedy}"
             )
         for name in {**earlier, **self.settings}:
             before, now = (option_text(name, settings.get(name)) for settings in (earlier, self.settings))
@@ -258,7 +259,7 @@ class Journal:
         position = self.end
         path = path_of(result.file)
         self._append({"file": result.file, "path": path, "before": before}, pack(result))
-        self.entries[result.file] = Entry(position, before, path)
+        self.entries[result.file] = Entry(position, None, path)  # a later run reads the fingerprint from the file
         if time.monotonic() - self.synced > SYNC_INTERVAL:
             self.sync()
 

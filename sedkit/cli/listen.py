@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from sedkit.cli import alerting, options, shaping
+from sedkit.cli import alerting, options, parameters, shaping
 from sedkit.cli.live_source import SourceOptions, open_source
 from sedkit.cli.messages import print_notice
 from sedkit.cli.service import Watchdog, notify
@@ -49,7 +49,7 @@ class Encoding(click.ParamType[str]):
 @click.option("--list", "list_them", is_flag=True, help="List the microphones and exit.")
 @click.option(
     "--rate",
-    type=options.Number(1_000, 1_000_000),
+    type=parameters.Number(1_000, 1_000_000),
     metavar="HZ",
     help="Sample rate. Required for raw samples. Default: the microphone's own rate.",
 )
@@ -80,7 +80,7 @@ class Encoding(click.ParamType[str]):
 )
 @click.option(
     "--stall",
-    type=options.Number(0.1, 86_400),
+    type=parameters.Number(0.1, 86_400),
     default=STALL,
     show_default=True,
     metavar="SECONDS",

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
+from sedkit.cli import parameters
 from sedkit.cli.clock import Moment, Zone
 from sedkit.formats import FORMATS
 
@@ -19,18 +18,6 @@ if TYPE_CHECKING:
     from sedkit.contract import Label
 
 Function = TypeVar("Function", bound=Callable[..., object])
-
-PATH = click.Path(readable=False)  # a file that cannot be read fails when it is opened, and stops no others
-
-
-class Number(click.FloatRange):
-    """Parameter type: a number in a range; neither NaN, which no range excludes, nor infinite."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        number: float = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value!r} is not a finite number.", param, ctx)
-        return number
 
 
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -52,7 +39,7 @@ classes = click.option(
 model = click.option(
     "--model",
     "-m",
-    metavar="NAME|PATH",
+    metavar="NAME|parameters.PATH",
     shell_complete=complete_model,
     help="Full or short name of an installed model (see sedkit models), or path of an ONNX file.",
 )
@@ -73,54 +60,6 @@ precision = click.option(
 )
 
 
-class ChannelParameter(click.ParamType[Any]):
-    """Parameter type: ``mix``, ``left``, ``right``, or the number of a channel, from 1 on.
-
-    Parameters
-    ----------
-    each : whether ``each`` is a value too.
-    """
-
-    name = "channel"
-
-    def __init__(self, each: bool = False) -> None:
-        self.names = ("mix", "left", "right", "each") if each else ("mix", "left", "right")
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
-        if value in self.names or isinstance(value, int):
-            return value  # type: ignore[no-any-return]
-        if not str(value).isdecimal() or int(value) < 1:
-            names = ", ".join(self.names)
-            self.fail(f"{value!r} is neither {names} nor the number of a channel, from 1 on.", param, ctx)
-        return int(value)
-
-
-class GainParameter(click.ParamType[Any]):
-    """Parameter type: a number of dB, or ``auto``.
-
-    Parameters
-    ----------
-    auto : whether ``auto`` is a value.
-    """
-
-    name = "gain"
-
-    def __init__(self, auto: bool) -> None:
-        self.auto = auto
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | float:
-        if value == "auto" and self.auto:
-            return "auto"
-        try:
-            decibels = float(value)
-        except ValueError:
-            decibels = float("nan")
-        if not -100 <= decibels <= 100:
-            other = "neither auto nor" if self.auto else "not"
-            self.fail(f"{value!r} is {other} a number of dB from -100 to 100.", param, ctx)
-        return decibels
-
-
 track = click.option(
     "--track",
     type=click.IntRange(min=1),
@@ -129,7 +68,7 @@ track = click.option(
 )
 channel = click.option(
     "--channel",
-    type=ChannelParameter(),
+    type=parameters.ChannelParameter(),
     default="mix",
     show_default=True,
     metavar="mix|left|right|N",
@@ -138,7 +77,7 @@ channel = click.option(
 )
 channel_or_each = click.option(
     "--channel",
-    type=ChannelParameter(each=True),
+    type=parameters.ChannelParameter(each=True),
     default="mix",
     show_default=True,
     metavar="mix|left|right|N|each",
@@ -147,7 +86,7 @@ channel_or_each = click.option(
 )
 gain = click.option(
     "--gain",
-    type=GainParameter(auto=True),
+    type=parameters.GainParameter(auto=True),
     default="0",
     show_default=True,
     metavar="auto|DB",
@@ -156,7 +95,7 @@ gain = click.option(
 )
 live_gain = click.option(
     "--gain",
-    type=GainParameter(auto=False),
+    type=parameters.GainParameter(auto=False),
     default="0",
     show_default=True,
     metavar="DB",
@@ -165,32 +104,6 @@ live_gain = click.option(
 recursive = click.option("--recursive", "-r", is_flag=True, help="Search subfolders too.")
 
 MOST_THREADS = 1024
-
-
-class PathEndingIn(click.Path):
-    """Parameter type: a path that ends in one of these."""
-
-    def __init__(self, *endings: str) -> None:
-        super().__init__(readable=False)
-        self.endings = endings
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        path = super().convert(value, param, ctx)
-        if not os.fsdecode(path).lower().endswith(self.endings):
-            endings = f"{', '.join(self.endings[:-1])} or {self.endings[-1]}"
-            self.fail(f"{os.fsdecode(path)!r} must end in {endings}.", param, ctx)
-        return path
-
-
-class CaptionStyle(click.ParamType[str]):
-    """Parameter type: a text with ``{}`` in it."""
-
-    name = "caption style"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if "{}" not in value:
-            self.fail(f"{value!r} has no {{}} for the sounds, as in '({{}})'.", param, ctx)
-        return str(value)
 
 
 def check_subtitles(ctx: click.Context, param: click.Parameter, path: str | None) -> str | None:
@@ -230,7 +143,7 @@ FORMAT_OPTIONS = (  # fields of FormatOptions, and what fills Tagging.recorded_a
     ),
     click.option(
         "--caption-style",
-        type=CaptionStyle(),
+        type=parameters.CaptionStyle(),
         default="[{}]",
         show_default=True,
         metavar="TEXT",
@@ -239,7 +152,7 @@ FORMAT_OPTIONS = (  # fields of FormatOptions, and what fills Tagging.recorded_a
     click.option(
         "--merge",
         metavar="FILE",
-        type=PATH,
+        type=parameters.PATH,
         callback=check_subtitles,
         help="Put the captions of SRT and WebVTT between the lines of these subtitles.",
     ),
@@ -273,7 +186,7 @@ SHARED = (
         "-o",
         metavar="FILE",
         multiple=True,
-        type=PATH,
+        type=parameters.PATH,
         help="Write to FILE, which appears when it is complete. Repeatable, for several formats in one run. A folder, "
         "or a name that ends in /, is an --output-dir. With --engine ray: a folder, or an address such as "
         "s3://bucket/folder.",
@@ -282,20 +195,20 @@ SHARED = (
         "--plot",
         metavar="FILE",
         multiple=True,
-        type=PATH,
+        type=parameters.PATH,
         help="Draw the result as well, into a .png, .svg or .pdf.",
     ),
     click.option(
         "--output-dir",
         metavar="DIR",
-        type=PATH,
+        type=parameters.PATH,
         help="Write each --format into DIR. Formats that hold one recording get a file for each, in folders like "
         "those of the recordings.",
     ),
     click.option(
         "--recordings",
         metavar="FILE",
-        type=PATH,
+        type=parameters.PATH,
         help="Also write a table of all recordings, with length, sample rate, number of results and error. FILE ends "
         "in .csv, .tsv or .parquet.",
     ),
@@ -338,7 +251,7 @@ SHARED = (
     ),
 )
 
-files = click.argument("files", nargs=-1, type=PATH)
+files = click.argument("files", nargs=-1, type=parameters.PATH)
 
 
 def together(*options: Callable[[Function], Function]) -> Callable[[Function], Function]:

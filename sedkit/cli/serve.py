@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sedkit.cli import options
+from sedkit.cli import options, parameters
 from sedkit.cli.messages import print_notice
 from sedkit.errors import SedkitError
 from sedkit.serve.hosts import is_loopback
@@ -48,7 +48,7 @@ MEGABYTE = 1_000_000
 @click.option("--no-auth", is_flag=True, help="Serve everybody who reaches an --host other than this machine's own.")
 @click.option(
     "--max-size",
-    type=options.Number(min=0, min_open=True),
+    type=parameters.Number(min=0, min_open=True),
     default=500.0,
     show_default=True,
     metavar="MB",
@@ -56,7 +56,7 @@ MEGABYTE = 1_000_000
 )
 @click.option(
     "--max-duration",
-    type=options.Number(min=1),
+    type=parameters.Number(min=1),
     default=14400.0,
     show_default=True,
     metavar="SECONDS",
@@ -64,7 +64,7 @@ MEGABYTE = 1_000_000
 )
 @click.option(
     "--timeout",
-    type=options.Number(min=1),
+    type=parameters.Number(min=1),
     default=300.0,
     show_default=True,
     metavar="SECONDS",

@@ -7,50 +7,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from sedkit.cli.options import PATH, split_classes
+from sedkit.cli import parameters
+from sedkit.cli.options import split_classes
 
 if TYPE_CHECKING:
     from sedkit.tagger import Tagger
     from sedkit.timeline.settings import PostProcessing
 
 Function = TypeVar("Function", bound=Callable[..., object])
-OTHERS = "*"  # all classes that are not named
-
-
-class ThresholdParameter(click.ParamType[Any]):
-    """Parameter type: ``SCORE``, or ``CLASS=SCORE``; as a pair of class (``*`` for all others) and score.
-
-    Parameters
-    ----------
-    words : other values that a score may have.
-    """
-
-    name = "threshold"
-
-    def __init__(self, *words: str) -> None:
-        self.words = words
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float | str]:
-        if isinstance(value, tuple):
-            return value
-        name, equals, text = str(value).rpartition("=")
-        if text in self.words and not equals:
-            return OTHERS, text
-        try:
-            score = float(text)
-        except ValueError:
-            score = -1.0
-        if not 0 <= score <= 1 or (equals and not name.strip()):
-            words = "".join(f", {word!r}" for word in self.words)
-            self.fail(f"{value!r} is neither a score from 0 to 1{words}, nor CLASS=SCORE.", param, ctx)
-        return name.strip() or OTHERS, score
-
-
-class Seconds(click.FloatRange):
-    """Parameter type: seconds in the range of a setting of :class:`~sedkit.timeline.settings.PostProcessing`."""
-
-    def __init__(self, lowest: float = 0, highest: float | None = None) -> None:
-        super().__init__(lowest, highest)
 
 
 EXCLUDE = click.option(
@@ -78,7 +42,7 @@ SHAPING = (
         "--enter",
         "-t",
         "threshold",
-        type=ThresholdParameter(),
+        type=parameters.ThresholdParameter(),
         multiple=True,
         metavar="[CLASS=]SCORE",
         help="A class is present where its score is at least SCORE (0 to 1). An event also needs a mean of at least "
@@ -93,7 +57,7 @@ SHAPING = (
     ),
     click.option(
         "--hold",
-        type=Seconds(),
+        type=click.FloatRange(0),
         metavar="SECONDS",
         help="An event goes on for at most so long without a score that reaches the threshold; inf for no limit. "
         "Default: 2.88.",
@@ -105,17 +69,20 @@ SHAPING = (
         help="Smooth the scores by a median filter of this length. Default: 0, none.",
     ),
     click.option(
-        "--min-duration", type=Seconds(0, 3600), metavar="SECONDS", help="Leave out shorter events. Default: 0."
+        "--min-duration",
+        type=click.FloatRange(0, 3600),
+        metavar="SECONDS",
+        help="Leave out shorter events. Default: 0.",
     ),
     click.option(
         "--merge-gap",
-        type=Seconds(0, 3600),
+        type=click.FloatRange(0, 3600),
         metavar="SECONDS",
         help="Join events of one class that are no further apart. Default: 0.",
     ),
     click.option(
         "--max-duration",
-        type=Seconds(0.1),
+        type=click.FloatRange(0.1),
         metavar="SECONDS",
         help="Divide longer events into equal parts. Default: inf.",
     ),
@@ -134,7 +101,7 @@ SHAPING = (
     click.option(
         "--postprocess",
         metavar="FILE",
-        type=PATH,
+        type=parameters.PATH,
         help="Take these settings, also by class, from a TOML file (docs/timeline.md). Options take precedence.",
     ),
 )
@@ -206,7 +173,7 @@ def thresholds_of(values: Sequence[tuple[str, float | str]]) -> Any:
     by_class = dict(values)
     if not by_class:
         return None
-    return by_class[OTHERS] if set(by_class) == {OTHERS} else by_class
+    return by_class[parameters.OTHERS] if set(by_class) == {parameters.OTHERS} else by_class
 
 
 NAMES = ("threshold", *SETTINGS, "postprocess")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sedkit.cli import options, shaping
+from sedkit.cli import options, parameters, shaping
 from sedkit.cli.inputs import stdin_is_piped
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ LOWEST_SCORE = 0.01  # sedkit.tagger's, which is not imported for --help
 @click.option(
     "--threshold",
     "-t",
-    type=shaping.ThresholdParameter("model"),
+    type=parameters.ThresholdParameter("model"),
     multiple=True,
     metavar="[CLASS=]SCORE|model",
     help="Only tags with a score of SCORE (0 to 1) or more. CLASS=SCORE is for one class; repeatable. model uses the "

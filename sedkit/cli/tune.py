@@ -11,16 +11,16 @@ from typing import Any
 
 import click
 
-from sedkit.cli import options
+from sedkit.cli import options, parameters
 
 
 @click.command("tune")
-@click.argument("recordings", nargs=-1, type=options.PATH, metavar="LABELLED...")
+@click.argument("recordings", nargs=-1, type=parameters.PATH, metavar="LABELLED...")
 @click.option(
     "--labels",
     "-l",
     "reference",
-    type=options.PATH,
+    type=parameters.PATH,
     metavar="REFERENCE",
     help="Labels of the events, in any format that sedkit convert reads, or a folder of them. Default: in the folder "
     "LABELLED, beside the recordings.",
@@ -28,7 +28,7 @@ from sedkit.cli import options
 @click.option(
     "--output",
     "-o",
-    type=options.PATH,
+    type=parameters.PATH,
     metavar="TOML",
     help="Write the settings to TOML, and the figures to standard output. Default: settings to standard output.",
 )
@@ -47,7 +47,9 @@ from sedkit.cli import options
     metavar="N",
     help="Parts of the recordings in the cross-validation; at most as many as there are recordings.",
 )
-@click.option("--json", "json_file", type=options.PATH, metavar="FILE", help="Also write settings and figures as JSON.")
+@click.option(
+    "--json", "json_file", type=parameters.PATH, metavar="FILE", help="Also write settings and figures as JSON."
+)
 @options.classes
 @options.analysing
 @click.pass_context

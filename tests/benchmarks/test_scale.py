@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'sedkit-audio[cluster]'")
 
-from benchmarks import scale
+from benchmarks import report, scale
 from sedkit.cluster.archive import Archive, Report, write_partition
 from sedkit.cluster.recordings import Recording
 from sedkit.cluster.storage import Store
@@ -72,9 +72,9 @@ def test_figures_replace_the_generated_part_of_the_page(results: dict, archive: 
     assert (hours, rows) == (0.5, 400)
     assert each > packed > 0
     assert "| peak memory of the driver |" in figures
-    page = scale.page(scale.PAGE.read_text("utf-8"), figures)
+    page = report.replaced(scale.PAGE.read_text("utf-8"), figures, scale.MARKS)
     assert figures in page
-    assert scale.page(page, figures) == page
+    assert report.replaced(page, figures, scale.MARKS) == page
 
 
 def test_results_without_benchmarks_4_and_8_are_refused(results: dict):

@@ -313,60 +313,6 @@ class TestChangesBeforeResume:
             assert line.startswith(f"sedkit: error: {output}: {difference}; to start over, leave out --resume")
         assert output.read_bytes() == before
 
-    def test_formats_that_need_more_of_the_results_are_refused(self, sedkit, folder: Path, output: Path):
-        only, new = folder / "1.wav", output.with_name("new.csv")
-        page, scores = output.with_name("x.png"), output.with_name("x.scores.tsv")
-        for first, second, difference in (
-            ([], ["-o", page], "had no output in html, png, svg or pdf, this one has one; give the same formats"),
-            (["-o", scores], [], "had an output in dcase-scores, this one has none; give the same formats"),
-        ):
-            assert sedkit("timeline", only, "-o", new, "--resume", *first).exit_code == 0
-            result = sedkit("timeline", only, "-o", new, "--resume", *second)
-            assert result.exit_code == 1
-            assert result.stderr.startswith(f"sedkit: error: {new}: the earlier run {difference}")
-            new.unlink()
-            new.with_name("new.csv.journal").unlink()
-
-    @pytest.mark.parametrize("size", [0, 5, 12, 20, 100])
-    def test_a_journal_cut_off_in_its_first_record_is_empty(self, sedkit, folder: Path, output: Path, size: int):
-        journal = output.with_name("x.csv.journal")
-        whole = journal.read_bytes()
-        for content in (whole[:size], bytes(size)):  # a file system may keep the length without the contents
-            journal.write_bytes(content)
-            for options in (["--resume"], []):
-                assert sedkit("timeline", folder, "-t", "0.4", "-o", output, *options).exit_code == 1
-                assert len(results_in(journal)) == COUNT
-                journal.write_bytes(content)
-
-    def test_a_journal_of_another_version_is_refused(self, sedkit, folder: Path, output: Path, monkeypatch):
-        monkeypatch.setattr("sedkit.cli.journal.FORMAT", 2)
-        result = sedkit("timeline", folder, "-t", "0.4", "-o", output, "--resume")
-        assert result.exit_code == 1
-        assert "x.csv.journal: is of another version of sedkit; to start over, leave out --resume" in result.stderr
-
-    def test_a_result_that_cannot_be_understood_is_explained(self, sedkit, folder: Path, output: Path, monkeypatch):
-        def unpack(data: bytes, labels: tuple) -> None:
-            raise KeyError("a field of another version")
-
-        monkeypatch.setattr("sedkit.cli.result_codec.unpack", unpack)
-        result = sedkit("timeline", folder, "-t", "0.4", "-o", output, "--resume")
-        assert result.exit_code == 1
-        assert "x.csv.journal: was changed by another program; delete it and start over" in result.stderr
-
-    @pytest.mark.parametrize("options", [[], ["--resume"]])
-    def test_what_is_no_journal_is_left_alone(self, sedkit, folder: Path, output: Path, options: list[str]):
-        journal = output.with_name("x.csv.journal")
-        journal.write_text("Dear diary, this is not a journal of sedkit.")
-        result = sedkit("timeline", folder, "-t", "0.4", "-o", output, *options)
-        assert result.exit_code == 1
-        assert f"{journal}: is not a journal of this version of sedkit; " in result.stderr
-        assert journal.read_text().startswith("Dear diary")
-        journal.unlink()
-        journal.mkdir()
-        result = sedkit("timeline", folder, "-t", "0.4", "-o", output, *options)
-        assert result.exit_code == 1
-        assert f"{journal}: is a folder, and the results of the run go there; " in result.stderr
-
     def test_leaving_out_an_existing_recording_is_refused(self, sedkit, folder: Path, output: Path):
         before = output.read_bytes()
         result = sedkit("timeline", folder / "0.wav", "-t", "0.4", "-o", output, "--resume")
