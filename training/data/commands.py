@@ -8,6 +8,7 @@ import click
 
 from training.data.augment.commands import COMMANDS as MIXERS
 from training.data.demo import CLASSES, make_demo
+from training.data.leave_out import leave_out
 from training.data.manifest.problems import OnError
 from training.data.manifest.summary import describe
 from training.data.manifest.table import Manifest
@@ -91,6 +92,32 @@ def merge(manifests: tuple[Path, ...], output: Path, on_error: OnError) -> None:
       sedkit-train data merge esc50.csv own.csv --output all.csv
     """
     write_manifest(Manifest.merge([Manifest.load(path, None, on_error) for path in manifests], on_error), output)
+
+
+@main.command("leave-out")
+@click.argument("manifest", type=FILE)
+@click.option(
+    "--class", "classes", multiple=True, required=True, help="Class to leave out; may be given several times."
+)
+@output_option
+@click.option("--left", type=FILE, required=True, help="Manifest to write, of the test clips with these classes.")
+@manifest_labels_option
+def leave_out_command(manifest: Path, classes: tuple[str, ...], output: Path, left: Path, labels: Path | None) -> None:
+    """Leave classes out of a manifest, to measure how a model without them answers to their sounds.
+
+    The classes below them in AudioSet's ontology go with them. OUTPUT has no clip in which one of these classes
+    sounds, nor training and validation clips in which one may sound (?NAME). LEFT has the test clips in which one
+    sounds, labelled with their other classes, or with - if they have none.
+
+    \b
+    Examples:
+      sedkit-train data leave-out all.csv --class Telephone --class Arrow --output rest.csv --left left.csv
+      sedkit-train secost --manifest rest.csv --run runs/rest
+      sedkit-train evaluate unknown runs/rest/model.onnx --manifest left.csv
+    """
+    parted = leave_out(Manifest.load(manifest, labels), classes)
+    write_manifest(parted.rest, output)
+    write_manifest(parted.left, left)
 
 
 @main.command()
