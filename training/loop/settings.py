@@ -10,7 +10,7 @@ import torch
 
 from sedkit.geometry import SAMPLE_RATE
 from training.data.augment.augmentation import Augmentation
-from training.networks.wels import Pooling, Width
+from training.networks.wels import Pooling, Stem, Width
 from training.supervision.targets import TeachersHear
 
 Schedule = Literal["cosine", "constant"]
@@ -43,7 +43,7 @@ class Settings:
     freeze : number of WELS-Net's blocks B1 to B4, from B1 on, that keep their initial weights and statistics.
     between : weight of the trained network when it is interpolated with the warm start: 0 is the warm start, 1 the
         trained network. The interpolated network, with batch statistics of its own, is validated and kept.
-    width, dropout, pooling : of the network (training.networks.wels).
+    width, dropout, pooling, stem : of the network (training.networks.wels).
     gate : leave silent segments out of clip scores, in training and scoring alike (training.networks.wels); False: the
         plain mean over all segments of Table 1.
     precision : of the network's forward and backward pass. The front end, the last layer, loss and weights are float32.
@@ -79,6 +79,7 @@ class Settings:
     width: Width = 1.0
     dropout: float = 0.2
     pooling: Pooling = "mean"
+    stem: Stem = "full"
     gate: bool = True
     precision: Precision = "float32"
     sync_bn: bool = False

@@ -19,7 +19,7 @@ from sedkit.contract import Contract
 from sedkit.errors import ContractError, SedkitError
 from sedkit.install import install_remedy
 from training.data.audio import FULL_SCALE
-from training.networks.wels import Network, Pooling, Width, resolve_filters
+from training.networks.wels import Network, Pooling, Stem, Width, resolve_filters
 
 LAYERS = ("B1.0", "B2.0", "B3.0", "B4.0", "L1", "L2")  # their filter counts are the width of the network
 
@@ -35,6 +35,7 @@ class OnnxNetwork(NamedTuple):
     weights: dict[str, Tensor]
     width: Width
     pooling: Pooling
+    stem: Stem
     gate: bool
 
 
@@ -80,7 +81,8 @@ def read_onnx(path: Path) -> OnnxNetwork:
             width = filters
         pooling: Pooling = "attention" if "wels.weights.weight" in stored else "mean"
         gate = contract.lineage.get("settings", {}).get("gate", True)
-        network = Network(len(contract.labels), width, pooling=pooling, gate=gate)
+        stem: Stem = "patches" if stored["wels.B1.0.0.weight"].shape[-1] == 2 else "full"
+        network = Network(len(contract.labels), width, pooling=pooling, gate=gate, stem=stem)
         state: dict[str, Tensor] = {}
         for layer, (_, norm) in _convolutions_with_batch_norm(network).items():
             bias = stored.get(f"{layer}.0.bias", torch.zeros(norm.num_features))  # zero biases are not stored
@@ -93,7 +95,7 @@ def read_onnx(path: Path) -> OnnxNetwork:
         network.load_state_dict(state)
     except (KeyError, TypeError, ValueError, RuntimeError, OverflowError):
         raise OnnxImportError(f"{path}: not a WELS-Net; give a model of sedkit-train secost") from None
-    return OnnxNetwork(contract, state, width, pooling, gate)
+    return OnnxNetwork(contract, state, width, pooling, stem, gate)
 
 
 def _bias_only(name: str, bias: Tensor, eps: float) -> dict[str, Tensor]:

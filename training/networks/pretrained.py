@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from sedkit.geometry import SPAN_FRAMES, STEP_FRAMES, padded_samples
 from training.networks import yamnet_tflite
 from training.networks.logmel import LogMel
-from training.networks.wels import Network, Pooling, Segments, Width, in_float32
+from training.networks.wels import Network, Pooling, Segments, Stem, Width, in_float32
 from training.networks.yamnet import BANDS, BINS, COLUMN, STEP, Yamnet, layers, magnitudes, read_yamnet, spectrum
 
 DB_PER_NEPER = 20 / math.log(10)  # YAMNet's log-mel is the natural logarithm of a magnitude
@@ -121,9 +121,15 @@ class PretrainedNetwork(Network):
 
 
 def build_network(
-    kind: str, classes: int, width: Width, dropout: float = 0.0, pooling: Pooling = "mean", gate: bool = True
+    kind: str,
+    classes: int,
+    width: Width,
+    dropout: float = 0.0,
+    pooling: Pooling = "mean",
+    gate: bool = True,
+    stem: Stem = "full",
 ) -> Network:
     """The network that settings describe: WELS-Net (kind ``wels``) or one of ``BACKBONES``, which ignore the width."""
     if kind == "wels":
-        return Network(classes, width, dropout, pooling, gate)
+        return Network(classes, width, dropout, pooling, gate, stem)
     return PretrainedNetwork(kind, classes, dropout, gate)

@@ -22,6 +22,7 @@ MIN_WEIGHT_SUM = 1e-6  # avoids 0 / 0 in silence, where all weights are 0
 
 Width = float | Sequence[int]  # a factor on Table 1's filters of B1 to L2, or the six filter counts themselves
 Pooling = Literal["mean", "attention"]
+Stem = Literal["full", "patches"]  # the first convolution: 3 x 3 as in Table 1, or patches of 2 x 2 without overlap
 
 
 class Segments(NamedTuple):
@@ -73,14 +74,15 @@ def describe_network(settings: Mapping[str, Any]) -> str:
     if settings["network"] != "wels":
         return f"{settings['network']}, fine-tuned"
     width, attention = settings["width"], ", attention" if settings["pooling"] == "attention" else ""
+    patches = ", patches" if settings.get("stem") == "patches" else ""
     if isinstance(width, int | float):
-        return f"width {width:g}{attention}"
-    return f"filters {','.join(map(str, width))}{attention}"
+        return f"width {width:g}{patches}{attention}"
+    return f"filters {','.join(map(str, width))}{patches}{attention}"
 
 
-def conv_bn_relu(inputs: int, filters: int, kernel: tuple[int, int], padding: int) -> nn.Sequential:
+def conv_bn_relu(inputs: int, filters: int, kernel: tuple[int, int], padding: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, filters, kernel, padding=padding, bias=False),
+        nn.Conv2d(inputs, filters, kernel, stride, padding, bias=False),
         nn.BatchNorm2d(filters),
         nn.ReLU(inplace=True),
     )
@@ -92,6 +94,17 @@ def block(inputs: int, filters: int, pool: int) -> nn.Sequential:
         conv_bn_relu(inputs, filters, (3, 3), 1),
         conv_bn_relu(filters, filters, (3, 3), 1),
         nn.MaxPool2d(pool),
+    )
+
+
+def first_block(filters: int, stem: Stem) -> nn.Sequential:
+    """B1. With ``patches``, it computes a quarter as much, and depends on the same frames for each output."""
+    if stem == "full":
+        return block(1, filters, 4)
+    return nn.Sequential(
+        conv_bn_relu(1, filters, (2, 2), 0, stride=2),
+        conv_bn_relu(filters, filters, (3, 3), 1),
+        nn.MaxPool2d(2),
     )
 
 
@@ -110,13 +123,22 @@ class WelsNet(nn.Module):
     pooling : layer P. "mean" is that of Table 1. With "attention", a layer beside L4 weights each segment and class
         (Kong et al. 2018, *Audio Set classification with attention model*). Dropout is not applied to its input:
         noisy weights degrade the scores.
+    stem : the first convolution. "full" is that of Table 1, 3 x 3 on every frame and band. "patches" takes patches of
+        2 x 2, and the pooling of B1 is then 2 x 2.
     """
 
-    def __init__(self, classes: int, width: Width = 1.0, dropout: float = 0.0, pooling: Pooling = "mean") -> None:
+    def __init__(
+        self,
+        classes: int,
+        width: Width = 1.0,
+        dropout: float = 0.0,
+        pooling: Pooling = "mean",
+        stem: Stem = "full",
+    ) -> None:
         super().__init__()
         self.classes = classes
         b1, b2, b3, b4, l1, l2 = resolve_filters(width)
-        self.B1 = block(1, b1, 4)
+        self.B1 = first_block(b1, stem)
         self.B2 = block(b1, b2, 2)
         self.B3 = block(b2, b3, 2)
         self.B4 = block(b3, b4, 2)
@@ -166,11 +188,17 @@ class Network(nn.Module):
     exempt: Tensor
 
     def __init__(
-        self, classes: int, width: Width = 1.0, dropout: float = 0.0, pooling: Pooling = "mean", gate: bool = True
+        self,
+        classes: int,
+        width: Width = 1.0,
+        dropout: float = 0.0,
+        pooling: Pooling = "mean",
+        gate: bool = True,
+        stem: Stem = "full",
     ) -> None:
         super().__init__()
         self.frontend = LogMel()
-        self.wels = WelsNet(classes, width, dropout, pooling)
+        self.wels = WelsNet(classes, width, dropout, pooling, stem)
         self.gate = gate
         self.register_buffer("exempt", torch.zeros(classes))
 
@@ -200,9 +228,9 @@ class Network(nn.Module):
         return torch.maximum(heard, self.exempt)
 
 
-def multiply_adds(classes: int, width: Width, pooling: Pooling = "mean") -> int:
+def multiply_adds(classes: int, width: Width, pooling: Pooling = "mean", stem: Stem = "full") -> int:
     """Multiply-adds of WELS-Net's convolutions for 1024 frames, which is 10 s of audio."""
-    network = WelsNet(classes, width, pooling=pooling).eval()
+    network = WelsNet(classes, width, pooling=pooling, stem=stem).eval()
     count = 0
 
     def count_layer(module: nn.Module, _: object, output: Tensor) -> None:

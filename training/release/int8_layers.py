@@ -11,8 +11,8 @@ saturating. Three methods keep the result close to float32:
   weights undo it (Nagel et al., Data-Free Quantization, 2019, section 4.1). Channels then fill the range they share.
 - **GPTQ.** Weights are rounded one at a time, layer by layer. The weights that are not rounded yet compensate the error
   on the layer's actual input, which comes from the rounded layers before it (Frantar et al., 2023, algorithm 1).
-- **A finer first layer.** It has one input channel and 9 weights per filter, and all later layers depend on it. Its
-  input is passed as rounded value and amplified remainder, its weights as a sum of four 7-bit tensors.
+- **A finer first layer.** It has one input channel and 9 weights per filter, or 4, and all later layers depend on it.
+  Its input is passed as rounded value and amplified remainder, its weights as a sum of four 7-bit tensors.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ class Layer:
     bias: Tensor  # [filters]
     padding: int
     pool: int = 1
+    stride: int = 1
 
     def __call__(self, x: Tensor) -> Tensor:
-        x = F.relu(F.conv2d(x, self.weight, self.bias, padding=self.padding))
+        x = F.relu(F.conv2d(x, self.weight, self.bias, self.stride, self.padding))
         return F.max_pool2d(x, self.pool) if self.pool > 1 else x
 
 
@@ -201,9 +202,10 @@ def patches(layer: Layer, x: Tensor, count: int, seed: int) -> Tensor:
     """Input patches of a convolution at random positions, [count, channels * height * width]."""
     height, width = layer.weight.shape[2:]
     x = F.pad(x, [layer.padding] * 4)
-    rows, bands = x.shape[2] - height + 1, x.shape[3] - width + 1
+    rows, bands = (x.shape[2] - height) // layer.stride + 1, (x.shape[3] - width) // layer.stride + 1
     positions = torch.randint(len(x) * rows * bands, (count,), generator=torch.Generator().manual_seed(seed))
-    clip, row, band = positions // (rows * bands), positions // bands % rows, positions % bands
+    clip = positions // (rows * bands)
+    row, band = positions // bands % rows * layer.stride, positions % bands * layer.stride
     taps = [x[clip, :, row + down, band + right] for down in range(height) for right in range(width)]
     return torch.stack(taps, 2).flatten(1)
 

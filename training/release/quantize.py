@@ -8,7 +8,7 @@ up to 0.03.
 
 The first convolution has one input channel, which is slow in ONNX Runtime's integer kernels. It is rewritten to 16
 channels: the log-mel at frames t - 1, t and t + 1, four copies each, the rounding remainders of these three, and one
-channel of padding with zero weights.
+channel of padding with zero weights. With patches, there are 12 channels, of two frames.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ from training.runtime.files import replacing
 from training.runtime.progress import decoding
 
 SECONDS = 5.12  # length of the calibration crops
+END = np.iinfo(np.int64).max  # of a slice: the last frame
 
 
 class QuantizeError(SedkitError):
@@ -188,12 +189,13 @@ def read_layers(model: onnx.ModelProto, path: Path) -> tuple[list[Layer], list[o
         pool = consumer(relu, "MaxPool")
         sides = attributes(pool)["kernel_shape"] if pool else [1, 1]
         paddings = set(attributes(node).get("pads", [0]))
+        steps = set(attributes(node).get("strides", [1]))
         strides = attributes(pool)["strides"] if pool else sides
         following = consumer(pool or relu, "Conv")
         operands = [weights[name] for name in node.input[1:] if name in weights]
-        if len(operands) < 2 or len(paddings) > 1 or len({*sides, *strides}) > 1 or following is None:
+        if len(operands) < 2 or len(paddings) > 1 or len(steps) > 1 or len({*sides, *strides}) > 1 or following is None:
             break
-        layers.append(Layer(operands[0], operands[1], paddings.pop(), sides[0]))
+        layers.append(Layer(operands[0], operands[1], paddings.pop(), sides[0], steps.pop()))
         convolutions.append(following)
     last = after[convolutions[-1].input[0]] if layers else []  # L4, and the attention weights beside it
     if not layers or len(layers) + count_convolutions(last) != count_convolutions(model.graph.node):
@@ -236,7 +238,7 @@ def quantized_graph(
     integers.CopyFrom(model)
     graph = Builder(integers.graph)
     source, target = convolutions[0].input[0], convolutions[-1].input[0]
-    x = sixteen_channels(graph, source, quantized[0].grid)
+    x = stacked_frames(graph, source, quantized[0])
     for number, (node, layer) in enumerate(zip(convolutions, quantized, strict=False)):
         steps = layer.steps
         options = {"pads": attributes(node).get("pads", [0] * 4)}
@@ -244,7 +246,7 @@ def quantized_graph(
             whole, rest = parts(steps)
             steps = torch.cat([part.transpose(1, 2) for part in (*whole, rest)], 1)  # frames become channels
             steps = torch.nn.functional.pad(steps, (0, 0, 0, 0, 0, -steps.shape[1] % 4))
-            options["pads"] = [0, 1, 0, 1]
+            options = {"pads": [0, layer.layer.padding] * 2, "strides": [1, layer.layer.stride]}
         name = f"int8.{number}"
         scale = layer.scales.numpy() * np.float32(layer.grid.scale)
         weight = graph.constant_weights(f"{name}.weight", steps.numpy().astype(np.int8), layer.scales.numpy())
@@ -259,21 +261,26 @@ def quantized_graph(
     return integers
 
 
-def sixteen_channels(graph: Builder, x: str, grid: Grid) -> str:
-    """The first convolution's 16 input channels of uint8, described in the module docstring."""
+def stacked_frames(graph: Builder, x: str, first: QuantizedLayer) -> str:
+    """The first convolution's input channels of uint8, described in the module docstring."""
+    grid, layer = first.grid, first.layer
+    height = layer.weight.shape[2]
     rough = graph.quantize(x, grid)
     lost = graph.add("Sub", [x, graph.dequantize(rough, grid)], "int8.lost")
     enlarged = graph.add("Mul", [lost, graph.constant("int8.fineness", np.float32(FINENESS))], "int8.enlarged")
     rest = graph.quantize(enlarged, grid)
     frames = []
     for name, part in (("rough", rough), ("rest", rest)):
-        ends = graph.constant("int8.ends", np.array([0, 0, 1, 0, 0, 0, 1, 0]))
-        padded = graph.add("Pad", [part, ends, graph.zero(grid)], f"int8.{name}.padded")
-        for begin in range(3):
-            bounds = {"begin": begin, "end": begin - 2 if begin < 2 else np.iinfo(np.int64).max, "axis": 2}
+        if layer.padding:
+            ends = graph.constant("int8.ends", np.array([0, 0, layer.padding, 0] * 2))
+            part = graph.add("Pad", [part, ends, graph.zero(grid)], f"int8.{name}.padded")
+        for begin in range(height):
+            last = begin + 1 == height
+            bounds = {"begin": begin, "end": END if last else begin + 1 - height, "axis": 2, "step": layer.stride}
             where = [graph.constant(f"int8.{key}.{at}", np.array([at])) for key, at in bounds.items()]
-            frames.append(graph.add("Slice", [padded, *where], f"int8.{name}.{begin}"))
-    return graph.add("Concat", frames[:3] * COPIES + frames[3:] + frames[:1], "int8.input", axis=1)
+            frames.append(graph.add("Slice", [part, *where], f"int8.{name}.{begin}"))
+    channels = frames[:height] * COPIES + frames[height:]
+    return graph.add("Concat", channels + frames[:1] * (-len(channels) % 4), "int8.input", axis=1)
 
 
 class Builder:

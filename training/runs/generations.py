@@ -44,7 +44,15 @@ def trained_network(generation: Path, settings: Settings, classes: int, device: 
 
 
 def _network(settings: Settings, classes: int) -> Network:
-    return build_network(settings.network, classes, settings.width, settings.dropout, settings.pooling, settings.gate)
+    return build_network(
+        settings.network,
+        classes,
+        settings.width,
+        settings.dropout,
+        settings.pooling,
+        settings.gate,
+        settings.stem,
+    )
 
 
 def fixed_weights(

@@ -22,7 +22,8 @@ from training.runs.start import start
 from training.runs.warm_start import WarmStart, from_backbone, from_model, from_run
 from training.supervision.equations import LABELS, Supervision, parse, single_teacher
 
-RESOLVED = {"warmup", "network", "width", "pooling", "precision", "augmentation"}  # settings with defaults of their own
+# Settings with defaults of their own
+RESOLVED = {"warmup", "network", "width", "pooling", "stem", "precision", "augmentation"}
 
 
 def start_from(options: Mapping[str, Any], device: torch.device, arguments: Sequence[str]) -> Run:
@@ -45,12 +46,16 @@ def start_from(options: Mapping[str, Any], device: torch.device, arguments: Sequ
         raise click.BadParameter(
             "segment targets do not train the weights of --set pooling=attention", param_hint="--teachers-hear"
         )
+    stem = options["stem"] or (warm_start.stem if warm_start else "full")
+    if warm_start and warm_start.stem != stem == "full":
+        raise click.BadParameter("the warm start takes patches; leave it out", param_hint="--set stem")
     settings = Settings(
         **{setting.name: options[setting.name] for setting in fields(Settings) if setting.name not in RESOLVED},
         warmup=WARMUP[options["schedule"]] if options["warmup"] is None else options["warmup"],
         network=warm_start.kind if warm_start else "wels",
         width=warm_start.width if warm_start else options["width"] or (1.0 if cuda else 0.25),
         pooling=pooling,
+        stem=stem,
         precision=options["precision"] or ("bf16" if cuda else "float32"),
         augmentation=Augmentation(**{column.name: options[column.name] for column in fields(Augmentation)}),
     )
@@ -84,6 +89,7 @@ def _check_combinations(options: Mapping[str, Any]) -> None:
         (options["views"] and hear != "view", "--set views", "needs --teachers-hear view"),
         (hear == "sounds" and not options["overlay"], "--teachers-hear", "sounds needs --set overlay=0.6"),
         (fine_tune and not from_wels and options["width"], "--width", "is that of the backbone; leave it out"),
+        (fine_tune and not from_wels and options["stem"], "--set stem", "is that of the backbone; leave it out"),
         (fine_tune and options["pooling"] != "mean", "--set pooling", "is that of the warm start; leave it out"),
         (not from_wels and options["freeze"], "--set freeze", needs_warm_start),
         (not from_wels and options["between"] < 1, "--set between", needs_warm_start),

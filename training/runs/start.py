@@ -74,7 +74,9 @@ def start(
         }
         if warm_start:
             warm_start, clips = warm_start.for_classes(run.labels), run.clips("train").waveforms
-            save(warm_start.with_statistics(clips, settings.samples, seed).weights, directory / WARM_START)
+            warm_start = warm_start.with_statistics(clips, settings.samples, seed)
+            warm_start = warm_start.with_stem(settings.stem, clips, settings.samples, seed)
+            save(warm_start.weights, directory / WARM_START)
         about = {
             "manifest": manifest if "://" in manifest else str(Path(manifest).absolute()),
             "vocabulary": str(vocabulary.absolute()) if vocabulary else None,

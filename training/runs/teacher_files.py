@@ -9,6 +9,7 @@ An external teacher is one of two files::
         network   its state, float16
         kind      as in the settings: WELS-Net or a pretrained backbone; older files lack it
         width     factor on its filters, or the filters
+        pooling, stem  as in the settings; older files lack them, and have the defaults
         gate      whether it leaves silent segments out of clip scores; older files lack it, and do
         partial   for a model that knows only some of the classes: the fields of Partial; otherwise None or absent
         about     its classes, what it is, and its metrics on each split
@@ -155,8 +156,8 @@ def _read_network(path: Path, data: str, manifest: Manifest) -> OnlineTeacher:
     pooling = state.get("pooling", "mean")
     kind, gate = state.get("kind", "wels"), state.get("gate", True)
     partial = Partial(**state["partial"]) if state.get("partial") else None
-    classes = partial.classes if partial else len(labels)
-    network = build_network(kind, classes, state["width"], pooling=pooling, gate=gate)
+    classes, stem = partial.classes if partial else len(labels), state.get("stem", "full")
+    network = build_network(kind, classes, state["width"], pooling=pooling, gate=gate, stem=stem)
     network.load_state_dict(state["network"])
     if partial is None:
         return OnlineTeacher(ClipScorer(network), np.zeros(len(manifest), np.int64))
@@ -186,7 +187,7 @@ def _copy_run(run: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[s
         "model": config["model"]["name"],
         "metrics": {split: _metrics(report[split]) for split in ("validation", "test") if same and split in report},
     }
-    kind = {"kind": settings["network"]} | {name: settings[name] for name in ("width", "pooling", "gate")}
+    kind = {"kind": settings["network"]} | {name: settings[name] for name in ("width", "pooling", "stem", "gate")}
     _write_network(run, network, kind, about, to)
     return about
 
@@ -194,7 +195,7 @@ def _copy_run(run: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[s
 def _copy_model(path: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[str, Any]:
     model = read_onnx(path)
     partial = None if model.contract.labels == tuple(labels) else _partial(path, model.contract.labels, labels)
-    kind = {"kind": "wels", "width": model.width, "pooling": model.pooling, "gate": model.gate}
+    kind = {"kind": "wels", "width": model.width, "pooling": model.pooling, "stem": model.stem, "gate": model.gate}
     lineage, words = model.contract.lineage, describe_network({"network": "wels", **kind})
     metrics = lineage.get("metrics", {}) if lineage.get("dataset_sha256") == data else {}
     about = {

@@ -17,7 +17,8 @@ from training.data.manifest.vocabulary import Vocabulary
 from training.loop.settings import Kind
 from training.networks.onnx_import import read_onnx, refit_batch_norm
 from training.networks.pretrained import BACKBONES
-from training.networks.wels import Network, Pooling, Width, describe_network, exempt_classes, resolve_filters
+from training.networks.stem import with_patches
+from training.networks.wels import Network, Pooling, Stem, Width, describe_network, exempt_classes, resolve_filters
 from training.networks.widening import can_widen, widen
 from training.runs.config import RunError, read_config
 from training.runs.teacher_files import exported_network
@@ -58,6 +59,7 @@ class WarmStart(NamedTuple):
     about: dict[str, Any] | None = None
     labels: list[Label] | None = None
     folded: bool = False
+    stem: Stem = "full"
 
     def for_classes(self, labels: Sequence[Label]) -> WarmStart:
         """The same weights for a network with the classes ``labels``.
@@ -109,10 +111,20 @@ class WarmStart(NamedTuple):
             return self
         random = np.random.default_rng(seed)
         chosen = random.permutation(len(waveforms))[:CROPS]
-        network = Network(len(self.labels or []), self.width, pooling=self.pooling)
-        network.load_state_dict(self.weights)
+        network = self._network()
         refit_batch_norm(network, (crop(waveforms[i], samples, random.random()) for i in chosen))
         return self._replace(weights=network.state_dict(), folded=False)
+
+    def with_stem(self, stem: Stem, waveforms: Sequence[NDArray[np.int16]], samples: int, seed: int) -> WarmStart:
+        """The same for a network with this stem; patches are fitted to the full one (training.networks.stem)."""
+        if stem == self.stem:
+            return self
+        return self._replace(weights=with_patches(self._network(), waveforms, samples, seed), stem=stem)
+
+    def _network(self) -> Network:
+        network = Network(len(self.labels or []), self.width, pooling=self.pooling, stem=self.stem)
+        network.load_state_dict(self.weights)
+        return network
 
 
 def from_backbone(kind: Kind, file: Path) -> WarmStart:
@@ -143,7 +155,7 @@ def from_run(run: Path) -> WarmStart:
     network = f"generation {number}, {describe_network(settings)}{ended}"
     about = {"run": run.name, "network": network, **{key: config.get(key) for key in KEPT}}
     labels = [Label(**label) for label in config["labels"]]
-    return WarmStart("wels", weights, settings["width"], settings["pooling"], about, labels)
+    return WarmStart("wels", weights, settings["width"], settings["pooling"], about, labels, stem=settings["stem"])
 
 
 def from_model(path: Path) -> WarmStart:
@@ -156,7 +168,8 @@ def from_model(path: Path) -> WarmStart:
     """
     model = read_onnx(path)
     lineage = {"manifest_sha256": model.contract.lineage.get("dataset_sha256"), **model.contract.lineage}
-    words = describe_network({"network": "wels", "width": model.width, "pooling": model.pooling})
+    kind = {"network": "wels", "width": model.width, "pooling": model.pooling, "stem": model.stem}
+    words = describe_network(kind)
     about = {
         "run": model.contract.name,
         "network": f"model {model.contract.name}, {words}",
@@ -164,7 +177,7 @@ def from_model(path: Path) -> WarmStart:
         **{key: lineage[key] for key in KEPT if key in lineage},
     }
     labels = list(model.contract.labels)
-    return WarmStart("wels", model.weights, model.width, model.pooling, about, labels, folded=True)
+    return WarmStart("wels", model.weights, model.width, model.pooling, about, labels, folded=True, stem=model.stem)
 
 
 def read_warm_start(run: Path) -> dict[str, torch.Tensor]:
