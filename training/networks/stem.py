@@ -52,11 +52,16 @@ def with_patches(
                 logmel = network.frontend(torch.from_numpy(crops * gain))
                 target = old(logmel)
             if spread is None:
-                spread = target.std((0, 2, 3), keepdim=True) + 1e-3
-            loss = ((new(logmel) - target) / spread).square().mean()
+                spread = target.std((0, 2, 3)) + 1e-3
+            loss = (new(logmel) - target / spread[:, None, None]).square().mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
+    assert spread is not None
+    with torch.no_grad():
+        for name, parameter in new.named_parameters():
+            if name.startswith("1.1."):  # the last batch norm; ReLU and pooling commute with the factor
+                parameter.mul_(spread)
     kept = {name: value for name, value in network.state_dict().items() if not name.startswith("wels.B1.")}
     return kept | {f"wels.B1.{name}": value for name, value in new.state_dict().items()}

@@ -74,9 +74,9 @@ def start(
         }
         if warm_start:
             warm_start, clips = warm_start.for_classes(run.labels), run.clips("train").waveforms
-            warm_start = warm_start.with_statistics(clips, settings.samples, seed)
-            warm_start = warm_start.with_stem(settings.stem, clips, settings.samples, seed)
-            save(warm_start.weights, directory / WARM_START)
+            initial = warm_start.with_statistics(clips, settings.samples, seed)
+            initial = initial.with_stem(settings.stem, clips, settings.samples, seed)
+            save(initial.weights, directory / WARM_START)
         about = {
             "manifest": manifest if "://" in manifest else str(Path(manifest).absolute()),
             "vocabulary": str(vocabulary.absolute()) if vocabulary else None,

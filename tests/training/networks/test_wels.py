@@ -8,7 +8,7 @@ import torch
 
 from sedkit import geometry
 from sedkit.contract import Label
-from training.networks.wels import Network, WelsNet, exempt_classes, multiply_adds, pool
+from training.networks.wels import Network, Stem, WelsNet, exempt_classes, multiply_adds, pool
 
 TABLE_1 = [  # layer, output size for an input of 1 x 1024 x 64
     ("B1.0", (64, 1024, 64)),
@@ -80,12 +80,13 @@ def test_clip_scores_are_the_mean_of_segment_scores() -> None:
     torch.testing.assert_close(scores.clip, scores.segments.mean(1))
 
 
+@pytest.mark.parametrize("stem", ["full", "patches"])
 @pytest.mark.parametrize("k", [0, 3, 9])
-def test_receptive_field_of_a_segment(k: int) -> None:
+def test_receptive_field_of_a_segment(k: int, stem: Stem) -> None:
     # ReLU and max pooling would hide some frames. With linear activations and average pooling, every frame of the
     # receptive field has a gradient.
     torch.manual_seed(k)
-    wels = WelsNet(3, width=1 / 16).double().eval()
+    wels = WelsNet(3, width=1 / 16, stem=stem).double().eval()
     for module in list(wels.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, torch.nn.ReLU):
@@ -116,6 +117,12 @@ def test_multiply_adds_match_table_1() -> None:
     convolutions = sum(positions * 9 * (one + other) * other for one, other, positions in blocks)
     last = 30 * (512 * 6 * 2048 + 2048 * 1024 + 1024 * 1024 + 1024 * 527)
     assert multiply_adds(527, 1.0) == convolutions + last
+
+
+def test_patches_quarter_the_arithmetic_of_the_first_block() -> None:
+    filters = [16, 40, 80, 200, 1024, 512]
+    saved = multiply_adds(527, filters) - multiply_adds(527, filters, stem="patches")
+    assert saved == 1024 * 64 * 16 * 9 * (1 + 16) - 512 * 32 * 16 * (4 + 9 * 16)
 
 
 def test_width_may_be_a_list_of_filters() -> None:
