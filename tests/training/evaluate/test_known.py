@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import soundfile
 from click.testing import CliRunner
 
+from sedkit.contract import Label
 from tests.conftest import make_sound
 from training.data.manifest.table import Manifest
 from training.evaluate.commands import main
+from training.evaluate.known import Shared, measure, report_lines
 
 
 def test_models_are_compared_on_clips_of_classes_that_all_know(model_path: Path, tmp_path: Path) -> None:
@@ -35,3 +38,19 @@ def test_models_are_compared_on_clips_of_classes_that_all_know(model_path: Path,
     nothing = CliRunner().invoke(main, [*arguments, "--clips", "b"])
     assert nothing.exit_code == 1
     assert "no clip of the split 'test' is of a class that all models know" in nothing.output
+
+
+def test_classes_count_by_clips_and_a_class_above_the_right_one_is_nearly_right() -> None:
+    labels = [Label("Dog", "/m/0bt9lr"), Label("Bark", "/m/05tny_"), Label("Cat", "/m/01yrx")]
+    common = Shared(labels, np.arange(4), np.array([1, 1, 1, 2]))
+    targets = np.array([[1, 1, 0], [1, 1, 0], [np.nan, 1, 0], [0, 0, 1]], np.float32)
+    scores = np.array([[0.9, 0.8, 0.1], [0.1, 0.8, 0.1], [0.1, 0.7, 0.9], [0.2, 0.1, 0.3]])
+    found = measure(scores, targets, common)
+    assert found["AP"] == [np.mean([1, 2 / 3]), 1.0, 0.5]  # the cat is second among the four
+    assert found["clips"] == [2, 3, 1]
+    assert found["mAP"] == np.mean(found["AP"])
+    assert found["mAP_by_clips"] == (2 * found["AP"][0] + 3 + 0.5) / 6
+    assert (found["accuracy"], found["accuracy_or_above"]) == (0.5, 0.75)  # the first bark is called Dog, the third Cat
+    other = {**found, "model": "b", "AP": [0.8, 1.0, 0.9]}
+    lines = report_lines(common, [{**found, "model": "a"}, other])
+    assert lines[-3:] == ["| AP | clips | a | b |", "|---|---|---|---|", "| Cat | 1 | 0.500 | 0.900 |"]

@@ -1,0 +1,101 @@
+"""The tables that compare the shipped models, in README.md and in training/results/default-model.md.
+
+python docs/comparison.py      # from the JSON files in training/results/default-model/, whose commands that page has
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "training" / "results" / "default-model"
+MODELS = ("wels-secost", "wels-secost-large", "wels-secost-small")
+APART = 0.1  # between the APs of a class
+KNOWN = ("mAP", "mAP_by_clips", "accuracy", "accuracy_or_above")
+TIMELINES = ("mAP", "segment_f1", "event_f1", "best_event_f1", "PSDS1", "PSDS2")
+Row = Sequence[str]
+
+
+def readme(more: dict[str, Any], esc50: dict[str, Any], mixtures: dict[str, Any]) -> list[Row]:
+    """The highest tags of clips, and the events of mixtures."""
+    rows = [["test clips", "default", "large", "small"]]
+    for clips, name in (
+        (more, f"other everyday sounds, {more['clips']}"),
+        (esc50, f"38 of the 52 sounds, {esc50['clips']}"),
+    ):
+        shares = [by_name(clips["models"], "model")[model] for model in MODELS]
+        rows.append([f"{name}: highest tag right", *(f"{share['right'][0]:.0%}" for share in shares)])
+        rows.append(["... wrong, with a score of 0.5 or more", *(f"{share['wrong'][2]:.0%}" for share in shares)])
+    systems = by_name(mixtures["systems"], "system")
+    events = [f"{systems[model]['event_f1']:.2f}" for model in MODELS]
+    return [*rows, [f"mixtures of these, {mixtures['recordings']}: F1 of events", *events]]
+
+
+def highest_tags(sets: dict[str, dict[str, Any]]) -> list[Row]:
+    """How often the highest tag is right or wrong, by its score."""
+    levels = ("", "0.3 or more", "0.5 or more")
+    rows = [["clips", "model", *(f"{kind} {level}".strip() for kind in ("right", "wrong") for level in levels)]]
+    for name, found in sets.items():
+        for one in found["models"]:
+            rows.append(
+                [f"{name}, {found['clips']}", one["model"], *(three(share) for share in one["right"] + one["wrong"])]
+            )
+    return rows
+
+
+def shared_classes(known: dict[str, Any], mixtures: dict[str, Any]) -> list[Row]:
+    """Models on the clips of the classes that all of them know, and on mixtures of these clips."""
+    names = [key.replace("_", " ") for key in TIMELINES[1:]]
+    rows = [["model", "mAP", "by clips", "accuracy", "or a class above", "tags of mixtures, mAP", *names]]
+    systems = by_name(mixtures["systems"], "system")
+    for one in known["models"]:
+        figures = [one[key] for key in KNOWN] + [systems[one["model"]][key] for key in TIMELINES]
+        rows.append([one["model"], *map(three, figures)])
+    return rows
+
+
+def classes_apart(known: dict[str, Any]) -> list[Row]:
+    """APs of the classes in which the models differ most."""
+    models = known["models"]
+    rows = [["AP", "clips", *(one["model"] for one in models)]]
+    by_class = list(zip(known["classes"], models[0]["clips"], *(one["AP"] for one in models), strict=True))
+    by_class.sort(key=lambda row: min(row[2:]) - max(row[2:]))
+    return rows + [
+        [name, str(clips), *map(three, aps)] for name, clips, *aps in by_class if max(aps) - min(aps) >= APART
+    ]
+
+
+def by_name(rows: Iterable[dict[str, Any]], key: str) -> dict[str, dict[str, Any]]:
+    return {row[key]: row for row in rows}
+
+
+def three(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def put(path: Path, name: str, rows: list[Row]) -> None:
+    """Replace the table between the lines ``<!-- NAME -->`` and ``<!-- /NAME -->`` of a page."""
+    before, begin, rest = path.read_text("utf-8").partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition(f"\n<!-- /{name} -->")
+    assert end, f"{path}: no place for {name}"
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    table = [lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]
+    path.write_text(before + begin + "\n".join(table) + end + after, "utf-8")
+
+
+def main() -> None:
+    more, esc50, known, mixtures = (
+        json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in ("more", "esc50", "known", "mixtures")
+    )
+    page = RESULTS.with_suffix(".md")
+    put(ROOT / "README.md", "comparison", readme(more, esc50, mixtures))
+    put(page, "highest tags", highest_tags({"more": more, "ESC-50": esc50}))
+    put(page, "shared classes", shared_classes(known, mixtures))
+    put(page, "classes apart", classes_apart(known))
+
+
+if __name__ == "__main__":
+    main()
