@@ -47,7 +47,8 @@ Network weights may be stored as float16, each followed by a Cast to float32.
 ``sedkit.lineage``              JSON object: how the weights were trained (dataset hash, stages,
                                 alpha of each stage, git revision, seed, metrics); ``width``: a
                                 factor on the number of filters, or the list of these numbers in B1
-                                to L2; ``multiply_adds`` for 10 s; ``quantisation``: present for an
+                                to L2; ``stem``: ``patches`` if the first convolution takes patches of
+                                2 x 2; ``multiply_adds`` for 10 s; ``quantisation``: present for an
                                 8-bit integer model, with its loss on held-out clips;
                                 ``calibrated_on``: the held-out clips used for calibration and
                                 thresholds; ``thresholds``: ``"unknown"`` if no clips were used for them

@@ -49,14 +49,16 @@ def megabytes(size: int) -> str:
 def network(lineage: Mapping[str, Any]) -> str | None:
     """The network's size and cost, if the lineage has them: ``width 0.25, 355 million multiply-adds for 10 s``.
 
-    A network without a single width shows the filters of its layers: ``filters 16,40,80,200,1024,512``. Attention
-    pooling adds ``attention``.
+    A network without a single width shows the filters of its layers: ``filters 16,40,80,200,1024,512``. A first
+    convolution in patches adds ``patches``, attention pooling ``attention``.
     """
     parts = []
     if isinstance(width := lineage.get("width"), int | float):
         parts.append(f"width {width:g}")
     elif isinstance(width, list):
         parts.append(f"filters {','.join(map(str, width))}")
+    if lineage.get("stem") == "patches":
+        parts.append("patches")
     if lineage.get("pooling") == "attention":
         parts.append("attention")
     if isinstance(work := lineage.get("multiply_adds"), int):
@@ -96,7 +98,7 @@ def lineage(values: Mapping[str, Any]) -> dict[str, Any]:
     """One row for each lineage entry that the other functions do not cover; of a warm start, only the source."""
     from sedkit.contract import UNKNOWN
 
-    shown_elsewhere = ("metrics", "quantisation", "calibrated_on", "width", "pooling", "multiply_adds")
+    shown_elsewhere = ("metrics", "quantisation", "calibrated_on", "width", "pooling", "stem", "multiply_adds")
     hidden = (*shown_elsewhere, "settings", "teachers", "begun_with", "imported", "thresholds")
     rows = {name.replace("_", " "): value for name, value in values.items() if name not in hidden}
     if isinstance(source := values.get("imported"), Mapping):

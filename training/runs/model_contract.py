@@ -22,6 +22,7 @@ def model_contract(run: Run, reports: list[dict[str, Any]]) -> Contract:
         "seed": run.seed,
         "width": run.settings.width,
         "pooling": run.settings.pooling,
+        "stem": run.settings.stem,
         "multiply_adds": multiply_adds(len(run.labels), run.settings.width, run.settings.pooling, run.settings.stem),
         "settings": config["settings"],
         "teachers": config.get("teachers") or {},

@@ -17,7 +17,7 @@ from sedkit.inference.installed import DEFAULT
 from training.data.lineage import most_specific
 from training.data.manifest.summary import class_sources, sources
 from training.data.manifest.table import Manifest
-from training.networks.wels import Network, Width, multiply_adds
+from training.networks.wels import Network, Stem, Width, multiply_adds
 from training.release.card import timelines_section
 from training.release.card.lineage import commands, epoch_was_chosen, origin, supervision_lines
 from training.runs.chosen import exports
@@ -49,8 +49,9 @@ def network_sentences(run: Run, rows: list[dict[str, Any]]) -> str:
     """What the network is, and how many clips it was trained on."""
     clips = read_config(run.directory)["clips"]
     purpose = "choose the epoch and to calibrate it" if epoch_was_chosen(run) else "calibrate it"
+    width = width_in_words(run.settings.width, run.settings.stem)
     return (
-        f"WELS-Net at {width_in_words(run.settings.width)} with {len(run.labels)} classes, trained on {clips['train']} "
+        f"WELS-Net at {width} with {len(run.labels)} classes, trained on {clips['train']} "
         f"clips; {clips['validation']} more were used to {purpose}. It is {origin(run, rows)}."
     )
 
@@ -60,11 +61,12 @@ def tested_classes(rows: list[dict[str, Any]]) -> int:
     return sum(entry["positives"] > 0 for entry in rows[-1]["test"]["classes"])
 
 
-def width_in_words(width: Width) -> str:
-    """A network's width in words."""
+def width_in_words(width: Width, stem: Stem) -> str:
+    """A network's width in words, and that its first convolution is not that of Table 1."""
+    patches = ", with a first convolution of 2 x 2 and a stride of 2" if stem == "patches" else ""
     if isinstance(width, int | float):
-        return "full width" if width == 1 else f"{width:g} of its filters"
-    return f"{', '.join(map(str, width[:-1]))} and {width[-1]} filters in B1 to L2"
+        return ("full width" if width == 1 else f"{width:g} of its filters") + patches
+    return f"{', '.join(map(str, width[:-1]))} and {width[-1]} filters in B1 to L2{patches}"
 
 
 def opening(about: Contract, model: Path, network: Network, results: str, attribution: str) -> list[str]:
@@ -77,6 +79,7 @@ def opening(about: Contract, model: Path, network: Network, results: str, attrib
     """
     parameters = sum(parameter.numel() for parameter in network.wels.parameters())
     operations, full_width = about.lineage["multiply_adds"], multiply_adds(len(about.labels), 1.0)
+    width = width_in_words(about.lineage["width"], about.lineage.get("stem", "full"))
     share = f" ({operations / full_width:.1%} of full width)" if operations < full_width else ""
     return [
         f"# {about.name}",
@@ -84,7 +87,7 @@ def opening(about: Contract, model: Path, network: Network, results: str, attrib
         f"A sound event detection model for `sedkit`: it tags recordings with {len(about.labels)} classes of sound and "
         f"finds when they occur. {results}",
         "",
-        f"- **Network:** WELS-Net (Kumar & Ithapu, SeCoST, Table 1) at {width_in_words(about.lineage['width'])}: "
+        f"- **Network:** WELS-Net (Kumar & Ithapu, SeCoST, Table 1) at {width}: "
         f"{parameters:,} parameters, {model.stat().st_size / 1e6:.1f} MB, {operations / 1e6:.0f} million multiply-adds "
         f"for 10 s of sound{share}.",
         "- **Use it for** tagging and searching recordings that contain its classes. It also scores sounds outside its "
