@@ -29,7 +29,7 @@ def readme(more: dict[str, Any], esc50: dict[str, Any], mixtures: dict[str, Any]
         shares = [by_name(clips["models"], "model")[model] for model in MODELS]
         rows.append([f"{name}: highest tag right", *(f"{share['right'][0]:.0%}" for share in shares)])
         rows.append(["... wrong, with a score of 0.5 or more", *(f"{share['wrong'][2]:.0%}" for share in shares)])
-    systems = by_name(mixtures["systems"], "system")
+    systems = by_system(mixtures)
     events = [f"{systems[model]['event_f1']:.2f}" for model in MODELS]
     return [*rows, [f"mixtures of these, {mixtures['recordings']}: F1 of events", *events]]
 
@@ -50,7 +50,7 @@ def shared_classes(known: dict[str, Any], mixtures: dict[str, Any]) -> list[Row]
     """Models on the clips of the classes that all of them know, and on mixtures of these clips."""
     names = [key.replace("_", " ") for key in TIMELINES[1:]]
     rows = [["model", "mAP", "by clips", "accuracy", "or a class above", "tags of mixtures, mAP", *names]]
-    systems = by_name(mixtures["systems"], "system")
+    systems = by_system(mixtures)
     for one in known["models"]:
         figures = [one[key] for key in KNOWN] + [systems[one["model"]][key] for key in TIMELINES]
         rows.append([one["model"], *map(three, figures)])
@@ -68,6 +68,11 @@ def classes_apart(known: dict[str, Any]) -> list[Row]:
     ]
 
 
+def by_system(mixtures: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The figures of timelines, by model; a system is a model's file."""
+    return {Path(row["system"]).stem: row for row in mixtures["systems"]}
+
+
 def by_name(rows: Iterable[dict[str, Any]], key: str) -> dict[str, dict[str, Any]]:
     return {row[key]: row for row in rows}
 
@@ -76,26 +81,36 @@ def three(value: float) -> str:
     return f"{value:.3f}"
 
 
-def put(path: Path, name: str, rows: list[Row]) -> None:
-    """Replace the table between the lines ``<!-- NAME -->`` and ``<!-- /NAME -->`` of a page."""
-    before, begin, rest = path.read_text("utf-8").partition(f"<!-- {name} -->\n")
-    _, end, after = rest.partition(f"\n<!-- /{name} -->")
-    assert end, f"{path}: no place for {name}"
+def replaced(text: str, name: str, rows: list[Row]) -> str:
+    """A page with the table between its lines ``<!-- NAME -->`` and ``<!-- /NAME -->`` replaced."""
+    before, begin, rest = text.partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition(f"<!-- /{name} -->")
+    assert end, f"no place for {name}"
     lines = [f"| {' | '.join(row)} |" for row in rows]
-    table = [lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]
-    path.write_text(before + begin + "\n".join(table) + end + after, "utf-8")
+    return before + begin + "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:], ""]) + end + after
 
 
-def main() -> None:
+def pages() -> dict[Path, str]:
+    """The pages with their tables."""
     more, esc50, known, mixtures = (
         json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in ("more", "esc50", "known", "mixtures")
     )
-    page = RESULTS.with_suffix(".md")
-    put(ROOT / "README.md", "comparison", readme(more, esc50, mixtures))
-    put(page, "highest tags", highest_tags({"more": more, "ESC-50": esc50}))
-    put(page, "shared classes", shared_classes(known, mixtures))
-    put(page, "classes apart", classes_apart(known))
+    tables: dict[Path, dict[str, list[Row]]] = {
+        ROOT / "README.md": {"comparison": readme(more, esc50, mixtures)},
+        RESULTS.with_suffix(".md"): {
+            "highest tags": highest_tags({"more": more, "ESC-50": esc50}),
+            "shared classes": shared_classes(known, mixtures),
+            "classes apart": classes_apart(known),
+        },
+    }
+    written = {}
+    for path, of_page in tables.items():
+        written[path] = path.read_text("utf-8")
+        for name, rows in of_page.items():
+            written[path] = replaced(written[path], name, rows)
+    return written
 
 
 if __name__ == "__main__":
-    main()
+    for page, text in pages().items():
+        page.write_text(text, "utf-8")
