@@ -47,11 +47,11 @@ def leave_out(manifest: Manifest, names: Sequence[str]) -> Parted:
     left: list[Row] = []
     for row in manifest.rows():
         labels = row.labels.split(";")
-        kept = row._replace(labels=_joined(label for label in labels if label.removeprefix(UNKNOWN) not in keys))
-        sounds, may_sound = not keys.isdisjoint(labels), len(kept.labels) < len(row.labels)
-        if sounds and row.split == "test":
-            left.append(kept)
-        elif not sounds and not (may_sound and row.split != "test"):
+        others = [label for label in labels if label.removeprefix(UNKNOWN) not in keys]
+        kept, sounds = row._replace(labels=_joined(others)), not keys.isdisjoint(labels)
+        if row.split == "test":
+            (left if sounds else rest).append(kept)
+        elif len(others) == len(labels):
             rest.append(kept)
     if not left:
         raise ManifestError("no test clip contains a class that is left out; give the manifest a test split")
@@ -69,9 +69,7 @@ def _with_children(vocabulary: Vocabulary, names: Iterable[str]) -> set[int]:
     return gone
 
 
-def _joined(labels: Iterable[str]) -> str:
+def _joined(labels: Sequence[str]) -> str:
     """Labels as a text; ``-`` precedes them if none is certain."""
-    kept = list(labels)
-    if all(label.startswith(UNKNOWN) and label != UNKNOWN for label in kept):
-        kept.insert(0, NONE)
-    return ";".join(kept)
+    certain = any(label == UNKNOWN or not label.startswith(UNKNOWN) for label in labels)
+    return ";".join(labels if certain else [NONE, *labels])
