@@ -9,6 +9,7 @@ values into a run.
 from __future__ import annotations
 
 import difflib
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -330,7 +331,10 @@ class TrainingCommand(click.Command):
             with formatter.section(title):
                 formatter.write_dl([record for option in options if (record := option.get_help_record(ctx))])
         with formatter.section("Settings (--set KEY=VALUE, or a preset)"):
-            formatter.write_text(", ".join(name.replace("_", "-") for name in SETTINGS))
+            names = ", ".join(name.replace("_", "-") for name in SETTINGS)
+            width, indent = formatter.width - formatter.current_indent, " " * formatter.current_indent
+            for line in textwrap.wrap(names, width, break_on_hyphens=False):  # so that a name can be searched for
+                formatter.write(f"{indent}{line}\n")
 
 
 def _assign(ctx: click.Context, option: click.Parameter, value: Any, source: ParameterSource) -> None:
