@@ -28,6 +28,7 @@ DATA_LAYERS = (
     "store",
     "options",
     "lineage",
+    "leave_out",
     "augment",
     "sampling",
     "clips",
