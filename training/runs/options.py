@@ -332,9 +332,8 @@ class TrainingCommand(click.Command):
                 formatter.write_dl([record for option in options if (record := option.get_help_record(ctx))])
         with formatter.section("Settings (--set KEY=VALUE, or a preset)"):
             names = ", ".join(name.replace("_", "-") for name in SETTINGS)
-            width, indent = formatter.width - formatter.current_indent, " " * formatter.current_indent
-            for line in textwrap.wrap(names, width, break_on_hyphens=False):  # so that a name can be searched for
-                formatter.write(f"{indent}{line}\n")
+            lines = textwrap.fill(names, formatter.width - 2, break_on_hyphens=False)
+            formatter.write(textwrap.indent(lines, "  ") + "\n")
 
 
 def _assign(ctx: click.Context, option: click.Parameter, value: Any, source: ParameterSource) -> None:
