@@ -10,10 +10,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from training.evaluate.known import classes_apart
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "training" / "results" / "default-model"
 MODELS = ("wels-secost", "wels-secost-large", "wels-secost-small")
-APART = 0.1  # between the APs of a class
 KNOWN = ("mAP", "mAP_by_clips", "accuracy", "accuracy_or_above")
 TIMELINES = ("mAP", "segment_f1", "event_f1", "best_event_f1", "PSDS1", "PSDS2")
 Row = Sequence[str]
@@ -57,14 +58,12 @@ def shared_classes(known: dict[str, Any], mixtures: dict[str, Any]) -> list[Row]
     return rows
 
 
-def classes_apart(known: dict[str, Any]) -> list[Row]:
+def differing_classes(known: dict[str, Any]) -> list[Row]:
     """APs of the classes in which the models differ most."""
     models = known["models"]
-    rows = [["AP", "clips", *(one["model"] for one in models)]]
-    by_class = list(zip(known["classes"], models[0]["clips"], *(one["AP"] for one in models), strict=True))
-    by_class.sort(key=lambda row: min(row[2:]) - max(row[2:]))
-    return rows + [
-        [name, str(clips), *map(three, aps)] for name, clips, *aps in by_class if max(aps) - min(aps) >= APART
+    rows = classes_apart(known["classes"], models)
+    return [["AP", "clips", *(one["model"] for one in models)]] + [
+        [n, str(clips), *map(three, aps)] for n, clips, aps in rows
     ]
 
 
@@ -100,7 +99,7 @@ def pages() -> dict[Path, str]:
         RESULTS.with_suffix(".md"): {
             "highest tags": highest_tags({"more": more, "ESC-50": esc50}),
             "shared classes": shared_classes(known, mixtures),
-            "classes apart": classes_apart(known),
+            "classes apart": differing_classes(known),
         },
     }
     written = {}

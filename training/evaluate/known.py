@@ -92,6 +92,18 @@ def measure(scores: NDArray[np.float64], targets: NDArray[np.float32], common: S
     }
 
 
+def classes_apart(names: Sequence[str], found: Sequence[dict[str, Any]]) -> list[tuple[str, int, list[float]]]:
+    """The classes whose APs differ between models by at least ``DIFFERENCE``, the most different first.
+
+    Returns
+    -------
+    For each: its name, its clips, and its AP for each model.
+    """
+    rows = zip(names, found[0]["clips"], zip(*(one["AP"] for one in found), strict=True), strict=True)
+    apart = [(name, clips, list(aps)) for name, clips, aps in rows if max(aps) - min(aps) >= DIFFERENCE]
+    return sorted(apart, key=lambda row: min(row[2]) - max(row[2]))
+
+
 def report_lines(common: Shared, found: list[dict[str, Any]]) -> list[str]:
     """The figures of all models, and the classes in which they differ, as Markdown."""
     lines = [f"{len(common.rows)} clips, {len(common.labels)} classes", ""]
@@ -99,14 +111,9 @@ def report_lines(common: Shared, found: list[dict[str, Any]]) -> list[str]:
     for row in found:
         keys = ("mAP", "mAP_by_clips", "accuracy", "accuracy_or_above")
         lines.append(f"| {row['model']} | {' | '.join(f'{row[key]:.3f}' for key in keys)} |")
-    by_class = np.array([row["AP"] for row in found])  # [models, classes]
-    apart = by_class.max(0) - by_class.min(0)
-    differing = [column for column in np.argsort(-apart, kind="stable") if apart[column] >= DIFFERENCE]
-    if differing:
+    if apart := classes_apart([label.name for label in common.labels], found):
         lines += ["", f"| AP | clips | {' | '.join(row['model'] for row in found)} |", "|---" * (len(found) + 2) + "|"]
-    for column in differing:
-        cells = " | ".join(f"{ap:.3f}" for ap in by_class[:, column])
-        lines.append(f"| {common.labels[column].name} | {found[0]['clips'][column]} | {cells} |")
+    lines += [f"| {name} | {clips} | {' | '.join(f'{ap:.3f}' for ap in aps)} |" for name, clips, aps in apart]
     return lines
 
 
