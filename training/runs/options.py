@@ -214,8 +214,7 @@ SETTINGS = {
         _option(
             "stem",
             type=click.Choice(["full", "patches"]),
-            help="The first convolution: 3 x 3 (Table 1), or patches of 2 x 2 and a quarter of B1's arithmetic; "
-            "default: that of the warm start, or full.",
+            help="First convolution: 3 x 3 (Table 1), or patches of 2 x 2; default: that of the warm start, or full.",
         ),
         _option(
             "gate",
