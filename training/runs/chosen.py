@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from sedkit.judging.bootstrap import mean_ap, resampling_weights
+from training.data.manifest.naming import recordings
 from training.runs.config import read_config
 from training.runs.reports import read_generation
 from training.runs.run import Run
@@ -54,7 +55,7 @@ def exports(directory: Path) -> Export:
 def difference(run: Run, student: int) -> Difference | None:
     """A student compared with its latest teacher among the generations; None without one, or without their scores.
 
-    The noise is that of a bootstrap over the groups of the validation clips, with the same clips for both networks.
+    The noise is that of a bootstrap over the recordings of the validation clips, with the same clips for both networks.
     """
     teacher = latest_generation(run.supervision[student])
     if teacher is None:
@@ -64,11 +65,10 @@ def difference(run: Run, student: int) -> Difference | None:
     scores = [read_split_scores(run.generation(number), "validation", targets.shape) for number in (student, teacher)]
     if scores[0] is None or scores[1] is None:
         return None
-    weights = resampling_weights(run.manifest.select("validation").groups, REPLICATES)
+    weights = resampling_weights(recordings(run.manifest.select("validation")), REPLICATES)
     replicates = mean_ap(targets, scores[0], weights) - mean_ap(targets, scores[1], weights)
-    everything = np.ones((1, len(targets)))
-    change = float((mean_ap(targets, scores[0], everything) - mean_ap(targets, scores[1], everything))[0])
-    return Difference(student, teacher, change, float(np.nanstd(replicates)))
+    ours, theirs = (_validation_map(read_generation(run.generation(number))) for number in (student, teacher))
+    return Difference(student, teacher, ours - theirs, float(np.nanstd(replicates)))
 
 
 def warn_if_behind(run: Run, student: int) -> list[str]:

@@ -25,6 +25,7 @@ from sedkit.contract import Label
 from sedkit.errors import SedkitError
 from sedkit.metrics import summary
 from training.data.audio import FULL_SCALE
+from training.data.manifest.naming import clip_names
 from training.data.manifest.problems import OnError
 from training.data.manifest.splits import assign_parts
 from training.data.store.source import Audio, open_audio
@@ -119,7 +120,7 @@ def unchecked(model: Path, manifest: Path, output: Path, score: float) -> None:
     with click.progressbar(length=len(clips), label="YAMNet", file=sys.stderr) as bar:
         scored = clip_scores(
             model,
-            clips.names(),
+            clip_names(clips),
             lambda clip: audio[clip].astype(np.float32) / np.float32(FULL_SCALE),
             output.with_suffix(".yamnet.npz"),
             bar.update,

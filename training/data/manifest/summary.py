@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from training.data.manifest.naming import recordings
 from training.data.manifest.table import SPLITS, Manifest
 
 
@@ -44,7 +45,7 @@ def class_sources(manifest: Manifest) -> list[tuple[int, int]]:
     A clip without a group is a group of its own.
     """
     used = manifest.take(np.flatnonzero(np.isin(list(manifest.splits), ("train", "validation"))))
-    groups = [group or name for group, name in zip(used.groups, used.names(), strict=True)]
+    groups = recordings(used)
     counted = []
     for names in (groups, list(used.attributions)):
         codes = np.unique(names, return_inverse=True)[1]

@@ -6,7 +6,6 @@ cross-validations.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,6 +21,7 @@ from rich.progress import Progress
 from sedkit.contract import Label
 from training.data.audio import FULL_SCALE
 from training.data.clips import Subset
+from training.data.manifest.naming import clip_names, recordings
 from training.data.manifest.table import Manifest
 from training.networks.predict import predict
 from training.networks.yamnet_tflite import class_names, clip_scores, is_cached, match_classes
@@ -196,7 +196,7 @@ def open_folds(directory: Path) -> tuple[list[Fold], list[str]]:
         rows = manifest.indices("test")
         if not len(rows):
             raise CrossValidationError(f"{path}: no clip in the split 'test': a fold needs test clips")
-        folds.append(Fold(name, run, path, manifest, rows, manifest.targets(rows), _groups(manifest.take(rows))))
+        folds.append(Fold(name, run, path, manifest, rows, manifest.targets(rows), recordings(manifest.take(rows))))
         if folds[-1].labels != folds[0].labels:
             raise CrossValidationError(
                 f"{path}: other classes than fold {folds[0].name}: use one vocabulary for all folds"
@@ -249,12 +249,6 @@ def yamnet(model: Path | None, folds: list[Fold], cache: Path) -> list[System]:
     return systems
 
 
-def clip_names(manifest: Manifest) -> list[str]:
-    """A name for every clip: its file name, with start and duration if the clip is part of the file."""
-    parts = zip(manifest.names(), manifest.starts.tolist(), manifest.durations.tolist(), strict=True)
-    return [name if start == 0 and math.isnan(length) else f"{name} {start} {length}" for name, start, length in parts]
-
-
 @contextmanager
 def progress(label: str, steps: int) -> Iterator[Callable[[int], None]]:
     """Progress bar on standard error, if that is a terminal. Yields a function that takes the number of new steps."""
@@ -290,10 +284,6 @@ def _manifest(run: Path, path: Path) -> Manifest:
     config = read_config(run)
     manifest = Manifest.load(path, None, config.get("on_error", "stop"))
     return manifest if manifest.sha256() == config.get("manifest_sha256") else Run.open(run, str(path)).manifest
-
-
-def _groups(manifest: Manifest) -> list[str]:
-    return [group or name for group, name in zip(manifest.groups, manifest.names(), strict=True)]
 
 
 def _fold_subset(fold: Fold, rows: list[int]) -> Fold:
