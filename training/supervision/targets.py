@@ -110,7 +110,7 @@ class Targets:
         speeds : playback speed of each recording.
 
         A segment's target for a class is the highest over the clips of Eq. 6 for that clip, scaled by how much of the
-        segment the clip fills.
+        segment the clip fills. It is NaN where a clip sounds of which nothing is known, unless another one is 1.
         """
         made = np.zeros((len(places), segments, len(self.clips.classes)), np.float32)
         for recording, there, speed in zip(made, places, speeds.tolist(), strict=True):
@@ -121,7 +121,9 @@ class Targets:
                     for teacher, stored in self.segments.items()
                 }
                 combined = targets(self.supervision, np.tile(label, (segments, 1)), scores)
-                np.maximum(recording, combined * overlap(place, speed, segments)[:, None], out=recording)
+                heard = overlap(place, speed, segments)
+                sounds = heard > 0
+                recording[sounds] = highest(recording[sounds], combined[sounds] * heard[sounds, None])
         return made
 
     def online_inputs(self, rows: Rows) -> dict[str, NDArray[Any]]:
@@ -194,18 +196,19 @@ def targets_from(
 
 
 def union(values: Labels | NDArray[np.floating], rows: Rows) -> NDArray[Any]:
-    """``values[rows]``; for rows [clips, n], -1 meaning none, the highest value in each row.
-
-    A label that is NaN in one clip is 1 if another clip of the row has it, and otherwise stays NaN.
-    """
+    """``values[rows]``; for rows [clips, n], -1 meaning none, the :func:`highest` value in each row."""
     columns = rows.reshape(len(rows), -1).T
     result = values[columns[0]]
     for column in columns[1:]:
         there = column >= 0
         if there.any():
-            one, other = result[there], values[column[there]]
-            result[there] = np.where(np.fmax(one, other) == 1, 1, np.maximum(one, other))
+            result[there] = highest(result[there], values[column[there]])
     return result
+
+
+def highest(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[Any]:
+    """The higher of two labels or scores. Where one is NaN, the result is 1 if the other is 1, and otherwise NaN."""
+    return np.where(np.fmax(one, other) == 1, 1, np.maximum(one, other))
 
 
 def score_clips(

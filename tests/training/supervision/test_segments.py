@@ -151,6 +151,19 @@ def test_segment_targets_combine_labels_and_scores_of_overlaid_clips(network: Ne
     np.testing.assert_allclose(by_labels.of_segments([{0: one}], np.ones(1), 14)[0], overlaps[0] * [[1, 0, 0]])
 
 
+def test_what_is_unknown_of_one_clip_is_unknown_only_where_it_sounds() -> None:
+    some = clips(60_000, 60_000)
+    some.labels[:, :2] = [[1, np.nan], [np.nan, 1]]
+    targets = Targets({"labels": 1}, some)
+    places = {0: Placed(0, 60_000, 0), 1: Placed(0, 60_000, 20 * SEGMENT_HOP)}
+    (actual,) = targets.of_segments([places], np.ones(1), 34)
+    np.testing.assert_array_equal(actual[:3, :2], [[1, np.nan]] * 3)
+    np.testing.assert_array_equal(actual[15:18, :2], 0)
+    np.testing.assert_array_equal(actual[22:25, :2], [[np.nan, 1]] * 3)
+    (actual,) = targets.of_segments([places | {1: Placed(0, 60_000, 0)}], np.ones(1), 34)
+    np.testing.assert_array_equal(actual[:3, :2], 1)
+
+
 def test_segment_targets_are_positive_only_where_a_clip_sounds(tmp_path: Path) -> None:
     augmentation = Augmentation(mixup=0, overlay=0.5, speed=0.5, gain=0)
     settings = Settings(batch_size=16, crop=4.0, augmentation=augmentation, teachers_hear="sounds")
