@@ -1,4 +1,7 @@
-"""``sedkit-train evaluate known``: models with different classes, compared on the classes that all of them know."""
+"""``sedkit-train evaluate known``: models with different classes, compared on the classes that all of them know.
+
+Classes of the manifest and the models are matched by MID, or by name.
+"""
 
 from __future__ import annotations
 
@@ -49,13 +52,13 @@ def shared(manifest: Manifest, taggers: Sequence[Tagger], split: str, prefix: st
     names = manifest.names()
     rows = np.array([row for row in manifest.labelled(split) if names[row].startswith(prefix)], np.int64)
     own = most_specific(manifest.take(rows))
-    every = set.intersection(*(set(tagger.labels) for tagger in taggers))
-    labels = [manifest.vocabulary.labels[column] for column in sorted(set(own[own >= 0].tolist()))]
-    labels = [label for label in labels if label in every]
-    place = {manifest.vocabulary.find(label.mid or label.name): number for number, label in enumerate(labels)}
+    every = set.intersection(*(set(manifest.vocabulary.match(tagger.labels)) for tagger in taggers))
+    classes = [column for column in np.unique(own[own >= 0]).tolist() if column in every]
+    place = {column: number for number, column in enumerate(classes)}
     truth = np.array([place.get(column, -1) for column in own.tolist()], np.int64)
-    if not labels:
+    if not classes:
         raise SedkitError(f"no clip of the split {split!r} is of a class that all models know: choose another --split")
+    labels = [manifest.vocabulary.labels[column] for column in classes]
     return Shared(labels, rows[truth >= 0], truth[truth >= 0])
 
 
@@ -151,7 +154,7 @@ def command(
     targets = targets_for(audio.manifest, common.rows, common.labels)
     rows: list[dict[str, Any]] = []
     for model, tagger in zip(models, taggers, strict=True):
-        columns = [tagger.labels.index(label) for label in common.labels]
+        columns = [place for place in Vocabulary(tagger.labels).match(common.labels) if place is not None]
         rows.append(
             {"model": model.stem, **measure(score_clips(tagger, audio, common.rows)[:, columns], targets, common)}
         )

@@ -40,8 +40,17 @@ def targets_for(manifest: Manifest, rows: NDArray[np.int64], labels: Sequence[La
     """Targets [clips, labels] of the clips at ``rows``; classes that the manifest lacks are unknown (NaN).
 
     In a clip of no class at all, every class is absent.
+
+    Raises
+    ------
+    SedkitError
+        If the manifest has none of the classes.
     """
-    places = [manifest.vocabulary.find(label.mid or label.name) for label in labels]
+    places = manifest.vocabulary.match(labels)
+    if all(place is None for place in places):
+        raise SedkitError(
+            "the manifest has none of the model's classes, by MID or by name: give its classes MIDs with --labels"
+        )
     targets = np.full((len(rows), len(labels)), np.nan, np.float32)
     known = [number for number, place in enumerate(places) if place is not None]
     targets[:, known] = manifest.targets(rows)[:, [place for place in places if place is not None]]

@@ -69,16 +69,7 @@ class WarmStart(NamedTuple):
         """
         if self.labels is None:
             return self
-        known = Vocabulary(self.labels)
-        by_name = {label.name.casefold(): place for place, label in enumerate(self.labels)}
-
-        def place_of(label: Label) -> int | None:
-            for text in (label.mid, label.name):
-                if text and (place := known.find(text)) is not None:
-                    return place
-            return by_name.get(label.name.casefold())
-
-        places = [place_of(label) for label in labels]
+        places = Vocabulary(self.labels).match(labels)
         about = {**(self.about or {}), "known": len(places) - places.count(None)}
         rows = torch.tensor([-1 if place is None else place for place in places])
         changed = {}

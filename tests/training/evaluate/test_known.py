@@ -40,6 +40,20 @@ def test_models_are_compared_on_clips_of_classes_that_all_know(model_path: Path,
     assert "no clip of the split 'test' is of a class that all models know" in nothing.output
 
 
+def test_classes_are_matched_by_name_where_the_manifest_has_no_mids(model_path: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", make_sound(2), 16_000)
+    (tmp_path / "set.csv").write_text("path,labels,split\na.wav,dog,test\n")
+    for command in ("known", "unknown", "first"):
+        arguments = [command, str(model_path), "--manifest", str(tmp_path / "set.csv"), "--json", str(tmp_path / "out")]
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 0, result.output
+    (tmp_path / "set.csv").write_text("path,labels,split\na.wav,Goose,test\n")
+    for command in ("unknown", "first"):
+        result = CliRunner().invoke(main, [command, str(model_path), "--manifest", str(tmp_path / "set.csv")])
+        assert result.exit_code == 1
+        assert "none of the model's classes" in result.output
+
+
 def test_classes_count_by_clips_and_a_class_above_the_right_one_is_nearly_right() -> None:
     labels = [Label("Dog", "/m/0bt9lr"), Label("Bark", "/m/05tny_"), Label("Cat", "/m/01yrx")]
     common = Shared(labels, np.arange(4), np.array([1, 1, 1, 2]))

@@ -73,6 +73,15 @@ class Vocabulary:
         """Position (0 to len - 1) of the class whose MID or name is ``text``, or None."""
         return self._class.get(text)
 
+    def match(self, labels: Sequence[Label]) -> list[int | None]:
+        """For each label of another vocabulary, the position of the class with its MID, or else its name; or None.
+
+        Names that differ only in case are the same if no other fits.
+        """
+        folded = {label.name.casefold(): place for place, label in enumerate(self.labels)}
+        named = [self._class.get(label.name, folded.get(label.name.casefold())) for label in labels]
+        return [self._class.get(label.mid or "", place) for label, place in zip(labels, named, strict=True)]
+
     def parse(self, texts: pa.Array) -> tuple[Labels, NDArray[np.bool_]]:
         """Parse a column of labels: MIDs or names separated by ``;``, or ``-`` or ``?``; ``?`` marks unchecked classes.
 
