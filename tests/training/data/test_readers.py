@@ -244,6 +244,14 @@ def test_folders(tmp_path):
     assert manifest.dropped.counts == {"file outside the class folders": 1, "file that is not audio": 1}
 
 
+def test_folders_of_noise_are_of_no_class(tmp_path):
+    for name in ("dog", "_noise", "-"):
+        audio(tmp_path / name / "a.wav")
+    manifest = folders(tmp_path, Splitting(validation_share=0))
+    assert [label.name for label in manifest.vocabulary.labels] == ["dog"]
+    assert [class_names(manifest, row) for row in range(3)] == [[], [], ["dog"]]
+
+
 def test_folders_through_links(tmp_path):
     audio(tmp_path / "elsewhere" / "a.wav")
     (tmp_path / "set").mkdir()

@@ -19,7 +19,7 @@ from sedkit.tagger import Tagger
 from training.__main__ import main
 from training.release.own import command
 from training.release.own.background import FILE, Background, read_background, small_model
-from training.release.own.clips import Clip, folds_of, read_clips, targets_of
+from training.release.own.clips import Clip, folds_of, read_clips, read_others, targets_of
 from training.release.own.crossfit import Sounds, learn
 from training.release.own.embeddings import embedding_model, stored_embeddings
 from training.release.own.head import Rows, clip_scores, padded
@@ -180,6 +180,16 @@ def test_folders_of_known_classes_are_these(tmp_path: Path) -> None:
         for number in range(2):
             write(tmp_path / name / f"{number}.wav", sound("Croaker", number))
     assert [clip.label for clip in read_clips(tmp_path, [DOG])] == [None, None, DOG, DOG]
+
+
+def test_other_sounds_of_one_recording_are_held_out_together(tmp_path: Path) -> None:
+    for name in ("Trill/0", "Trill/1", "_noise/tape/0", "_noise/tape/1", "_noise/2"):
+        write(tmp_path / f"{name}.wav", sound("Croaker", 0))
+    groups = [clip.group for clip in read_clips(tmp_path, []) if clip.label is None]
+    assert len(groups) == 3
+    assert len(set(groups)) == 2
+    others = read_others(tmp_path / "_noise")
+    assert sorted(Path(clip.group).name for clip in others) == ["2.wav", "tape", "tape"]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ from training.data.manifest.problems import ManifestError, OnError, Tally
 from training.data.manifest.rows import Row
 from training.data.manifest.splits import Splitting
 from training.data.manifest.table import Manifest
-from training.data.manifest.vocabulary import Vocabulary
+from training.data.manifest.vocabulary import NONE, Vocabulary
 from training.data.readers.building import audio_below, build_manifest
+
+OTHER = (NONE, "_noise")  # names of folders whose clips are none of the classes
 
 
 def folders(
@@ -19,7 +21,7 @@ def folders(
     on_error: OnError = "stop",
     look: bool = True,
 ) -> Manifest:
-    """Read a folder of folders: the name of each is the class of the audio below it, at any depth.
+    """Read a folder of folders: the name of each is the class of the audio below it, at any depth; ``OTHER`` are none.
 
     Parameters
     ----------
@@ -37,7 +39,7 @@ def folders(
     for path in audio_below(folder, left_out, problems):
         label, *below = path.split("/")
         if below:
-            rows.append(Row(path, labels=label.strip()))
+            rows.append(Row(path, labels=NONE if label in OTHER else label.strip()))
         else:
             left_out.add("file outside the class folders", str(folder / path))
     problems.raise_on_stop(on_error, str(folder))

@@ -13,10 +13,10 @@ from sedkit.contract import Label
 from sedkit.ontology import load
 from training.data.audio import fault
 from training.data.manifest.problems import ManifestError, Tally
-from training.data.manifest.vocabulary import NONE, UNKNOWN
+from training.data.manifest.vocabulary import UNKNOWN
 from training.data.readers.building import audio_below
+from training.data.readers.folders import OTHER
 
-OTHER = (NONE, "_noise")  # names of folders whose clips are none of the classes
 LEAST = 2  # recordings of a class: one to train on, one to test on
 
 
@@ -51,10 +51,7 @@ def read_clips(folder: Path, known: Sequence[Label]) -> list[Clip]:
         name, *below = path.split("/")
         if not below:
             continue
-        if name in OTHER:
-            clips.append(Clip(str(folder / path), None, path))
-            continue
-        label = labels.setdefault(name, _label(name, known))
+        label = None if name in OTHER else labels.setdefault(name, _label(name, known))
         clips.append(Clip(str(folder / path), label, f"{name}/{below[0]}"))
     if not labels:
         raise ManifestError(f"{folder}: no audio in folders below it; it must hold one folder per class")
@@ -72,14 +69,14 @@ def read_clips(folder: Path, known: Sequence[Label]) -> list[Clip]:
 
 
 def read_others(folder: Path) -> list[Clip]:
-    """All clips below ``folder``, as none of the classes.
+    """All clips below ``folder``, as none of the classes. Clips of a folder in it form a group.
 
     Raises
     ------
     ManifestError
         If there are none, or one cannot be read.
     """
-    clips = [Clip(str(folder / path), None, path) for path in _audio(folder)]
+    clips = [Clip(str(folder / path), None, str(folder / path.split("/")[0])) for path in _audio(folder)]
     if not clips:
         raise ManifestError(f"{folder}: no audio below it; name a folder with recordings of other sounds")
     return clips

@@ -70,7 +70,7 @@ def main(recordings: Path, output: Path, background: Path | None, only: bool, ru
     content = with_own_classes(path, about, own, output.stem, lineage, only)
     with replacing(output) as temporary:
         temporary.write_bytes(content)
-    for line in _report(output, about, own, result, only):
+    for line in _report(output, about, own, result, only, sum(clip.label is not None for clip in clips)):
         click.echo(line)
 
 
@@ -96,8 +96,8 @@ def _figures(result: Result) -> list[dict[str, Any]]:
     ]
 
 
-def _report(output: Path, about: Contract, own: OwnClasses, result: Result, only: bool) -> list[str]:
-    """Lines on what was written and how good it is on held-out clips."""
+def _report(output: Path, about: Contract, own: OwnClasses, result: Result, only: bool, clips: int) -> list[str]:
+    """Lines on what was written and how good it is on held-out clips. ``clips``: how many of them have a class."""
     total = len(own.labels) if only else len({*about.labels, *own.labels})
     known = sum(label in about.labels for label in own.labels)
     again = f", {known} of which the model knew" if known else ""
@@ -112,9 +112,7 @@ def _report(output: Path, about: Contract, own: OwnClasses, result: Result, only
         lines.append(f"{label.name:24} {counts}")
     lines += ["", f"at the threshold {result.threshold:.2f}; every clip was held out once"]
     if result.calibration is None:
-        lines.append(
-            f"not calibrated: {result.clips.sum()} clips are fewer than {ENOUGH}, and these figures mean little"
-        )
+        lines.append(f"not calibrated: {clips} clips are fewer than {ENOUGH}, and these figures mean little")
     return lines
 
 
