@@ -242,9 +242,13 @@ def psds(name: str, given: PsdsInput, deltas: dict[str, Any]) -> tuple[float, li
 
 
 def f1_scores(predicted: NDArray[np.bool_], targets: NDArray[np.floating]) -> tuple[float, float]:
-    """Micro-averaged F1, and macro-averaged F1 over the classes with positives. Both arrays are [..., classes]."""
+    """Micro-averaged F1, and macro-averaged F1 over the classes with positives. Both arrays are [..., classes].
+
+    Where a target is NaN, the class is unknown and does not count.
+    """
     classes = predicted.shape[-1]
-    predicted, truth = predicted.reshape(-1, classes), targets.reshape(-1, classes) > 0
+    predicted, targets = (predicted & ~np.isnan(targets)).reshape(-1, classes), targets.reshape(-1, classes)
+    truth = targets > 0
     hits, sums = (predicted & truth).sum(0), predicted.sum(0) + truth.sum(0)
     positive = truth.any(0)
     return float(2 * hits.sum() / max(sums.sum(), 1)), float((2 * hits[positive] / sums[positive]).mean())

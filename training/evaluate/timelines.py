@@ -52,7 +52,7 @@ class Soundscapes:
     ----------
     labels : classes of the manifest.
     paths : files.
-    targets : [recordings, classes], 0 or 1: weak labels.
+    targets : [recordings, classes], 0 or 1, NaN where nobody checked: weak labels.
     truth : events of every recording: strong labels.
     """
 
@@ -132,7 +132,7 @@ def command(
         "recordings": len(soundscapes.paths),
         "events": sum(map(len, soundscapes.truth)),
         "seconds": sum(detected.duration for detected in detections),
-        "classes": int((soundscapes.targets.sum(0) > 0).sum()),
+        "classes": int((soundscapes.targets == 1).any(0).sum()),
         "systems": rows,
     }
     click.echo(document(report), nl=False)

@@ -290,8 +290,7 @@ def measure_gain(
         ),
     }
     for name, (before_and_after, targets) in predicted.items():
-        known = ~np.isnan(targets)
-        micro, macro = zip(*(f1_scores(each & known, targets) for each in before_and_after), strict=True)
+        micro, macro = zip(*(f1_scores(each, targets) for each in before_and_after), strict=True)
         metrics |= {f"micro_f1_of_{name}": micro, f"macro_f1_of_{name}": macro}
     return {
         "clips": len(raw),
@@ -326,26 +325,27 @@ def score_soundscapes(model: Model, audio: Audio, rows: NDArray[np.int64], count
     clips = audio.manifest.take(rows)
     specific = most_specific(clips)
     single, recipe = rows[specific >= 0], Recipe()
-    sources = Sources(audio, single, specific[specific >= 0], labels=audio.manifest.labels.take(single))
+    labels = audio.manifest.labels.take(single)
+    sources = Sources(audio, single, specific[specific >= 0], labels=labels, unchecked=labels.unchecked)
     if not any(sources.sounding(row) for row in single.tolist()):
         raise CalibrateError("soundscapes need validation and test clips of a single sound, and there are none")
     mixed = (soundscape(sources, recipe, np.random.default_rng((seed, number))) for number in range(count))
-    sounds, events = zip(*mixed, strict=True)
+    sounds, events, unchecked = zip(*mixed, strict=True)
     segments = run_model(model, partial(SegmentScores, len(model.contract.labels)), sounds, count, "soundscapes")
     targets = [
-        tile_targets(*pair, recipe.seconds, len(model.contract.labels))
-        for pair in zip(events, map(len, segments), strict=True)
+        tile_targets(present, len(scored), recipe.seconds, len(model.contract.labels), maybe)
+        for present, scored, maybe in zip(events, segments, unchecked, strict=True)
     ]
     scores = np.stack(segments).astype(np.float64)
     return ScoredClips(scores, np.stack(targets), min(1.0, len(single) / (count * scores.shape[1])))
 
 
-def soundscape(sources: Sources, recipe: Recipe, random: np.random.Generator) -> tuple[Samples, Events]:
-    """A random soundscape with at least one event, and its events."""
+def soundscape(sources: Sources, recipe: Recipe, random: np.random.Generator) -> tuple[Samples, Events, Events]:
+    """A random soundscape with at least one event, its events, and when which unchecked classes may sound."""
     plan = sources.plan(recipe, random)
     while not plan.sounds:
         plan = sources.plan(recipe, random)
-    return sources.render(plan, recipe, random), sources.labels(plan, recipe)
+    return sources.render(plan, recipe, random), sources.labels(plan, recipe), sources.unchecked(plan, recipe)
 
 
 class ClipScores(TagsView):

@@ -119,6 +119,18 @@ def test_weak_labels_match_the_strong_labels(made):
     assert len(manifest.check_audio()) == 40
 
 
+def test_classes_that_nobody_checked_are_marked(source, tmp_path):
+    manifest = Manifest.load(source)
+    rows = [row._replace(labels="low;?high" if row.labels == "low" else row.labels) for row in manifest.rows()]
+    Manifest.from_rows(rows, manifest.vocabulary, tmp_path).save(tmp_path / "set.csv")
+    result = run("soundscapes", tmp_path / "set.csv", "-o", tmp_path / "made", "--count", "12", "--seconds", "3")
+    assert result.exit_code == 0, result.output
+    found = [row.labels.split(";") for row in Manifest.load(tmp_path / "made" / "manifest.csv").rows()]
+    assert any("?high" in labels for labels in found)
+    for labels in found:
+        assert ("?high" in labels) == ("low" in labels and "high" not in labels)
+
+
 def test_sources_stay_in_their_split_and_are_credited(made):
     manifest = Manifest.load(made / "manifest.csv")
     credit = dict(zip(manifest.names(), manifest.attributions, strict=True))

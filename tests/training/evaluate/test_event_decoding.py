@@ -12,6 +12,11 @@ from training.evaluate.metrics.event_decoding import best_thresholds, event_scor
 
 
 def test_a_class_is_present_in_a_tile_if_it_sounds_for_half_of_it():
+    maybe = tile_targets([(0.0, 0.7, 0)], 13, 5.0, 2, unchecked=[(0.0, 1.0, 0), (4.0, 5.0, 1)])
+    assert maybe[0].tolist() == [1, 0]
+    assert np.isnan(maybe[2, 0])
+    assert np.isnan(maybe[-1, 1])
+    assert np.isnan(maybe).sum() < 8
     found = tile_targets([(0.0, 0.7, 0), (1.0, 1.1, 1), (2.9, 5.0, 2)], 13, 5.0, 3)
     assert np.flatnonzero(found[:, 0]).tolist() == [0]  # 0 to 0.64 s; the event covers a fifth of the next tile
     assert np.flatnonzero(found[:, 1]).tolist() == [2]  # 0.96 to 1.28 s

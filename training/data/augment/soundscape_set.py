@@ -32,6 +32,7 @@ from training.data.manifest.problems import ManifestError, Tally
 from training.data.manifest.rows import Row
 from training.data.manifest.strong_labels import Event, write_events
 from training.data.manifest.table import SPLITS, Manifest
+from training.data.manifest.vocabulary import UNKNOWN
 from training.data.store.codecs import encoder
 from training.data.store.decoded import Progress
 from training.data.store.source import Audio
@@ -40,11 +41,12 @@ from training.runtime.prefetch import prefetch
 
 
 class Soundscape(NamedTuple):
-    """One soundscape: its file, its plan, and its events (onset and offset in seconds, class)."""
+    """One soundscape: its file, plan, events (onset and offset in seconds, class), and those that may be there."""
 
     path: str
     plan: Plan
     labels: list[tuple[float, float, int]]
+    unchecked: list[tuple[float, float, int]]
 
 
 def build(
@@ -90,7 +92,7 @@ def build(
     made: dict[str, list[Soundscape]] = {}
     for number, (name, recordings) in enumerate(zip(SPLITS, counts, strict=True)):
         labels = manifest.labels.take(rows[name])
-        sources = Sources(audio, rows[name], specific[rows[name]], background_classes, labels)
+        sources = Sources(audio, rows[name], specific[rows[name]], background_classes, labels, labels.unchecked)
         if recordings and not sources.by_class:
             raise ManifestError(f"no clips for events in the split {name!r}: all their classes are backgrounds")
         make = partial(_make, sources, recipe, directory, name, (seed, number))
@@ -114,7 +116,7 @@ def _make(
     if not (directory / name).exists():
         with replacing(directory / name) as temporary:
             temporary.write_bytes(encoder("flac", 0)(sources.render(plan, recipe, random)))
-    return Soundscape(name, plan, sources.labels(plan, recipe))
+    return Soundscape(name, plan, sources.labels(plan, recipe), sources.unchecked(plan, recipe))
 
 
 def _shares(count: int, sizes: Sequence[int]) -> list[int]:
@@ -155,12 +157,14 @@ def _write(manifest: Manifest, directory: Path, made: dict[str, list[Soundscape]
     names, lines, clips = manifest.names(), [], []
     for split, soundscapes in made.items():
         events = []
-        for path, plan, labels in soundscapes:
+        for path, plan, labels, unchecked in soundscapes:
             mixed = sorted({sound.clip for sound in plan.sounds} | ({plan.background} - {-1}))
-            weak = ";".join(keys[index] for index in sorted({index for *_, index in labels}))
+            present, unknown = ({index for *_, index in events} for events in (labels, unchecked))
+            marks = [keys[index] for index in sorted(present)]
+            marks += [f"{UNKNOWN}{keys[index]}" for index in sorted(unknown - present)]
             licenses = _join_distinct((manifest.licenses[clip] for clip in mixed), "; ")
             attributions = _join_distinct((manifest.attributions[clip] for clip in mixed), " | ")
-            clips.append(Row(path, labels=weak, split=split, license=licenses, attribution=attributions))
+            clips.append(Row(path, labels=";".join(marks), split=split, license=licenses, attribution=attributions))
             events += [Event(Path(path).name, onset, offset, keys[index]) for onset, offset, index in labels]
             for sound in plan.sounds:
                 seconds = (f"{sample / SAMPLE_RATE:.3f}" for sample in (sound.onset, sound.offset, sound.start))

@@ -7,7 +7,7 @@ soundscape may hold *bouts*, as field recordings do: one animal or machine that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -112,6 +112,7 @@ class Sources:
     rows : [rows] the clips to use.
     classes : [rows] the class of each, its most specific label.
     labels : [rows] all labels of each, that is the class and its parents; None: the class only.
+    unchecked : [rows] classes of each that may or may not sound in it; None: there are none.
     backgrounds : classes that are used as backgrounds and not as events.
     """
 
@@ -122,10 +123,12 @@ class Sources:
         classes: NDArray[np.integer],
         backgrounds: Sequence[int] = (),
         labels: Sequence[tuple[int, ...]] | None = None,
+        unchecked: Sequence[tuple[int, ...]] | None = None,
     ) -> None:
         self.clips = clips
         all_labels = [(index,) for index in classes.tolist()] if labels is None else labels
         self.labels_of = dict(zip(rows.tolist(), all_labels, strict=True))
+        self.unchecked_of = dict(zip(rows.tolist(), unchecked or [()] * len(rows), strict=True))
         is_background = np.isin(classes, backgrounds)
         self.backgrounds = rows[is_background]
         self.by_class = [rows[(classes == index) & ~is_background] for index in np.unique(classes[~is_background])]
@@ -192,10 +195,19 @@ class Sources:
 
     def labels(self, plan: Plan, recipe: Recipe) -> list[tuple[float, float, int]]:
         """Events of a soundscape: onset and offset in seconds, class. Touching sounds of one class are one event."""
+        return self._events(plan, recipe, self.labels_of)
+
+    def unchecked(self, plan: Plan, recipe: Recipe) -> list[tuple[float, float, int]]:
+        """When which classes may sound that nobody checked, as :meth:`labels` has the events."""
+        return self._events(plan, recipe, self.unchecked_of)
+
+    def _events(
+        self, plan: Plan, recipe: Recipe, classes_of: Mapping[int, tuple[int, ...]]
+    ) -> list[tuple[float, float, int]]:
         parts = [(sound.onset, sound.offset, sound.clip) for sound in plan.sounds]
         if plan.background >= 0:
             parts.append((0, round(recipe.seconds * SAMPLE_RATE), plan.background))
-        sounds = [(onset, offset, index) for onset, offset, clip in parts for index in self.labels_of[clip]]
+        sounds = [(onset, offset, index) for onset, offset, clip in parts for index in classes_of[clip]]
         events: list[tuple[int, int, int]] = []
         for onset, offset, index in sorted(sounds, key=lambda sound: (sound[2], sound[0])):
             if events and events[-1][2] == index and onset <= events[-1][1]:

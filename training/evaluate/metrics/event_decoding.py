@@ -8,7 +8,7 @@ Scores and targets are [recordings, segments, classes] unless stated otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,10 @@ Events = list[tuple[float, float, int]]  # onset and offset in seconds, index of
 LEVELS = np.concatenate([np.geomspace(0.001, 0.1, 41)[:-1], np.linspace(0.1, 1, 91)])  # thresholds to decode at
 
 
-def tile_targets(events: Events, segments: int, seconds: float, classes: int) -> NDArray[np.float32]:
-    """Strong labels of one recording per tile, [segments, classes], 0 or 1.
+def tile_targets(
+    events: Events, segments: int, seconds: float, classes: int, unchecked: Sequence[tuple[float, float, int]] = ()
+) -> NDArray[np.float32]:
+    """Strong labels of one recording per tile, [segments, classes], 0 or 1; NaN where an unchecked class may sound.
 
     A class is present in a tile if an event covers half of the tile, or if the tile holds half of the event.
     """
@@ -34,6 +36,9 @@ def tile_targets(events: Events, segments: int, seconds: float, classes: int) ->
     for onset, offset, column in events:
         shared = np.minimum(starts[1:], offset) - np.maximum(starts[:-1], onset)
         targets[shared >= np.minimum(np.diff(starts), offset - onset) / 2, column] = 1
+    for onset, offset, column in unchecked:
+        maybe = (starts[:-1] < offset) & (starts[1:] > onset) & (targets[:, column] == 0)
+        targets[maybe, column] = np.nan
     return targets
 
 
