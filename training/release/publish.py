@@ -121,6 +121,8 @@ def publish(
     attribution, diagram = f"{prefix}attribution.csv", f"{prefix}reliability.svg"
     cross_validation = read_crossval(crossval, opened, device, peer) if crossval else None
     card, summary = compose_card(opened, model, cross_validation, device, attribution, diagram)
+    if readme:
+        results_place(readme)
     published = output / f"{about.name}.onnx"
     publish_model(model, published, crossval_sections.metrics(cross_validation) if cross_validation else None)
     write_attribution(clips, output / attribution)
@@ -255,14 +257,29 @@ def insert_results(readme: Path, lines: list[str]) -> None:
     Raises
     ------
     SedkitError
-        If the file lacks these lines.
+        If the file cannot be read, or lacks these lines.
     """
-    before, begin, rest = readme.read_text("utf-8").partition("<!-- results -->\n")
+    before, after = results_place(readme)
+    with replacing(readme) as temporary:
+        temporary.write_text(before + "\n".join(lines) + "\n" + after, "utf-8")
+
+
+def results_place(readme: Path) -> tuple[str, str]:
+    """The text before and after the results in a Markdown file, with the lines that enclose them.
+
+    Raises
+    ------
+    SedkitError
+        If the file cannot be read, or lacks these lines.
+    """
+    try:
+        before, begin, rest = readme.read_text("utf-8").partition("<!-- results -->\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SedkitError(f"{readme}: cannot be read ({error}): name a Markdown file") from None
     _, end, after = rest.partition("<!-- /results -->")
     if not (begin and end):
         raise SedkitError(f"{readme}: no place for results: add the lines <!-- results --> and <!-- /results -->")
-    with replacing(readme) as temporary:
-        temporary.write_text(before + begin + "\n".join(lines) + "\n" + end + after, "utf-8")
+    return before + begin, end + after
 
 
 def attribution_rows(run: Run, earlier: Sequence[Path] = ()) -> dict[str, tuple[str, str]]:

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 import onnx
 import pytest
+import torch
 from click.testing import CliRunner
 
 from sedkit.contract import Contract, metadata_of
@@ -372,6 +373,14 @@ def test_an_unfinished_run_is_not_published(run: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "not finished" in result.output
     assert not (tmp_path / "models").exists()
+
+
+def test_a_file_without_a_place_for_results_is_refused_before_anything_is_written(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "front.md").write_text("# Ours\n")
+    for readme in ("front.md", "missing.md"):
+        with pytest.raises(SedkitError, match=readme):
+            publish.publish(run, tmp_path / "out", tmp_path / readme, None, None, torch.device("cpu"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_evaluate_run_summarises_a_run(run: Path) -> None:

@@ -164,5 +164,10 @@ def int8_section(model: Path, int8: Path) -> list[str]:
     ]
     keys = ("mAP", "accuracy", "largest_difference", "mean_difference")
     for split, loss in about["loss"].items():
-        lines.append(f"| {split} | {loss['clips']} | " + " | ".join(f"{loss[key]:.4f}" for key in keys) + " |")
+        lines.append(f"| {split} | {loss['clips']} | " + " | ".join(_four(loss.get(key)) for key in keys) + " |")
     return [*lines, ""]
+
+
+def _four(value: float | None) -> str:
+    """A figure with four decimals; a dash where it is undefined."""
+    return "-" if value is None else f"{value:.4f}"

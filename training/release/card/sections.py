@@ -33,11 +33,9 @@ def summary_section(run: Run, rows: list[dict[str, Any]], test: Predictions) -> 
 
     ``rows``: reports of all generations.
     """
-    clips, last = read_config(run.directory)["clips"], rows[-1]["test"]
-    first = f" (Teacher-0: {rows[0]['test']['accuracy']:.3f}, {rows[0]['test']['mAP']:.3f})" if len(rows) > 1 else ""
+    first = f" (Teacher-0: {figures(rows[0]['test'])})" if len(rows) > 1 else ""
     return [
-        f"{network_sentences(run, rows)} "
-        f"On {clips['test']} held-out clips: accuracy {last['accuracy']:.3f}, mAP {last['mAP']:.3f}{first}. "
+        f"{network_sentences(run, rows)} {results_sentence(rows).removesuffix('.')}{first}. "
         f"One seed, one test split with clips of {tested_classes(rows)} of the classes.",
         "",
         *supervision_lines(run, SAME_CLIPS),
@@ -103,9 +101,13 @@ def opening(about: Contract, model: Path, network: Network, results: str, attrib
 
 def results_sentence(rows: list[dict[str, Any]]) -> str:
     """The last student's results on the test split."""
-    last = rows[-1]["test"]
-    accuracy = f"accuracy {last['accuracy']:.3f}, " if last["accuracy"] is not None else ""
-    return f"On {last['clips']} held-out clips: {accuracy}mAP {last['mAP']:.3f}."
+    return f"On {rows[-1]['test']['clips']} held-out clips: {figures(rows[-1]['test'])}."
+
+
+def figures(measured: dict[str, Any]) -> str:
+    """Accuracy and mAP of a split; accuracy only if some clip has a single label."""
+    accuracy = f"accuracy {measured['accuracy']:.3f}, " if measured["accuracy"] is not None else ""
+    return f"{accuracy}mAP {measured['mAP']:.3f}"
 
 
 def data_section(run: Run, tested: str) -> list[str]:
@@ -253,18 +255,22 @@ def single_label_predictions(run: Run, scores: NDArray[np.float32]) -> Predictio
     Neither are the other labels of a clip, nor classes that nobody checked.
     """
     rows = run.manifest.indices("test")
-    truth = most_specific(run.manifest.take(rows))
+    truth, source = most_specific(run.manifest.take(rows)), np.array(sources(run.manifest))[rows]
     single = truth >= 0
+    if not single.any():
+        return Predictions(truth[single], truth[single], source[single])
     targets, truth = run.clips("test").multi_hot()[single], truth[single]
     others = np.isnan(targets) | (targets > 0)
     others[np.arange(len(truth)), truth] = False
     candidates = np.unique(truth)
     guess = candidates[np.where(others, -1.0, scores[single])[:, candidates].argmax(1)]
-    return Predictions(truth, guess, np.array(sources(run.manifest))[rows][single])
+    return Predictions(truth, guess, source[single])
 
 
 def source_accuracy(test: Predictions) -> list[str]:
-    """Accuracy on the test clips of each source, as a table."""
+    """Accuracy on the test clips of each source, as a table; nothing without clips of one sound."""
+    if not len(test.truth):
+        return []
     lines = ["| source | test clips | accuracy |", "|---|---|---|"]
     for name in sorted(set(test.source)):
         chosen = test.source == name
@@ -273,7 +279,9 @@ def source_accuracy(test: Predictions) -> list[str]:
 
 
 def confusion_section(run: Run, test: Predictions) -> list[str]:
-    """The most frequent confusions on the test split, and accuracy by source."""
+    """The most frequent confusions on the test split, and accuracy by source; nothing without clips of one sound."""
+    if not len(test.truth):
+        return []
     names = [label.name for label in run.labels]
     wrong = Counter((names[t], names[g]) for t, g in zip(test.truth, test.guess, strict=True) if t != g)
     lines = ["## What it gets wrong", "", "The most frequent confusions on the test split:", ""]
@@ -293,22 +301,24 @@ def rebuild_section(
     crossval : options of ``sedkit-train publish``.
     """
     config = read_config(run)
-    directory, manifest = option_value(config, "--run", "RUN"), option_value(config, "--manifest", "MANIFEST")
+    directory = option_value(config, "--run", option_value(config, "--directory", "RUN"))
+    manifest = option_value(config, "--manifest", "MANIFEST")
     model = f"{directory}/model.onnx --manifest {manifest}"
     steps = []
     if about.name != option_value(config, "--name", DEFAULT):
         steps.append(f"secost --resume {directory} --name {about.name}")
     if (run / "model-int8.onnx").exists():
-        clips = Contract.from_metadata(metadata_of(run / "model-int8.onnx")).lineage["quantisation"]["clips"]
-        steps.append(f"quantize {model} --clips {clips}")
+        done = Contract.from_metadata(metadata_of(run / "model-int8.onnx")).lineage["quantisation"]
+        steps.append(f"quantize {model} --clips {done['clips']}{seed_option(done)}")
     if "calibrated_on" in about.lineage:
         done = about.lineage["calibrated_on"]
         share = f" --unknown {done['unknown']:g}" if done.get("unknown") is not None else ""
-        steps.append(f"calibrate {model} --soundscapes {done['soundscapes']}{share}")
+        steps.append(f"calibrate {model} --soundscapes {done['soundscapes']}{share}{seed_option(done)}")
     if (run / "robustness.json").exists():
         report = json.loads((run / "robustness.json").read_text("utf-8"))
         clips = report["conditions"][0]["clips"]
-        steps.append(f"evaluate robustness {model} --clips {clips} --json {directory}/robustness.json")
+        command = f"evaluate robustness {model} --clips {clips}{seed_option(report)}"
+        steps.append(f"{command} --json {directory}/robustness.json")
     if (run / "unknown.json").exists():
         steps.append(f"evaluate unknown {model} --json {directory}/unknown.json")
     if timelines:
@@ -330,4 +340,11 @@ def rebuild_section(
 def option_value(config: dict[str, Any], option: str, default: str) -> str:
     """The value of an option in the command of a run, quoted for a shell; ``default`` if it was not given."""
     words = shlex.split(config["command"])
-    return shlex.quote(words[words.index(option) + 1]) if option in words else default
+    values = [word.removeprefix(f"{option}=") for word in words if word.startswith(f"{option}=")]
+    values += words[words.index(option) + 1 :][:1] if option in words else []
+    return shlex.quote(values[0]) if values else default
+
+
+def seed_option(done: dict[str, Any]) -> str:
+    """The option that repeats a command with its seed; empty for the default, 0."""
+    return f" --seed {done['seed']}" if done.get("seed") else ""
