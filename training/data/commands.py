@@ -115,6 +115,8 @@ def leave_out_command(manifest: Path, classes: tuple[str, ...], output: Path, le
       sedkit-train secost --manifest rest.csv --run runs/rest
       sedkit-train evaluate unknown runs/rest/model.onnx --manifest left.csv
     """
+    if output.resolve() == left.resolve():
+        raise click.UsageError("--output and --left name one file: give them two names")
     parted = leave_out(Manifest.load(manifest, labels), classes)
     write_manifest(parted.rest, output)
     write_manifest(parted.left, left)

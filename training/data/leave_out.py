@@ -41,6 +41,8 @@ def leave_out(manifest: Manifest, names: Sequence[str]) -> Parted:
         If a class is not in the vocabulary, if no class remains, or if a part has no clips.
     """
     gone = _with_children(manifest.vocabulary, names)
+    if len(gone) == len(manifest.vocabulary):
+        raise ManifestError("all classes of the manifest are left out: leave out fewer")
     vocabulary = Vocabulary(label for at, label in enumerate(manifest.vocabulary.labels) if at not in gone)
     keys = {manifest.vocabulary.key(at) for at in gone}
     rest: list[Row] = []

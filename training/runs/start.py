@@ -69,7 +69,7 @@ def start(
         _refuse_existing(directory)
         run = Run(directory, settings, supervision, seed, audio, audio.manifest.sha256())
         external = {
-            name: copy_teacher(path, directory, name, settings.teachers_hear, run.data, run.labels)
+            name: copy_teacher(path, directory, name, settings.teachers_hear, run.data, run.labels, len(run.manifest))
             for name, path in (teachers or {}).items()
         }
         if warm_start:

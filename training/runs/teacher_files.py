@@ -77,7 +77,7 @@ def teacher_file(run: Path, name: str, suffix: str) -> Path:
 
 
 def copy_teacher(
-    source: Path, run: Path, name: str, hear: TeachersHear, data: str, labels: Sequence[Label]
+    source: Path, run: Path, name: str, hear: TeachersHear, data: str, labels: Sequence[Label], clips: int
 ) -> dict[str, Any]:
     """Copy an external teacher into the run directory; returns what it says about itself.
 
@@ -85,7 +85,7 @@ def copy_teacher(
     ----------
     source : a score file, an online teacher, a finished run or a model file.
     hear : what teachers take as input (``--teachers-hear``).
-    data : SHA-256 of the manifest.
+    data, labels, clips : SHA-256 of the manifest, its classes, and its number of clips.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def copy_teacher(
         if hear == "clip":
             raise RunError(f"{source}: scores the student's augmented input; add --teachers-hear view")
         return _copy_network(source, teacher_file(run, name, ".pt"), data, labels)
-    predictions = read_predictions(source, data, labels)
+    predictions = read_predictions(source, data, labels, clips)
     write_predictions(teacher_file(run, name, ".npz"), predictions, data, labels)
     return predictions.about
 
@@ -126,7 +126,9 @@ def read_teachers(run: Run, supervision: Supervision, device: torch.device) -> T
             online = _read_network(path, run.data, run.manifest)
             teachers.online[key] = online._replace(teacher=online.teacher.to(device), parts=online.parts[train])
         elif key != LABELS:
-            predictions = read_predictions(teacher_file(run.directory, key, ".npz"), run.data, run.labels)
+            predictions = read_predictions(
+                teacher_file(run.directory, key, ".npz"), run.data, run.labels, len(run.manifest)
+            )
             teachers.scores[key] = predictions.probabilities[train]
     return teachers
 

@@ -47,13 +47,13 @@ def write_predictions(path: Path, predictions: Predictions, data: str, labels: S
         np.savez(file, probabilities=predictions.probabilities, about=np.array(json.dumps(about)))
 
 
-def read_predictions(path: Path, data: str, labels: Sequence[Label]) -> Predictions:
-    """Read the scores for the clips of the manifest with SHA-256 ``data``.
+def read_predictions(path: Path, data: str, labels: Sequence[Label], clips: int) -> Predictions:
+    """Read the scores for the ``clips`` clips of the manifest with SHA-256 ``data``.
 
     Raises
     ------
     TeacherError
-        If the file cannot be read, or belongs to another manifest or other classes.
+        If the file cannot be read, belongs to another manifest or other classes, or has scores of another shape.
     """
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
@@ -63,8 +63,13 @@ def read_predictions(path: Path, data: str, labels: Sequence[Label]) -> Predicti
         raise TeacherError(
             f"{path}: a teacher's scores cannot be read ({error}); make them with sedkit-train teachers"
         ) from None
-    if about.pop("manifest_sha256") != data or about.pop("labels") != [asdict(label) for label in labels]:
+    if about.pop("manifest_sha256", None) != data or about.pop("labels", None) != [asdict(label) for label in labels]:
         raise TeacherError(f"{path}: scores for another manifest or other classes; make them again for this one")
+    if probabilities.shape != (clips, len(labels)):
+        raise TeacherError(
+            f"{path}: scores of shape {list(probabilities.shape)} for {clips} clips and {len(labels)} classes; "
+            "make the file again"
+        )
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
         raise TeacherError(f"{path}: probabilities outside [0, 1]; make the file again")
     return Predictions(probabilities, about)

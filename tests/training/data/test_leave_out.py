@@ -69,7 +69,7 @@ def test_a_class_above_stays(manifest: Manifest, tmp_path: Path):
 def test_bad_classes_are_refused(manifest: Manifest):
     with pytest.raises(ManifestError, match="'Horse' is not a class of the manifest"):
         leave_out(manifest, ["Horse"])
-    with pytest.raises(ManifestError, match="no classes in it"):
+    with pytest.raises(ManifestError, match="all classes of the manifest are left out"):
         leave_out(manifest, ["Dog", "Cat", "own"])
     with pytest.raises(ManifestError, match="no test clip contains a class that is left out"):
         leave_out(manifest, ["own"])
@@ -82,3 +82,6 @@ def test_the_command_writes_both_parts(manifest: Manifest, tmp_path: Path):
     assert result.exit_code == 0, result.output
     assert "rest.csv: 5 clips, 2 classes" in result.output
     assert [len(Manifest.load(tmp_path / name)) for name in ("rest.csv", "left.csv")] == [5, 3]
+    same = CliRunner().invoke(main, [*arguments, "--left", str(tmp_path / "rest.csv")])
+    assert same.exit_code == 2
+    assert "--output and --left name one file" in same.output

@@ -35,21 +35,21 @@ def oracle(small_manifest: Path, tmp_path: Path) -> Path:
 def test_score_file_belongs_to_one_manifest(oracle: Path, small_manifest: Path, tmp_path: Path) -> None:
     manifest = Manifest.load(small_manifest)
     labels = manifest.vocabulary.labels
-    predictions = read_predictions(oracle, manifest.sha256(), labels)
+    predictions = read_predictions(oracle, manifest.sha256(), labels, len(manifest))
     assert predictions.about == {"teacher": "oracle"}
     assert predictions.probabilities.shape == (len(manifest), len(labels))
     for data, classes in (("another", labels), (manifest.sha256(), labels[:-1])):
         with pytest.raises(TeacherError, match="another manifest or other classes"):
-            read_predictions(oracle, data, classes)
+            read_predictions(oracle, data, classes, len(manifest))
     for content in (b"", b"no such thing", oracle.read_bytes()[:200]):
         (tmp_path / "broken.npz").write_bytes(content)
         with pytest.raises(TeacherError, match="cannot be read"):
-            read_predictions(tmp_path / "broken.npz", manifest.sha256(), labels)
+            read_predictions(tmp_path / "broken.npz", manifest.sha256(), labels, len(manifest))
 
 
 def test_score_file_may_hold_logits(oracle: Path, small_manifest: Path, tmp_path: Path) -> None:
     manifest = Manifest.load(small_manifest)
-    known = manifest.sha256(), manifest.vocabulary.labels
+    known = manifest.sha256(), manifest.vocabulary.labels, len(manifest)
     with np.load(oracle) as file:
         about, shape = file["about"], file["probabilities"].shape
     logits = np.random.default_rng(0).normal(0, 8, shape).astype(np.float16)
@@ -57,6 +57,12 @@ def test_score_file_may_hold_logits(oracle: Path, small_manifest: Path, tmp_path
     found = read_predictions(tmp_path / "logits.npz", *known).probabilities
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-logits.astype(np.float64))), rtol=1e-6)
     assert found.max() < 1
+    np.savez(tmp_path / "short.npz", logits=logits[:-1], about=about)
+    with pytest.raises(TeacherError, match="scores of shape"):
+        read_predictions(tmp_path / "short.npz", *known)
+    np.savez(tmp_path / "nameless.npz", logits=logits, about=np.array("{}"))
+    with pytest.raises(TeacherError, match="another manifest"):
+        read_predictions(tmp_path / "nameless.npz", *known)
     logits[3, 1] = np.nan
     np.savez(tmp_path / "nan.npz", logits=logits, about=about)
     with pytest.raises(TeacherError, match="outside"):
