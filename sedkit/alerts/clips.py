@@ -18,7 +18,8 @@ from sedkit.audio.decoding import to_float
 from sedkit.errors import OutputError
 
 BEFORE, AFTER = 2.0, 8.0  # seconds
-LATENCY = 10.0  # seconds from an onset until its alert, at most, beside the duration that the rule asks for
+LATENCY = 10.0  # seconds from an onset until its alert, at most, beside the rule's duration and the post-processing
+LONGEST_DELAY = 600.0  # seconds of post-processing for which sound is kept
 WAITING = 8  # clips in memory that may wait for the disk
 OWN = re.compile(r"\d{8}T\d{6}\.\d{3}Z_[a-z0-9_]+\.(wav|flac)$")  # names of clips; the quota touches no other files
 
@@ -40,6 +41,7 @@ class Clips(QueuedSink[Clip]):
     folder : for the files; made if there is none.
     before, after : seconds before and after the onset.
     lasting : the longest duration that a rule asks for, in seconds.
+    delay : seconds by which the post-processing delays an alert, at most (:attr:`sedkit.alerts.watch.Watch.delay`).
     kind : of the files.
     max_clips, max_megabytes : quota; beyond it, the oldest clips in the folder are deleted.
 
@@ -57,6 +59,7 @@ class Clips(QueuedSink[Clip]):
         before: float = BEFORE,
         after: float = AFTER,
         lasting: float = 0.0,
+        delay: float = 0.0,
         kind: Literal["wav", "flac"] = "wav",
         max_clips: int | None = None,
         max_megabytes: float | None = None,
@@ -69,7 +72,7 @@ class Clips(QueuedSink[Clip]):
             raise OutputError(f"{folder}: cannot be made ({error.strerror}); choose another folder") from None
         if not os.access(self.folder, os.W_OK):
             raise OutputError(f"{folder}: is write-protected; change its permissions, or choose another folder")
-        self.kept = before + max(after, lasting + LATENCY)
+        self.kept = before + max(after, lasting + min(delay, LONGEST_DELAY) + LATENCY)
         self.ring: Ring | None = None
         self._open = deque[tuple[Alert, Path]]()  # alerts whose sound is not complete
         super().__init__(name, on_notice, WAITING)
@@ -105,6 +108,8 @@ class Clips(QueuedSink[Clip]):
     def deliver(self, job: Clip) -> None:
         import soundfile
 
+        if not len(job.samples):
+            raise SinkError(f"{job.path}: its sound is no longer in memory; shorten hold, merge gap and median")
         temporary = job.path.with_name(f".{job.path.name}.tmp")
         try:
             try:

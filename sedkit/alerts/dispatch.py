@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -54,7 +55,8 @@ class Dispatcher:
     def hear(self, block: NDArray[Any], rate: float) -> None:
         """The next samples of the source."""
         for clips in self.clips:
-            clips.hear(block, rate)
+            with _reported(clips):
+                clips.hear(block, rate)
 
     def tell(self, alert: Alert) -> Alert:
         """Hand an alert to the actions of its rule; returns it with the path of its clip."""
@@ -62,25 +64,45 @@ class Dispatcher:
         clip = next((str(sink.path_of(alert)) for sink in sinks if isinstance(sink, Clips)), None)
         alert = replace(alert, clip=clip)
         for sink in sinks:
-            if alert.offset is None:
-                sink.begin(alert)
-            else:
-                sink.end(alert)
+            with _reported(sink, lost=alert.offset is None):
+                (sink.begin if alert.offset is None else sink.end)(alert)
         return alert
 
     def close(self) -> None:
         """Let the actions finish what is under way, all at the same time, which is limited."""
-        closing = [threading.Thread(target=sink.close, daemon=True) for sink in self.sinks.values()]
+        closing = [threading.Thread(target=self._close, args=(sink,), daemon=True) for sink in self.sinks.values()]
         for thread in closing:
             thread.start()
         for thread in closing:
             thread.join()
+
+    def _close(self, sink: Sink) -> None:
+        with _reported(sink):
+            sink.close()
 
     def __enter__(self) -> Dispatcher:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def _reported(sink: Sink, lost: int = 0) -> Iterator[None]:
+    """Report any exception as a failure of the action, by which so many alerts are lost: others must go on."""
+    try:
+        yield
+    except Exception as error:
+        sink.lost += lost
+        sink.failed(f"{type(error).__name__}: {error}")
+
+
+def reaching_back(actions: Mapping[str, Action], delay: float) -> dict[str, Action]:
+    """The actions, of which those that save clips keep the sound of the last `delay` seconds in addition."""
+    return {
+        name: replace(action, values={**action.values, "delay": delay}) if action.kind == "save" else action
+        for name, action in actions.items()
+    }
 
 
 def _sink(name: str, action: Action, rules: Sequence[Rule], on_notice: Callable[[str], None]) -> Sink:

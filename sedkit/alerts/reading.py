@@ -109,11 +109,43 @@ def address(value: Any) -> str:
     return str(value)
 
 
+def topic(value: Any) -> str:
+    """An MQTT topic to publish to."""
+    if any(character in text(value) for character in "+#\0"):
+        raise ArgumentError(f'must not contain +, # or NUL, not {value!r}; write for example "home/sedkit"')
+    return str(value)
+
+
+def host(value: Any) -> str:
+    """A name or an address of a computer."""
+    found = text(value)
+    try:
+        found.encode("idna")
+        possible = found.isprintable() and not set(found) & set(" /")
+    except UnicodeError:
+        possible = False
+    if not possible:
+        raise ArgumentError(f'must be the name of a host, not {value!r}; write for example "broker.local"')
+    return found
+
+
 def secret(value: Any) -> str:
-    """The value of an environment variable, so that no secret is in the file."""
-    found = os.environ.get(text(value))
+    """The value of an environment variable, so that no secret is in the file; without white space around it."""
+    found = os.environ.get(text(value), "").strip()
     if not found:
         raise ArgumentError(f"the environment variable {value} is not set; set it before sedkit starts")
+    if any("\ud800" <= character <= "\udfff" for character in found):  # what is not UTF-8
+        raise ArgumentError(f"the environment variable {value} is not UTF-8 text; set it to another value")
+    return found
+
+
+def token(value: Any) -> str:
+    """The value of an environment variable, for a header of HTTP."""
+    found = secret(value)
+    if not all("!" <= character <= "~" for character in found):
+        raise ArgumentError(
+            f"the environment variable {value} has characters that a token cannot have; set it to visible ASCII"
+        )
     return found
 
 
@@ -147,19 +179,19 @@ ACTIONS: dict[str, dict[str, Convert]] = {  # by the key that makes an action on
     "run": {"run": arguments, "timeout": TIMEOUT},
     "webhook": {
         "webhook": address,
-        "token_env": secret,
+        "token_env": token,
         "secret_env": secret,
         "timeout": TIMEOUT,
         "retries": whole(0, 20),
     },
     "mqtt": {
-        "mqtt": text,
+        "mqtt": host,
         "port": whole(1, 65_535),
         "tls": truth,
         "username": text,
         "password_env": secret,
-        "topic": text,
-        "discovery": lambda value: None if value is False else text(value),
+        "topic": topic,
+        "discovery": lambda value: None if value is False else topic(value),
     },
     "save": {
         "save": text,

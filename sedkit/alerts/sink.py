@@ -55,11 +55,16 @@ class Sink(ABC):
         self.failing = True
 
     def worked(self) -> None:
-        """Say that the action works again, if it failed."""
-        if self.failing:
-            lost = f"; {self.lost} {'alert was' if self.lost == 1 else 'alerts were'} lost" if self.lost else ""
-            self.on_notice(f"action {self.name}: works again{lost}")
+        """Say that the action works again, if it failed, and how many alerts were lost."""
+        said = ["works again"] * self.failing + [lost_alerts(self.lost)] * (self.lost > 0)
+        if said:
+            self.on_notice(f"action {self.name}: {'; '.join(said)}")
         self.failing, self.lost = False, 0
+
+
+def lost_alerts(number: int) -> str:
+    """How many alerts were lost, in words."""
+    return f"{number} {'alert was' if number == 1 else 'alerts were'} lost"
 
 
 class QueuedSink(Sink, Generic[Job]):
@@ -105,7 +110,7 @@ class QueuedSink(Sink, Generic[Job]):
             self._changed.notify()
         self._thread.join(PATIENCE)
         with self._changed:
-            left = len(self._waiting) + self._thread.is_alive()
+            left = len(self._waiting) + self._thread.is_alive() + (0 if self.failing else self.lost)
             self._waiting.clear()
         if left:
             self.on_notice(f"action {self.name}: ended before it was done with {left} alert{'s' * (left > 1)}")
@@ -126,4 +131,5 @@ class QueuedSink(Sink, Generic[Job]):
                 self.lost += 1
                 self.failed(f"{type(error).__name__}: {error}")
             else:
-                self.worked()
+                if self.failing or len(self._waiting) < self.most:  # otherwise more alerts are about to be lost
+                    self.worked()

@@ -21,6 +21,7 @@ from sedkit.timeline.events import DetectedEvent, Found
 from sedkit.timeline.settings import ColumnSettings, PostProcessing
 
 RECENT = 8  # segments that decide which class of a rule scores highest
+HOLDS = 5  # from an onset to three segments that reach the level, at most: one before the first, two between each
 PASSED_ON = ("leave", "hold", "median", "merge_gap")  # settings of the classes that their rules have, too
 
 
@@ -40,6 +41,10 @@ class Watch:
     source : name of the source.
     moment : the time of a position in the source, given in seconds; in UTC.
     on_alert : called when an alert begins and, if it began, when it ends.
+
+    Attributes
+    ----------
+    delay : seconds by which the post-processing of any rule delays an alert, at most.
 
     Raises
     ------
@@ -65,6 +70,7 @@ class Watch:
                for number, (rule, columns) in enumerate(zip(rules, self.columns, strict=True))}  # fmt: skip
         names = [Label(number) for number in own]
         settings: ColumnSettings = PostProcessing(classes=own).columns(names, [0.0] * len(own), geometry)
+        self.delay = float((HOLDS * settings.hold + settings.median / 2 + settings.merge_gap).max())
         self.detector, self.last_fall = EventDetector(settings, onsets=True), 0
         self.recent = deque[NDArray[np.float32]](maxlen=RECENT)
         self.going = dict[tuple[int, float], Alert | None]()  # by rule and onset; None if the rule gave no alert

@@ -87,6 +87,8 @@ class Webhook(QueuedSink[Alert]):
             response: httpx.Response = self.client.post(self.url, content=body, headers=headers)
         except httpx.TimeoutException:
             return "no answer in time", True
+        except httpx.LocalProtocolError:  # its text has the header, with the token
+            return "the request is no valid HTTP; check the token", False
         except httpx.HTTPError as error:
             return str(error) or type(error).__name__, True
         if response.is_success:

@@ -7,6 +7,7 @@ stay those of the clock, whatever the gap.
 from __future__ import annotations
 
 import atexit
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -49,7 +50,7 @@ class NetworkStream(LiveAudio):
     Raises
     ------
     ArgumentError
-        If the scheme is not known.
+        If the URL is invalid, or its scheme not known.
     AudioError
         If the first connection fails, or there is no audio.
     """
@@ -63,9 +64,7 @@ class NetworkStream(LiveAudio):
         first_wait: float = FIRST_WAIT,
         longest_wait: float = LONGEST_WAIT,
     ) -> None:
-        scheme = urlsplit(url).scheme.lower()
-        if scheme not in SCHEMES:
-            raise ArgumentError(f"{without_password(url)}: {scheme} is not supported; these are: {', '.join(SCHEMES)}")
+        _check(url)
         super().__init__(without_password(url), 0.0)
         opened = SimpleQueue[Exception | None]()
         waits = first_wait, longest_wait
@@ -252,11 +251,35 @@ def _end_receivers() -> None:
         receiver.join(receiver.timeout + 1)
 
 
+def _check(url: str) -> None:
+    try:
+        scheme = urlsplit(url).scheme
+        _ = urlsplit(url).port
+    except ValueError:  # its text may have the password
+        raise ArgumentError(
+            f"{without_password(url)}: is no valid URL; check host and port, and write the characters /?#@ of a "
+            "password as %2F, %3F, %23 and %40"
+        ) from None
+    if scheme not in SCHEMES:
+        raise ArgumentError(f"{without_password(url)}: {scheme} is not supported; these are: {', '.join(SCHEMES)}")
+
+
 def without_password(url: str) -> str:
     """A URL as it may be shown and stored.
 
+    A password may hold ``/``, ``?`` or ``#``, at which a host ends. So all before the last ``@`` is left out, even in
+    what looks like a path, if a colon is before it.
+
     >>> without_password("rtsp://me:secret@camera:554/1")
     'rtsp://camera:554/1'
+    >>> without_password("rtsp://me:pa#ss@camera:554/1")
+    'rtsp://camera:554/1'
+    >>> without_password("https://example.org/talk@home.mp3")
+    'https://example.org/talk@home.mp3'
     """
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    scheme, mark, rest = url.partition("://")
+    before, _, after = rest.rpartition("@")
+    if ":" not in before:
+        user = re.match("[^/?#]*@", rest)
+        after = rest[user.end() :] if user else rest
+    return scheme + mark + after

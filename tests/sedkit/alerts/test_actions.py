@@ -5,8 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import os
+import signal
+import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +19,7 @@ from sedkit.alerts.command import Command
 from sedkit.alerts.dispatch import Dispatcher
 from sedkit.alerts.reading import Action
 from sedkit.alerts.rules import Rule
-from sedkit.alerts.sink import WAITING, QueuedSink, SinkError
+from sedkit.alerts.sink import WAITING, QueuedSink, Sink, SinkError
 from sedkit.alerts.webhook import Webhook
 from sedkit.errors import SedkitError
 from tests.sedkit.alerts.receiving import Receiver, alert, wait_until
@@ -62,6 +66,50 @@ def test_command_that_fails_is_told_once(notices, arguments, cause):
     assert sink.lost == 2
 
 
+def test_command_is_done_when_it_ends_whatever_it_started(tmp_path, notices):
+    """Its child keeps standard error open."""
+    (script := tmp_path / "script").write_text("sleep 60 & echo $! > $0.pid; exit 0")
+    sink = Command("light", notices.append, ["sh", str(script)], timeout=30)
+    sink.begin(alert())
+    sink.close()
+    os.kill(int((tmp_path / "script.pid").read_text()), signal.SIGKILL)
+    assert notices == []
+
+
+def test_command_that_takes_too_long_is_killed_with_what_it_started(tmp_path, notices):
+    (script := tmp_path / "script").write_text("sleep 60 & echo $! > $0.pid; wait")
+    sink = Command("light", notices.append, ["sh", str(script)], timeout=1)
+    sink.begin(alert())
+    sink.close()
+    assert "sh took more than 1 s and was killed" in notices[0]
+    child = Path("/proc", (tmp_path / "script.pid").read_text().strip(), "stat")
+    wait_until(lambda: not child.exists() or child.read_text().split()[2] == "Z")
+
+
+CTRL_C = """
+import os, pathlib, signal, sys, time
+from sedkit.alerts.command import Command
+from tests.sedkit.alerts.receiving import alert
+
+signal.signal(signal.SIGINT, lambda *_: None)
+path = pathlib.Path(sys.argv[1])
+sink = Command("light", print, ["sh", "-c", 'echo started > "$1"; sleep 1; echo done > "$1"', "sh", str(path)])
+sink.begin(alert())
+while not path.exists():
+    time.sleep(0.01)
+os.killpg(0, signal.SIGINT)
+sink.close()
+"""
+
+
+def test_command_is_not_interrupted_by_ctrl_c(tmp_path):
+    """Ctrl-C sends SIGINT to all processes of the terminal's foreground group."""
+    command = [sys.executable, "-c", CTRL_C, str(tmp_path / "out")]
+    done = subprocess.run(command, stdout=subprocess.PIPE, start_new_session=True, check=True)
+    assert (tmp_path / "out").read_text() == "done\n"
+    assert done.stdout == b""
+
+
 def test_webhook_sends_json_token_and_signature(notices):
     receiver = Receiver()
     sink = Webhook("hook", notices.append, receiver.url, token="abc", secret="def")
@@ -96,6 +144,15 @@ def test_webhook_that_is_refused_is_not_tried_again(notices):
     receiver.stop()
     assert len(receiver.requests) == 1
     assert notices == ["action hook: 127.0.0.1: answered 404; listening goes on, and you are told when it works again"]
+
+
+def test_text_of_a_request_that_is_no_http_is_not_shown(notices):
+    receiver = Receiver()
+    sink = Webhook("hook", notices.append, receiver.url, token="secret42\n")
+    sink.begin(alert())
+    sink.close()
+    receiver.stop()
+    assert [notice.split(";")[0] for notice in notices] == ["action hook: 127.0.0.1: the request is no valid HTTP"]
 
 
 def test_receiver_that_dies_and_comes_back_is_told_once_each(notices):
@@ -158,6 +215,7 @@ def test_queue_is_bounded_and_drops_the_oldest(notices):
     sink.released.set()
     sink.close()
     assert sink.done == [0, *range(22, 2 * WAITING + 22, 2)]
+    assert notices[0] == "action stuck: 10 alerts were lost"
 
 
 def test_failures_and_recoveries_alternate_in_the_notices(notices):
@@ -182,6 +240,32 @@ def test_end_does_not_wait_for_ever(notices, monkeypatch):
     sink.close()
     sink.released.set()
     assert notices == ["action stuck: ended before it was done with 2 alerts"]
+
+
+class Faulty(Sink):
+    """Fails whatever it is asked for."""
+
+    def begin(self, alert) -> None:
+        raise ValueError("begin")
+
+    def end(self, alert) -> None:
+        raise ValueError("end")
+
+    def close(self) -> None:
+        raise ValueError("close")
+
+
+def test_faulty_action_is_told_and_ends_nothing(tmp_path, notices):
+    code = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())"
+    actions = {"good": Action("run", {"arguments": (*python(code), str(tmp_path / "out"))})}
+    with Dispatcher([Rule("Dog", ("Dog",))], actions, notices.append) as dispatcher:
+        faulty = dispatcher.sinks["faulty"] = Faulty("faulty", notices.append)
+        dispatcher.of_rule["Dog"].insert(0, faulty)
+        dispatcher.tell(alert())
+        dispatcher.tell(alert(offset=4.0))
+    assert len((tmp_path / "out").read_text().splitlines()) == 1
+    assert [notice.split(";")[0] for notice in notices] == ["action faulty: ValueError: begin"]
+    assert faulty.lost == 1
 
 
 def test_rules_choose_their_actions(tmp_path, notices):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from datetime import timedelta
 
 import numpy as np
@@ -73,6 +74,29 @@ def test_ring_reaches_back_to_the_onset_of_a_long_rule(tmp_path):
     clips.close()
     found, _ = soundfile.read(clips.path_of(alert(10.0)), dtype="int16")
     np.testing.assert_array_equal(found, SOUND[8 * RATE : 11 * RATE])
+
+
+def test_ring_reaches_back_to_an_onset_that_the_post_processing_delays(tmp_path):
+    clips = Clips("clips", print, str(tmp_path), before=2.0, after=1.0, delay=30.0)
+    for start in range(0, 50 * RATE, 800):
+        clips.hear(SOUND[start : start + 800], RATE)
+    clips.begin(alert(50.0 - 30.0 - LATENCY))
+    clips.close()
+    found, _ = soundfile.read(clips.path_of(alert(10.0)), dtype="int16")
+    np.testing.assert_array_equal(found, SOUND[8 * RATE : 11 * RATE])
+
+
+def test_sound_that_is_no_longer_in_memory_is_told_and_makes_no_file(tmp_path):
+    notices = []
+    clips = Clips("clips", notices.append, str(tmp_path), before=1.0, after=1.0, delay=math.inf)
+    clips.ring = Ring(1.0, RATE)
+    for start in range(0, 50 * RATE, 800):
+        clips.hear(SOUND[start : start + 800], RATE)
+    clips.begin(alert(10.0))
+    clips.close()
+    (notice,) = notices
+    assert f"{clips.path_of(alert(10.0))}: its sound is no longer in memory; shorten hold" in notice
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("quota", "kept"), [({"max_clips": 3}, 3), ({"max_megabytes": 0.04}, 2), ({}, 6)])

@@ -229,6 +229,58 @@ def test_error_names_file_key_and_remedy(read, tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("topic", "home/+/x", "actions.home: topic: must not contain +, # or NUL, not 'home/+/x'; write for example"),
+        ("topic", "home/#", "topic: must not contain +, # or NUL"),
+        ("topic", "home\\u0000", "topic: must not contain +, # or NUL"),
+        ("discovery", "ha/+", "actions.home: discovery: must not contain +, # or NUL, not 'ha/+'; write for example"),
+        ("mqtt", "broker..local", "actions.home: mqtt: must be the name of a host, not 'broker..local'; write for"),
+        ("mqtt", "b" * 64, "mqtt: must be the name of a host"),
+        ("mqtt", "mqtt://broker", "mqtt: must be the name of a host"),
+        ("mqtt", "broker\\u0000", "mqtt: must be the name of a host"),
+    ],
+)
+def test_what_mqtt_cannot_take_is_refused(read, tmp_path, key, value, message):
+    values = {"mqtt": "localhost", key: value}
+    lines = "\n".join(f'{name} = "{each}"' for name, each in values.items())
+    with pytest.raises(ArgumentError, match=re.escape(message)) as caught:
+        read(f"[actions.home]\n{lines}")
+    assert str(caught.value).startswith(f"{tmp_path / 'alerts.toml'}: ")
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "::1", "broker.local.", "b\u00fccher.example"])
+def test_names_of_hosts(read, name):
+    assert read(f"[actions.home]\nmqtt = '{name}'").actions["home"].values["host"] == name
+
+
+HOOK = "[actions.a]\nwebhook = 'http://a'\n"
+
+
+def test_secret_loses_the_line_break_of_its_file(read, monkeypatch):
+    monkeypatch.setenv("HOOK_TOKEN", "secret42\r\n")
+    monkeypatch.setenv("HOOK_SECRET", "pass word\u00e9\n")
+    values = read(f"{HOOK}token_env = 'HOOK_TOKEN'\nsecret_env = 'HOOK_SECRET'").actions["a"].values
+    assert (values["token"], values["secret"]) == ("secret42", "pass word\u00e9")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("token_env", "secr\u00e9t", "has characters that a token cannot have; set it to visible ASCII"),
+        ("token_env", "secr\nt", "has characters that a token cannot have; set it to visible ASCII"),
+        ("token_env", "\n", "is not set; set it before sedkit starts"),
+        ("secret_env", "secr\udcfft", "is not UTF-8 text; set it to another value"),
+    ],
+)
+def test_secret_that_cannot_be_sent_is_refused_and_not_shown(read, tmp_path, monkeypatch, key, value, message):
+    monkeypatch.setenv("OWN", value)
+    with pytest.raises(ArgumentError) as caught:
+        read(f"{HOOK}{key} = 'OWN'")
+    assert str(caught.value) == f"{tmp_path / 'alerts.toml'}: actions.a: {key}: the environment variable OWN {message}"
+
+
 def test_file_that_cannot_be_read(tmp_path):
     with pytest.raises(ArgumentError, match="cannot be read"):
         read_alerts(tmp_path / "nosuch.toml")

@@ -116,6 +116,31 @@ def test_schedule_decides_by_the_time_of_the_onset():
     assert len(alerts_of(scores, rule, start=START - timedelta(seconds=60))[0]) == 1
 
 
+def held(gap: int, score: float = 0.8) -> np.ndarray:
+    """A dog that barely goes on: three segments that reach 0.5, as far apart as a hold of `gap` segments allows."""
+    bark = [("Dog", first, first + 1, score) for first in range(10 + gap, 10 + 6 * gap, 2 * gap)]
+    return sounds(60 + 8 * gap, ("Dog", 10, 20 + 6 * gap, 0.3), *bark)
+
+
+@pytest.mark.parametrize(
+    ("scores", "delay", "own"),
+    [
+        (held(9, 0.55), 14.4, {"hold": 2.88}),
+        (held(20, 0.55), 32.0, {"hold": 6.4}),
+        (sounds(200, ("Dog", 10, 150, 0.8)), 30.0, {"hold": 0.0, "median": 60.0}),
+        (sounds(80, ("Dog", 10, 12, 0.9), ("Dog", 25, 40, 0.9)), 5.0, {"merge_gap": 5.0, "hold": 0.0}),
+    ],
+)  # fmt: skip
+def test_post_processing_delays_alerts_no_longer_than_it_says(scores, delay, own):
+    parsed = [parse_rule("Dog>0.5 until 0.1")]
+    watch = Watch(parsed, CLASSES, LIMITS, PostProcessing(**own), WELS_NET, "-", lambda s: START, print)
+    assert watch.delay == pytest.approx(delay)
+    ((began, at),), _ = alerts_of(scores, "Dog>0.5 until 0.1", **own)
+    assert at * WELS_NET.step - began.onset <= delay + 2.0
+    if own["hold"] or own.get("median"):
+        assert at * WELS_NET.step - began.onset > 0.9 * delay  # it really takes so long
+
+
 def test_short_sound_is_an_alert_too():
     ((began, at),), ((ended, end),) = alerts_of(sounds(40, ("Dog", 10, 12, 0.9)), "Dog>0.5")
     assert (began.onset, at) == (ended.onset, end)

@@ -206,6 +206,22 @@ def test_playlist_cannot_name_a_file(radio, tmp_path):
 def test_password_is_not_shown():
     assert without_password("rtsp://me:se@cret@camera:554/1?a=b") == "rtsp://camera:554/1?a=b"
     assert without_password("udp://0.0.0.0:5000") == "udp://0.0.0.0:5000"
+    assert without_password("http://me@host/talk@home.mp3") == "http://host/talk@home.mp3"
+
+
+@pytest.mark.parametrize("password", ["pa#ss", "pa/ss", "pa?ss", "12/34", "p@a/ss", "[pass", "pa]ss", "p\u2100ss"])
+def test_password_with_special_characters_is_not_shown(password):
+    url = f"rtsp://me:{password}@camera/1"
+    assert without_password(url) == "rtsp://camera/1"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[bad", "rtsp://me:pa#ss@camera/1", "http://me:[secret@host", "http://host:port/"]
+)
+def test_invalid_url_is_refused(url):
+    with pytest.raises(ArgumentError, match="is no valid URL; check host and port, and write the characters") as caught:
+        NetworkStream(url)
+    assert not any(part in str(caught.value) for part in ("me:", "ss@", "secret"))
 
 
 class Camera:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from click.testing import CliRunner
@@ -85,6 +86,23 @@ def test_alerts_of_a_recording_and_of_a_pipe(listening, tmp_path, sound, tagger,
     assert (found == SOUND[first : first + len(found)]).all()
 
 
+def test_clip_is_complete_though_post_processing_delays_the_alert(listening, tmp_path):  # noqa: F811
+    """A median of 60 s delays it by 30 s. Of eight channels, 2 s are decoded at once."""
+    long, folder = tmp_path / "long.wav", tmp_path / "clips"
+    sound = np.repeat(np.tile(SOUND, 5)[:, None], 8, axis=1)
+    soundfile.write(long, sound, RATE, subtype="PCM_16")
+    (rules := tmp_path / "rules.toml").write_text(
+        f"[[rules]]\nclass = 'Animal'\nlevel = 0.01\n[actions.clips]\nsave = {json.dumps(str(folder))}"
+    )
+    live = listening("--alerts", rules, "--median", "60", source=str(long), stdin=subprocess.DEVNULL)
+    began = of_type(live.read_rest(), "alert")[0]
+    assert live.wait() == (0, "")
+    found, _ = soundfile.read(began["clip"], dtype="int16")
+    first = max(0, round((began["onset"] - 2) * RATE))
+    assert len(found) == round((began["onset"] + 8) * RATE) - first
+    assert (found == sound[first : first + len(found)]).all()
+
+
 def test_short_form_with_a_command_and_a_dead_receiver(listening, tmp_path, sound):  # noqa: F811
     receiver = Receiver(404)
     failing = f"'{sys.executable}' -c \"import sys; sys.exit('no')\""
@@ -114,10 +132,16 @@ def test_short_form_with_a_command_and_a_dead_receiver(listening, tmp_path, soun
             ["--on", "Dog", "--webhook", "example.org"],
             "--webhook: must begin with http:// or https://, not 'example.org'",
         ),
+        (
+            ["--alerts", "wildcard.toml"],
+            "wildcard.toml: actions.home: topic: must not contain +, # or NUL, not 'home/+/x'",
+        ),
         (["--alerts", "nosuch.toml"], "nosuch.toml: cannot be read (No such file or directory); check the path"),
     ],
 )
-def test_faulty_alerts_are_told_before_the_source_is_opened(model_path, arguments, message):
+def test_faulty_alerts_are_told_before_the_source_is_opened(model_path, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wildcard.toml").write_text("[[rules]]\nclass = 'Dog'\n[actions.home]\nmqtt = 'a'\ntopic = 'home/+/x'")
     result = CliRunner().invoke(main, ["listen", "nosuch.wav", *arguments, "-m", str(model_path), "--device", "cpu"])
     assert (result.exit_code, result.stdout) == (2, "")
     assert message in result.stderr
