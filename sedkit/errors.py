@@ -14,9 +14,19 @@ AudioWarning                what sedkit chose or left out in a recording; a User
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class SedkitError(Exception):
     """Base class of all errors that sedkit raises. ``str(error)`` is one line."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle message and attributes, so that an error can come from another process whatever its class takes."""
+        return _rebuilt, (type(self), self.args), self.__dict__
+
+
+def _rebuilt(kind: type[SedkitError], args: tuple[Any, ...]) -> SedkitError:
+    return kind.__new__(kind, *args)
 
 
 class AudioError(SedkitError):

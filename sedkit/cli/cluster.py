@@ -19,7 +19,7 @@ from sedkit.formats.writers import Kind
 
 if TYPE_CHECKING:
     from sedkit.cli.batch import MakeViewFactory
-    from sedkit.cluster.archive import Report
+    from sedkit.cluster.partitions import Report
     from sedkit.cluster.recordings import Recording
 
 

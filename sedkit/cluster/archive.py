@@ -9,14 +9,15 @@
       _sedkit/plan.parquet    which recordings belong to which partition; written before the first is opened
       _sedkit/failures.jsonl  recordings without a result, and why
 
-A partition is written once, as a whole, by the worker that analysed its recordings. If its file exists, it is done. Its
+A partition is written as a whole, by the worker that analysed its recordings. If its file exists, it is done. Its
 footer holds its report (recordings, failures), so nothing is lost if the driver dies. The manifest summarises these
 reports and is rewritten from time to time.
 
 The plan assigns each recording to a partition for good. Two runs that write the same partition (if a worker that
-seemed lost is still running) write the same rows. A resumed run analyses the planned partitions that are missing, and
-those in which a recording has changed (size or modification time). It plans new partitions for recordings that are new
-or that failed before. A recording belongs to the last partition that it was planned for.
+seemed lost is still running) write the same rows. A resumed run analyses the planned partitions that are missing. It
+plans new partitions for recordings that are new, that failed before, or that have changed (size or modification time).
+A changed recording first becomes a failure of its old partition, which is written again without its rows; those of the
+other recordings stay, even if they no longer exist. A recording belongs to the last partition that it was planned for.
 """
 
 from __future__ import annotations
@@ -24,70 +25,25 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sedkit.cluster.partitions import Failure, Partition, Report, locate, read_report, withdraw
 from sedkit.cluster.recordings import Recording
-from sedkit.cluster.storage import Store, is_uri
+from sedkit.cluster.storage import Store
 from sedkit.errors import OutputError
-from sedkit.formats.columnar import COLUMNS, schema
+from sedkit.formats.columnar import COLUMNS
 from sedkit.formats.options import option_text
-
-if TYPE_CHECKING:
-    pass
 
 VERSION = 1
 MANIFEST, PLAN, FAILURES = "_sedkit/manifest.json", "_sedkit/plan.parquet", "_sedkit/failures.jsonl"
-REPORT = b"sedkit"  # key of the report in a partition's footer
 LARGEST = (1000, 1 << 30)  # maximum recordings and bytes of a partition, which bounds the work lost with a worker
 PARTITIONS_PER_WORKER = 4  # minimum, if there are enough recordings; balances the load
 PARALLEL_READS = 16  # simultaneous requests to the store
 NOT_UTF8 = "its name is not UTF-8, which Parquet requires; rename it"
-
-Failure = tuple[str, str]  # a recording, and why it has no result
-
-
-@dataclass(frozen=True)
-class Partition:
-    """The recordings of one partition, in order.
-
-    Attributes
-    ----------
-    number : position in the plan.
-    folder : base of relative names.
-    files : paths and URIs of the recordings.
-    """
-
-    number: int
-    folder: str
-    files: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        return f"part-{self.number:06}.parquet"
-
-    def locate(self, file: str) -> str:
-        """The absolute path, or the URI, of one of its recordings."""
-        return locate(self.folder, file)
-
-
-@dataclass(frozen=True)
-class Report:
-    """Outcome of a partition: ``recordings`` tried; ``seconds`` of sound and ``rows`` of those that did not fail."""
-
-    recordings: int
-    seconds: float
-    rows: int
-    failures: tuple[Failure, ...]
-
-
-def locate(folder: str, file: str) -> str:
-    """The absolute path of a file whose name may be relative to a folder; a URI is returned unchanged."""
-    return file if is_uri(file) else os.path.normpath(os.path.join(folder, file))
 
 
 def is_utf8(name: str) -> bool:
@@ -96,56 +52,6 @@ def is_utf8(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def write_partition(store: Store, partition: Partition, columns: Mapping[str, Sequence[Any]], report: Report) -> None:
-    """Write the file of a partition.
-
-    Parameters
-    ----------
-    columns : the results, by the names of :data:`sedkit.formats.columnar.COLUMNS`.
-    report : goes into the file's footer.
-
-    Raises
-    ------
-    OutputError
-        If the file cannot be written.
-    """
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    metadata = {REPORT: json.dumps(asdict(report), ensure_ascii=False)}
-    table = pa.table(dict(columns), schema=schema().with_metadata(metadata))
-    content = io.BytesIO()
-    parquet.write_table(table, content, compression="zstd")
-    store.write(partition.name, content.getbuffer())
-
-
-def parse_report(text: str | bytes) -> Report:
-    """Parse a report from JSON."""
-    fields = json.loads(text)
-    fields["failures"] = tuple(map(tuple, fields["failures"]))
-    return Report(**fields)
-
-
-def read_report(store: Store, name: str) -> Report:
-    """Read the report from a partition's footer.
-
-    Raises
-    ------
-    OutputError
-        If there is none, or the file is damaged.
-    """
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    path = store.path(name)
-    try:
-        return parse_report(parquet.read_schema(path, filesystem=store.files).metadata[REPORT])
-    except (OSError, pa.ArrowException, TypeError, KeyError, ValueError) as error:
-        raise OutputError(
-            f"{store.location}: {name} is damaged ({' '.join(str(error).split())[:200]}); delete it, then --resume"
-        ) from None
 
 
 class Archive:
@@ -193,7 +99,7 @@ class Archive:
         self.save()
 
     def plan(self, recordings: Iterable[Recording], folder: str, workers: int) -> list[Partition]:
-        """Assign a partition to each recording that has neither a result nor an unfinished partition.
+        """Assign a partition to each recording that has neither a current result nor an unfinished partition.
 
         Parameters
         ----------
@@ -203,12 +109,12 @@ class Archive:
 
         Returns
         -------
-        The partitions to analyse, in order: first planned ones that are missing or outdated, then new ones.
+        The partitions to analyse, in order: first planned ones that are missing, then new ones.
 
         Raises
         ------
         OutputError
-            If the plan cannot be written.
+            If the plan cannot be written, or a partition with changed recordings cannot be read or written.
         """
         given = self.given
         for recording in recordings:
@@ -216,7 +122,7 @@ class Archive:
         self.invalid_names = [
             (recording.file, NOT_UTF8) for location, recording in given.items() if not is_utf8(location)
         ]
-        self._delete_outdated(given)
+        self._withdraw_changed(given)
         status = self._status()
         unassigned = [
             recording
@@ -273,17 +179,22 @@ class Archive:
         mine = [(self.given[location].file, error) for location, error in failed if location in self.given]
         return self.invalid_names + mine
 
-    def _delete_outdated(self, given: Mapping[str, Recording]) -> None:
-        """Delete partitions with results of a changed recording, before the plan records its new fingerprint."""
-        outdated = {
-            number
+    def _withdraw_changed(self, given: Mapping[str, Recording]) -> None:
+        """Withdraw the rows of changed recordings, before the plan records their new fingerprints."""
+        owners = {
+            location: number
             for location, (number, failure) in self._status().items()
             if location in given and failure is None and self.fingerprints[location] != given[location][1:]
         }
-        for partition in self.partitions:
-            if partition.number in outdated and partition.number in self.reports:
-                self.store.delete(partition.name)
-                del self.reports[partition.number]
+
+        def withdrawn(partition: Partition) -> None:
+            number = partition.number
+            changed = {file for file in partition.files if owners.get(partition.locate(file)) == number}
+            self.reports[number] = withdraw(self.store, partition, self.reports[number], changed)
+
+        numbers = set(owners.values()) & self.reports.keys()
+        with ThreadPoolExecutor(PARALLEL_READS) as pool:
+            list(pool.map(withdrawn, [part for part in self.partitions if part.number in numbers]))
 
     def _status(self) -> dict[str, tuple[int, Failure | None]]:
         """The number of each planned recording's partition, and its failure if it has one, by location."""

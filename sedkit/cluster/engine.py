@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-from sedkit.cluster.archive import Archive, Failure, Partition, Report, parse_report
+from sedkit.cluster.archive import Archive
+from sedkit.cluster.partitions import Failure, Partition, Report, parse_report
 from sedkit.cluster.recordings import Recording
 from sedkit.cluster.storage import Store, is_uri
 from sedkit.cluster.worker import Ledger, Task, Worker

@@ -110,13 +110,6 @@ class Store:
         with self.files.open_output_stream(path) as stream:
             stream.write(content)
 
-    def delete(self, name: str) -> None:
-        """Delete a file."""
-        try:
-            self.files.delete_file(self.path(name))
-        except (OSError, ValueError) as error:
-            raise OutputError(f"{self.location}: {name} cannot be deleted: {reason(error)}") from None
-
     def read(self, name: str) -> bytes | None:
         """The content of a file; None if it does not exist."""
         try:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from sedkit.audio.prefetch import AudioSource
-from sedkit.cluster.archive import MANIFEST, Partition, Report, write_partition
+from sedkit.cluster.archive import MANIFEST
+from sedkit.cluster.partitions import Partition, Report, write_partition
 from sedkit.cluster.recordings import close_recording, open_recording
 from sedkit.cluster.storage import Store
 from sedkit.errors import AudioError, OutputError, SedkitError

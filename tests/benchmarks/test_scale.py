@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'sedkit-audio[cluster]'")
 
 from benchmarks import report, scale
-from sedkit.cluster.archive import Archive, Report, write_partition
+from sedkit.cluster.archive import Archive
+from sedkit.cluster.partitions import Report, write_partition
 from sedkit.cluster.recordings import Recording
 from sedkit.cluster.storage import Store
 

@@ -25,8 +25,9 @@ pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install 'se
 from pyarrow import dataset
 
 from sedkit.audio.reading import open_audio
-from sedkit.cluster.archive import Archive, Partition, Report, divide, write_partition
+from sedkit.cluster.archive import Archive, divide
 from sedkit.cluster.engine import check_answers, check_installed
+from sedkit.cluster.partitions import CHANGED, Partition, Report, withdraw, write_partition
 from sedkit.cluster.recordings import Recording, close_recording, in_files, in_store, open_recording
 from sedkit.cluster.storage import Store
 from sedkit.cluster.worker import Ledger, open_store
@@ -137,7 +138,39 @@ def test_resume_plans_changed_and_failed_recordings_only(tmp_path: Path):
         finish(archive, partition, frozenset("b"))
     again = Archive(archive.store, SETTINGS, resume=True)
     changed = [*some("a", "b"), *some("/recordings/d", changed=2), *some("e", "f", "g", "h")]
-    assert again.plan(changed, FOLDER, workers=1) == [Partition(1, FOLDER, ("c", "d")), Partition(4, FOLDER, ("b",))]
+    new = [Partition(4, FOLDER, ("b",)), Partition(5, FOLDER, ("/recordings/d",))]
+    assert again.plan(changed, FOLDER, workers=1) == new
+
+
+def test_rows_of_recordings_that_no_longer_exist_are_kept(tmp_path: Path):
+    store = Store(str(tmp_path))
+    first = Archive(store, SETTINGS, resume=False)
+    (partition,) = first.plan(some("a", "b"), FOLDER, workers=0.25)
+    finish(first, partition)
+    second = Archive(store, SETTINGS, resume=True)
+    (again,) = second.plan(some("b", changed=2), FOLDER, workers=0.25)  # a is gone
+    assert again == Partition(1, FOLDER, ("b",))
+    assert [row["file"] for row in rows(tmp_path)] == ["a"]  # as an interrupted run leaves it
+    finish(second, again, score=lambda file: 0.75)
+    assert [(row["file"], row["score"]) for row in rows(tmp_path)] == [("a", 0.5), ("b", 0.75)]
+    assert second.save_failures() == []
+    third = Archive(store, SETTINGS, resume=True)
+    assert third.plan(some("b", changed=2), FOLDER, workers=0.25) == []
+    assert third.reports[0] == Report(2, 2.0, 1, (("b", CHANGED),))
+
+
+def test_a_run_that_ends_before_its_plan_is_written_withdraws_the_same_rows_again(tmp_path: Path):
+    store = Store(str(tmp_path))
+    first = Archive(store, SETTINGS, resume=False)
+    (partition,) = first.plan(some("a", "b"), FOLDER, workers=0.25)
+    finish(first, partition)
+    first.reports[0] = withdraw(store, partition, first.reports[0], {"b"})
+    again = Archive(store, SETTINGS, resume=True)
+    assert again.failures() == [("b", CHANGED)]
+    assert again.plan(some("a", "b", changed=2), FOLDER, workers=0.25) == [Partition(1, FOLDER, ("a", "b"))]
+    (tmp_path / partition.name).write_bytes(b"PAR1")
+    with pytest.raises(OutputError, match=r"part-000000.parquet is damaged \(.*\); delete it, then --resume"):
+        withdraw(store, partition, first.reports[0], {"a"})
 
 
 def test_a_resumed_run_lists_failures_of_its_own_recordings(tmp_path: Path):
