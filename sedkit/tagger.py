@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sedkit.audio.arrays import check_rate, in_array
 from sedkit.audio.channels import Channel
 from sedkit.audio.level import Gain
 from sedkit.audio.prefetch import ChannelName
-from sedkit.audio.reading import Source, channel_count, check_rate, open_audio, open_blocks
+from sedkit.audio.reading import Source, channel_count, check_live, open_audio, open_blocks
 from sedkit.contract import Contract, Label
 from sedkit.errors import ArgumentError, AudioWarning, ContractError
 from sedkit.geometry import SAMPLE_RATE
@@ -300,7 +301,7 @@ class Tagger:
 
         Parameters
         ----------
-        blocks : arrays, [samples] or [samples, channels], of any length.
+        blocks : arrays, [samples] or [samples, channels], of any length; a list of floats is one.
         sample_rate : Hz. Rates other than the model's are resampled, which adds a few milliseconds of latency.
         threshold, postprocessing, resolution, classes, exclude, rollup, parents : as for :meth:`timeline`, except that
             the method ``"change-points"`` needs the whole recording.
@@ -335,6 +336,7 @@ class Tagger:
         from sedkit.timeline.timelines import LiveTimeline
 
         check_rate(sample_rate)
+        check_live(channel, gain)
         chosen = self._select(classes, exclude, rollup, parents)
         settings = self._settings(chosen, threshold, postprocessing)
         if settings.shared.method == "change-points":
@@ -533,9 +535,11 @@ def _each_channel(
     analyse: Callable[..., Analysis], source: Source, sample_rate: float | None, options: Mapping[str, Any]
 ) -> list[Analysis]:
     """The result of each channel."""
-    start = source.tell() if hasattr(source, "tell") and not isinstance(source, np.ndarray) else 0
+    source = in_array(source)
+    count = channel_count(source, options.get("track"))  # refuses what cannot be read again
+    start = source.tell() if hasattr(source, "tell") else 0
     results = list[Analysis]()
-    for number in range(1, channel_count(source, options.get("track")) + 1):
+    for number in range(1, count + 1):
         result = analyse(source, sample_rate, **options, channel=number)
         results.append(replace(result, file=ChannelName(result.file, number)))
         if hasattr(source, "seek"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from sedkit.audio.container import Opened, check_track, open_libav
 from sedkit.audio.decoding import Decoder, Notify
@@ -16,7 +16,7 @@ from sedkit.audio.ffmpeg import decode_libav
 from sedkit.audio.libsndfile import decode_soundfile, open_soundfile
 from sedkit.audio.pcm import decode_pcm
 from sedkit.audio.sniffing import is_for_libsndfile
-from sedkit.audio.sources import head
+from sedkit.audio.sources import FromHere, head
 from sedkit.audio.wav import WavLength, is_wav, wav_length
 from sedkit.errors import AudioError, SedkitError
 
@@ -61,8 +61,8 @@ def _guarded(name: str) -> Iterator[None]:
 def _decoder(
     stack: ExitStack, file: BinaryIO, name: str, notify: Notify, path: str | None
 ) -> soundfile.SoundFile | Opened:
-    readable: BinaryIO | str = file if path is None else path
     start = file.tell() if file.seekable() else 0
+    readable: BinaryIO | str = path or (cast("BinaryIO", FromHere(file)) if start else file)  # libsndfile seeks to 0
     sound = open_soundfile(readable) if file.seekable() and is_for_libsndfile(file) else None
     if sound:
         if sound.frames and sound.channels <= 2:  # FFmpeg knows the layout of more channels

@@ -18,20 +18,10 @@ from typing import Any, BinaryIO, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from sedkit.audio.arrays import check_rate, checked_array, decode_arrays, in_array
 from sedkit.audio.channels import Channel, channel_number, mono
 from sedkit.audio.container import check_track
-from sedkit.audio.decoding import (
-    BLOCK,
-    RATES,
-    Chunk,
-    Decoder,
-    Notify,
-    Samples,
-    Truncated,
-    check_amplitude,
-    check_plausible,
-    to_float,
-)
+from sedkit.audio.decoding import Decoder, Notify, Samples, Truncated, check_amplitude, check_plausible
 from sedkit.audio.files import is_regular
 from sedkit.audio.level import Gain, WithoutOffset, amplified, check_gain
 from sedkit.audio.opening import decode, decode_object
@@ -43,9 +33,6 @@ from sedkit.geometry import SAMPLE_RATE
 
 BYTES = bytes | bytearray | memoryview
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO | bytes | bytearray | memoryview | NDArray[Any]"
-
-MAX_CHANNELS = 64  # of an array [samples, channels]; with more, and more than samples, it is [channels, samples]
-SMALLEST_PEAK = 256  # of int32 samples; below it, they are silence rather than samples of fewer bits
 
 
 class Notices(list[str]):
@@ -208,15 +195,13 @@ def open_audio(
     """
     number = channel_number(channel)
     check_gain(gain)
-    if track is not None and (not isinstance(track, int) or isinstance(track, bool) or track < 1):
-        raise ArgumentError(f"track must be an integer of at least 1, not {track!r}")
-    if not isinstance(source, str | os.PathLike) and (is_sequence(source) or hasattr(source, "__array__")):
-        source = np.asarray(source)
+    _check_track(track)
+    source = in_array(source)
     if isinstance(source, np.ndarray):
         name = "<array>"
         notices = Notices(name, on_notice)
         check_track(name, track, 1)
-        decoder = _decode_arrays([source], check_rate(sample_rate), notices.add)
+        decoder = decode_arrays([source], check_rate(sample_rate), notices.add)
         return AudioStream(name, decoder, number, notices, gain, output_rate)
     if sample_rate is not None:
         remedy = "; make bytes of samples an array: numpy.frombuffer(data, type)" if isinstance(source, BYTES) else ""
@@ -232,12 +217,9 @@ def open_audio(
     return AudioStream(name, decode_object(source, name, notices.add, track), number, notices, gain, output_rate)
 
 
-def is_sequence(source: object) -> bool:
-    """Whether this is a list or tuple that holds floats, or rows of floats."""
-    first = source
-    while isinstance(first, list | tuple) and first:
-        first = first[0]
-    return first is not source and isinstance(first, float)
+def _check_track(track: int | None) -> None:
+    if track is not None and (not isinstance(track, int) or isinstance(track, bool) or track < 1):
+        raise ArgumentError(f"track must be an integer of at least 1, not {track!r}")
 
 
 def _checked_object(source: object) -> str:
@@ -265,10 +247,12 @@ def channel_count(source: Source, track: int | None = None) -> int:
     AudioError
         As :func:`open_audio`.
     ArgumentError
-        If `source` is a pipe, which cannot be read twice.
+        As :func:`open_audio`, and if `source` is a pipe, which cannot be read twice.
     """
+    _check_track(track)
+    source = in_array(source)
     if isinstance(source, np.ndarray):
-        return int(_checked_array(source).shape[1])
+        return int(checked_array(source).shape[1])
     if isinstance(source, str | os.PathLike):
         name = os.fspath(source)
         if not is_regular(name):
@@ -294,6 +278,15 @@ def _first_chunk(decoder: Decoder) -> int:
 
 def _ignore(notice: str) -> None:
     pass
+
+
+def check_live(channel: Channel, gain: float) -> int | None:
+    """The number of a channel of live audio, None for the mix; raises ArgumentError if it or the gain is invalid."""
+    number = channel_number(channel)
+    check_gain(gain)
+    if isinstance(gain, str):
+        raise ArgumentError("gain 'auto' needs the recording; for live audio, pass a number of dB")
+    return number
 
 
 def open_blocks(
@@ -322,14 +315,11 @@ def open_blocks(
     AudioError
         If `blocks` contains no samples.
     ArgumentError
-        If `sample_rate` or an array is invalid.
+        If `sample_rate`, `channel`, `gain` or an array is invalid.
     """
-    number = channel_number(channel)
-    check_gain(gain)
-    if isinstance(gain, str):
-        raise ArgumentError("gain 'auto' needs the recording; for live audio, pass a number of dB")
+    number = check_live(channel, gain)
     notices = Notices(name, on_notice)
-    decoder = _decode_arrays(blocks, check_rate(sample_rate), notices.add, weights)
+    decoder = decode_arrays(blocks, check_rate(sample_rate), notices.add, weights)
     return AudioStream(name, decoder, number, notices, gain, output_rate)
 
 
@@ -341,47 +331,3 @@ def decode_path(name: str, track: int | None, notices: Notices) -> Decoder:
             decode(file, name, notices.add, track, name) if regular else decode_object(file, name, notices.add, track)
         )
         yield from decoder
-
-
-def _decode_arrays(
-    arrays: Iterable[NDArray[Any]], sample_rate: float, notify: Notify, weights: tuple[float, ...] | None = None
-) -> Decoder:
-    peak, shifted = 0, True  # of int32 samples: the largest, and whether all are multiples of 256
-    for array in arrays:
-        samples = _checked_array(array)
-        if samples.dtype == np.int32 and samples.size:
-            peak = max(peak, int(samples.max()), -int(samples.min()))
-            shifted = shifted and not (samples & 0xFF).any()
-        block = max(1, BLOCK // samples.shape[1])
-        fitting = weights if weights and len(weights) == samples.shape[1] else None
-        for start in range(0, len(samples), block):
-            yield Chunk(sample_rate, to_float(samples[start : start + block]).T, fitting)
-    if SMALLEST_PEAK <= peak <= 1 << 23 and not shifted:
-        bits, remedy = (16, "samples.astype(numpy.int16)") if peak <= 1 << 15 else (24, "samples << 8")
-        notify(
-            f"int32 samples with a peak of {peak} look like {bits}-bit samples, but count as 32-bit samples; "
-            f"if they have {bits} bits, pass {remedy}"
-        )
-
-
-def _checked_array(array: NDArray[Any]) -> NDArray[Any]:
-    """The array as [samples, channels]; raises ArgumentError if it is not audio."""
-    if array.dtype.kind not in "fiu" or array.dtype.itemsize > (8 if array.dtype.kind == "f" else 4):
-        raise ArgumentError(f"samples must be floats or integers of up to 32 bits, not {array.dtype}")
-    if array.ndim not in (1, 2):
-        raise ArgumentError(f"an array must be [samples] or [samples, channels], not {list(array.shape)}")
-    samples = array.reshape(len(array), -1) if array.size else array.reshape(0, 1)
-    return samples.T if samples.shape[1] > max(MAX_CHANNELS, len(samples)) else samples
-
-
-def check_rate(sample_rate: float | None) -> float:
-    """The sample rate of an array as a float.
-
-    Raises
-    ------
-    ArgumentError
-        If it is missing, or outside 1 kHz to 1 MHz.
-    """
-    if not isinstance(sample_rate, int | float | np.number) or not RATES[0] <= sample_rate <= RATES[1]:
-        raise ArgumentError(f"an array needs a sample_rate from 1 kHz to 1 MHz, not {sample_rate}")
-    return float(sample_rate)

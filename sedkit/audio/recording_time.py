@@ -10,8 +10,9 @@ name                   date and time next to each other, as digits: ``20240501_0
                        ``20240501T053000+1000_REC.wav`` (BAR), ``2024-05-01 05.30.00.m4a``
 =====================  ==========================================================================================
 
-The first of these that is there decides, except that a name with a time zone goes before metadata without one. Names
-of AudioMoth are in UTC, those of a Song Meter in the local time that it was set to; no name says which.
+The first of these that is there decides, except that a name with a time zone goes before metadata without one. In a
+name, only digits that a time zone can have are one: at most 14 hours, and 00, 15, 30 or 45 minutes. Names of AudioMoth
+are in UTC, those of a Song Meter in the local time that it was set to; no name says which.
 """
 
 from __future__ import annotations
@@ -25,15 +26,17 @@ from typing import BinaryIO
 
 from sedkit.audio.wav import is_wav
 
-MAX_CHUNK = 1 << 20  # bytes of a chunk of metadata
-MAX_CHUNKS = 1000  # of a file
+MAX_CHUNK = 1 << 16  # bytes that are read of a chunk of metadata
+MAX_METADATA = 1 << 20  # bytes that are read of all of them
+MAX_CHUNKS, MAX_ENTRIES = 1000, 1000  # of a file; of a list
 FIRST_YEAR, LAST_YEAR = 1950, 2099  # other years are numbers of another kind
 
 NAME = re.compile(
     r"(?<!\d)((?:19|20)\d\d)[-_.]?(\d\d)[-_.]?(\d\d)"  # date
     r"[-_T $+.]{1,3}"
     r"(\d\d)[-_.:h]?(\d\d)[-_.:m]?(\d\d)(?!\d)"  # time
-    r"(?:[.,]\d{1,6}(?=Z|[+-]\d\d))?(Z(?![A-Za-z])|[+-]\d\d:?\d\d(?!\d))?"  # zone
+    r"(?:[.,]\d{1,6}(?=Z|[+-]\d\d))?"  # fraction
+    r"(Z(?![A-Za-z])|[+-](?:(?:0\d|1[0-3]):?(?:00|15|30|45)|14:?00)(?!\d))?"  # zone; -0001 is a number
 )
 AUDIOMOTH = re.compile(r"at (\d\d):(\d\d):(\d\d) (\d\d)/(\d\d)/(\d{4}) \(UTC(?:([+-]\d{1,2})(?::(\d\d))?)?\)")
 BEXT_DATE, BEXT_TIME = slice(320, 330), slice(330, 338)  # characters with any separators
@@ -118,7 +121,7 @@ def _times(file: BinaryIO) -> Iterator[tuple[int, datetime | None]]:
 
 def _metadata_chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
     """Names and contents of the chunks that may hold a time."""
-    size64 = None
+    size64, left = None, MAX_METADATA
     if not is_wav(file.read(12)):
         return
     for _ in range(MAX_CHUNKS):
@@ -126,7 +129,8 @@ def _metadata_chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
         if len(head) < 8:
             return
         name, size = head[:4], int.from_bytes(head[4:], "little")
-        content = file.read(min(size, MAX_CHUNK)) if name in (b"guan", b"LIST", b"bext", b"ds64") else b""
+        content = file.read(min(size, MAX_CHUNK, left)) if name in (b"guan", b"LIST", b"bext", b"ds64") else b""
+        left -= len(content)
         if name == b"ds64":
             size64 = int.from_bytes(content[8:16], "little")
         if name == b"data" and size == 0xFFFFFFFF:
@@ -140,7 +144,9 @@ def _metadata_chunks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
 def _info(content: bytes) -> Iterator[tuple[bytes, str]]:
     """Names and texts in a list of the type INFO."""
     at = 0
-    while at + 8 <= len(content):
+    for _ in range(MAX_ENTRIES):
+        if at + 8 > len(content):
+            return
         size = int.from_bytes(content[at + 4 : at + 8], "little")
         yield content[at : at + 4], content[at + 8 : at + 8 + size].split(b"\0")[0].decode("utf-8", "replace")
         at += 8 + size + size % 2

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import threading
 import time
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 PATIENCE = 5.0  # seconds of processor time
 PROGRESS = 1 << 20  # bytes beyond the farthest so far that count as progress
@@ -87,12 +87,26 @@ class Pipe(Source):
         return False
 
 
-class Nameless(Source):
+class FromHere:
     """A seekable binary file without its name. Its position when it is wrapped counts as the start."""
 
     def __init__(self, file: BinaryIO) -> None:
+        self._file, self._start = file, file.tell()
+        self.read = file.read
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset + (self._start if whence == io.SEEK_SET else 0), whence) - self._start
+
+    def tell(self) -> int:
+        return self._file.tell() - self._start
+
+
+class Nameless(Source):
+    """A :class:`FromHere` for FFmpeg."""
+
+    def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)
-        self._start = file.tell()
+        self._source = cast("BinaryIO", FromHere(file))
         self.start = head(file, 8)
 
     def read(self, size: int = -1) -> bytes:
@@ -101,12 +115,12 @@ class Nameless(Source):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         try:
-            return self._source.seek(offset + (self._start if whence == io.SEEK_SET else 0), whence) - self._start
+            return self._source.seek(offset, whence)
         except (OSError, ValueError):  # beyond what a file can have; PyAV would print a traceback
             return -1
 
     def tell(self) -> int:
-        return self._source.tell() - self._start
+        return self._source.tell()
 
     def seekable(self) -> bool:
         return True

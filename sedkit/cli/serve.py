@@ -132,8 +132,8 @@ def command(
     limits = Limits(max_size=round(max_size * MEGABYTE), max_duration=max_duration, timeout=timeout, queue=queue)
     tagger = load_tagger(find_model(model, precision, device), device, threads=1)
     with bind(host, port) as listening:
-        os.chdir(os.path.abspath(os.sep))  # some formats hold absolute paths, which then do not tell where this is
         server = make_server(tagger, limits, token, loopback)
+        os.chdir(os.path.abspath(os.sep))  # some formats hold absolute paths, which then do not tell where this is
         print_notice(f"{tagger.contract.name} listens on {address(listening)} (Ctrl-C ends it)")
         notify("READY=1", f"STATUS=listening on {address(listening)}")
         server.run_on(listening)

@@ -115,7 +115,7 @@ class Service:
         jobs, results = list[Job](), list[Tagging | Timeline]()
         try:
             make_view = question.make_views(FORMATS[question.format].keeps)
-            start = question.recorded_at(upload.file, upload.name)
+            start = await run_sync(question.recorded_at, upload.file, upload.name)
             for name, channel in (await _channels(upload, question)).items():
                 upload.file.seek(0)
                 reading = {**question.reading, "channel": channel}

@@ -54,6 +54,7 @@ def closed() -> io.BytesIO:
         ([1, 2, 3], 16_000, "a list must hold floats|only for arrays"),
         ([], None, "a list must hold floats"),
         (io.StringIO("text"), None, "not StringIO; open it with mode 'rb'"),
+        ([[0.1], [0.1, 0.2]], 16_000, "the rows of a list must have equal lengths"),
     ],
 )
 def test_errors_name_the_remedy(source, rate, message):
@@ -81,6 +82,18 @@ def test_file_object_whose_recording_starts_later(form):
     file.write(sound.getvalue())
     file.seek(6)
     assert decode(file).duration == pytest.approx(2, abs=0.01)
+
+
+@pytest.mark.parametrize("form", ["WAV", "MP3", "OGG", "FLAC", "CAF", "AIFF", "AU", "W64"])
+def test_file_object_whose_recording_follows_another(form):
+    sounds = []
+    for sound in (np.zeros(16_000), SOUND):
+        file = io.BytesIO()
+        soundfile.write(file, sound, 16_000, format=form)
+        sounds.append(file.getvalue())
+    file = io.BytesIO(b"".join(sounds))
+    file.seek(len(sounds[0]))
+    np.testing.assert_array_equal(decode(file).samples, decode(sounds[1]).samples)
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
-from sedkit.audio.recording_time import recording_start
+from sedkit.audio.recording_time import MAX_ENTRIES, MAX_METADATA, metadata_times_in, recording_start
 
 MORNING = datetime(2024, 5, 1, 5, 30, tzinfo=UTC)
 
@@ -23,6 +24,12 @@ MORNING = datetime(2024, 5, 1, 5, 30, tzinfo=UTC)
         ("20240501T053000Z.flac", MORNING),
         ("20240501T153000+1000_REC [-20.1+148.2].flac", MORNING),  # BAR
         ("20240501_053000.123+0000.wav", MORNING),
+        ("20240501T193000+1400.wav", MORNING),
+        ("20240501T111500+05:45.wav", MORNING),
+        ("20240501_053000-0001.wav", MORNING),  # numbers that no time zone has
+        ("20240501_053000-2500.ogg", MORNING),
+        ("20240501_053000+1430.wav", MORNING),
+        ("20240501_053000.123-0042.wav", MORNING),
         ("2024-05-01 05.30.00.m4a", MORNING),
         ("2024-05-01T05:30:00.wav", MORNING),
         ("first_20190101_000000_20240501_053000.wav", MORNING),
@@ -91,6 +98,27 @@ COMMENT = "Recorded at 05:30:00 01/05/2024 (UTC) by AudioMoth 249BC30461CBB1E6 a
 def test_metadata(chunks: list[bytes], start: datetime | None, tmp_path: Path):
     (tmp_path / "a.wav").write_bytes(wav(*chunks))
     assert recording_start(tmp_path / "a.wav") == start
+
+
+def test_metadata_that_is_read_is_bounded():
+    class Counted(io.BytesIO):
+        total = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            data = super().read(size)
+            self.total += len(data)
+            return data
+
+    entries = chunk(b"LIST", b"INFO" + bytes(1 << 20))  # 131,072 entries without a name
+    file = Counted(wav(entries * 100, info(ICMT=COMMENT)))
+    assert metadata_times_in(file) == []
+    assert file.total < 1.1 * MAX_METADATA
+    (found,) = metadata_times_in(Counted(wav(info(ICMT=COMMENT), entries)))
+    assert found == MORNING
+    crowded = chunk(b"LIST", b"INFO" + bytes(8) * MAX_ENTRIES + chunk(b"ICMT", COMMENT.encode()))
+    assert metadata_times_in(io.BytesIO(wav(crowded))) == []
+    coded = bext("2024-05-01", "05:30:00")[8:] + b"A=PCM,F=48000\r\n" * 10_000  # a history longer than what is read
+    assert metadata_times_in(io.BytesIO(wav(chunk(b"bext", coded), GUANO))) == [MORNING, MORNING.replace(tzinfo=None)]
 
 
 def test_name_with_a_zone_goes_before_metadata_without_one(tmp_path: Path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -65,12 +66,53 @@ def test_each_channel_of_an_array_and_of_a_pipe(tagger: Tagger, talk: Path, mode
     assert "--channel each reads a recording once per channel; save the pipe to a file first." in err
     with pytest.raises(ArgumentError, match="a pipe cannot be read once per channel"):
         tagger.tag_channels(type("Pipe", (io.BytesIO,), {"seekable": lambda self: False})(talk.read_bytes()))
+    read, write = os.pipe()
+    os.close(write)
+    with open(read, "rb") as pipe, pytest.raises(ArgumentError, match="a pipe cannot be read once per channel"):
+        tagger.timeline_channels(pipe)
+
+
+def test_each_channel_of_whatever_tag_accepts(tagger: Tagger, talk: Path) -> None:
+    class Tensor:
+        def __array__(self, dtype=None, copy=None):
+            return np.stack([LEFT, RIGHT])
+
+    expected = tagger.tag_channels(np.stack([LEFT, RIGHT]), 16_000)
+    assert len(expected) == 2
+    assert tagger.tag_channels(Tensor(), 16_000) == expected
+    assert tagger.tag_channels(np.stack([LEFT, RIGHT], axis=1).tolist(), 16_000) == expected
+    with talk.open("rb") as file:
+        for source in (file, io.BytesIO(b"header" + talk.read_bytes()), talk.read_bytes()):
+            if isinstance(source, io.BytesIO):
+                source.seek(6)
+            found = tagger.tag_channels(source)
+            assert [result.tags for result in found] == [result.tags for result in tagger.tag_channels(talk)]
+    for source, rate, message in (
+        (file, None, "the file object is closed; open it again, or pass its path"),
+        (5, None, "audio must be a path, a binary file object or a NumPy array, not int"),
+        ([1, 2], 16_000, "a list must hold floats"),
+        (np.zeros(10), None, "an array needs a sample_rate"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            tagger.timeline_channels(source, rate)
+    with pytest.raises(ArgumentError, match="track must be an integer of at least 1, not 'one'"):
+        tagger.tag_channels(talk, track="one")
 
 
 def test_files_of_each_channel_have_names_of_their_own(talk: Path, model_path: Path, tmp_path: Path) -> None:
     folder = tmp_path / "labels"
     run("timeline", talk, "--channel", "each", "-f", "audacity", "--output-dir", folder, "--model", model_path)
     assert len(list(folder.rglob("*.txt"))) == 2
+
+
+def test_a_file_that_holds_one_recording_does_not_take_several_channels(
+    talk: Path, model_path: Path, tmp_path: Path
+) -> None:
+    arguments = "timeline", talk, "--channel", "each", "--model", model_path
+    for output in (["-o", tmp_path / "talk.srt"], ["-f", "vtt"]):
+        _, err = run(*arguments, *output, code=2)
+        assert "holds one recording, and 2 are given" in err
+    assert not (tmp_path / "talk.srt").exists()
 
 
 def test_other_programs_get_the_recording_of_each_channel(talk: Path, model_path: Path, tmp_path: Path) -> None:

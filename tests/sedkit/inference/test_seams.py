@@ -202,10 +202,20 @@ def test_latency_of_cells_and_events(tagger, rate):
     assert told == set()
 
 
+def test_blocks_that_are_lists(tagger):
+    sound = make_sound(3)
+    blocks = [sound[:20_000].tolist(), tuple(sound[20_000:].tolist())]
+    assert list(tagger.stream(blocks, 16_000)) == list(tagger.stream([sound], 16_000))
+
+
 def test_invalid_arguments_of_stream(tagger):
-    for arguments in ({"sample_rate": 10}, {"threshold": 2}, {"resolution": 0}, {"classes": ["Dgo"]}):
+    invalid = ({"sample_rate": 10}, {"threshold": 2}, {"resolution": 0}, {"classes": ["Dgo"]}, {"channel": 0})
+    for arguments in (*invalid, {"channel": "front"}, {"gain": "auto"}, {"gain": 1000}):
         with pytest.raises(ArgumentError):
             tagger.stream([np.zeros(10)], **arguments)
+    for block in ([1, 2], None, b"\0\0", "clip.wav", [0.5, "loud"], 0.5):
+        with pytest.raises(ArgumentError, match=r"samples must be|an array must be"):
+            list(tagger.stream([block], 16_000))
     with pytest.raises(AudioError, match="contains no samples"):
         list(tagger.stream([]))
     with pytest.raises(AudioError, match=r"sample nan at 1\.000 s"):

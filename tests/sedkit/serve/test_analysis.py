@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from sedkit.cli import queries
+from sedkit.cli.clock import recorded_at
 from sedkit.formats import FORMATS
 from tests.conftest import make_sound
 from tests.sedkit.serve.conftest import events_of, printed, wav
@@ -44,6 +47,20 @@ def test_answers_equal_the_command_line(client, clip: Path, monkeypatch, command
     form = client.post(f"/v1/{command}", params=query, files={"file": (clip.name, clip.read_bytes())})
     assert form.text == expected
     assert expected.count("\n") >= 1
+
+
+def test_a_start_is_looked_up_in_a_thread_and_a_number_in_a_name_is_no_time_zone(client, server, monkeypatch):
+    names: list[str] = []
+
+    def noted(*arguments):
+        names.append(threading.current_thread().name)
+        return recorded_at(*arguments)
+
+    monkeypatch.setattr(queries, "recorded_at", noted)
+    answer = client.post("/v1/tag?absolute_time=1&name=20240501_053000-2500.wav", content=wav(1))
+    assert answer.json()["recorded_at"].startswith("2024-05-01T05:30:00")
+    assert names
+    assert server.thread.name not in names
 
 
 def test_the_timeline_has_events(client, clip: Path):

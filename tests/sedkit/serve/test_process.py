@@ -23,6 +23,7 @@ import pytest
 from click.testing import CliRunner
 
 from sedkit.cli import main, serve
+from sedkit.inference.installed import find_model
 from sedkit.serve.hosts import is_loopback
 from tests.sedkit.serve.conftest import MODEL, wav
 
@@ -31,9 +32,10 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 @contextmanager
-def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def started(*arguments: str, folder: Path | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The process and its address."""
-    process = subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    pipes: dict[str, Any] = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([*COMMAND, *arguments], cwd=folder, **pipes)
     try:
         line = process.stderr.readline()
         found = re.search(r"http://\S+", line)
@@ -74,6 +76,13 @@ def test_a_shutdown_lets_requests_under_way_finish(number):
         assert messages == "sedkit: all requests are answered\n"
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{url}/healthz")
+
+
+def test_a_model_with_a_relative_path(tmp_path):
+    shutil.copy(find_model(MODEL, "auto", "cpu"), tmp_path / "mine.onnx")
+    with started("--model", "mine.onnx", folder=tmp_path) as (_, url):
+        assert httpx.get(f"{url}/v1/models", timeout=60).json()["models"][0]["name"] == "mine"
+        assert httpx.post(f"{url}/v1/tag", content=wav(1), timeout=60).status_code == 200
 
 
 def test_a_second_interruption_answers_all_at_once():
