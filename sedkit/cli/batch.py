@@ -17,7 +17,7 @@ from sedkit.audio.prefetch import AudioSource, channel_names, path_of
 from sedkit.cli.clock import recorded_at
 from sedkit.cli.inputs import STDIN, expand, stdin
 from sedkit.cli.journal import Fingerprint, fingerprint
-from sedkit.cli.messages import print_error, print_notice
+from sedkit.cli.messages import print_error, print_notice, print_unknown_starts
 from sedkit.cli.options import split_classes
 from sedkit.cli.outputs import Outputs
 from sedkit.cli.progress import Progress
@@ -76,6 +76,7 @@ def run_locally(
     failures = {problem.name: str(problem) for problem in problems}
     if options.channel == "each":
         names = each_channel(names, options.track, failures)
+        check_recordings(kind, targets, names)
     notices = list[str]()
     reading = {**options.reading(), "on_notice": notices.append}
     try:
@@ -164,7 +165,7 @@ def analyse_all(
                         out.write(described, before)
                 progress.finish_recording()
     if unknown_starts and options.absolute_time:
-        print_notice(f"{unknown_starts} of {len(names)} recordings do not say when they began; --start says it of one")
+        print_unknown_starts(unknown_starts, len(names))
 
 
 def failure_message(name: str, error: SedkitError) -> str:

@@ -29,6 +29,7 @@ from sedkit.formats.delimited import row_writer
 from sedkit.results import Event
 
 TABLE = "clips.tsv"
+PARTIAL = f"{TABLE}.partial"
 LONGEST_NAME = 120  # characters of a class or a recording in a name
 UNSAFE = re.compile(r"[^\w ,.'()&+-]")
 
@@ -87,7 +88,7 @@ class ClipFolder:
         self.track = "" if track is None else str(track)
         self.written: list[Path] = []
         self.table = path / TABLE
-        self.partial = path / f"{TABLE}.partial"
+        self.partial = path / PARTIAL
         try:
             path.mkdir(parents=True, exist_ok=True)
             self.lock = Lock(path / f"{TABLE}.lock", self.table)

@@ -84,31 +84,52 @@ def command(
     if recordings:
         sides, code = results_of_models((a, b), recordings, classes, reading)
     else:
-        sides = [of_classes(read_annotations(path), classes, path) for path in (a, b)]
+        sides = of_classes([read_annotations(path) for path in (a, b)], classes, (a, b))
     report = compare(sides[0], sides[1], (a, b), tolerance, threshold)
     write_report(report, text(report), format_name, output)
     ctx.exit(code)
 
 
-def of_classes(annotations: Sequence[Annotations], classes: Sequence[str], path: str) -> list[Annotations]:
-    """The annotations, with the chosen classes only."""
+def of_classes(
+    sides: Sequence[Sequence[Annotations]], classes: Sequence[str], paths: tuple[str, str]
+) -> list[list[Annotations]]:
+    """The annotations of both files, with the chosen classes only.
+
+    Raises
+    ------
+    ArgumentError
+        If neither file has a class.
+    """
     from dataclasses import replace
 
+    from sedkit.errors import ArgumentError
+    from sedkit.judging.trial import some
     from sedkit.judging.vocabulary import Vocabulary
 
     vocabulary = Vocabulary()
-    vocabulary.learn_all(annotations)
-    wanted = options.split_classes(classes, list(vocabulary.by_name.values()))
+    for side in sides:
+        vocabulary.learn_all(side)
+    labels = list(vocabulary.by_name.values())
+    wanted = options.split_classes(classes, labels)
     if wanted is None:
-        return list(annotations)
-    chosen = {vocabulary.find(name) for name in wanted}
-    return [
-        replace(
-            each,
-            events=tuple(event for event in each.events if vocabulary.of(event) in chosen),
-            tags=tuple(tag for tag in each.tags if vocabulary.of(tag) in chosen),
+        return [list(side) for side in sides]
+    chosen = {name: vocabulary.find(name) for name in wanted}
+    if missing := [name for name, label in chosen.items() if label is None]:
+        known = some(vocabulary.near(missing[0]) or [label.name for label in labels]) or "none"
+        raise ArgumentError(
+            f"{paths[0]}, {paths[1]}: neither has the class {missing[0]}; classes that they have: {known}"
         )
-        for each in annotations
+    kept = set(chosen.values())
+    return [
+        [
+            replace(
+                each,
+                events=tuple(event for event in each.events if vocabulary.of(event) in kept),
+                tags=tuple(tag for tag in each.tags if vocabulary.of(tag) in kept),
+            )
+            for each in side
+        ]
+        for side in sides
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import click
 from sedkit.audio.prefetch import parsed_name, path_of
 from sedkit.cli import options, parameters
 from sedkit.cli.clock import recorded_at
-from sedkit.cli.messages import print_notice
+from sedkit.cli.messages import print_notice, print_unknown_starts
 from sedkit.cli.output import AtomicFile, Stream
 from sedkit.cli.run_options import RunOptions
 from sedkit.cli.targets import Target, check_recordings, choose_targets
@@ -22,8 +22,9 @@ from sedkit.formats import FORMATS
 from sedkit.formats.writers import Kind, Run
 
 if TYPE_CHECKING:
+    from sedkit.contract import Label
     from sedkit.formats.reading import Annotations
-    from sedkit.results import Tagging, Timeline
+    from sedkit.results import Event, Tag, Tagging, Timeline
 
 NEED_LENGTHS = ("json", "textgrid", "jams", "label-studio", "raven")  # formats that say how long a recording is
 
@@ -68,68 +69,101 @@ def command(
     from sedkit.formats.reading import read_annotations
 
     named = [replace(found, file=parsed_name(found.file)) for found in read_annotations(source)]
+    kind = kind_of(named, source)
     annotations = chosen(named, classes, exclude)
-    kind: Kind = "tags" if all(found.tags and not found.events for found in annotations) and annotations else "events"
     run_options = RunOptions(formats=(format_name,) if format_name else (), output=(output,), **format_options)
     (target,) = choose_targets(kind, run_options)
     names = [found.file for found in annotations]
     check_recordings(kind, [target], [path_of(name) for name in names])
     run_options.check_single(len(names))
-    results, unknown = [], 0
+    results, unknown, unknown_starts = [], 0, 0
     for found in annotations:
         length, rate = measured(found)
         unknown += length is None
-        start = recorded_at(path_of(found.file), run_options.start, run_options.timezone)
+        start = recorded_at(path_of(found.file), run_options.start, run_options.timezone) or found.recorded_at
+        unknown_starts += start is None
         results.append(result_of(found, kind, length, rate, start))
     if unknown and target.name in NEED_LENGTHS:
         print_notice(
             f"the length of {unknown} of {len(names)} recordings is unknown, since they are not where {source} says; "
             f"{target.name} has the end of their last event in its place"
         )
+    if unknown_starts and run_options.absolute_time:
+        print_unknown_starts(unknown_starts, len(names))
     write(target, Run(kind, names, options=run_options), results)
 
 
+def kind_of(annotations: Sequence[Annotations], source: str) -> Kind:
+    """What is converted: tags if there are no events. A notice says if tags are left out."""
+    tagged = sum(bool(found.tags) for found in annotations)
+    if not any(found.events for found in annotations):
+        return "tags" if tagged else "events"
+    if tagged:
+        print_notice(
+            f"{source}: has events and tags; the tags of {tagged} of {len(annotations)} recordings are left out, since "
+            "a file holds one of both; convert them from a file without events"
+        )
+    return "events"
+
+
 def chosen(annotations: Sequence[Annotations], classes: Sequence[str], exclude: Sequence[str]) -> Sequence[Annotations]:
-    """The annotations of the classes that are asked for.
+    """The annotations of the classes that are asked for. A name, in any case, stands for all classes that have it.
+
+    A class to exclude that occurs nowhere has a notice.
 
     Raises
     ------
     ArgumentError
-        If a class occurs nowhere.
+        If a class to choose occurs nowhere.
     """
     from sedkit.contract import Label
 
     if not classes and not exclude:
         return annotations
-    mids = {event.label: event.mid for found in annotations for event in found.events}
-    mids |= {tag.label: tag.mid for found in annotations for tag in found.tags}
-    labels = [Label(name, mid) for name, mid in sorted(mids.items(), key=str)]
-    known = {name.casefold(): label.name for label in labels for name in (label.name, label.mid or label.name)}
-    wanted, unwanted = (
-        {_known(name, known) for name in options.split_classes(values, labels) or ()} for values in (classes, exclude)
-    )
+    names = {(event.label, event.mid) for found in annotations for event in found.events}
+    names |= {(tag.label, tag.mid) for found in annotations for tag in found.tags}
+    labels = [Label(*name) for name in sorted(names, key=str)]
+    wanted, unwanted = (options.split_classes(values, labels) or [] for values in (classes, exclude))
+    if missing := absent(wanted, labels):
+        raise ArgumentError(no_event_has(missing, labels))
+    if missing := absent(unwanted, labels):
+        print_notice(no_event_has(missing, labels))
+    is_wanted, is_unwanted = has_one_of(wanted, labels), has_one_of(unwanted, labels)
 
-    def kept(label: str) -> bool:
-        return (not classes or label in wanted) and label not in unwanted
+    def kept(item: Event | Tag) -> bool:
+        return (not classes or is_wanted(item)) and not is_unwanted(item)
 
     return [
-        replace(
-            found,
-            events=tuple(event for event in found.events if kept(event.label)),
-            tags=tuple(tag for tag in found.tags if kept(tag.label)),
-        )
+        replace(found, events=tuple(filter(kept, found.events)), tags=tuple(filter(kept, found.tags)))
         for found in annotations
     ]
 
 
-def _known(name: str, known: dict[str, str]) -> str:
-    if name.casefold() not in known:
-        from difflib import get_close_matches
+def absent(names: Sequence[str], labels: Sequence[Label]) -> list[str]:
+    """The names that are neither the name of a class, in any case, nor a MID."""
+    known = {name.casefold() for label in labels for name in (label.name, label.mid) if name}
+    return [name for name in names if name.casefold() not in known]
 
-        names = sorted(set(known.values()))
-        nearest = ", ".join(get_close_matches(name, names, cutoff=0.5) or names[:5])
-        raise ArgumentError(f"no event has the class {name!r}; classes that events have: {nearest}")
-    return known[name.casefold()]
+
+def no_event_has(missing: Sequence[str], labels: Sequence[Label]) -> str:
+    """A message about classes that occur nowhere, with those that are meant, or the first ones."""
+    from difflib import get_close_matches
+
+    names = sorted({label.name for label in labels})
+    nearest = ", ".join(get_close_matches(missing[0], names, cutoff=0.5) or names[:5]) or "none"
+    return f"no event has the class {', '.join(map(repr, missing))}; classes that events have: {nearest}"
+
+
+def has_one_of(names: Sequence[str], labels: Sequence[Label]) -> Callable[[Event | Tag], bool]:
+    """A test whether an event or tag is of a class with one of these names or MIDs."""
+    folded = {name.casefold() for name in names}
+    by_mid = {label.name.casefold() for label in labels if label.mid and label.mid.casefold() in folded}
+
+    def test(item: Event | Tag) -> bool:
+        name = item.label.casefold()
+        return name in folded or (item.mid.casefold() in folded if item.mid else name in by_mid)
+
+    return test
 
 
 def measured(found: Annotations) -> tuple[float | None, float | None]:

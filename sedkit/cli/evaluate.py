@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sedkit.cli import options, parameters, shaping
+from sedkit.cli.targets import STDOUT
 
 if TYPE_CHECKING:
     from sedkit.judging.trial import Trial
@@ -24,7 +25,12 @@ format_option = click.option(
     help="Output format. Default: by the ending of --output; otherwise text.",
 )
 output = click.option(
-    "--output", "-o", type=parameters.PATH, metavar="FILE", help="Write to FILE instead of standard output."
+    "--output",
+    "-o",
+    type=parameters.PATH,
+    metavar="FILE",
+    callback=lambda ctx, param, value: None if value == STDOUT else value,
+    help="Write to FILE instead of standard output.",
 )
 
 

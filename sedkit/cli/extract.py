@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -101,6 +103,7 @@ def command(
     else:
         table, names = None, recordings
     with Recordings(names, **reading) as opened:
+        leave_out_clips(opened, names, folder)
         if opened.names:
             found = table.of(opened) if table else analysed(opened, classes, shape)
             chosen = above(found, min_score or 0.0)
@@ -113,6 +116,30 @@ def command(
                     f"{number} clips written to {folder}" + (f", {clips.present} kept" if clips.present else "")
                 )
     ctx.exit(opened.exit_code)
+
+
+def leave_out_clips(opened: Recordings, arguments: Sequence[str], folder: Path) -> None:
+    """Leave out what was found in the folder of the clips: those of earlier runs, and all else if it was not named."""
+    from sedkit.cli.clips import PARTIAL, TABLE, read
+    from sedkit.cli.messages import print_notice
+
+    if not os.path.exists(folder):
+        return
+    given, clips = set(arguments), set[str]()
+    with suppress(OSError):  # which ClipFolder reports
+        clips = {os.path.realpath(folder / clip.clip) for name in (TABLE, PARTIAL) for clip in read(folder / name)}
+    inside = os.path.join(os.path.realpath(folder), "")
+    named = any(os.path.join(os.path.realpath(argument), "").startswith(inside) for argument in given)
+
+    def is_clip(name: str) -> bool:
+        path = os.path.realpath(name)
+        return name not in given and (path in clips or (not named and path.startswith(inside)))
+
+    found = opened.names
+    opened.names = [name for name in found if not is_clip(name)]
+    if left_out := len(found) - len(opened.names):
+        opened.total -= left_out
+        print_notice(f"{folder}: {left_out} recordings in it are left out, since it is the folder of the clips")
 
 
 class EventTable:

@@ -39,7 +39,7 @@ classes = click.option(
 model = click.option(
     "--model",
     "-m",
-    metavar="NAME|parameters.PATH",
+    metavar="NAME|PATH",
     shell_complete=complete_model,
     help="Full or short name of an installed model (see sedkit models), or path of an ONNX file.",
 )

@@ -19,6 +19,7 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 EXCLUDE = click.option(
     "--exclude",
+    "--skip",
     multiple=True,
     metavar="NAMES",
     help="Not these classes; as --classes.",

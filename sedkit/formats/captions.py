@@ -5,7 +5,8 @@ as broadcasters ask for. Sounds at the same time are in one caption. Where sound
 caption holds them all, so that none flashes by.
 
 The libraries that write subtitles lose text (pysubs2 drops what is in braces and does not escape WebVTT), so only
-reading of existing subtitles is left to one.
+reading of existing subtitles is left to one. WebVTT is read here, since pysubs2 loses the settings of its cues, and
+takes notes and identifiers for text.
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 SHORTEST = 1000  # milliseconds
 LINES, LINE = 2, 37  # at most, of a caption: lines, and characters in a line
 STYLE = "[{}]"  # how a caption of sounds is set apart from speech
+TIME = r"(?:(\d{1,4}):)?(\d\d):(\d\d)\.(\d{3})"
+TIMES = re.compile(rf"\s*{TIME}[ \t]+-->[ \t]+{TIME}[ \t]*(.*)")  # of a cue of WebVTT, with its settings
+TAG = re.compile(r"<(/?)([^\s.<>]*+)[^<>]*+>")  # of WebVTT
+KEPT_TAGS = ("b", "i", "u")  # which players show in SRT, too
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,20 @@ class Caption:
     text: str
 
 
+@dataclass(frozen=True)
+class Cue(Caption):
+    """A cue of a file of WebVTT: its text has tags and escaped characters.
+
+    Attributes
+    ----------
+    identifier : the line above its times; empty if there is none.
+    settings : what is behind its times, such as ``align:start``.
+    """
+
+    identifier: str = ""
+    settings: str = ""
+
+
 class CaptionWriter(Writer):
     """Base class of the writers of captions."""
 
@@ -51,21 +70,32 @@ class CaptionWriter(Writer):
 
     def write(self, result: Tagging | Timeline) -> None:
         options, timeline = self.run.options, cast("Timeline", result)
-        captions = captions_of(timeline.events, timeline.duration, options.caption_style)
+        captions = self.shown(captions_of(timeline.events, timeline.duration, options.caption_style))
         if options.merge is not None:
-            captions = between(captions, read_subtitles(options.merge))
+            captions = between(captions, self.shown(read_subtitles(options.merge)))
         for number, caption in enumerate(captions, 1):
             self.write_caption(number, caption)
 
+    def shown(self, captions: Iterable[Caption]) -> list[Caption]:
+        """The captions with their text as the format has it."""
+        return [replace(caption, text=self.text_of(caption)) for caption in captions]
+
+    @abstractmethod
+    def text_of(self, caption: Caption) -> str:
+        """The text of a caption or :class:`Cue` as the format has it."""
+
     @abstractmethod
     def write_caption(self, number: int, caption: Caption) -> None:
-        """Write one caption; ``number`` counts from 1."""
+        """Write one caption with such a text; ``number`` counts from 1."""
 
 
 class SrtWriter(CaptionWriter):
     """SubRip. A file without sounds is empty."""
 
     suffixes = (".srt",)
+
+    def text_of(self, caption: Caption) -> str:
+        return unescape(caption.text) if isinstance(caption, Cue) else caption.text
 
     def write_caption(self, number: int, caption: Caption) -> None:
         start, end = clock(caption.start, ","), clock(caption.end, ",")
@@ -80,10 +110,20 @@ class VttWriter(CaptionWriter):
     def begin(self) -> None:
         made_by = ", ".join(filter(None, [self.run.model, f"sedkit {self.run.version}"]))
         self.stream.write(f"WEBVTT\n\nNOTE Sounds found by {escape(' '.join(made_by.split()))}\n\n")
+        if self.run.options.merge is not None:
+            for block in webvtt_blocks(subtitle_text(self.run.options.merge)):
+                if block.startswith(("STYLE", "REGION")) and "-->" not in block:
+                    self.stream.write(f"{block}\n\n")
+
+    def text_of(self, caption: Caption) -> str:
+        return caption.text if isinstance(caption, Cue) else escape(caption.text)
 
     def write_caption(self, number: int, caption: Caption) -> None:
-        start, end = clock(caption.start, "."), clock(caption.end, ".")
-        self.stream.write(f"{start} --> {end}\n{escape(caption.text)}\n\n")
+        times = f"{clock(caption.start, '.')} --> {clock(caption.end, '.')}"
+        if isinstance(caption, Cue):
+            above = f"{caption.identifier}\n" if caption.identifier else ""
+            times = f"{above}{times} {caption.settings}".rstrip()
+        self.stream.write(f"{times}\n{caption.text}\n\n")
 
 
 def captions_of(events: Iterable[Event], duration: float, style: str = STYLE) -> list[Caption]:
@@ -224,11 +264,18 @@ def _gaps(caption: Caption, spoken: Iterable[Caption]) -> Iterator[tuple[int, in
 def read_subtitles(path: str | Path) -> list[Caption]:
     """Read subtitles of any format that pysubs2 knows; formatting and bytes that are not UTF-8 stay as they are.
 
+    Returns
+    -------
+    The lines in the order of the file; those of WebVTT as :class:`Cue`.
+
     Raises
     ------
     OutputError
         If the file cannot be read, or pysubs2 is missing.
     """
+    text = subtitle_text(path)
+    if blocks := webvtt_blocks(text):
+        return list(cues_of(blocks))
     try:
         import pysubs2
     except ImportError:
@@ -236,14 +283,48 @@ def read_subtitles(path: str | Path) -> list[Caption]:
 
         raise OutputError(f"--merge needs pysubs2, which is not installed: {install_remedy('formats')}") from None
     try:
-        text = Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
         found = pysubs2.SSAFile.from_string(text, keep_html_tags=True, keep_unknown_html_tags=True) if text else []
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be read: {error.strerror}") from None
     except (pysubs2.Pysubs2Error, ValueError) as error:
         problem = " ".join(str(error).split())
         raise OutputError(f"{path}: not readable as subtitles ({problem}); convert it to SRT") from None
     return [Caption(line.start, line.end, _lines(line.text)) for line in found if not line.is_comment]
+
+
+def subtitle_text(path: str | Path) -> str:
+    """The content of a file of subtitles.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be read.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def webvtt_blocks(text: str) -> list[str]:
+    """The blocks of WebVTT, between empty lines, the header first; none if it is another format."""
+    text = text.strip("\n")
+    return re.split(r"\n\n+", text) if text.startswith("WEBVTT") else []
+
+
+def cues_of(blocks: Iterable[str]) -> Iterator[Cue]:
+    """The cues among the blocks of WebVTT; times that browsers do not understand are left out, as they do."""
+    for block in blocks:
+        above, arrow, rest = block.partition("-->")
+        identifier, _, start = above.rpartition("\n")
+        line, _, text = rest.partition("\n")
+        if match := TIMES.fullmatch(start + arrow + line):
+            *times, settings = match.groups()
+            yield Cue(milliseconds(times[:4]), milliseconds(times[4:]), text, identifier, settings.rstrip())
+
+
+def milliseconds(groups: Sequence[str | None]) -> int:
+    """Milliseconds of hours, minutes, seconds and milliseconds, as digits."""
+    hours, minutes, seconds, rest = (int(group or 0) for group in groups)
+    return ((hours * 60 + minutes) * 60 + seconds) * 1000 + rest
 
 
 def _lines(text: str) -> str:
@@ -263,3 +344,13 @@ def escape(text: str) -> str:
 
     escaped = html.escape(html.unescape(text), quote=False)
     return re.sub(r"&lt;(/?[biu])&gt;", r"<\1>", escaped)
+
+
+def unescape(text: str) -> str:
+    """The text of a cue of WebVTT for other formats; bold, italics and underlining stay."""
+    import html
+
+    def plain(tag: re.Match[str]) -> str:
+        return f"<{tag[1]}{tag[2]}>" if tag[2] in KEPT_TAGS else ""
+
+    return html.unescape(TAG.sub(plain, text))

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sedkit.formats.absolute_time import utc_text
-from sedkit.formats.columnar import table_of
+from sedkit.formats.columnar import table_of, valid_utf8
 from sedkit.formats.delimited import row_writer
 from sedkit.formats.writers import Writer
 
@@ -95,8 +95,8 @@ class ParquetRecordings(CsvRecordings):
         self.waiting: list[dict[str, Any]] = []
 
     def write_row(self, row: dict[str, Any]) -> None:
-        row["file"] = row["file"].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        self.waiting.append(row)
+        names = {column: valid_utf8(row[column]) for column in ("file", "error") if row.get(column)}
+        self.waiting.append(row | names)
         if len(self.waiting) == ROWS:
             self.write_group()
 

@@ -57,13 +57,13 @@ def compare(
     Raises
     ------
     ArgumentError
-        If they have no recording in common.
+        If both are about recordings, and none of these is in both.
     """
     vocabulary = Vocabulary()
     vocabulary.learn_all([*a, *b])
     of_a, of_b = ({each.file: each for each in side} for side in (a, b))
     pairs = pair(of_a, of_b, names[1])
-    if not pairs and (of_a or of_b):
+    if not pairs and of_a and of_b:
         raise ArgumentError(f"{names[0]} and {names[1]} have no recording in common: {some(of_a)}; {some(of_b)}")
     only_b = [name for name in of_b if name not in pairs.values()]
     sides = [(name, each, of_b.get(pairs.get(name, ""), Annotations(name))) for name, each in of_a.items()]

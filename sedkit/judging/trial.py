@@ -134,16 +134,16 @@ def from_results(reference: Reference, results: Sequence[Annotations], where: st
     Raises
     ------
     ArgumentError
-        If no recording or no class is in both.
+        If the results name recordings or classes, and none of these is in both.
     """
     by_name = {each.file: each for each in results}
     names = list(reference.spans)
     pairs = pair(names, by_name, where)
-    if not pairs:
+    if by_name and not pairs:
         raise ArgumentError(f"{where}: has results for {some(by_name)}, but {reference.where} is about {some(names)}")
     column = {label: number for number, label in enumerate(reference.labels)}
     given = {vocabulary.of(item) for each in results for item in items_of(each)}
-    if not given & set(column):
+    if given and not given & set(column):
         near = [name for label in reference.labels for name in near_in(label.name, given)]
         hint = f"; near: {some(near)}" if near else ""
         raise ArgumentError(

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from sedkit.audio.recording_time import parse_time
 from sedkit.errors import AnnotationError
 from sedkit.results import Event, Tag
 
 SURE = 1.0  # the score of an event for which the file has none: a person's word
 AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".mp4", ".mkv", ".mov")
+LABELS = (".labels", ".audacity", ".selections", ".raven")  # before .txt
+RAVEN_TABLE = re.compile(r"(?<=\w)\.Table\.?\d+$", re.IGNORECASE)  # what Raven Pro adds to the name of a recording
 
 
 @dataclass(frozen=True)
@@ -26,29 +31,35 @@ class Annotations:
     duration : its length in seconds; None if the file does not say.
     events : sorted by onset, then by label. ``mid`` is None and ``score`` 1.0 where the file has none.
     tags : classes of the whole recording (weak labels), as in the file.
+    recorded_at : when it began, in UTC; None if the file does not say.
     """
 
     file: str
     duration: float | None = None
     events: tuple[Event, ...] = ()
     tags: tuple[Tag, ...] = ()
+    recorded_at: datetime | None = None
 
 
 class Row(NamedTuple):
-    """A line of a file: a recording, and what it says about it, if anything."""
+    """A line of a file: a recording, and what it says about it, if anything; and when the recording began."""
 
     file: str
     found: Event | Tag | None
+    recorded_at: datetime | None = None
 
 
 def grouped(rows: Iterable[Row], durations: dict[str, float] | None = None) -> list[Annotations]:
     """Put the rows of each recording together."""
     found: dict[str, list[Event | Tag]] = {}
-    for file, item in rows:
+    starts: dict[str, datetime] = {}
+    for file, item, recorded_at in rows:
         items = found.setdefault(file, [])
         if item is not None:
             items.append(item)
-    return [collected(file, items, (durations or {}).get(file)) for file, items in found.items()]
+        if recorded_at is not None:
+            starts.setdefault(file, recorded_at)
+    return [collected(file, items, (durations or {}).get(file), starts.get(file)) for file, items in found.items()]
 
 
 def merged(found: Iterable[tuple[Path, Annotations]]) -> list[Annotations]:
@@ -63,15 +74,31 @@ def merged(found: Iterable[tuple[Path, Annotations]]) -> list[Annotations]:
     AnnotationError
         If two files of different formats hold events, or tags, of the same recording. They would count twice.
     """
-    recordings: dict[str, Annotations] = {}
     sources: Sources = {}
-    for path, each in found:
-        _check_once(path, each, sources)
-        before = recordings.get(each.file, Annotations(each.file))
-        duration = each.duration if before.duration is None else before.duration
-        items: list[Event | Tag] = [*before.events, *each.events, *before.tags, *each.tags]
-        recordings[each.file] = collected(each.file, items, duration)
-    return list(recordings.values())
+
+    def checked() -> Iterator[Annotations]:
+        for path, each in found:
+            _check_once(path, each, sources)
+            yield each
+
+    return together(checked())
+
+
+def together(found: Iterable[Annotations]) -> list[Annotations]:
+    """Put together what is said about each recording; what is said of it more than once counts once."""
+    recordings: dict[str, list[Annotations]] = {}
+    for each in found:
+        recordings.setdefault(each.file, []).append(each)
+    return [parts[0] if len(parts) == 1 else _joined(parts) for parts in recordings.values()]
+
+
+def _joined(parts: list[Annotations]) -> Annotations:
+    items: dict[Event | Tag, None] = {}
+    for each in parts:
+        items |= dict.fromkeys(each.events) | dict.fromkeys(each.tags)
+    duration = next((each.duration for each in parts if each.duration is not None), None)
+    recorded_at = next((each.recorded_at for each in parts if each.recorded_at is not None), None)
+    return collected(parts[0].file, items, duration, recorded_at)
 
 
 Sources: TypeAlias = dict[tuple[str, str], dict[str, dict[str, Path]]]  # stem, kind; format; recording: file
@@ -82,7 +109,7 @@ def _check_once(path: Path, found: Annotations, sources: Sources) -> None:
 
     Names without an ending of audio are those of formats that do not name recordings; they match any of their stem.
     """
-    stem, form = os.path.splitext(os.path.basename(found.file))[0], _form(path)
+    stem, form = stem_of(os.path.basename(found.file)), _form(path)
     name = found.file if found.file.lower().endswith(AUDIO) else ""
     for kind in [kind for kind in ("events", "tags") if getattr(found, kind)]:
         files_by_form = sources.setdefault((stem, kind), {})
@@ -102,13 +129,16 @@ def _form(path: Path) -> str:
     return format_of(path) or path.suffix.lower()
 
 
-def collected(file: str, items: Iterable[Event | Tag], duration: float | None = None) -> Annotations:
+def collected(
+    file: str, items: Iterable[Event | Tag], duration: float | None = None, recorded_at: datetime | None = None
+) -> Annotations:
     """Make the annotations of one recording."""
     items = list(items)
     events = sorted(
         (item for item in items if isinstance(item, Event)), key=lambda event: (event.onset, event.label, event.offset)
     )
-    return Annotations(file, duration, tuple(events), tuple(item for item in items if isinstance(item, Tag)))
+    tags = tuple(item for item in items if isinstance(item, Tag))
+    return Annotations(file, duration, tuple(events), tags, recorded_at)
 
 
 def event(place: str, onset: Any, offset: Any, label: Any, mid: Any = None, score: Any = None) -> Event:
@@ -126,12 +156,12 @@ def event(place: str, onset: Any, offset: Any, label: Any, mid: Any = None, scor
     start, end = number(place, "onset", onset), number(place, "offset", offset)
     if start < 0 or end < start:
         raise AnnotationError(f"{place}: an event cannot last from {start} s to {end} s; correct its times")
-    return Event(start, end, _label(place, label), mid or None, _score(place, score))
+    return Event(start, end, _label(place, label), _mid(mid), _score(place, score))
 
 
 def tag(place: str, label: Any, mid: Any = None, score: Any = None) -> Tag:
     """Make a tag from the fields of a file; parameters and errors as for :func:`event`."""
-    return Tag(_label(place, label), mid or None, _score(place, score))
+    return Tag(_label(place, label), _mid(mid), _score(place, score))
 
 
 def number(place: str, name: str, value: Any) -> float:
@@ -151,11 +181,27 @@ def number(place: str, name: str, value: Any) -> float:
     return result
 
 
+def began(moment: Any, seconds: float = 0.0) -> datetime | None:
+    """When a recording began of which ``seconds`` had passed at a moment, in ISO 8601; None if it is none."""
+    try:
+        time = moment if isinstance(moment, datetime) else parse_time(str(moment or ""))
+        if time is None:
+            return None
+        time = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
+        return time.astimezone(UTC) - timedelta(milliseconds=round(seconds * 1000))
+    except (ValueError, OverflowError):  # no such time
+        return None
+
+
 def _label(place: str, label: Any) -> str:
     text = "" if label is None else str(label).strip()
     if not text:
         raise AnnotationError(f"{place}: has no class; name one, or delete the line")
     return text
+
+
+def _mid(mid: Any) -> str | None:
+    return str(mid) if mid else None
 
 
 def _score(place: str, score: Any) -> float:
@@ -165,15 +211,24 @@ def _score(place: str, score: Any) -> float:
 def recording_of(path: Path) -> str:
     """The recording that a file of annotations without names belongs to: an audio file beside it, or its stem.
 
-    The stem ends before a known ending of audio or of labels: ``a.wav`` of ``a.wav.txt``, ``a`` of ``a.labels.txt``.
+    The stem ends before a known ending of audio or of labels: ``a.wav`` of ``a.wav.txt``, ``a`` of ``a.labels.txt`` and
+    of Raven Pro's ``a.Table.1.selections.txt``.
     """
     stem = path.with_suffix("")
-    if stem.suffix.lower() in AUDIO:
-        return str(stem)
-    if stem.suffix.lower() in (".labels", ".audacity", ".selections", ".raven"):
+    if stem.suffix.lower() in LABELS:
         stem = stem.with_suffix("")
-    for ending in AUDIO:
-        for beside in (f"{stem}{ending}", f"{stem}{ending.upper()}"):
-            if os.path.isfile(beside):
-                return beside
-    return str(stem)
+    recording = RAVEN_TABLE.sub("", str(stem))
+    for name in (str(stem), recording):
+        if name.lower().endswith(AUDIO):
+            return name
+        for ending in AUDIO:
+            for beside in (f"{name}{ending}", f"{name}{ending.upper()}"):
+                if os.path.isfile(beside):
+                    return beside
+    return recording
+
+
+def stem_of(file: str) -> str:
+    """A file name without its last ending. What has no letters is none: ``.00`` in ``05.30.00`` belongs to a time."""
+    stem, ending = os.path.splitext(file)
+    return stem if any(map(str.isalpha, ending)) else file

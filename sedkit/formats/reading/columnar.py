@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sedkit.errors import AnnotationError
-from sedkit.formats.reading.annotations import Annotations, Row, event, grouped, tag
+from sedkit.formats.reading.annotations import Annotations, Row, began, event, grouped, tag
+from sedkit.results import Event
 
 if TYPE_CHECKING:
     import pyarrow
@@ -48,7 +49,9 @@ def _annotations(path: Path, table: pyarrow.Table) -> list[Annotations]:
     rows = []
     for number, row in enumerate(table.to_pylist(), 1):
         place, named = f"{path}, row {number}", (row["label"], row.get("mid"), row.get("score"))
-        rows.append(Row(row["file"], tag(place, *named) if weak else event(place, row["onset"], row["offset"], *named)))
+        found = tag(place, *named) if weak else event(place, row["onset"], row["offset"], *named)
+        seconds = found.onset if isinstance(found, Event) else 0.0
+        rows.append(Row(row["file"], found, began(row.get("onset_utc"), seconds)))
     return grouped(rows)
 
 

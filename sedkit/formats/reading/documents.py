@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 from sedkit.audio.prefetch import ChannelName
 from sedkit.errors import AnnotationError
 from sedkit.formats.documents import LOCAL_FILES
-from sedkit.formats.reading.annotations import Annotations, collected, event, recording_of, tag
+from sedkit.formats.reading.annotations import Annotations, began, collected, event, recording_of, tag, together
 from sedkit.results import Event, Tag
 
 JAMS_NAMESPACES = ("segment_open", "tag_open", "scaper", "sound_event")
@@ -20,17 +20,20 @@ WHOLE = 0.01  # seconds; a tag_open that misses no more of the recording is a we
 
 
 def read_json(path: Path) -> list[Annotations]:
-    """Read JSON, or JSON Lines."""
+    """Read JSON, or JSON Lines. Several records may be about one recording, as of its tags and of its events."""
     found = []
     for place, record in _records(path):
         try:
-            found.append(_recording(path, place, record))
+            recording = _recording(path, place, record)
+            if not isinstance(recording.file, str):
+                raise TypeError("the name of the recording is not text")
+            found.append(recording)
         except (LookupError, TypeError, AttributeError, ValueError, OverflowError, StopIteration) as error:
             raise AnnotationError(
                 f"{place}: not the JSON of sedkit, JAMS or Label Studio ({type(error).__name__}: {error}); "
                 "docs/formats.md describes them"
             ) from None
-    return found
+    return together(found)
 
 
 def _records(path: Path) -> Iterator[tuple[str, Any]]:
@@ -62,7 +65,7 @@ def _recording(path: Path, place: str, record: Any) -> Annotations:
         for item in record.get("events", ())
     ]
     found += [tag(place, item["label"], item.get("mid"), item.get("score")) for item in record.get("tags", ())]
-    return collected(record["file"], found, record.get("duration"))
+    return collected(record["file"], found, record.get("duration"), began(record.get("recorded_at")))
 
 
 def _jams(path: Path, place: str, record: Any) -> Annotations:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sedkit.errors import AnnotationError
-from sedkit.formats.reading.annotations import Annotations, Row, event, grouped, number, recording_of, tag
+from sedkit.formats.reading.annotations import Annotations, Row, began, event, grouped, number, recording_of, tag
 from sedkit.formats.writers import FORMULA
 
 RAVEN_CLASSES = ("annotation", "species", "common name", "label", "class", "type", "tags")  # the first one there is
@@ -71,11 +71,12 @@ def _own(table: Iterator[Line]) -> Iterator[Row]:
         file = row.get("file", "")
         if file.startswith("'") and file[1:].startswith(FORMULA):
             file = file[1:]  # the apostrophe of --escape-formulas
-        label, mid, score = row.get("label"), row.get("mid"), row.get("score")
+        named, moment = (row.get("label"), row.get("mid"), row.get("score")), row.get("onset_utc")
         if "onset" in row:
-            yield Row(file, event(place, row["onset"], row.get("offset"), label, mid, score))
+            found = event(place, row["onset"], row.get("offset"), *named)
+            yield Row(file, found, began(moment, found.onset))
         else:
-            yield Row(file, tag(place, label, mid, score))
+            yield Row(file, tag(place, *named), began(moment))
 
 
 def _dcase(table: Iterator[Line]) -> Iterator[Row]:

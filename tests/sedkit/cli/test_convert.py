@@ -80,9 +80,29 @@ def test_choice_of_classes(folder: Path):
     assert (folder / "dogs.csv").read_text().count("Dog") == 2
     assert convert("events.csv", "rest.csv", "--skip", "/m/0bt9lr,Baby cry, infant cry").exit_code == 0
     assert len((folder / "rest.csv").read_text().splitlines()) == 1
-    result = convert("events.csv", "x.csv", "--exclude", "Dogs")
+    result = convert("events.csv", "x.csv", "--classes", "Dogs")
     assert result.exit_code == 2
     assert "no event has the class 'Dogs'; classes that events have: Dog" in result.stderr
+
+
+def test_a_class_to_exclude_may_be_absent(folder: Path):
+    result = convert("events.csv", "-", "-f", "csv", "--skip", "Dogs,Music,dog")
+    assert result.exit_code == 0
+    assert "no event has the class 'Dogs', 'Music'; classes that events have: Dog" in result.stderr
+    assert [line.split(",")[3] for line in result.stdout.splitlines()[1:]] == ['"Baby cry']
+
+
+def test_names_in_any_case_and_mids_stand_for_all_their_classes(folder: Path):
+    (folder / "cases.csv").write_text(
+        "file,onset,offset,label,mid\na.wav,0,1,dog,\na.wav,1,2,Dog,/m/0bt9lr\na.wav,2,3,Hund,/m/0bt9lr\na.wav,3,4,Cat,\n"
+    )
+    for option, names, expected in [
+        ("--classes", "DOG", ["dog", "Dog"]),
+        ("--classes", "/m/0bt9lr", ["dog", "Dog", "Hund"]),
+        ("--exclude", "Dog", ["Hund", "Cat"]),
+    ]:
+        lines = convert("cases.csv", "-", "-f", "csv", option, names).stdout.splitlines()[1:]
+        assert [line.split(",")[3] for line in lines] == expected
 
 
 def test_captions_between_dialogue(folder: Path):
@@ -101,6 +121,33 @@ def test_times_in_utc(folder: Path):
     assert result.output.splitlines()[1].endswith(",2024-05-01T05:30:01.000Z,2024-05-01T05:30:02.000Z")
     result = convert("a.csv", "-", "-f", "csv", "--absolute-time", "--start", "2024-05-01T05:30:00")
     assert "2024-05-01T05:30:01.000Z" in result.output
+    result = convert("events.csv", "-", "-f", "csv", "--absolute-time")
+    assert result.stderr == "sedkit: 2 of 2 recordings do not say when they began; --start says it of one\n"
+
+
+@pytest.mark.parametrize("ending", ["json", "csv", "tsv", "parquet", "arrow"])
+@pytest.mark.parametrize("kind", ["events", "tags"])
+def test_times_in_utc_come_from_the_input_where_nothing_else_tells(kind: str, ending: str, folder: Path):
+    (folder / "none.csv").write_text("file,onset,offset,label\nnone.wav,1.25,2,Dog\n")
+    (folder / "tags.csv").write_text("file,label\nnone.wav,Dog\n")
+    source = "none.csv" if kind == "events" else "tags.csv"
+    start = "2024-05-01T05:30:00+02:00"
+    assert convert(source, f"x.{ending}", "--absolute-time", "--start", start).exit_code == 0
+    result = convert(f"x.{ending}", "-", "-f", "csv", "--absolute-time")
+    assert result.stderr == ""
+    row = dict(zip(*(line.split(",") for line in result.stdout.splitlines()), strict=True))
+    assert row["onset_utc"] == ("2024-05-01T03:30:01.250Z" if kind == "events" else "2024-05-01T03:30:00.000Z")
+    later = convert(f"x.{ending}", "-", "-f", "json", "--absolute-time", "--start", "2025-01-01T00:00:00").stdout
+    assert json.loads(later)["recorded_at"] == "2025-01-01T00:00:00.000Z"
+
+
+def test_times_that_are_none_do_not_matter(folder: Path):
+    (folder / "odd.csv").write_text(
+        "file,onset,offset,label,onset_utc\na.wav,1,2,Dog,1.5.2024\nb.wav,1,2,Dog,0001-01-01T00:00:00Z\n"
+    )
+    result = convert("odd.csv", "-", "-f", "csv", "--absolute-time")
+    assert result.exit_code == 0
+    assert "2 of 2 recordings do not say when they began" in result.stderr
 
 
 def test_tags(folder: Path):
@@ -108,6 +155,32 @@ def test_tags(folder: Path):
     assert convert("tags.tsv", "tags.json").exit_code == 0
     assert json.loads((folder / "tags.json").read_text())["tags"][0]["label"] == "Dog"
     assert "audacity holds events, not tags" in convert("tags.tsv", "a.labels.txt").stderr
+
+
+def test_tags_of_some_recordings(folder: Path):
+    """Others have none: in the file, or of the classes that are asked for."""
+    (folder / "some.json").write_text(
+        '{"file": "a.wav", "duration": 5, "tags": [{"label": "Dog", "mid": null, "score": 0.9}]}\n'
+        '{"file": "silence.wav", "duration": 5, "tags": []}\n'
+    )
+    (folder / "other.tsv").write_text("file\tlabel\tmid\tscore\na.wav\tDog\t\t0.9\nb.wav\tCat\t\t0.8\n")
+    (folder / "weak.tsv").write_text("filename\tevent_labels\na.wav\tDog\nb.wav\t\n")
+    for source in ("some.json", "other.tsv", "weak.tsv"):
+        result = convert(source, "-", "-f", "csv", "--classes", "Dog")
+        assert (result.exit_code, result.stderr) == (0, "")
+        head, *rows = result.stdout.splitlines()
+        assert head == "file,label,mid,score"
+        assert [row.split(",")[:2] for row in rows] == [["a.wav", "Dog"]]
+
+
+def test_tags_beside_events_are_left_out_with_a_notice(folder: Path):
+    (folder / "both.json").write_text(
+        '{"file": "a.wav", "tags": [{"label": "Cat", "score": 0.9}]}\n'
+        '{"file": "b.wav", "events": [{"onset": 0, "offset": 1, "label": "Dog", "score": 0.9}]}\n'
+    )
+    result = convert("both.json", "-", "-f", "csv")
+    assert "both.json: has events and tags; the tags of 1 of 2 recordings are left out" in result.stderr
+    assert result.stdout.splitlines()[1:] == ["b.wav,0.0,1.0,Dog,,0.9"]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +165,19 @@ def test_odd_names_are_kept_apart(extract, recordings: Path, tmp_path: Path):
     inside = (tmp_path / "clips").resolve()
     assert all((inside / row["clip"]).resolve().parent.parent == inside for row in found)
     assert {row["label"] for row in found} == {row[3] for row in rows}
+
+
+@pytest.mark.parametrize("place", ["clips", "."])
+def test_clips_are_not_cut_out_of_clips(sedkit, recordings: Path, place: str):
+    arguments = "extract", recordings, "-r", "--output", recordings / place
+    clips = re.match(r"sedkit: (\d+) clips written", sedkit(*arguments).stderr)[1]
+    assert int(clips) > 0
+    again = sedkit(*arguments)
+    assert again.exit_code == 0
+    assert f"{recordings / place}: {clips} recordings in it are left out" in again.stderr
+    assert f"0 clips written to {recordings / place}, {clips} kept" in again.stderr
+    clip = next((recordings / place).rglob("x_*.wav"))
+    assert "0 clips written" not in sedkit("extract", clip, "--output", recordings / place).stderr  # it was named
 
 
 def test_a_foreign_file_is_never_overwritten(extract, recordings: Path, tmp_path: Path):

@@ -144,6 +144,7 @@ def test_settings_change_the_figures(sedkit, folder: Path, tmp_path: Path):
         (["evaluate", "{results}"], "Missing argument 'RESULTS", 2),
         (["compare", "{results}", "{others}"], "have no recording in common", 2),
         (["compare", "{results}"], "Missing argument 'B'", 2),
+        (["compare", "{results}", "{labels}", "--classes", "Dogg"], "neither has the class Dogg; classes that", 2),
         (["compare", "{results}", "{labels}", "-o", "{results}"], "is read by this command; choose another", 1),
         (["compare", "{results}", "{results}", "--tolerance", "nan"], "'nan' is not a finite number", 2),
         (["compare", "nowhere", "nothing", "{audio}"], "nowhere: no such model", 1),
@@ -188,6 +189,28 @@ def test_results_are_compared(sedkit, folder: Path, tmp_path: Path):
     result = sedkit("compare", folder / "results.tsv", folder / "labels", "--tolerance", "0")
     assert "moved" in result.stdout
     assert "only in A" in result.stdout
+
+
+def test_results_without_events_are_compared_and_measured(sedkit, folder: Path, tmp_path: Path):
+    empty = tmp_path / "empty.tsv"
+    empty.write_text("file\tonset\toffset\tlabel\tmid\tscore\n")
+    report = json.loads(sedkit("compare", folder / "results.tsv", empty, "-f", "json").stdout)
+    assert report["recordings"] == {"both": 0, "only_a": 3, "only_b": 0}
+    assert report["events"]["only in A"] == len(report["differences"]) > 0
+    result = sedkit("evaluate", empty, folder / "labels.tsv", "--bootstrap", "5", "-f", "json")
+    assert result.exit_code == 0
+    report = json.loads(result.stdout)
+    assert report["overall"]["event_f1"]["value"] == report["overall"]["segment_f1"]["value"] == 0
+    assert {row["event_recall"]["value"] for row in report["classes"]} == {0}
+
+
+def test_reports_go_to_standard_output(sedkit, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    result = sedkit("compare", folder / "results.tsv", folder / "labels.tsv", "-o", "-")
+    assert result.stdout.startswith("A: ")
+    result = sedkit("evaluate", folder / "results.tsv", folder / "labels.tsv", "--bootstrap", "0", "--output", "-")
+    assert result.stdout.startswith("3 recordings")
+    assert not list(tmp_path.iterdir())
 
 
 def test_models_are_compared_on_recordings(sedkit, folder: Path, model_path: Path):

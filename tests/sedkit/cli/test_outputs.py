@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -155,6 +157,23 @@ def test_table_has_a_row_for_every_recording(sedkit, clips: Path, tmp_path: Path
     assert nowhere["error"] == "now\rhere.wav: no such file or folder; check the path"
     assert {row["model"] for row in rows} == {"test"}
     assert json.loads(found["settings"])["--channel"] == "mix"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other file systems refuse such names")
+def test_table_of_recordings_whose_names_are_not_utf_8(sedkit, clips: Path, tmp_path: Path):
+    """Both tables escape them alike, also where the recording has failed."""
+    good, bad = (tmp_path / os.fsdecode(name) for name in (b"good\xff.wav", b"bad\xff.wav"))
+    shutil.copy(clips / "a.wav", good)
+    bad.write_bytes(b"junk")
+    outputs = "-o", tmp_path / "events.parquet", "--recordings", tmp_path / "recordings.parquet"
+    result = sedkit("timeline", bad, good, *outputs, threshold=0.01)
+    assert result.exit_code == 1
+    assert result.stderr.count("bad") == 1
+    read_table = pytest.importorskip("pyarrow.parquet").read_table
+    failed, found = read_table(tmp_path / "recordings.parquet").to_pylist()
+    assert failed["file"] == f"{tmp_path}/bad\\udcff.wav"
+    assert failed["error"].startswith(f"{tmp_path}/bad\\udcff.wav: not audio")
+    assert {row["file"] for row in read_table(tmp_path / "events.parquet").to_pylist()} == {found["file"]}
 
 
 def test_table_of_recordings_that_are_all_missing(sedkit, tmp_path: Path):

@@ -40,7 +40,7 @@ def test_options_take_precedence_over_the_file(run):
     assert "Siren" not in of("--postprocess", "FOLDER/mine.toml", "--threshold", "1")
     assert max(of("--threshold", "0.2", "--max-duration", "1")["Siren"]) <= 1.001
     assert of("--enter", "0.2", "--min-duration", "30") == {}
-    assert set(of("--threshold", "0.2", "--exclude", "Siren,Dog", "--rollup", "Animal")) >= {"Animal"}
+    assert set(of("--threshold", "0.2", "--skip", "Siren,Dog", "--rollup", "Animal")) >= {"Animal"}
 
 
 def test_thresholds_of_tags(run):

@@ -146,6 +146,52 @@ def test_dialogue_stays_as_it_is(tmp_path: Path):
     assert "<i>Hi</i> {you} &amp; me\n" in path.read_text(errors="surrogateescape")
 
 
+WEBVTT = """WEBVTT a title
+
+STYLE
+::cue(v) { color: red }
+
+NOTE for the editor
+
+intro
+00:00.000 --> 00:02.500 align:start line:0
+<v Bob>Hi &amp; <i.loud>bye</i></v>
+caf\udce9
+
+1
+01:00:00.000 --> 01:00:01.000
+<00:19.000>1 &lt; 2
+
+noon --> 01:00:02.000
+times that no browser reads
+"""
+
+
+def test_webvtt_keeps_its_formatting_in_webvtt(tmp_path: Path):
+    dialogue = tmp_path / "dialogue.vtt"
+    dialogue.write_text(WEBVTT, errors="surrogateescape")
+    path = write(tmp_path / "film.vtt", "vtt", timeline("film.mkv", event(4, 6, "A & b")), merge=str(dialogue))
+    head, note, style, *blocks = path.read_text(errors="surrogateescape").rstrip().split("\n\n")
+    assert (head, style) == ("WEBVTT", "STYLE\n::cue(v) { color: red }")
+    assert note.startswith("NOTE Sounds found by")
+    assert blocks == [
+        "intro\n00:00:00.000 --> 00:00:02.500 align:start line:0\n<v Bob>Hi &amp; <i.loud>bye</i></v>\ncaf\udce9",
+        "00:00:04.000 --> 00:00:06.000\n[a &amp; b]",
+        "1\n01:00:00.000 --> 01:00:01.000\n<00:19.000>1 &lt; 2",
+    ]
+
+
+def test_webvtt_is_plain_text_in_srt(tmp_path: Path):
+    dialogue = tmp_path / "dialogue.vtt"
+    dialogue.write_text(WEBVTT, errors="surrogateescape")
+    path = write(tmp_path / "film.srt", "srt", timeline("film.mkv", event(4, 6)), merge=str(dialogue))
+    assert path.read_text(errors="surrogateescape").split("\n\n")[:-1] == [
+        "1\n00:00:00,000 --> 00:00:02,500\nHi & <i>bye</i>\ncaf\udce9",
+        "2\n00:00:04,000 --> 00:00:06,000\n[dog barks]",
+        "3\n01:00:00,000 --> 01:00:01,000\n1 < 2",
+    ]
+
+
 def test_what_is_no_subtitle_file_is_named(tmp_path: Path):
     with pytest.raises(OutputError, match=r"none\.srt: cannot be read: No such file"):
         read_subtitles(tmp_path / "none.srt")

@@ -11,7 +11,7 @@ from sedkit.errors import AnnotationError
 from sedkit.formats import FORMATS
 from sedkit.formats.reading import read_annotations, read_events
 from sedkit.results import Event, Tag, Tagging
-from tests.sedkit.formats.results import BABIES, BABY, DOG, MINE, tagging, timeline, write
+from tests.sedkit.formats.results import BABIES, BABY, DOG, MINE, RECORDED_AT, tagging, timeline, write
 
 UNREADABLE = {"text", "srt", "vtt", "dcase-scores", "html", "png", "svg", "pdf"}
 READABLE = [name for name, writer in FORMATS.items() if name not in UNREADABLE and "events" in writer.kinds]
@@ -116,11 +116,31 @@ def test_table_saved_by_raven(tmp_path: Path):
         "2\tSpectrogram 1\t1\t2.0\t3.0\t100.0\t900.0\tBarred owl\n"
     )
     stem = str(tmp_path / "a")
-    assert read(tmp_path, "a.Table.1.selections.txt", table)[0][1:] == (0.5, 1.25, "EATO", 1.0)
+    assert read(tmp_path, "a.Table.1.selections.txt", table)[0] == (stem, 0.5, 1.25, "EATO", 1.0)
     assert read(tmp_path, "a.selections.txt", table) == [
         (stem, 0.5, 1.25, "EATO", 1.0),
         (stem, 2.0, 3.0, "Barred owl", 1.0),
     ]
+
+
+def test_recording_of_a_table_saved_by_raven(tmp_path: Path):
+    table = "Selection\tBegin Time (s)\tEnd Time (s)\tSpecies\n1\t0.5\t1.25\tEATO\n"
+    (tmp_path / "field.WAV").touch()
+    assert read(tmp_path, "field.Table.1.selections.txt", table)[0][0] == str(tmp_path / "field.WAV")
+    assert read(tmp_path, "x.wav.Table.2.selections.txt", table)[0][0] == str(tmp_path / "x.wav")
+    (tmp_path / "field.Table.1.wav").touch()
+    assert read(tmp_path, "field.Table.1.selections.txt", table)[0][0] == str(tmp_path / "field.Table.1.wav")
+
+
+def test_records_about_one_recording_are_one(tmp_path: Path):
+    record = '{"file": "a.wav", "events": [{"onset": %d, "offset": 3, "label": "Dog", "score": 0.5}]}\n'
+    tags = '{"file": "a.wav", "duration": 5, "recorded_at": "2024-05-01T05:30:00Z", "tags": [{"label": "Cat"}]}\n'
+    (tmp_path / "a.jsonl").write_text(record % 1 + '{"file": "b.wav", "events": []}\n' + tags + record % 2 + record % 1)
+    first, second = read_annotations(tmp_path / "a.jsonl")
+    assert (first.file, first.duration, second.file) == ("a.wav", 5, "b.wav")
+    assert first.recorded_at == RECORDED_AT
+    assert [event.onset for event in first.events] == [1, 2]
+    assert [tag.label for tag in first.tags] == ["Cat"]
 
 
 def test_labels_saved_by_audacity(tmp_path: Path):
@@ -191,6 +211,12 @@ def test_a_folder_with_the_same_in_two_formats(other: str, tmp_path: Path):
     assert "keep one format in the folder" in message
 
 
+def test_a_folder_of_names_that_end_in_a_time(tmp_path: Path):
+    write(tmp_path / "1 05.30.00.labels.txt", "audacity", timeline("x.wav", DOG))
+    write(tmp_path / "1 05.30.01.TextGrid", "textgrid", timeline("x.wav", DOG))
+    assert [Path(each.file).name for each in read_annotations(tmp_path)] == ["1 05.30.00", "1 05.30.01"]
+
+
 def test_a_folder_with_recordings_in_different_formats(tmp_path: Path):
     write(tmp_path / "a.csv", "csv", timeline("a/one.wav", DOG))
     write(tmp_path / "b.json", "json", timeline("b/one.wav", DOG))
@@ -215,6 +241,7 @@ def test_a_folder_with_recordings_in_different_formats(tmp_path: Path):
         ("a.txt", "Begin Time (s)\tEnd Time (s)\n1\t2\n", "has no column for the class"),
         ("a.json", '{"file": "a.wav", "events": [{"onset": 1}]}', "record 1: not the JSON of sedkit"),
         ("a.json", "[1]", "not the JSON of sedkit"),
+        ("a.json", '{"file": [1], "events": []}', "the name of the recording is not text"),
         ("a.json", "{\n", "a.json:1: not JSON"),
         ("a.jams", '{"file_metadata": {}}', "not the JSON of sedkit, JAMS"),
         ("a.eaf", "<xml", "a.eaf: not readable"),

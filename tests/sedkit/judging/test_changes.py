@@ -66,6 +66,13 @@ def test_the_text_names_what_changed():
     assert "... and 10 more; --format json has all" in text(compare(many, [Annotations("a.wav")], ("A", "B"), 0.1, 0.5))
 
 
+def test_a_result_without_recordings_has_nothing():
+    report = compare(A, [], ("A", "B"), 0.1, 0.5)
+    assert report["recordings"] == {"both": 0, "only_a": 2, "only_b": 0}
+    assert report["events"]["only in A"] == 5
+    assert compare([], A, ("A", "B"), 0.1, 0.5)["events"]["only in B"] == 5
+
+
 def test_other_recordings_are_refused():
     with pytest.raises(ArgumentError, match=r"no recording in common: x/b\.wav; y/c\.wav"):
         compare(A[1:], B[1:], ("A", "B"), 0.1, 0.5)

@@ -25,6 +25,15 @@ DOG, SIREN = Label("Dog", "/m/0bt9lr"), Label("Siren", "/m/03kmc9")
         (["x.wav"], ["x.txt", "x.wav"], {"x.wav": "x.wav"}),
         (["x.wav", "y.wav"], ["folder/y.wav"], {"y.wav": "folder/y.wav"}),
         (["x.1.wav"], ["x.2.wav"], {}),
+        (["s1/x.wav", "s2/x.wav"], ["s1/x.wav"], {"s1/x.wav": "s1/x.wav"}),
+        (["s2/x.wav", "s1/x.wav"], ["s1/x.wav", "s3/x.wav"], {"s1/x.wav": "s1/x.wav"}),
+        (["s2/x.wav", "s1/x.wav"], ["s1/x.wav", "s2/x"], {"s2/x.wav": "s2/x", "s1/x.wav": "s1/x.wav"}),
+        (["s1/x.wav"], ["s2/x.wav"], {"s1/x.wav": "s2/x.wav"}),
+        (["x.flac", "x.wav"], ["y/x.wav", "x"], {"x.flac": "x", "x.wav": "y/x.wav"}),
+        (["1 05.30.00.wav", "1 05.30.01.wav"], ["1 05.30.01", "1 05.30.00"],
+         {"1 05.30.00.wav": "1 05.30.00", "1 05.30.01.wav": "1 05.30.01"}),
+        (["1 05.30.00"], ["1 05.30.01"], {}),
+        (["rec.v2"], ["a/rec.v2.wav", "a/rec.v3.wav"], {"rec.v2": "a/rec.v2.wav"}),
     ],
 )  # fmt: skip
 def test_recordings_are_found_by_the_end_of_their_paths(names, others, expected):
@@ -111,6 +120,13 @@ def test_tags_count_before_events_and_weak_references_have_none():
 def test_nothing_in_common_is_explained(annotations, options, found, message):
     with pytest.raises(ArgumentError, match=message):
         trial_of(found, *annotations, **options)
+
+
+@pytest.mark.parametrize("found", [[], [Annotations("a.wav", 10.0)]])
+def test_results_without_events_found_nothing(found: list[Annotations]):
+    trial = trial_of(found, *TRUTH)
+    assert trial.strong
+    assert [each.events for each in trial.detections] == [[], [], []]
 
 
 def trial_of(found: list[Annotations], *annotations: Annotations, **options):
