@@ -16,6 +16,7 @@ from sedkit.contract import Contract, Label
 from sedkit.errors import ContractError, ModelError
 from sedkit.model_file import with_digest
 from sedkit.timeline.calibration import Calibration
+from training.networks.wels import SILENCE
 from training.release.own.head import Rows
 
 LAYER = "wels.L4"
@@ -69,7 +70,10 @@ def with_own_classes(
     layer = _layer(model, path)
     labels = own.labels if only else (*about.labels, *(label for label in own.labels if label not in about.labels))
     source = [own.labels.index(label) if label in own.labels else None for label in labels]
-    for tensor, rows in zip(layer, (own.rows.weights[..., None, None], own.rows.biases), strict=True):
+    rows_of = list(zip(layer, (own.rows.weights[..., None, None], own.rows.biases), strict=True))
+    exempt = np.array([label.mid == SILENCE for label in own.labels])  # from scoring 0 in silent segments
+    rows_of += [(tensor, exempt) for tensor in model.graph.initializer if tensor.name == "exempt"]
+    for tensor, rows in rows_of:
         known = numpy_helper.to_array(tensor)
         new = [known[at] if place is None else rows[place].astype(known.dtype) for at, place in enumerate(source)]
         tensor.CopyFrom(numpy_helper.from_array(np.stack(new), tensor.name))
