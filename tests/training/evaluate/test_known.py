@@ -43,11 +43,13 @@ def test_models_are_compared_on_clips_of_classes_that_all_know(model_path: Path,
 def test_classes_are_matched_by_name_where_the_manifest_has_no_mids(model_path: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", make_sound(2), 16_000)
     (tmp_path / "set.csv").write_text("path,labels,split\na.wav,dog,test\n")
+    (tmp_path / "set.labels.csv").write_text("index,mid,display_name\n,,dog\n")
     for command in ("known", "unknown", "first"):
         arguments = [command, str(model_path), "--manifest", str(tmp_path / "set.csv"), "--json", str(tmp_path / "out")]
         result = CliRunner().invoke(main, arguments)
         assert result.exit_code == 0, result.output
     (tmp_path / "set.csv").write_text("path,labels,split\na.wav,Goose,test\n")
+    (tmp_path / "set.labels.csv").write_text("index,mid,display_name\n,,Goose\n")
     for command in ("unknown", "first"):
         result = CliRunner().invoke(main, [command, str(model_path), "--manifest", str(tmp_path / "set.csv")])
         assert result.exit_code == 1
