@@ -3,7 +3,7 @@
 It contains everyday sounds, synthesised from sines and noise with a fixed seed and separated by silence. The script
 prints strong labels as tab-separated lines: onset, offset, label.
 
-The sounds were chosen and tuned so that the default model recognises them. This is a demonstration, not a measurement.
+The sounds were chosen and tuned so that the shipped models recognise them. This is a demonstration, not a measurement.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def rain(seconds: float = 4.0) -> Sound:
         return RNG.exponential(0.6) * noise(0.02, 1500, 6500) * np.exp(-clock(0.02) / 0.002)
 
     drops = [(start, drop()) for start in RNG.uniform(0, seconds - 0.03, round(120 * seconds)).tolist()]
-    return place(seconds, [(0.0, noise(seconds, 400, 7000)), *drops])
+    return place(seconds, [(0.0, noise(seconds, 200, 5000)), *drops])
 
 
 DEMO: list[tuple[str, Callable[[], Sound]]] = [  # AudioSet's display names

@@ -20,4 +20,5 @@ def test_every_layer_has_a_row():
     assert all(float(row[column]) >= 0 for row in layers for column in (3, 5))
     assert layers[0][2] == layers[-1][2] == ""
     b1, b2 = (float(layers[position][2].rstrip("%")) for position in (1, 2))
-    assert b2 / b1 == pytest.approx((16 * 40 + 40 * 40) / (16 + 16 * 16) / 16, rel=0.05)  # pooled by 4 both ways
+    # B1: patches of 2 x 2, and 3 x 3 at half the resolution, both ways; B2: 3 x 3 at a quarter
+    assert b2 / b1 == pytest.approx((9 * (16 * 40 + 40 * 40) / 16) / ((4 * 16 + 9 * 16 * 16) / 4), rel=0.05)

@@ -52,7 +52,7 @@ def test_shipped_models_read_back_score_like_the_file(data: Path, path: Path) ->
     clips = np.stack([soundfile.read(file, dtype="int16")[0][: 2 * SAMPLE_RATE] for file in files])
     sound = torch.from_numpy(clips / np.float32(FULL_SCALE))
     imported, model = read_onnx(path), Model(path, "cpu")
-    network = Network(len(imported.contract.labels), imported.width, pooling=imported.pooling)
+    network = Network(len(imported.contract.labels), imported.width, pooling=imported.pooling, stem=imported.stem)
     network.load_state_dict(imported.weights)
     expected = model.batch(sound.numpy())
     refit_batch_norm(network, clips)
