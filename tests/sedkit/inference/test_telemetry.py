@@ -61,7 +61,7 @@ from training.networks.wels import Network
 from training.release.export import parity
 path = Path(sys.argv[1])
 found = read_onnx(path)
-network = Network(len(found.contract.labels), found.width, pooling=found.pooling)
+network = Network(len(found.contract.labels), found.width, pooling=found.pooling, stem=found.stem)
 network.load_state_dict(found.weights)
 (difference,) = parity([network.eval()], path.read_bytes(), [np.zeros(16000, np.float32)])
 assert difference < 1e-3
