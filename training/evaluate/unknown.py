@@ -49,7 +49,7 @@ def targets_for(manifest: Manifest, rows: NDArray[np.int64], labels: Sequence[La
     places = manifest.vocabulary.match(labels)
     if all(place is None for place in places):
         raise SedkitError(
-            "the manifest has none of the model's classes, by MID or by name: give its classes MIDs with --labels"
+            "the manifest has none of the model's classes, by MID or by name: write their MIDs into its labels file"
         )
     targets = np.full((len(rows), len(labels)), np.nan, np.float32)
     known = [number for number, place in enumerate(places) if place is not None]
