@@ -29,6 +29,7 @@ class Dispatcher:
     rules : with unique names.
     actions : by name.
     on_notice : called with notices about actions, by any thread.
+    delay : seconds by which the post-processing delays an alert, at most; clips reach back so much further.
 
     Raises
     ------
@@ -36,13 +37,19 @@ class Dispatcher:
         If an action cannot be started: a package is missing, or a folder cannot be written to.
     """
 
-    def __init__(self, rules: Sequence[Rule], actions: Mapping[str, Action], on_notice: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        actions: Mapping[str, Action],
+        on_notice: Callable[[str], None],
+        delay: float = 0.0,
+    ) -> None:
         self.sinks = dict[str, Sink]()
         try:
             for name, action in actions.items():
                 users = [rule for rule in rules if rule.actions is None or name in rule.actions]
                 if users:
-                    self.sinks[name] = _sink(name, action, users, on_notice)
+                    self.sinks[name] = _sink(name, action, users, on_notice, delay)
         except SedkitError:
             self.close()
             raise
@@ -97,15 +104,7 @@ def _reported(sink: Sink, lost: int = 0) -> Iterator[None]:
         sink.failed(f"{type(error).__name__}: {error}")
 
 
-def reaching_back(actions: Mapping[str, Action], delay: float) -> dict[str, Action]:
-    """The actions, of which those that save clips keep the sound of the last `delay` seconds in addition."""
-    return {
-        name: replace(action, values={**action.values, "delay": delay}) if action.kind == "save" else action
-        for name, action in actions.items()
-    }
-
-
-def _sink(name: str, action: Action, rules: Sequence[Rule], on_notice: Callable[[str], None]) -> Sink:
+def _sink(name: str, action: Action, rules: Sequence[Rule], on_notice: Callable[[str], None], delay: float) -> Sink:
     match action.kind:
         case "run":
             return Command(name, on_notice, **action.values)
@@ -113,4 +112,4 @@ def _sink(name: str, action: Action, rules: Sequence[Rule], on_notice: Callable[
             return Webhook(name, on_notice, **action.values)
         case "mqtt":
             return Mqtt(name, on_notice, rules=[rule.name for rule in rules], **action.values)
-    return Clips(name, on_notice, lasting=max(rule.lasting for rule in rules), **action.values)
+    return Clips(name, on_notice, lasting=max(rule.lasting for rule in rules), delay=delay, **action.values)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 from sedkit.alerts.rules import Rule, numbered, seconds_of
 from sedkit.alerts.schedule import Schedule, days_of, time_of, zone_of
@@ -104,8 +105,16 @@ def truth(value: Any) -> bool:
 
 
 def address(value: Any) -> str:
+    """A URL with a host."""
     if not text(value).startswith(("http://", "https://")):
         raise ArgumentError(f"must begin with http:// or https://, not {value!r}")
+    try:
+        parts = urlsplit(value)
+        valid = parts.hostname and (parts.port is None or parts.port)
+    except ValueError:  # a port that is none, or half of an IPv6 address
+        valid = False
+    if not valid:
+        raise ArgumentError('names no valid host and port; write for example "http://hub.local:8080/alerts"')
     return str(value)
 
 

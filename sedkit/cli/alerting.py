@@ -67,8 +67,9 @@ class Alerts:
         self.rules, self.actions, self.tagger, self.postprocessing = rules, actions, tagger, postprocessing
         self.on_alert: Callable[[Alert], None] = lambda alert: None
         self._dispatcher: Dispatcher | None = None
-        if rules:
-            self._watch("", lambda seconds: datetime.now(UTC))  # refuses classes that the model does not have
+        self._delay = 0.0
+        if rules:  # refuses classes that the model does not have
+            self._delay = self._watch("", lambda seconds: datetime.now(UTC)).delay
 
     @classmethod
     def of(cls, options: Mapping[str, Any], tagger: Tagger, postprocessing: PostProcessing) -> Self:
@@ -125,7 +126,7 @@ class Alerts:
         if self.rules:
             from sedkit.alerts.dispatch import Dispatcher
 
-            self._dispatcher = Dispatcher(self.rules, self.actions, print_notice)
+            self._dispatcher = Dispatcher(self.rules, self.actions, print_notice, self._delay)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -168,11 +168,6 @@ def listen(
         stack.enter_context(audio_notices())
         live = stack.enter_context(open_source(source, source_options))
         stack.enter_context(stopping(live))
-        views = alerts.views(live)
-        if views:
-            from sedkit.alerts.dispatch import reaching_back
-
-            alerts.actions = reaching_back(alerts.actions, max(view.delay for view in views))
         stack.enter_context(alerts)
         failures = list[SedkitError]()
         items = tagger.stream(
@@ -187,7 +182,7 @@ def listen(
             gain=gain,
             name=live.name,
             onsets=True,
-            views=views,
+            views=alerts.views(live),
         )
         notify("READY=1", f"STATUS=listening to {live.name}")
         with make_display(chosen_format, live.name, live.sample_rate, tagger.contract.name, resolution) as display:

@@ -82,8 +82,10 @@ def command(
     if reference is None and len(recordings) > 1:
         raise click.UsageError("--labels is missing; only a single folder can hold the labels itself.", ctx)
     from sedkit.cli.atomic import check_writable, write_text
+    from sedkit.cli.targets import STDOUT
     from sedkit.judging.psds_and_f1 import libraries
 
+    output = None if output == STDOUT else output
     if output and json_file and os.path.realpath(output) == os.path.realpath(json_file):
         raise click.UsageError("--output and --json name the same file.", ctx)
     libraries()

@@ -215,6 +215,8 @@ def test_file_with_everything(read):
         ("[actions.a]\nrun = ['a']\nsave = 'b'", "actions.a has run and save; give exactly one"),
         ("[actions.a]\nrun = 'rm -r x'", "actions.a: run: must be a list of program and arguments"),
         ("[actions.a]\nwebhook = 'example.org'", "actions.a: webhook: must begin with http:// or https://"),
+        ("[actions.a]\nwebhook = 'http://[bad'", "actions.a: webhook: names no valid host and port"),
+        ("[actions.a]\nwebhook = 'http://me:secret@host:port'", "actions.a: webhook: names no valid host and port"),
         ("[actions.a]\nwebhook = 'http://a'\ntoken_env = 'NO_SUCH'", "the environment variable NO_SUCH is not set"),
         ("[actions.a]\nsave = 'a'\nformat = 'mp3'", "actions.a: format: must be 'wav' or 'flac', not 'mp3'"),
         ("[actions.a]\nsave = 'a'\nmax_clips = 1.5", "max_clips: must be a whole number from 1"),

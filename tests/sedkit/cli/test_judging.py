@@ -239,7 +239,9 @@ def test_tuned_settings_can_be_used(sedkit, folder: Path, tmp_path: Path):
 
 def test_settings_go_to_standard_output_and_figures_elsewhere(sedkit, folder: Path, tmp_path: Path):
     audio = [folder / "audio" / f"{number}.wav" for number in range(2)]
-    result = sedkit("tune", *audio, "--labels", folder / "labels.tsv", "--metric", "segment-f1")
+    arguments = ["tune", *audio, "--labels", folder / "labels.tsv", "--metric", "segment-f1"]
+    result = sedkit(*arguments)
     (tmp_path / "piped.toml").write_text(result.stdout)
     assert PostProcessing.read_toml(tmp_path / "piped.toml")
     assert "2 recordings" in result.stderr
+    assert sedkit(*arguments, "-o", "-").stdout == result.stdout
