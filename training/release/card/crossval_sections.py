@@ -28,8 +28,7 @@ from training.evaluate.tables.crossval import (
 from training.evaluate.tables.crossval_scores import Fold, open_folds, read_crossval_scores
 from training.evaluate.tables.markdown import table, three
 from training.release.card import lineage as card_lineage
-from training.release.card.lineage import supervision_lines
-from training.release.card.sections import OWN_CLIPS, best_and_worst, network_sentences
+from training.release.card.sections import best_and_worst, network_sentences
 from training.runs.chosen import chosen_generation
 from training.runs.config import read_config
 from training.runs.experiments.crossval import CrossValidationError
@@ -157,7 +156,6 @@ def summary_section(crossval: CrossValidation, run: Run, rows: list[dict[str, An
         f"{_overlap(crossval)} On the {own['clips']} held-out clips of its own test split: "
         f"accuracy {three(own['accuracy'])}, mAP {three(own['mAP'])}.",
         "",
-        *supervision_lines(run, OWN_CLIPS),
     ]
 
 

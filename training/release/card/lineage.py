@@ -55,6 +55,8 @@ def commands(config: dict[str, Any]) -> list[str]:
 def supervision_lines(run: Run, tested: str) -> list[str]:
     """Sentences on targets and external teachers; empty for a run that learned from labels and its own cascade only.
 
+    Earlier runs with the same targets and teachers share a sentence.
+
     ``tested``: what to call the run's test clips.
     """
     config = read_config(run.directory)
@@ -62,7 +64,7 @@ def supervision_lines(run: Run, tested: str) -> list[str]:
     for one in earlier_runs(config):
         same = one.get("manifest_sha256") == config["manifest_sha256"]
         lines += _targets(one, "In an earlier run, the", tested if same else OTHER_CLIPS)
-    lines += _targets(config, "In this run, the" if lines else "The", tested)
+    lines = [*dict.fromkeys(lines), *_targets(config, "In this run, the" if lines else "The", tested)]
     if run.settings.teachers_hear == "sounds":
         lines.append(
             "The training recordings are mixtures of up to four overlapping clips. The targets are segment-level, from "

@@ -31,6 +31,8 @@ OWN_CLIPS = "the file's own test clips"  # and beside a cross-validation
 def summary_section(run: Run, rows: list[dict[str, Any]], test: Predictions) -> list[str]:
     """The results in short, for a README: the network, its data, and the last student on the test split.
 
+    The card also says what the network learned from.
+
     ``rows``: reports of all generations.
     """
     first = f" (Teacher-0: {figures(rows[0]['test'])})" if len(rows) > 1 else ""
@@ -38,7 +40,6 @@ def summary_section(run: Run, rows: list[dict[str, Any]], test: Predictions) -> 
         f"{network_sentences(run, rows)} {results_sentence(rows).removesuffix('.')}{first}. "
         f"One seed, one test split with clips of {tested_classes(rows)} of the classes.",
         "",
-        *supervision_lines(run, SAME_CLIPS),
         *source_accuracy(test),
     ]
 
