@@ -190,8 +190,15 @@ def _below(label: Label, positions: Mapping[str | None, int]) -> tuple[int, ...]
     return tuple(sorted(positions[mid] for mid in ontology.load().below(label.mid) & positions.keys() - {label.mid}))
 
 
-def _names(values: Iterable[str]) -> list[str]:
-    return [values] if isinstance(values, str) else list(values)
+def _names(values: Iterable[str] | None) -> list[str]:
+    """A name, several or none, as a list."""
+    if values is None:
+        return []
+    names = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [values]
+    for name in names:
+        if not isinstance(name, str):
+            raise ArgumentError(f"classes are given by name or MID, not {name!r}")
+    return names
 
 
 def _rolled_up(name: str, labels: Sequence[Label], listed: str) -> tuple[Label, tuple[int, ...]]:

@@ -336,7 +336,7 @@ class Tagger:
         from sedkit.timeline.timelines import LiveTimeline
 
         check_rate(sample_rate)
-        check_live(channel, gain)
+        check_live(channel, gain, weights)
         chosen = self._select(classes, exclude, rollup, parents)
         settings = self._settings(chosen, threshold, postprocessing)
         if settings.shared.method == "change-points":
@@ -510,6 +510,9 @@ class Tagger:
         """The post-processing settings of the reported classes."""
         from sedkit.timeline.settings import PostProcessing
 
+        if not isinstance(postprocessing, PostProcessing | str | os.PathLike | None):
+            kind = type(postprocessing).__name__
+            raise ArgumentError(f"postprocessing must be a PostProcessing or the path of a TOML file, not {kind}")
         settings = (
             postprocessing if isinstance(postprocessing, PostProcessing) else self.post_processing(postprocessing)
         )
@@ -535,6 +538,8 @@ def _each_channel(
     analyse: Callable[..., Analysis], source: Source, sample_rate: float | None, options: Mapping[str, Any]
 ) -> list[Analysis]:
     """The result of each channel."""
+    if "channel" in options:
+        raise ArgumentError("channel cannot be given: every channel has a result; Tagger.tag takes one")
     source = in_array(source)
     count = channel_count(source, options.get("track"))  # refuses what cannot be read again
     start = source.tell() if hasattr(source, "tell") else 0

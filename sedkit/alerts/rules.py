@@ -12,7 +12,7 @@ from sedkit.contract import Label
 from sedkit.errors import ArgumentError
 from sedkit.selection import LISTED, is_named, suggestion
 
-LONGEST = 3600.0  # seconds, of "for"
+LONGEST, WIDEST = 3600.0, 7 * 86400.0  # seconds, of "for" and "every"
 UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+) *(s|sec|m|min|h)?$")
 NUMBER = r"\d+(?:\.\d*)?|\.\d+"
@@ -57,6 +57,8 @@ class Rule:
             raise ArgumentError(f"until must be between 0 and the level, {self.level:g}, not {self.until:g}")
         if self.lasting > LONGEST:
             raise ArgumentError(f"for must be at most one hour, not {self.lasting:g} s")
+        if self.every > WIDEST:
+            raise ArgumentError(f"every must be at most seven days, not {self.every:g} s")
 
 
 def parse_rule(text: str) -> Rule:

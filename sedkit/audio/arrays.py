@@ -15,6 +15,7 @@ from sedkit.errors import ArgumentError
 Value = TypeVar("Value")
 
 MAX_CHANNELS = 64  # of an array [samples, channels]; with more, and more than samples, it is [channels, samples]
+LISTED = "a list must hold floats in [-1, 1]; pass integers as an array, numpy.array(samples, dtype)"
 SMALLEST_PEAK = 256  # of int32 samples; below it, they are silence rather than samples of fewer bits
 
 
@@ -24,18 +25,21 @@ def in_array(source: Value) -> Value | NDArray[Any]:
     Raises
     ------
     ArgumentError
-        If the rows of a list differ in length.
+        If a list holds integers, or its rows differ in length.
     """
     first: Any = source
     while isinstance(first, list | tuple) and first:
         first = first[0]
-    listed = first is not source and isinstance(first, float)
+    listed = first is not source and isinstance(first, int | float | np.number | np.ndarray)
     if isinstance(source, str | os.PathLike) or not (listed or hasattr(source, "__array__")):
         return source
     try:
-        return np.asarray(source)
+        array = np.asarray(source)
     except ValueError:
         raise ArgumentError("the rows of a list must have equal lengths; pass one number per channel") from None
+    if listed and array.dtype.kind != "f":
+        raise ArgumentError(LISTED)
+    return array
 
 
 def decode_arrays(

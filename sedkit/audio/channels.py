@@ -47,9 +47,9 @@ def channel_number(channel: Channel) -> int | None:
     if channel == "mix":
         return None
     number = NAMES.get(channel) if isinstance(channel, str) else channel
-    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+    if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < 1:
         raise ArgumentError(f"channel must be 'mix', 'left', 'right' or a number from 1 on, not {channel!r}")
-    return number
+    return int(number)
 
 
 def mean(channels: Samples, weights: NDArray[np.float32] | None = None) -> Samples:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sedkit.audio.arrays import check_rate, checked_array, decode_arrays, in_array
+from sedkit.audio.arrays import LISTED, check_rate, checked_array, decode_arrays, in_array
 from sedkit.audio.channels import Channel, channel_number, mono
 from sedkit.audio.container import check_track
 from sedkit.audio.decoding import Decoder, Notify, Samples, Truncated, check_amplitude, check_plausible
@@ -203,7 +203,7 @@ def open_audio(
         check_track(name, track, 1)
         decoder = decode_arrays([source], check_rate(sample_rate), notices.add)
         return AudioStream(name, decoder, number, notices, gain, output_rate)
-    if sample_rate is not None:
+    if sample_rate is not None and not isinstance(source, list | tuple):
         remedy = "; make bytes of samples an array: numpy.frombuffer(data, type)" if isinstance(source, BYTES) else ""
         raise ArgumentError(f"sample_rate is only for arrays; a file has its own sample rate{remedy}")
     if isinstance(source, BYTES):
@@ -218,7 +218,7 @@ def open_audio(
 
 
 def _check_track(track: int | None) -> None:
-    if track is not None and (not isinstance(track, int) or isinstance(track, bool) or track < 1):
+    if track is not None and (not isinstance(track, int | np.integer) or isinstance(track, bool) or track < 1):
         raise ArgumentError(f"track must be an integer of at least 1, not {track!r}")
 
 
@@ -227,14 +227,17 @@ def _checked_object(source: object) -> str:
     if isinstance(source, io.TextIOBase):
         raise ArgumentError(f"audio must be a binary file object, not {type(source).__name__}; open it with mode 'rb'")
     if isinstance(source, list | tuple):
-        raise ArgumentError(
-            "a list must hold floats in [-1, 1]; pass integers as an array, numpy.array(samples, dtype)"
-        )
+        raise ArgumentError(LISTED)
     if not hasattr(source, "read"):
         kind = type(source).__name__
         raise ArgumentError(f"audio must be a path, a binary file object or a NumPy array, not {kind}")
     if getattr(source, "closed", False):
         raise ArgumentError("the file object is closed; open it again, or pass its path")
+    if not (hasattr(source, "readable") and hasattr(source, "seekable")):  # mmap before Python 3.13
+        kind = type(source).__name__
+        raise ArgumentError(f"audio must be a binary file object, as open() gives, not {kind}; pass its bytes")
+    if not source.readable():
+        raise ArgumentError("the file object is open for writing only; open it with mode 'rb'")
     name = getattr(source, "name", "-")
     return "-" if not isinstance(name, str) or name == "<stdin>" else name
 
@@ -280,12 +283,14 @@ def _ignore(notice: str) -> None:
     pass
 
 
-def check_live(channel: Channel, gain: float) -> int | None:
-    """The number of a channel of live audio, None for the mix; raises ArgumentError if it or the gain is invalid."""
+def check_live(channel: Channel, gain: float, weights: tuple[float, ...] | None = None) -> int | None:
+    """The number of a channel of live audio, None for the mix; raises ArgumentError if an argument is invalid."""
     number = channel_number(channel)
     check_gain(gain)
     if isinstance(gain, str):
         raise ArgumentError("gain 'auto' needs the recording; for live audio, pass a number of dB")
+    if weights is not None and not (np.size(weights) and np.min(weights) >= 0 and 0 < np.sum(weights) < np.inf):
+        raise ArgumentError(f"weights must be numbers from 0 on, not all 0, not {weights!r}")
     return number
 
 
@@ -315,9 +320,9 @@ def open_blocks(
     AudioError
         If `blocks` contains no samples.
     ArgumentError
-        If `sample_rate`, `channel`, `gain` or an array is invalid.
+        If `sample_rate`, `channel`, `weights`, `gain` or an array is invalid.
     """
-    number = check_live(channel, gain)
+    number = check_live(channel, gain, weights)
     notices = Notices(name, on_notice)
     decoder = decode_arrays(blocks, check_rate(sample_rate), notices.add, weights)
     return AudioStream(name, decoder, number, notices, gain, output_rate)

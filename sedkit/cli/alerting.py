@@ -101,9 +101,9 @@ class Alerts:
                 raise ArgumentError(f"--webhook: {error}") from None
         return cls(rules, actions, tagger, postprocessing)
 
-    def views(self, live: LiveAudio) -> list[Watch]:
-        """The views of the scores of a source that find the alerts in it."""
-        return [self._watch(live.name, clock_of(live))] if self.rules else []
+    def views(self, source: str, clock: Callable[[float], datetime]) -> list[Watch]:
+        """The views of the scores of a source that find the alerts in it; its clock is that of :func:`clock_of`."""
+        return [self._watch(source, clock)] if self.rules else []
 
     def heard(self, blocks: Iterator[NDArray[Any]], rate: float) -> Iterator[NDArray[Any]]:
         """The blocks of a source, of which clips may be saved."""

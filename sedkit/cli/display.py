@@ -50,17 +50,23 @@ class Display(Protocol):
 
 
 def make_display(
-    format_name: Literal["text", "jsonl"], name: str, sample_rate: float, model: str, resolution: Resolution
+    format_name: Literal["text", "jsonl"],
+    name: str,
+    sample_rate: float,
+    model: str,
+    resolution: Resolution,
+    start: datetime,
 ) -> Display:
     """The display for a format and for standard output.
 
     Parameters
     ----------
     name, sample_rate : of the source.
-    model, resolution : the model's name and the length of cells; for the first record of JSON Lines.
+    model, resolution, start : the model's name, the length of cells, and the time of second 0; for the first record of
+        JSON Lines.
     """
     if format_name == "jsonl":
-        return JsonLines(name, sample_rate, model, resolution)
+        return JsonLines(name, sample_rate, model, resolution, start)
     has_cursor = sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
     return ScrollingTimeline(name) if has_cursor else EventLines(name)
 
@@ -102,10 +108,10 @@ class Lines:
 class JsonLines(Lines):
     """One JSON object per line, as described in docs/listen.md."""
 
-    def __init__(self, name: str, sample_rate: float, model: str, resolution: Resolution) -> None:
+    def __init__(self, name: str, sample_rate: float, model: str, resolution: Resolution, start: datetime) -> None:
         super().__init__(name)
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        self.write_record("start", time=now, source=name, sample_rate=sample_rate, model=model, resolution=resolution)
+        time = start.astimezone(UTC).isoformat(timespec="milliseconds")
+        self.write_record("start", time=time, source=name, sample_rate=sample_rate, model=model, resolution=resolution)
 
     def write_record(self, kind: str, **fields: Any) -> None:
         self.write_line(json.dumps({"type": kind, **fields}, ensure_ascii=False, allow_nan=False))

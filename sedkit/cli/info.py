@@ -118,9 +118,10 @@ def track_text(track: Track) -> str:
 def describe_model(file: str) -> tuple[dict[str, Any], str]:
     """Facts about a model, as a JSON object and as text."""
     from sedkit.cli import describe
-    from sedkit.inference.installed import named_model
+    from sedkit.inference.installed import find_model, named_model
 
-    model = describe.model(named_model(file))
+    path, used = named_model(file), find_model(file)
+    model = describe.model(path)
     rate = model["sample_rate"]
     span, hop = model["segment_span"] / rate, model["segment_hop"] / rate
     rows = {
@@ -132,6 +133,7 @@ def describe_model(file: str) -> tuple[dict[str, Any], str]:
         "size": describe.megabytes(model["size"]),
         "network": describe.network(model["lineage"]),
         "precision": model["precision"],
+        "used here": None if used == path else f"{used.stem}, whose thresholds are its own",
         "licence": model["license"],
         "calibration": describe.calibration(model["calibration"], model["lineage"]),
         **describe.metrics(model["lineage"].get("metrics", {})),

@@ -168,6 +168,7 @@ def listen(
         stack.enter_context(audio_notices())
         live = stack.enter_context(open_source(source, source_options))
         stack.enter_context(stopping(live))
+        clock = alerting.clock_of(live)
         stack.enter_context(alerts)
         failures = list[SedkitError]()
         items = tagger.stream(
@@ -182,10 +183,11 @@ def listen(
             gain=gain,
             name=live.name,
             onsets=True,
-            views=alerts.views(live),
+            views=alerts.views(live.name, clock),
         )
         notify("READY=1", f"STATUS=listening to {live.name}")
-        with make_display(chosen_format, live.name, live.sample_rate, tagger.contract.name, resolution) as display:
+        model_name, start = tagger.contract.name, clock(0.0)
+        with make_display(chosen_format, live.name, live.sample_rate, model_name, resolution, start) as display:
             alerts.on_alert, live.on_incident = display.warn, reporter(display, live)
             show(items, live, display)
             if live.endless and not live.stopped and not failures:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import click
 
 from sedkit.cli import options, parameters
 from sedkit.cli.messages import print_notice
-from sedkit.errors import SedkitError
+from sedkit.errors import AudioWarning, SedkitError
 from sedkit.serve.hosts import is_loopback
 
 if TYPE_CHECKING:
@@ -133,6 +134,7 @@ def command(
     tagger = load_tagger(find_model(model, precision, device), device, threads=1)
     with bind(host, port) as listening:
         server = make_server(tagger, limits, token, loopback)
+        warnings.simplefilter("ignore", AudioWarning)  # of live streams; they concern the client, not the server
         os.chdir(os.path.abspath(os.sep))  # some formats hold absolute paths, which then do not tell where this is
         print_notice(f"{tagger.contract.name} listens on {address(listening)} (Ctrl-C ends it)")
         notify("READY=1", f"STATUS=listening on {address(listening)}")

@@ -25,6 +25,8 @@ from sedkit.model_file import ModelFile
 
 Scores: TypeAlias = NDArray[np.float32]
 
+MOST_THREADS = 1024
+
 
 class Model:
     """A loaded sedkit model.
@@ -61,9 +63,10 @@ class Model:
         self.path = Path(path)
         if not os.path.exists(self.path):
             raise ModelError(f"{self.path}: no such model file; {installed_text()}")
-        if threads is not None and (type(threads) is not int or threads < 1):
-            raise ArgumentError(f"threads must be an integer of at least 1, not {threads!r}")
-        self.threads = threads or usable_cpus()
+        possible = isinstance(threads, int | np.integer) and not isinstance(threads, bool)
+        if threads is not None and not (possible and 1 <= threads <= MOST_THREADS):
+            raise ArgumentError(f"threads must be an integer from 1 to {MOST_THREADS}, not {threads!r}")
+        self.threads = int(threads or usable_cpus())
         file = ModelFile(self.path)
         try:
             self.contract = Contract.from_metadata(file.metadata)

@@ -9,10 +9,12 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
+from email import message_from_bytes
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, BinaryIO, cast
+from urllib.parse import unquote
 
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
@@ -206,10 +208,10 @@ class _Form:
     def on_header_end(self) -> None:
         if self.field.lower() == b"content-disposition":
             options = parse_options_header(self.value)[1]
-            if b"filename" in options:
+            if (name := file_name(self.value, options)) is not None:
                 self.files += 1
                 self.taking = self.files == 1
-                self.upload.name = options[b"filename"].decode("utf-8", "replace")
+                self.upload.name = name
             else:
                 field = shown(options.get(b"name", b"").decode("utf-8", "replace"))
                 raise Refusal(
@@ -223,6 +225,18 @@ class _Form:
 
     def on_end(self) -> None:
         self.ended = True
+
+
+def file_name(disposition: bytes, options: Mapping[bytes, bytes]) -> str | None:
+    """The name of a file in a form, from its header and the options in it; None if the field is no file.
+
+    Sources: RFC 5987 for ``filename*=utf-8''caf%C3%A9.wav``, which some clients send; the HTML Standard, "multipart
+    form data", for ``%0A``, ``%0D`` and ``%22`` in ``filename``.
+    """
+    if b"filename" in options:
+        name = options[b"filename"].decode("utf-8", "replace")
+        return re.sub("%(0A|0D|22)", lambda found: unquote(found[0]), name)
+    return message_from_bytes(b"Content-Disposition: " + disposition).get_filename()
 
 
 def shown(name: str) -> str:

@@ -281,7 +281,7 @@ def _check(name: str, value: Any, where: str) -> None:
     lowest, highest = LIMITS[name]
     kind = int if name == "max_classes" else int | float | np.number
     possible = isinstance(value, kind) and not isinstance(value, bool) and lowest <= value <= highest
-    if not possible or LARGEST < value < math.inf:
+    if not possible or LARGEST < float(value) < math.inf:
         limits = f"between {lowest:g} and {highest:g}" if highest < math.inf else f"at least {lowest:g}"
         raise ArgumentError(f"{where} must be {limits}, not {value!r}")
 

@@ -78,6 +78,7 @@ def test_exclude_and_rollup():
     only = select(LABELS, ["bird"], rollup=["Bird"])
     assert ([label.name for label in only.labels], only.columns) == (["Bird"], (1, 2))
     assert not select(LABELS).rolls_up
+    assert select(LABELS, None, exclude=None, rollup=None) == select(LABELS)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +86,8 @@ def test_exclude_and_rollup():
     [
         ({"classes": ["Bird"]}, "Bird: the model has no such class; did you mean Chirp, tweet; Crow?"),
         ({"exclude": ["Catt"]}, "Catt: the model has no such class"),
+        ({"classes": [5]}, "classes are given by name or MID, not 5"),
+        ({"rollup": 5}, "classes are given by name or MID, not 5"),
         ({"exclude": [label.name for label in LABELS]}, "exclude leaves no class"),
         ({"rollup": ["Brid"]}, "Brid: AudioSet's ontology has no such class; did you mean Bird"),
         ({"rollup": ["Guitar"]}, "Guitar: the model has no class below it"),

@@ -161,6 +161,11 @@ def test_invalid_arguments_are_raised_before_decoding(tagger, arguments, message
 def test_invalid_resolution_is_raised_before_decoding(tagger):
     with pytest.raises(ArgumentError, match="'native' or at least"):
         tagger.timeline("missing.wav", resolution="coarse")
+    with pytest.raises(ArgumentError, match="path of a TOML file, not dict"):
+        tagger.timeline("missing.wav", postprocessing={"hold": 1})
+    for weights in ((0.0, 0.0), (float("nan"), 1.0), (-1.0, 2.0), ()):
+        with pytest.raises(ArgumentError, match="weights must be numbers from 0 on"):
+            tagger.stream([], weights=weights)
 
 
 def test_missing_recording_and_missing_model(tagger):

@@ -47,6 +47,7 @@ def test_short_form(text, expected):
         ("Dog>1.5", "level must be above 0 and at most 1, not 1.5"),
         ("Dog>0.5 until 0.6", "until must be between 0 and the level, 0.5, not 0.6"),
         ("Dog for 2h", "for must be at most one hour"),
+        ("Dog every 99999999999999h", "every must be at most seven days"),
     ],
 )
 def test_faulty_short_form(text, message):

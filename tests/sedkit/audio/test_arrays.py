@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import mmap
 
 import numpy as np
 import pytest
@@ -36,8 +37,22 @@ def test_lists_and_array_likes():
             return SOUND
 
     expected = decode(SOUND, 16_000).samples
-    for source in (SOUND.tolist(), tuple(SOUND.tolist()), [[value] for value in SOUND.tolist()], Tensor()):
+    floats = SOUND.tolist()
+    for source in (floats, tuple(floats), [[value] for value in floats], Tensor(), list(SOUND), [SOUND, SOUND]):
         np.testing.assert_allclose(decode(source, 16_000).samples, expected, atol=1e-6)
+    assert len(decode([0, *floats], 16_000).samples) == len(floats) + 1
+
+
+def test_file_objects_that_cannot_be_read(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, SOUND, 16_000)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        if not hasattr(mapped, "seekable"):
+            with pytest.raises(ArgumentError, match="not mmap; pass its bytes"):
+                open_audio(mapped)
+        assert len(decode(mapped[:]).samples) == len(SOUND)
+    with (tmp_path / "b.wav").open("wb") as file, pytest.raises(ArgumentError, match="open for writing only"):
+        open_audio(file)
 
 
 def closed() -> io.BytesIO:
@@ -51,7 +66,8 @@ def closed() -> io.BytesIO:
     [
         (closed(), None, "the file object is closed; open it again, or pass its path"),
         (memoryview(b"RIFF"), 16_000, r"make bytes of samples an array: numpy.frombuffer\(data, type\)"),
-        ([1, 2, 3], 16_000, "a list must hold floats|only for arrays"),
+        ([1, 2, 3], 16_000, "a list must hold floats"),
+        (["a.wav"], 16_000, "a list must hold floats"),
         ([], None, "a list must hold floats"),
         (io.StringIO("text"), None, "not StringIO; open it with mode 'rb'"),
         ([[0.1], [0.1, 0.2]], 16_000, "the rows of a list must have equal lengths"),

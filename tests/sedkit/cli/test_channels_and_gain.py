@@ -64,6 +64,9 @@ def test_each_channel_of_an_array_and_of_a_pipe(tagger: Tagger, talk: Path, mode
     assert results[1].tags == tagger.tag(RIGHT, 16_000, top_k=1).tags
     _, err = run("tag", "-", "--channel", "each", "--model", model_path, code=2, data=talk.read_bytes())
     assert "--channel each reads a recording once per channel; save the pipe to a file first." in err
+    with pytest.raises(ArgumentError, match="every channel has a result"):
+        tagger.tag_channels(both, 16_000, channel=1)
+    assert tagger.tag(both, 16_000, top_k=1, channel=np.int64(2)).tags == results[1].tags
     with pytest.raises(ArgumentError, match="a pipe cannot be read once per channel"):
         tagger.tag_channels(type("Pipe", (io.BytesIO,), {"seekable": lambda self: False})(talk.read_bytes()))
     read, write = os.pipe()

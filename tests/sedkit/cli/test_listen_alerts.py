@@ -64,7 +64,8 @@ def test_alerts_of_a_recording_and_of_a_pipe(listening, tmp_path, sound, tagger,
         live = listening("--alerts", rules, "--rate", "16000", source=None)
         live.send(SOUND)
         live.process.stdin.close()
-    alerts = of_type(live.read_rest(), "alert")
+    records = live.read_rest()
+    alerts = of_type(records, "alert")
     assert live.wait() == (0, "")
     began = [alert for alert in alerts if "offset" not in alert]
     ended = {(alert["rule"], alert["onset"]): alert["offset"] for alert in alerts if "offset" in alert}
@@ -77,6 +78,7 @@ def test_alerts_of_a_recording_and_of_a_pipe(listening, tmp_path, sound, tagger,
     assert {(alert["rule"], alert["onset"]) for alert in began} == set(ended)
     if how == "file":
         assert all(alert["time"].startswith("2026-06-01T12:00:0") for alert in began)
+        assert records[0]["time"] == "2026-06-01T12:00:00.000+00:00"
     kept = [json.loads(line) for line in told.read_text().splitlines()]
     assert sorted(kept, key=str) == sorted(began, key=str)
     clips = sorted(folder.iterdir())

@@ -225,6 +225,7 @@ def test_invalid_arguments_of_stream(tagger):
 def test_number_of_threads(model_path):
     assert Tagger(model_path, "cpu", threads=1).model.threads == 1
     assert Tagger(model_path, "cpu").model.threads >= 1
-    for threads in (0, -1, 1.5, "two"):
-        with pytest.raises(ArgumentError, match="threads must be an integer of at least 1"):
+    assert Tagger(model_path, "cpu", threads=np.int64(1)).model.threads == 1
+    for threads in (0, -1, 1.5, "two", True, 10**6):
+        with pytest.raises(ArgumentError, match="threads must be an integer from 1 to 1024"):
             Tagger(model_path, "cpu", threads=threads)

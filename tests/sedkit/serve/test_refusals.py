@@ -112,6 +112,13 @@ def test_damaged_forms(client):
     kind = {"Content-Type": "multipart/form-data; boundary=b"}
     part = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + wav(0.5) + b"\r\n"
     assert client.post("/v1/tag", content=part + b"--b--\r\n", headers=kind).status_code == 200
+    for header, name in (
+        (b"filename*=utf-8''caf%C3%A9%20%22x%22.wav", 'caf\u00e9 "x".wav'),
+        (b"filename*=nonsense''a%20b.wav", "a b.wav"),
+        (b'filename="a%22b %20.wav"', 'a"b %20.wav'),
+    ):
+        named = part.replace(b'filename="a.wav"', header) + b"--b--\r\n"
+        assert client.post("/v1/tag", content=named, headers=kind).json()["file"] == name
     refused(client.post("/v1/tag", content=part, headers=kind), 400, "last boundary")
     refused(client.post("/v1/tag", content=part + part + b"--b--\r\n", headers=kind), 400, "2 files")
     refused(client.post("/v1/tag", content=b"--b--\r\n", headers=kind), 400)
