@@ -77,10 +77,13 @@ class Clips:
     def __len__(self) -> int:
         return len(self.waveforms)
 
-    def order(self, batch_size: int, random: np.random.Generator) -> Rows:
-        """Draw the clips of an epoch: [batches, batch_size], or one batch of all clips if there are fewer."""
+    def order(self, batch_size: int, random: np.random.Generator, draws: int = 0) -> Rows:
+        """Draw the clips of an epoch: [batches, batch_size], or one batch of all clips if there are fewer.
+
+        With weights, ``draws`` clips are drawn, or as many as there are if it is 0. Otherwise each clip comes once.
+        """
         if self.weights is not None:
-            return balanced(self.weights, len(self), batch_size, random)
+            return balanced(self.weights, draws or len(self), batch_size, random)
         if self.shards is not None:
             return by_shard(self.shards, batch_size, random)
         return shuffled(len(self), batch_size, random)

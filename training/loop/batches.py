@@ -73,7 +73,7 @@ class Epoch:
         self.seed = tuple(seed)
         view = settings.view_epoch(self.seed[-1]) if targets.online else self.seed[-1]
         self.view_seed = (*self.seed[:-1], view)
-        order = clips.order(settings.batch_size, np.random.default_rng(self.view_seed))
+        order = clips.order(settings.batch_size, np.random.default_rng(self.view_seed), settings.epoch_clips)
         self.order = order[: -(-settings.epoch_clips // order.shape[1])] if settings.epoch_clips else order
         self.slices = _cut(self.size, execution.accumulate * distributed.world_size())
 

@@ -262,11 +262,11 @@ class _TrainingState:
             self.save()
 
     def keep(self, epoch: int, metrics: dict[str, Any], network: Network) -> None:
-        """Keep the network of an epoch if it is the best so far."""
-        score = metrics["validation_mAP"] or 0.0  # None if no validation clip has a label
-        if score > self.best["score"]:
+        """Keep the network of an epoch if it is the best so far, or if validation clips do not tell (mAP None)."""
+        score = metrics["validation_mAP"]
+        if score is None or score > self.best["score"]:
             weights = {name: value.cpu().clone() for name, value in network.state_dict().items()}
-            self.best = {"score": score, "epoch": epoch, "network": weights}
+            self.best = {"score": score or 0.0, "epoch": epoch, "network": weights}
 
     def _write_metrics(self) -> None:
         with replacing(self.directory / "metrics.jsonl") as temporary:

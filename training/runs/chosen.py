@@ -42,8 +42,7 @@ def chosen_generation(directory: Path, reports: Sequence[dict[str, Any]]) -> int
     """The generation that the run in ``directory`` exports; the earliest of several that are equally good."""
     if exports(directory) == "last":
         return len(reports) - 1
-    scores = [_validation_map(report) for report in reports]
-    return scores.index(max(scores))
+    return _best(reports)
 
 
 def exports(directory: Path) -> Export:
@@ -93,7 +92,9 @@ def warn_if_behind(run: Run, student: int) -> list[str]:
 def verdict(run: Run, reports: Sequence[dict[str, Any]]) -> str:
     """Which generation is best, which is exported, and why."""
     scores = [_validation_map(report) for report in reports]
-    best, chosen = scores.index(max(scores)), chosen_generation(run.directory, reports)
+    best, chosen = _best(reports), chosen_generation(run.directory, reports)
+    if not _measured(reports):
+        return f"{_name(chosen)}, the last generation, is exported: no validation clip has a class, so none is the best"
     if len(reports) == 1:
         return f"Teacher-0 is exported: validation mAP {scores[0]:.3f}"
     why = "--export best" if chosen == best else "--export last, as in the paper's Algorithm 1"
@@ -101,6 +102,16 @@ def verdict(run: Run, reports: Sequence[dict[str, Any]]) -> str:
         why = "it is the last and the best"
     beaten = "" if chosen == best else f"; best is {_name(best)} with {scores[best]:.3f}: --export best would export it"
     return f"{_name(chosen)} is exported ({why}): validation mAP {scores[chosen]:.3f}{beaten}"
+
+
+def _best(reports: Sequence[dict[str, Any]]) -> int:
+    """The generation with the highest validation mAP; the last one if it could not be measured."""
+    scores = [_validation_map(report) for report in reports]
+    return scores.index(max(scores)) if _measured(reports) else len(reports) - 1
+
+
+def _measured(reports: Sequence[dict[str, Any]]) -> bool:
+    return any(report["validation"]["mAP"] is not None for report in reports)
 
 
 def _validation_map(report: dict[str, Any]) -> float:

@@ -64,6 +64,10 @@ def start_from(options: Mapping[str, Any], device: torch.device, arguments: Sequ
     known = {str(key) for stage in supervision for key in stage} - {LABELS}
     if unknown := sorted(settings.temperatures.keys() - known):
         raise click.BadParameter(f"{unknown[0]!r} is not a teacher of this run", param_hint="--set temperatures")
+    if unused := sorted(teachers.keys() - known):
+        raise click.BadParameter(
+            f"{unused[0]!r} has no weight: name it in --first or --stage, or leave it out", param_hint="--teacher"
+        )
     return start(
         options["directory"] or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S"),
         options["manifest"],

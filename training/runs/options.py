@@ -21,6 +21,7 @@ from training.data.augment.augmentation import Augmentation
 from training.loop.schedule import WARMUP
 from training.loop.settings import Settings
 from training.runs.parameter_types import POSITIVE, Temperatures, WidthType
+from training.runs.precedence import settle_stages
 from training.runs.presets import SET, apply
 from training.runtime.command_line import DURATION
 
@@ -184,7 +185,7 @@ SETTINGS = {
             "epoch-clips",
             type=COUNT,
             default=TRAINING.epoch_clips,
-            help="Clips of an epoch, with balanced sampling above all; 0: as many as the training split has.",
+            help="Clips of an epoch, without balanced sampling at most those of the training split; 0: as many.",
         ),
         _option(
             "students",
@@ -312,9 +313,8 @@ class TrainingCommand(click.Command):
         ctx.meta[ARGUMENTS] = list(args)
         rest = super().parse_args(ctx, args)
         given = _assignments(ctx, ctx.params.pop(SET))
-        flags = {parameter.name: parameter for parameter in self.params}
-        for name in given.keys() & flags.keys():
-            _assign(ctx, flags[name], given[name], ParameterSource.COMMANDLINE)
+        for flag in (flag for flag in self.params if flag.name in given):
+            _assign(ctx, flag, given[str(flag.name)], ParameterSource.COMMANDLINE)
         preset = ctx.default_map or {}
         for name, option in SETTINGS.items():
             if name in given:
@@ -323,6 +323,7 @@ class TrainingCommand(click.Command):
                 _assign(ctx, option, preset[name], ParameterSource.DEFAULT_MAP)
             else:
                 _assign(ctx, option, option.to_info_dict()["default"], ParameterSource.DEFAULT)
+        settle_stages(ctx)
         return rest
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

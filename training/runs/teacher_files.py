@@ -188,6 +188,7 @@ def _copy_run(run: Path, to: Path, data: str, labels: Sequence[Label]) -> dict[s
         "teacher": f"generation {number} of an earlier cascade, {describe_network(settings)}",
         "model": config["model"]["name"],
         "metrics": {split: _metrics(report[split]) for split in ("validation", "test") if same and split in report},
+        "manifest_sha256": config["manifest_sha256"],
     }
     kind = {"kind": settings["network"]} | {name: settings[name] for name in ("width", "pooling", "stem", "gate")}
     _write_network(run, network, kind, about, to)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -174,3 +175,10 @@ def test_epochs_may_have_a_fixed_length() -> None:
     for wanted, batches in ((8, 1), (9, 2), (0, 5), (400, 5)):
         settings = Settings(batch_size=8, crop=1.0, epoch_clips=wanted)
         assert len(Epoch(made, Targets({LABELS: 1.0}, made), settings, (0, 0, 1), Execution(CPU))) == batches
+    made = replace(made, weights=np.ones(40))
+    orders = []
+    for wanted in (0, 8, 400):
+        settings = Settings(batch_size=8, crop=1.0, epoch_clips=wanted)
+        orders.append(Epoch(made, Targets({LABELS: 1.0}, made), settings, (0, 0, 1), Execution(CPU)).order)
+    assert [len(order) for order in orders] == [5, 1, 50]
+    assert (orders[2][:5] == orders[0]).all()  # more of the same draws

@@ -54,6 +54,13 @@ def test_the_best_generation_is_chosen_and_the_earliest_of_equals(cascade: Run) 
     assert "student 2 is exported (it is the last and the best)" in verdict(cascade, give(cascade, [0.7, 0.8, 0.9]))
 
 
+def test_the_last_generation_is_exported_if_validation_clips_have_no_class(cascade: Run) -> None:
+    reports = [{"validation": {"mAP": None}} for _ in range(3)]
+    assert chosen_generation(cascade.directory, reports) == 2
+    message = "student 2, the last generation, is exported: no validation clip has a class, so none is the best"
+    assert verdict(cascade, reports) == message
+
+
 def test_the_last_one_is_exported_on_demand_and_by_older_runs(cascade: Run) -> None:
     reports = give(cascade, [0.9, 0.8, 0.7])
     cascade.change_model(export="last")

@@ -125,6 +125,24 @@ def test_command_line_wins_over_preset_and_preset_over_default(tmp_path: Path) -
         assert [parse(*arguments)[key] for key in ("epochs", "ema", "mixed")] == [2, 0.5, 0.25]
 
 
+def test_stages_of_the_command_line_win_over_those_of_a_preset(tmp_path: Path) -> None:
+    counted, listed = preset(tmp_path, "stages = 0\nalpha = 0.5"), tmp_path / "listed.toml"
+    listed.write_text('stage = ["labels=0.3,0=0.7"]')
+    given = parse("--preset", counted, "--stage", "labels=1", "--stage", "labels=0.3,0=0.7")
+    assert (given["stages"], len(given["stage"])) == (None, 2)
+    for arguments in (["--stages", "3"], ["--alpha", "0.2"]):
+        assert parse("--preset", str(listed), *arguments)["stage"] == ()
+    assert len(parse("--preset", str(listed))["stage"]) == 1
+    assert "--alpha: --stage has the weights" in refuse("--alpha", "0.9", "--stage", "labels=0.3,0=0.7")
+
+
+def test_a_teacher_without_a_weight_is_refused(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    message = refuse("--manifest", str(tmp_path), "--teacher", "big=large", "--stages", "0", "--run", str(run))
+    assert "--teacher: 'big' has no weight: name it in --first or --stage, or leave it out" in message
+    assert not run.exists()
+
+
 def test_preset_values_are_checked_like_the_command_line(tmp_path: Path) -> None:
     assert "2.0 is not in the range 0<=x<1" in refuse("--preset", preset(tmp_path, "ema = 2"))
     assert "a preset cannot hold emma" in refuse("--preset", preset(tmp_path, "emma = 0.5"))

@@ -13,7 +13,9 @@ from click.testing import CliRunner
 from tests.training.conftest import SMALL, SOUNDS, continue_run, metrics, run_secost, start_run
 from training.data.demo import CLASSES, make_demo
 from training.data.manifest.table import Manifest
+from training.runs.notices import warnings
 from training.runs.run import Run
+from training.runtime.checkpoint import load
 from training.secost import main
 
 
@@ -188,3 +190,28 @@ def test_bad_input_is_a_one_line_error(
     assert message in result.output
     assert "Traceback" not in result.output
     assert isinstance(result.exception, SystemExit)
+
+
+def test_a_run_of_other_clips_as_a_teacher_is_warned_of(run: Path, small_manifest: Path, tmp_path: Path) -> None:
+    fewer = tmp_path / "fewer.csv"
+    table = small_manifest.read_text("utf-8").splitlines()
+    lines = [line if not number else f"{small_manifest.parent}/{line}" for number, line in enumerate(table)]
+    fewer.write_text("\n".join(lines[:1] + lines[2:]))
+    shutil.copy(small_manifest.with_suffix(".labels.csv"), fewer.with_suffix(".labels.csv"))
+    given = ("--stages", "0", "--teacher", f"big={run}", "--first", "big=1", "--teachers-hear", "view")
+    start_run(fewer, tmp_path / "run", *given)
+    notices = warnings(Run.open(tmp_path / "run"))
+    assert any("the teacher big was trained with another manifest" in notice for notice in notices)
+
+
+def test_the_last_epoch_is_kept_if_validation_clips_have_no_class(small_manifest: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "none.csv"
+    rows = [line.split(",") for line in small_manifest.read_text("utf-8").splitlines()]
+    for row in rows[1:]:
+        row[0] = f"{small_manifest.parent}/{row[0]}"
+        row[3] = "-" if row[4] == "validation" else row[3]
+    manifest.write_text("\n".join(map(",".join, rows)))
+    shutil.copy(small_manifest.with_suffix(".labels.csv"), manifest.with_suffix(".labels.csv"))
+    start_run(manifest, tmp_path / "run", "--stages", "0", "--epochs", "2", "--set", "validate-every=1")
+    continue_run(tmp_path / "run")
+    assert load(tmp_path / "run" / "generation-0" / "network.pt")["epoch"] == 2
