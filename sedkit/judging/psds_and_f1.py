@@ -31,6 +31,8 @@ PSDS = {
 }
 INSTABILITY, MAX_EFPR = 1.0, 100.0  # PSDS: weight of the deviation over classes; effective false positives per hour
 
+UNLISTED = float(np.finfo(np.float32).min)  # the score where a list of events has none; no threshold reaches it
+
 Spans = list[tuple[float, float, int]]  # onset and offset in seconds, index of the class
 
 
@@ -45,7 +47,8 @@ class Detections:
     Attributes
     ----------
     edges : [n + 1] float64, seconds: score ``i`` applies from ``edges[i]`` to ``edges[i + 1]``; the last is the end.
-    scores : [n, classes] float32, in [0, 1]. The stretches at or above a threshold are the events at that threshold.
+    scores : [n, classes] float32, in [0, 1], or ``UNLISTED``. The stretches at or above a threshold are the events at
+        that threshold.
     events : events at the system's own thresholds.
     tags : [classes] float32, scores of the whole recording.
     present : [classes] bool, whether the tags reach the system's own thresholds.
@@ -187,13 +190,19 @@ class PsdsInput:
         )
 
     def deltas(self, name: str) -> dict[str, Any]:
-        """What PSDS `name` needs of each recording."""
+        """What PSDS `name` needs of each recording. What is not listed is not detected at any threshold."""
         _, sed_scores_eval = libraries()
         criteria = {key: value for key, value in PSDS[name].items() if key != "alpha_ct"}
-        result: dict[str, Any] = sed_scores_eval.intersection_based.intermediate_statistics_deltas(
+        found: dict[str, Any] = sed_scores_eval.intersection_based.intermediate_statistics_deltas(
             self.scores, self.truth, **criteria
         )
-        return result
+        return {
+            recording: {
+                column: (scores, {key: change * (scores > UNLISTED) for key, change in changes.items()})
+                for column, (scores, changes) in by_class.items()
+            }
+            for recording, by_class in found.items()
+        }
 
     def joined(self, deltas: dict[str, Any]) -> Joined:
         """The deltas of all recordings in one array each."""
@@ -216,7 +225,8 @@ class PsdsInput:
         for (name, spans), weight in zip(self.truth.items(), weights, strict=True):
             for _ in range(int(weight)):
                 events += [(end + onset, end + offset, column) for onset, offset, column in spans]
-                end += self.durations[name] + 1  # apart: events of a class must not touch
+                last = max([self.durations[name], *(offset for _, offset, _ in spans)])
+                end += last + 1  # apart: events of a class must not touch
         duration = float(weights @ list(self.durations.values()))
         return PsdsInput(self.classes, {}, {"all": events}, {"all": duration}), {"all": deltas}
 

@@ -21,7 +21,7 @@ from sedkit.errors import ArgumentError, AudioError
 from sedkit.formats.reading import Annotations
 from sedkit.formats.reading.annotations import collected
 from sedkit.judging.pairing import channels_among, pair
-from sedkit.judging.psds_and_f1 import Detections, Spans
+from sedkit.judging.psds_and_f1 import UNLISTED, Detections, Spans
 from sedkit.judging.vocabulary import Vocabulary
 from sedkit.results import Event, Tag
 
@@ -229,7 +229,7 @@ def detections_of(
     edges = np.unique(
         np.round([0.0, duration, *(time for event, _ in events for time in (event.onset, event.offset))], 6)
     )
-    scores = np.zeros((len(edges) - 1, classes), np.float32)
+    scores = np.full((len(edges) - 1, classes), UNLISTED, np.float32)
     best = np.zeros(classes, np.float32)
     for event, column in events:
         first, last = np.searchsorted(edges, np.round([event.onset, event.offset], 6))

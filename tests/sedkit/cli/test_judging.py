@@ -117,6 +117,32 @@ def test_channels_are_measured_against_labels_of_the_channels(sedkit, folder: Pa
     assert report["overall"] == expected["overall"]
 
 
+def test_a_class_that_was_never_detected_has_no_psds(sedkit, tmp_path: Path):
+    """Also if a label ends after its recording, and with intervals."""
+    records = [
+        {"file": "a.wav", "duration": 10, "events": [{"onset": 1, "offset": 2, "label": "Cat", "score": 0.7}]},
+        *({"file": file, "duration": 10, "events": []} for file in ("b.wav", "c.wav")),
+    ]
+    (tmp_path / "found.json").write_text("\n".join(map(json.dumps, records)))
+    rows = ["a.wav\t1\t2\tCat", "a.wav\t3\t6\tDog", "b.wav\t0\t4\tDog", "c.wav\t0\t15\tDog"]
+    (tmp_path / "labels.tsv").write_text("\n".join(["filename\tonset\toffset\tevent_label", *rows]) + "\n")
+    for replicates in ("0", "10"):
+        arguments = (
+            "evaluate",
+            tmp_path / "found.json",
+            tmp_path / "labels.tsv",
+            "--bootstrap",
+            replicates,
+            "-f",
+            "json",
+        )
+        result = sedkit(*arguments)
+        assert result.exit_code == 0, result.output
+        classes = json.loads(result.stdout)["classes"]
+        figures = {row["label"]: row["PSDS2"]["value"] for row in classes}
+        assert figures == {"Cat": 1.0, "Dog": 0.0}
+
+
 def test_settings_change_the_figures(sedkit, folder: Path, tmp_path: Path):
     """No event is left if every event must last a minute."""
     settings = tmp_path / "long.toml"
