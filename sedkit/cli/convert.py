@@ -97,7 +97,7 @@ def kind_of(annotations: Sequence[Annotations], source: str) -> Kind:
     """What is converted: tags if there are no events. A notice says if tags are left out."""
     tagged = sum(bool(found.tags) for found in annotations)
     if not any(found.events for found in annotations):
-        return "tags" if tagged else "events"
+        return "tags" if tagged or any(found.tagged for found in annotations) else "events"
     if tagged:
         print_notice(
             f"{source}: has events and tags; the tags of {tagged} of {len(annotations)} recordings are left out, since "

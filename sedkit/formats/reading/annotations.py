@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -32,6 +32,7 @@ class Annotations:
     events : sorted by onset, then by label. ``mid`` is None and ``score`` 1.0 where the file has none.
     tags : classes of the whole recording (weak labels), as in the file.
     recorded_at : when it began, in UTC; None if the file does not say.
+    tagged : whether the file lists tags, even if there are none.
     """
 
     file: str
@@ -39,6 +40,7 @@ class Annotations:
     events: tuple[Event, ...] = ()
     tags: tuple[Tag, ...] = ()
     recorded_at: datetime | None = None
+    tagged: bool = False
 
 
 class Row(NamedTuple):
@@ -98,7 +100,7 @@ def _joined(parts: list[Annotations]) -> Annotations:
         items |= dict.fromkeys(each.events) | dict.fromkeys(each.tags)
     duration = next((each.duration for each in parts if each.duration is not None), None)
     recorded_at = next((each.recorded_at for each in parts if each.recorded_at is not None), None)
-    return collected(parts[0].file, items, duration, recorded_at)
+    return replace(collected(parts[0].file, items, duration, recorded_at), tagged=any(each.tagged for each in parts))
 
 
 Sources: TypeAlias = dict[tuple[str, str], dict[str, dict[str, Path]]]  # stem, kind; format; recording: file

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -12,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 from sedkit.audio.prefetch import ChannelName
 from sedkit.errors import AnnotationError
 from sedkit.formats.documents import LOCAL_FILES
-from sedkit.formats.reading.annotations import Annotations, began, collected, event, recording_of, tag, together
+from sedkit.formats.reading.annotations import Annotations, began, collected, event, number, recording_of, tag, together
 from sedkit.results import Event, Tag
 
 JAMS_NAMESPACES = ("segment_open", "tag_open", "scaper", "sound_event")
@@ -65,12 +66,13 @@ def _recording(path: Path, place: str, record: Any) -> Annotations:
         for item in record.get("events", ())
     ]
     found += [tag(place, item["label"], item.get("mid"), item.get("score")) for item in record.get("tags", ())]
-    return collected(record["file"], found, record.get("duration"), began(record.get("recorded_at")))
+    duration, start = _duration(place, record.get("duration")), began(record.get("recorded_at"))
+    return replace(collected(record["file"], found, duration, start), tagged="tags" in record)
 
 
 def _jams(path: Path, place: str, record: Any) -> Annotations:
     about = record["file_metadata"]
-    duration = about.get("duration")
+    duration = _duration(place, about.get("duration"))
     found: list[Event | Tag] = []
     for annotation in record["annotations"]:
         if annotation["namespace"] not in JAMS_NAMESPACES:
@@ -106,4 +108,12 @@ def _label_studio(place: str, task: Any) -> Annotations:
     address = data.get("file") or next(value for value in data.values() if isinstance(value, str))
     if address.startswith(LOCAL_FILES):
         address = os.fsdecode(unquote_to_bytes(address.removeprefix(LOCAL_FILES)))
-    return collected(address, found, duration)
+    return collected(address, found, _duration(place, duration))
+
+
+def _duration(place: str, value: Any) -> float | None:
+    """The length of a recording in seconds, None if the record has none."""
+    seconds = None if value is None else number(place, "duration", value)
+    if seconds is not None and seconds < 0:
+        raise AnnotationError(f"{place}: a recording cannot last {seconds} s; correct its duration")
+    return seconds

@@ -17,7 +17,9 @@ def read_textgrid(path: Path) -> list[Annotations]:
 
     path.stat()  # OSError, where praatio would say less
     try:
-        grid = textgrid.openTextgrid(str(path), includeEmptyIntervals=False, reportingMode="silence")
+        grid = textgrid.openTextgrid(
+            str(path), includeEmptyIntervals=False, reportingMode="silence", duplicateNamesMode="rename"
+        )
     except Exception as error:  # praatio raises what its parser meets: IndexError, ValueError, its own
         raise _unreadable(path, error, "save it again in Praat") from None
     found = []

@@ -39,7 +39,13 @@ def read_table(path: Path) -> list[Annotations]:
         raise AnnotationError(f"{path}: not text; give a table of events (docs/formats.md lists the formats)")
     first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
     delimiter = next((mark for mark in "\t;," if mark in first), "\t")
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=delimiter == ",")
+    is_audacity = delimiter == "\t" and _is_number(first.split("\t")[0])
+    rows = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=delimiter,
+        skipinitialspace=delimiter == "," and ", " in first,  # as in AudioSet's tables
+        quoting=csv.QUOTE_NONE if is_audacity else csv.QUOTE_MINIMAL,
+    )
     try:
         lines = [(rows.line_num, row) for row in rows if any(map(str.strip, row))]
     except csv.Error as error:
@@ -52,7 +58,8 @@ def read_table(path: Path) -> list[Annotations]:
         for number, row in lines[1:]
     )
     if has({"begin time (s)", "end time (s)"}):
-        return grouped(_raven(path, names, table))
+        is_of_one = not has({"begin path"}) and not has({"begin file"})
+        return grouped(_raven(path, names, table)) or ([Annotations(recording_of(path))] if is_of_one else [])
     if has({"in file", "offset", "duration"}):
         return grouped(_kaleidoscope(table))
     if has({"filename", "event_label"}) or has({"filename", "event_labels"}):
@@ -68,15 +75,18 @@ def read_table(path: Path) -> list[Annotations]:
 
 def _own(table: Iterator[Line]) -> Iterator[Row]:
     for place, row in table:
-        file = row.get("file", "")
-        if file.startswith("'") and file[1:].startswith(FORMULA):
-            file = file[1:]  # the apostrophe of --escape-formulas
-        named, moment = (row.get("label"), row.get("mid"), row.get("score")), row.get("onset_utc")
+        file, label, mid = (_unescaped(row.get(name, "")) for name in ("file", "label", "mid"))
+        named, moment = (label, mid, row.get("score")), row.get("onset_utc")
         if "onset" in row:
             found = event(place, row["onset"], row.get("offset"), *named)
             yield Row(file, found, began(moment, found.onset))
         else:
             yield Row(file, tag(place, *named), began(moment))
+
+
+def _unescaped(text: str) -> str:
+    """A field without the apostrophe of --escape-formulas."""
+    return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
 
 
 def _dcase(table: Iterator[Line]) -> Iterator[Row]:

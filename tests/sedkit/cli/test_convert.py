@@ -157,6 +157,11 @@ def test_tags(folder: Path):
     assert "audacity holds events, not tags" in convert("tags.tsv", "a.labels.txt").stderr
 
 
+def test_tags_of_silence_stay_tags(folder: Path):
+    (folder / "silence.json").write_text('{"file": "s.wav", "duration": 5.0, "tags": []}')
+    assert json.loads(convert("silence.json", "-", "--format", "json").stdout)["tags"] == []
+
+
 def test_tags_of_some_recordings(folder: Path):
     """Others have none: in the file, or of the classes that are asked for."""
     (folder / "some.json").write_text(

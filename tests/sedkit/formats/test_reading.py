@@ -29,6 +29,7 @@ ODD = [
     "a,b;c.wav",
     "50% & <more>.wav",
     "ünïcode 声.wav",
+    " space.wav",
     os.fsdecode(b"caf\xe9.wav"),
 ]
 
@@ -101,6 +102,9 @@ def test_escaped_formulas_come_back(tmp_path: Path):
     path = write(tmp_path / "a.csv", "csv", timeline("=HYPERLINK(1).wav", DOG), escape_formulas=True)
     assert path.read_text().splitlines()[1].startswith("'=HYPERLINK")
     assert read_events(path) == [("=HYPERLINK(1).wav", DOG)]
+    event = Event(0.0, 1.0, "=1+1", "-mine", 0.5)
+    path = write(tmp_path / "b.csv", "csv", timeline("a.wav", event), escape_formulas=True)
+    assert read_events(path) == [("a.wav", event)]
 
 
 def read(tmp_path: Path, name: str, text: str) -> list[tuple[str, float, float, str, float]]:
@@ -148,6 +152,26 @@ def test_labels_saved_by_audacity(tmp_path: Path):
     text = "0.500000\t1.250000\tDog\n\\\t100.0\t900.0\n2,0\t2,0\tClick\n"
     file = str(tmp_path / "a.wav")
     assert read(tmp_path, "a.txt", text) == [(file, 0.5, 1.25, "Dog", 1.0), (file, 2.0, 2.0, "Click", 1.0)]
+
+
+def test_quotation_marks_in_labels_of_audacity(tmp_path: Path):
+    text = '1.0\t2.0\t"Hello\n3.0\t4.0\tDog\n'
+    assert [found[3] for found in read(tmp_path, "a.txt", text)] == ['"Hello', "Dog"]
+
+
+def test_table_of_raven_in_which_nothing_is_marked(tmp_path: Path):
+    (tmp_path / "a.selections.txt").write_text("Selection\tBegin Time (s)\tEnd Time (s)\tSpecies\n")
+    (recording,) = read_annotations(tmp_path / "a.selections.txt")
+    assert (recording.file, recording.events) == (str(tmp_path / "a"), ())
+
+
+def test_tiers_of_one_name_in_praat(tmp_path: Path):
+    (tmp_path / "a.TextGrid").write_text(
+        'File type = "ooTextFile"\nObject class = "TextGrid"\n\n0\n5\n<exists>\n2\n'
+        '"IntervalTier"\n"calls"\n0\n5\n1\n0\n5\n"Dog"\n'
+        '"IntervalTier"\n"calls"\n0\n5\n1\n0\n5\n"Cat"\n'
+    )
+    assert [event.label for _, event in read_events(tmp_path / "a.TextGrid")] == ["Cat", "Dog"]
 
 
 def test_tables_of_references(tmp_path: Path):
@@ -243,6 +267,8 @@ def test_a_folder_with_recordings_in_different_formats(tmp_path: Path):
         ("a.json", "[1]", "not the JSON of sedkit"),
         ("a.json", '{"file": [1], "events": []}', "the name of the recording is not text"),
         ("a.json", "{\n", "a.json:1: not JSON"),
+        ("a.json", '{"file": "a.wav", "duration": -1, "events": []}', "record 1: a recording cannot last -1.0 s"),
+        ("a.json", '{"file": "a.wav", "duration": "x", "events": []}', "duration is 'x', which is no number"),
         ("a.jams", '{"file_metadata": {}}', "not the JSON of sedkit, JAMS"),
         ("a.eaf", "<xml", "a.eaf: not readable"),
         ("a.TextGrid", "nonsense", "a.TextGrid: not readable"),
