@@ -9,6 +9,7 @@ from sedkit.contract import Label
 from sedkit.errors import ArgumentError
 from sedkit.formats.reading import Annotations
 from sedkit.judging.pairing import pair
+from sedkit.judging.psds_and_f1 import UNLISTED
 from sedkit.judging.trial import Reference, from_results, joined
 from sedkit.judging.vocabulary import Vocabulary
 from sedkit.results import Event, Tag
@@ -92,7 +93,7 @@ def test_results_become_scores_at_all_thresholds():
     assert trial.targets.tolist() == [[True, True], [True, False], [False, False]]
     first = trial.detections[0]
     assert first.edges.tolist() == [0, 1, 2.5, 3, 4, 10]
-    np.testing.assert_allclose(first.scores[:, 0], [0, 0.9, 0.9, 0.4, 0], rtol=1e-6)
+    np.testing.assert_allclose(first.scores[:, 0], [UNLISTED, 0.9, 0.9, 0.4, UNLISTED], rtol=1e-6)
     np.testing.assert_allclose(first.tags, [0.9, 0], rtol=1e-6)
     assert [each.events for each in trial.detections[1:]] == [[], []]
     assert any("2 of 3 recordings of the reference have no results" in note for note in trial.notes)
