@@ -96,7 +96,7 @@ class Cutter(ABC):
         except soundfile.LibsndfileError as error:
             raise OutputError(f"{path}: cannot be written: {error.error_string.strip(' .')}; make room") from None
         except OSError as error:
-            raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+            raise OutputError(f"{path}: cannot be written: {error.strerror}; choose another folder") from None
 
     def frames(self, part: Part) -> tuple[int, int]:
         """First frame of a part, and the one after its last."""

@@ -24,13 +24,14 @@ from typing import IO, Self
 from sedkit.audio.prefetch import channel_of, path_of
 from sedkit.cli.atomic import replacing
 from sedkit.cli.lock import Lock
+from sedkit.cli.targets import cut
 from sedkit.errors import OutputError
 from sedkit.formats.delimited import row_writer
 from sedkit.results import Event
 
 TABLE = "clips.tsv"
 PARTIAL = f"{TABLE}.partial"
-LONGEST_NAME = 120  # characters of a class or a recording in a name
+LONGEST_NAME = 200  # bytes of a class or a recording; with times, number, ending and .tmp no more than 255
 UNSAFE = re.compile(r"[^\w ,.'()&+-]")
 
 
@@ -95,20 +96,26 @@ class ClipFolder:
         except (FileExistsError, NotADirectoryError):
             raise OutputError(f"{path}: is not a folder; choose another --output") from None
         except OSError as error:
-            raise OutputError(f"{path}: cannot be written: {error.strerror}; choose another --output") from None
+            raise cannot_be_written(path, error) from None
         try:
             self.clips = {clip.key: clip for file in (self.table, self.partial) for clip in read(file)}
             self.taken = {clip.clip.casefold() for clip in self.clips.values()}
             self.rows = open(self.partial, "a", encoding="utf-8", errors="surrogateescape", newline="")  # noqa: SIM115
         except OSError as error:
             self.lock.release()
-            raise OutputError(f"{path}: cannot be written: {error.strerror}; choose another --output") from None
+            raise cannot_be_written(path, error) from None
         except BaseException:
             self.lock.release()
             raise
 
     def add(self, source: str, event: Event, start: float, end: float, suffix: str) -> Path | None:
-        """Enter a clip into the table; return the path to write it to, or None if it is there and up to date."""
+        """Enter a clip into the table; return the path to write it to, or None if it is there and up to date.
+
+        Raises
+        ------
+        OutputError
+            If the folder of its class or the table cannot be written.
+        """
         times = (f"{event.onset:.3f}", f"{event.offset:.3f}")
         span = (f"{start:.3f}", f"{end:.3f}")
         known = self.clips.get((source, event.label, *span, self.track, suffix))
@@ -116,21 +123,24 @@ class ClipFolder:
         path = self.path / name
         clip = Clip(name, source, *times, event.label, event.mid or "", f"{event.score:.4f}", *span, self.track)
         self.clips[clip.key] = clip  # also of a known clip, whose event may have another score now
-        if known and path.exists() and path.stat().st_mtime >= os.stat(path_of(source)).st_mtime:
+        if known and os.path.exists(path) and path.stat().st_mtime >= os.stat(path_of(source)).st_mtime:
             self.present += 1
             return None
         self.taken.add(name.casefold())
-        path.parent.mkdir(exist_ok=True)
-        write(self.rows, [clip])
-        self.rows.flush()
+        try:
+            path.parent.mkdir(exist_ok=True)
+            write(self.rows, [clip])
+            self.rows.flush()
+        except OSError as error:
+            raise cannot_be_written(path, error) from None
         return path
 
     def _free_name(self, source: str, label: str, start: str, end: str, suffix: str) -> str:
-        folder = UNSAFE.sub("_", label)[:LONGEST_NAME].strip(" .") or "_"
+        folder = cut(UNSAFE.sub("_", label).strip(" ."), LONGEST_NAME) or "_"
         channel = channel_of(source)
-        stem = Path(path_of(source)).stem[:LONGEST_NAME] + ("" if channel is None else f"#{channel}")
+        stem = cut(Path(path_of(source)).stem, LONGEST_NAME) + ("" if channel is None else f"#{channel}")
         number, name = 1, f"{folder}/{stem}_{start}-{end}{suffix}"
-        while name.casefold() in self.taken or (self.path / name).exists():
+        while name.casefold() in self.taken or os.path.exists(self.path / name):
             number += 1
             name = f"{folder}/{stem}_{start}-{end}_{number}{suffix}"
         return name
@@ -141,7 +151,7 @@ class ClipFolder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
             self.rows.close()
-            clips = [clip for clip in self.clips.values() if (self.path / clip.clip).exists()]
+            clips = [clip for clip in self.clips.values() if os.path.exists(self.path / clip.clip)]
             clips.sort(key=lambda clip: (clip.source, float(clip.start), clip.label))
             with (
                 replacing(self.table) as temporary,
@@ -155,6 +165,11 @@ class ClipFolder:
 
 
 COLUMNS = tuple(field.name for field in fields(Clip))
+
+
+def cannot_be_written(path: Path, error: OSError) -> OutputError:
+    """The error about a path that cannot be written."""
+    return OutputError(f"{path}: cannot be written: {error.strerror}; choose another --output")
 
 
 def write(file: IO[str], clips: Iterable[Clip]) -> None:

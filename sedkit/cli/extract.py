@@ -253,7 +253,7 @@ def strongest(found: Iterable[Found], limit: int) -> Iterator[Found]:
 def cut(name: str, events: Sequence[Event], pad: float, clips: ClipFolder, opened: Recordings) -> None:
     """Cut the events of one recording that have no clip yet; a failure goes to ``opened.failures``."""
     from sedkit.audio.cutting import Part, open_cutter
-    from sedkit.errors import AudioError
+    from sedkit.errors import AudioError, OutputError
 
     if not events:
         return
@@ -277,6 +277,8 @@ def cut(name: str, events: Sequence[Event], pad: float, clips: ClipFolder, opene
                 opened.failures.append(f"{name}: ends before {part.start:.3f} s; it is shorter than its header says")
     except AudioError as error:
         opened.failures.append(str(error))
+    except OutputError as error:  # which names the clip
+        opened.failures.append(f"{name}: {error}")
 
 
 def listed(names: Iterable[str]) -> str:

@@ -265,16 +265,16 @@ def mirror(names: Sequence[str], arguments: Sequence[str]) -> dict[str, str]:
         short.update((name, whole[name]) for name in clashing)
 
 
-def cut(path: str) -> str:
-    """A path whose last part, if it is longer than :data:`LONGEST_NAME`, is its beginning and a hash of all of it."""
+def cut(path: str, longest: int = LONGEST_NAME) -> str:
+    """A path whose last part, if it is longer than so many bytes, is its beginning and a hash of all of it."""
     folder, name = os.path.split(path)
     encoded = os.fsencode(name)
-    if len(encoded) <= LONGEST_NAME:
+    if len(encoded) <= longest:
         return path
     from hashlib import blake2b
 
     digest = blake2b(encoded, digest_size=4).hexdigest()
-    beginning = encoded[: LONGEST_NAME - len(digest) - 1].decode("utf-8", "ignore")
+    beginning = encoded[: longest - len(digest) - 1].decode("utf-8", "ignore")
     return os.path.join(folder, f"{beginning}~{digest}")
 
 

@@ -207,6 +207,29 @@ def test_failures_do_not_stop_the_others(extract, recordings: Path, tmp_path: Pa
     assert [row["source"] for row in table(tmp_path)] == [str(recordings / "a/x.wav")]
 
 
+def test_long_names_are_cut_by_their_bytes(extract, recordings: Path, tmp_path: Path):
+    long = (recordings / "a/x.wav").rename(recordings / f"{'録' * 80}.wav")
+    rows = [(name, 1, 2, "犬" * 100, "", 1) for name in (long, recordings / "b/x.wav")]
+    result = extract("--from", events(tmp_path / "events.tsv", *rows))
+    assert result.exit_code == 0, result.stderr
+    clips = [tmp_path / "clips" / row["clip"] for row in table(tmp_path)]
+    assert [len(soundfile.read(clip)[0]) for clip in clips] == [RATE, RATE]
+    assert any(clip.name.startswith("録" * 60) for clip in clips)
+
+
+@pytest.mark.parametrize("taken", ["Dog", "Dog/.x_1.000-2.000.wav.tmp/y"])
+def test_a_clip_that_cannot_be_written_does_not_stop_the_others(extract, recordings: Path, tmp_path: Path, taken: str):
+    foreign = tmp_path / "clips" / taken
+    foreign.parent.mkdir(parents=True)
+    foreign.touch()
+    rows = [(recordings / "a/x.wav", 1, 2, "Dog", "", 1), (recordings / "b/x.wav", 1, 2, "Siren", "", 1)]
+    result = extract("--from", events(tmp_path / "events.tsv", *rows))
+    assert result.exit_code == 1
+    assert f"a/x.wav: {tmp_path / 'clips/Dog/x_1.000-2.000.wav'}: cannot be written: " in result.stderr
+    assert "1 of 2 failed" in result.stderr
+    assert [row["label"] for row in table(tmp_path)] == ["Siren"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message", "code"),
     [
