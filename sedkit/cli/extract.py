@@ -263,7 +263,12 @@ def cut(name: str, events: Sequence[Event], pad: float, clips: ClipFolder, opene
             for event in events:
                 end = min(event.offset + pad, cutter.duration or float("inf"))
                 start = max(0.0, event.onset - pad)
-                if start >= end:
+                if event.onset == event.offset and not pad:
+                    opened.failures.append(
+                        f"{name}: the event at {event.onset:.3f} s ({event.label}) has no length; give --pad, to cut "
+                        "the sound around it"
+                    )
+                elif start >= end:
                     opened.failures.append(
                         f"{name}: has no sound at {event.onset:.3f} s ({event.label}): the recording ends at "
                         f"{cutter.duration:.3f} s; check that the events are those of this recording"

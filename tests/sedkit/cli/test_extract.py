@@ -230,6 +230,15 @@ def test_a_clip_that_cannot_be_written_does_not_stop_the_others(extract, recordi
     assert [row["label"] for row in table(tmp_path)] == ["Siren"]
 
 
+def test_an_event_without_length_needs_a_pad(extract, recordings: Path, tmp_path: Path):
+    given = events(tmp_path / "events.tsv", (recordings / "a/x.wav", 1, 1, "Dog", "", 1))
+    result = extract("--from", given)
+    assert result.exit_code == 1
+    assert "a/x.wav: the event at 1.000 s (Dog) has no length; give --pad" in result.stderr
+    assert extract("--from", given, "--pad", "0.5").exit_code == 0
+    assert [(row["start"], row["end"]) for row in table(tmp_path)] == [("0.500", "1.500")]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message", "code"),
     [
