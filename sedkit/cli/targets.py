@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from sedkit.cli.inputs import STDIN, has_magic
+from sedkit.cli.inputs import AUDIO_SUFFIXES, STDIN, has_magic
 from sedkit.cli.output import write_errors
 from sedkit.cli.run_options import RunOptions
 from sedkit.errors import OutputError
@@ -256,13 +256,23 @@ def mirror(names: Sequence[str], arguments: Sequence[str]) -> dict[str, str]:
     """
     base = _common_folder(arguments)
     whole = {name: "stdin" if name == STDIN else _relative(os.path.abspath(name), base) for name in names}
-    short = {name: os.path.splitext(path)[0] for name, path in whole.items()}
+    short = {name: without_ending(path, name) for name, path in whole.items()}
     while True:
         counts = Counter(path.casefold() for path in short.values())
         clashing = [name for name, path in short.items() if counts[path.casefold()] > 1 and path != whole[name]]
         if not clashing:
             return {name: cut(path) for name, path in short.items()}
         short.update((name, whole[name]) for name in clashing)
+
+
+def without_ending(path: str, name: str) -> str:
+    """The path of a recording without its ending: one of audio, or any with letters if the recording is there.
+
+    Other endings are a part of the name, as in ``site1.day2`` or ``05.30.00``.
+    """
+    stem, ending = os.path.splitext(path)
+    is_ending = ending.lower() in AUDIO_SUFFIXES or (any(map(str.isalpha, ending)) and os.path.isfile(name))
+    return stem if is_ending else path
 
 
 def cut(path: str, longest: int = LONGEST_NAME) -> str:

@@ -84,6 +84,10 @@ def test_mirror_gives_different_names_to_different_recordings(tmp_path: Path, mo
     assert list(mirror(["p/x/a.wav", "-"], ["p/x", "-"]).values())[1].endswith("stdin")
     clashing = ["p/a.wav", "p/A.mp3", "p/a.wav.flac", "p/b.c.wav"]
     assert list(mirror(clashing, ["p"]).values()) == ["a.wav", "A.mp3", "a.wav.flac", "b.c"]
+    no_endings = ["p/site1.day2", "p/2024-05-01 05.30.00"]
+    assert list(mirror(no_endings, ["p"]).values()) == ["site1.day2", "2024-05-01 05.30.00"]
+    Path("p/a.voc").touch()
+    assert list(mirror(["p/a.voc"], ["p"]).values()) == ["a"]
 
 
 @pytest.mark.parametrize(
