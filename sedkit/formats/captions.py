@@ -36,6 +36,10 @@ TIME = r"(?:(\d{1,4}):)?(\d\d):(\d\d)\.(\d{3})"
 TIMES = re.compile(rf"\s*{TIME}[ \t]+-->[ \t]+{TIME}[ \t]*(.*)")  # of a cue of WebVTT, with its settings
 TAG = re.compile(r"<(/?)([^\s.<>]*+)[^<>]*+>")  # of WebVTT
 KEPT_TAGS = ("b", "i", "u")  # which players show in SRT, too
+SRT_MARKUP = re.compile(r"\{\\[^{}]*\}|<(/?)(b|i|u|s|strike|font|span)\b[^<>]*>", re.IGNORECASE)
+OVERRIDES = ("ass", "ssa", "microdvd", "mpl2")  # formats that pysubs2 gives the markup of ASS
+BLOCK = re.compile(r"(\{[^}]*\})")  # of ASS: overrides or a comment
+OVERRIDE = re.compile(r"\\(r|[biup](?=\d))(\d*)")  # \p1 begins a drawing
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,11 @@ class Cue(Caption):
 
     identifier: str = ""
     settings: str = ""
+
+
+@dataclass(frozen=True)
+class Line(Caption):
+    """A line of a file of another format: its text has tags as those of SRT."""
 
 
 class CaptionWriter(Writer):
@@ -116,7 +125,9 @@ class VttWriter(CaptionWriter):
                     self.stream.write(f"{block}\n\n")
 
     def text_of(self, caption: Caption) -> str:
-        return caption.text if isinstance(caption, Cue) else escape(caption.text)
+        if isinstance(caption, Cue):
+            return caption.text
+        return escape(SRT_MARKUP.sub(kept_tag, caption.text) if isinstance(caption, Line) else caption.text)
 
     def write_caption(self, number: int, caption: Caption) -> None:
         times = f"{clock(caption.start, '.')} --> {clock(caption.end, '.')}"
@@ -262,11 +273,11 @@ def _gaps(caption: Caption, spoken: Iterable[Caption]) -> Iterator[tuple[int, in
 
 
 def read_subtitles(path: str | Path) -> list[Caption]:
-    """Read subtitles of any format that pysubs2 knows; formatting and bytes that are not UTF-8 stay as they are.
+    """Read subtitles of any format that pysubs2 knows; bytes that are not UTF-8 stay as they are.
 
     Returns
     -------
-    The lines in the order of the file; those of WebVTT as :class:`Cue`.
+    The lines with text in the order of the file; those of WebVTT as :class:`Cue`, others as :class:`Line`.
 
     Raises
     ------
@@ -287,7 +298,9 @@ def read_subtitles(path: str | Path) -> list[Caption]:
     except (pysubs2.Pysubs2Error, ValueError) as error:
         problem = " ".join(str(error).split())
         raise OutputError(f"{path}: not readable as subtitles ({problem}); convert it to SRT") from None
-    return [Caption(line.start, line.end, _lines(line.text)) for line in found if not line.is_comment]
+    markup = tags_of if found and found.format in OVERRIDES else str
+    lines = [Line(line.start, line.end, _lines(markup(line.text))) for line in found if not line.is_comment]
+    return [line for line in lines if line.text]
 
 
 def subtitle_text(path: str | Path) -> str:
@@ -332,6 +345,24 @@ def _lines(text: str) -> str:
     return "\n".join(line for line in text.replace(r"\N", "\n").splitlines() if line.strip())
 
 
+def tags_of(text: str) -> str:
+    """Text of ASS with the tags of SRT for bold, italics and underlining; without other overrides and drawings."""
+    shown = ""
+    active = set[str]()
+    for part in BLOCK.split(text):
+        if BLOCK.fullmatch(part):
+            for name, value in OVERRIDE.findall(part):
+                if name == "r":
+                    active -= set(KEPT_TAGS)
+                else:
+                    (active.add if int(value) else active.discard)(name)
+        elif part and "p" not in active:
+            tags = [tag for tag in KEPT_TAGS if tag in active]
+            opening, closing = (f"<{tag}>" for tag in tags), (f"</{tag}>" for tag in reversed(tags))
+            shown += "".join([*opening, re.sub(r"\\[hn]", " ", part), *closing])
+    return shown
+
+
 def clock(milliseconds: int, mark: str) -> str:
     """``01:02:03`` with the decimal mark of the format and milliseconds."""
     seconds, rest = divmod(milliseconds, 1000)
@@ -350,7 +381,10 @@ def unescape(text: str) -> str:
     """The text of a cue of WebVTT for other formats; bold, italics and underlining stay."""
     import html
 
-    def plain(tag: re.Match[str]) -> str:
-        return f"<{tag[1]}{tag[2]}>" if tag[2] in KEPT_TAGS else ""
+    return html.unescape(TAG.sub(kept_tag, text))
 
-    return html.unescape(TAG.sub(plain, text))
+
+def kept_tag(markup: re.Match[str]) -> str:
+    """A tag without its attributes if it is for bold, italics or underlining; nothing for other markup."""
+    name = (markup[2] or "").lower()
+    return f"<{markup[1]}{name}>" if name in KEPT_TAGS else ""

@@ -146,6 +146,40 @@ def test_dialogue_stays_as_it_is(tmp_path: Path):
     assert "<i>Hi</i> {you} &amp; me\n" in path.read_text(errors="surrogateescape")
 
 
+MARKED = r'<font color="#ff0000">Red</font> {\an8}top <I>it</I> <laughs>'
+
+
+def test_markup_of_srt_is_no_text_in_webvtt(tmp_path: Path):
+    dialogue = tmp_path / "dialogue.srt"
+    dialogue.write_text(f"1\n00:00:00,500 --> 00:00:00,900\n{MARKED}\n")
+    path = write(tmp_path / "film.vtt", "vtt", timeline("film.mkv"), merge=str(dialogue))
+    assert path.read_text().endswith("\nRed top <i>it</i> &lt;laughs&gt;\n\n")
+    path = write(tmp_path / "film.srt", "srt", timeline("film.mkv"), merge=str(dialogue))
+    assert path.read_text().endswith(f"\n{MARKED}\n\n")
+
+
+ASS = r"""[Script Info]
+ScriptType: v4.00+
+
+[V4+ Styles]
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+Dialogue: 0,0:00:01.00,0:00:02.00,Default,,0,0,0,,{\i1}Hello{\i0} there{\pos(10,20)}\hfriend{a note}
+Dialogue: 0,0:00:01.00,0:00:02.00,Default,,0,0,0,,{\p1}m 0 0 l 100 0{\p0}
+Dialogue: 0,0:00:03.00,0:00:04.00,Default,,0,0,0,,{\b700\bord2}A{\i1}B{\b0}\NC{\r}D & E
+"""
+
+
+@pytest.mark.parametrize(("form", "ampersand"), [("srt", "&"), ("vtt", "&amp;")])
+def test_markup_of_ass_becomes_tags(tmp_path: Path, form: str, ampersand: str):
+    dialogue = tmp_path / "dialogue.ass"
+    dialogue.write_text(ASS)
+    path = write(tmp_path / f"film.{form}", form, timeline("film.mkv"), merge=str(dialogue))
+    texts = re.findall(r"-->.*\n((?:.+\n)+)", path.read_text())
+    assert texts == ["<i>Hello</i> there friend\n", f"<b>A</b><b><i>B</i></b><i>\nC</i>D {ampersand} E\n"]
+
+
 WEBVTT = """WEBVTT a title
 
 STYLE
