@@ -285,6 +285,8 @@ def read_subtitles(path: str | Path) -> list[Caption]:
         If the file cannot be read, or pysubs2 is missing.
     """
     text = subtitle_text(path)
+    if not text:
+        return []
     if blocks := webvtt_blocks(text):
         return list(cues_of(blocks))
     try:
@@ -294,13 +296,13 @@ def read_subtitles(path: str | Path) -> list[Caption]:
 
         raise OutputError(f"--merge needs pysubs2, which is not installed: {install_remedy('formats')}") from None
     try:
-        found = pysubs2.SSAFile.from_string(text, keep_html_tags=True, keep_unknown_html_tags=True) if text else []
+        found = pysubs2.SSAFile.from_string(text, keep_html_tags=True, keep_unknown_html_tags=True)
     except (pysubs2.Pysubs2Error, ValueError) as error:
         problem = " ".join(str(error).split())
         raise OutputError(f"{path}: not readable as subtitles ({problem}); convert it to SRT") from None
-    markup = tags_of if found and found.format in OVERRIDES else str
-    lines = [Line(line.start, line.end, _lines(markup(line.text))) for line in found if not line.is_comment]
-    return [line for line in lines if line.text]
+    read = [line for line in found if not line.is_comment]
+    texts = [_lines(tags_of(line.text) if found.format in OVERRIDES else line.text) for line in read]
+    return [Line(line.start, line.end, text) for line, text in zip(read, texts, strict=True) if text]
 
 
 def subtitle_text(path: str | Path) -> str:
