@@ -108,14 +108,15 @@ def _regular_rows(reader: Iterator[list[str]], columns: int, path: Path) -> Iter
 def read_seconds(texts: pa.Array, empty: float) -> NDArray[np.float64]:
     """Parse a column of seconds: [rows] float64, ``empty`` for empty texts, -1 for texts that are not numbers."""
     encoded = texts.dictionary_encode()
-    values = np.array([_number(text) if text else empty for text in encoded.dictionary.to_pylist()], np.float64)
+    values = np.array([number(text) if text else empty for text in encoded.dictionary.to_pylist()], np.float64)
     seconds: NDArray[np.float64] = values[encoded.indices.to_numpy()]
     return seconds
 
 
-def _number(text: str) -> float:
+def number(text: str) -> float:
+    """The number that ``text`` is; -1 if it is none."""
     try:
-        number = float(text)
+        value = float(text)
     except ValueError:
         return -1.0
-    return -1.0 if math.isnan(number) else number
+    return -1.0 if math.isnan(value) else value

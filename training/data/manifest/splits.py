@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from training.data.manifest.columns import TEXT, Labels, scalar
 from training.data.manifest.paths import relative
 from training.data.manifest.problems import ManifestError
-from training.data.manifest.table import Manifest
+from training.data.manifest.table import SPLITS, Manifest
 
 NO_FOLD = "none"  # in place of a test fold: all folds are for training
 
@@ -58,11 +58,24 @@ class Splitting:
         return hold_out(manifest, "validation", self.validation_share, self.seed)
 
 
+def complete_splits(manifest: Manifest) -> Manifest:
+    """Give clips without a split the one that clips of their group or file have.
+
+    Groups that share a file count as one. If its clips have several splits, ``test`` is given, or else ``validation``.
+    """
+    groups = _linked(_groups(manifest, manifest.root()).indices.to_numpy(), manifest)
+    ranks = pc.index_in(manifest.splits.plain(), pa.array(SPLITS, TEXT)).fill_null(-1).to_numpy()
+    highest = np.full(len(manifest), -1)
+    np.maximum.at(highest, groups, ranks)
+    ranks = np.where(ranks < 0, highest[groups], ranks)
+    return manifest.with_splits(pa.array(["", *SPLITS], TEXT).take(pa.array(ranks + 1)))
+
+
 def hold_out(manifest: Manifest, split: str, share: float, seed: int = 0) -> Manifest:
     """Move whole groups, about ``share`` (0 to 1) of the clips of every class, from ``train`` to ``split``.
 
     Clips without a split count as ``train`` and are moved there. If ``split`` already has clips, or ``share`` is 0,
-    nothing else moves.
+    nothing else moves. Groups that share a file move together.
 
     Classes are processed from the rarest to the most frequent. The groups of a class come in the order of a hash of
     ``seed`` and their name, so that added clips do not reshuffle the others. A group moves if that brings its class
@@ -75,22 +88,20 @@ def hold_out(manifest: Manifest, split: str, share: float, seed: int = 0) -> Man
         return manifest.with_splits(splits)
     rows = np.flatnonzero(pc.equal(splits, "train").to_numpy(zero_copy_only=False))
     training = manifest.take(rows)
-    names = relative(training.paths, manifest.root())
-    keys = pc.if_else(pc.equal(training.groups.plain(), scalar("")), names, training.groups.plain())
-    encoded = keys.dictionary_encode()
-    codes = encoded.indices.to_numpy()
-    moved = _choose(training.labels, codes, _draws(seed, encoded.dictionary), share)
-    moved[codes[~training.labels.known]] = False
+    encoded = _groups(training, manifest.root())
+    groups = _linked(_draws(seed, encoded.dictionary)[encoded.indices.to_numpy()], training)
+    moved = _choose(training.labels, groups, share)
+    moved[groups[~training.labels.known]] = False
     mask = np.zeros(len(manifest), bool)
-    mask[rows] = moved[codes]
+    mask[rows] = moved[groups]
     return manifest.with_splits(pc.if_else(pa.array(mask), scalar(split), splits))
 
 
 def assign_parts(manifest: Manifest, count: int, seed: int = 0) -> NDArray[np.int64]:
     """Cut the labelled training clips into ``count`` parts for k-fold cross-fitting.
 
-    A group stays whole. Groups are placed from the largest to the smallest, each in the part where its rarest class
-    has the fewest clips.
+    A group stays whole, and groups that share a file stay together. They are placed from the largest to the smallest,
+    each in the part where its rarest class has the fewest clips.
 
     Returns
     -------
@@ -104,7 +115,8 @@ def assign_parts(manifest: Manifest, count: int, seed: int = 0) -> NDArray[np.in
     train = manifest.labelled("train")
     training = manifest.take(train)
     names = [group or path for group, path in zip(training.groups, training.paths, strict=True)]
-    _, group, clips = np.unique(names, return_inverse=True, return_counts=True)
+    _, group = np.unique(names, return_inverse=True)
+    _, group, clips = np.unique(_linked(group, training), return_inverse=True, return_counts=True)
     if len(clips) < count:
         raise ManifestError(f"{len(clips)} groups of training clips cannot be cut into {count} parts")
     classes = len(manifest.vocabulary)
@@ -122,17 +134,37 @@ def assign_parts(manifest: Manifest, count: int, seed: int = 0) -> NDArray[np.in
     return part_of_clip
 
 
-def _choose(labels: Labels, groups: NDArray[np.int32], draws: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
-    """[groups] True where a group moves. ``groups`` [clips] is each clip's group, ``draws`` [groups] their order."""
+def _groups(manifest: Manifest, root: str) -> pa.DictionaryArray:
+    """Each clip's group, or its file's name relative to ``root`` if it has none."""
+    groups = manifest.groups.plain()
+    return pc.if_else(pc.equal(groups, scalar("")), relative(manifest.paths, root), groups).dictionary_encode()
+
+
+def _linked(groups: NDArray[np.int64], manifest: Manifest) -> NDArray[np.int64]:
+    """[clips] the lowest of ``groups`` [clips] that files in several groups link, directly or not, to a clip's own."""
+    files: NDArray[np.int64] = manifest.paths.encoded.indices.to_numpy()
+    lowest = np.arange(groups.max(initial=-1) + 1)
+    while True:
+        of_file = np.full(files.max(initial=-1) + 1, len(lowest))
+        np.minimum.at(of_file, files, lowest[groups])
+        if (of_file[files] == lowest[groups]).all():
+            return lowest[groups]
+        np.minimum.at(lowest, lowest[groups], of_file[files])
+        lowest = lowest[lowest]
+
+
+def _choose(labels: Labels, groups: NDArray[np.int64], share: float) -> NDArray[np.bool_]:
+    """[groups] True where a group moves. ``groups`` [clips] is each clip's group, numbered in the order of the draw."""
+    count = groups.max(initial=-1) + 1
     classes = int(labels.classes.max(initial=0)) + 1
-    pairs, clips = np.unique(groups[labels.clips()].astype(np.int64) * classes + labels.classes, return_counts=True)
+    pairs, clips = np.unique(groups[labels.clips()] * classes + labels.classes, return_counts=True)
     # Group g has clips[first[g]:first[g + 1]] clips of the classes label[first[g]:first[g + 1]].
     group, label = np.divmod(pairs, classes)
-    first = np.searchsorted(group, np.arange(len(draws) + 1))
+    first = np.searchsorted(group, np.arange(count + 1))
     total = np.bincount(label, clips, classes)
     staying, taken = np.bincount(label, minlength=classes), np.zeros(classes)
-    moved = np.zeros(len(draws), bool)
-    by_label = np.split(np.lexsort((draws[group], label)), np.cumsum(staying)[:-1])
+    moved = np.zeros(count, bool)
+    by_label = np.split(np.lexsort((group, label)), np.cumsum(staying)[:-1])
     for this in sorted(np.flatnonzero(total), key=lambda this: (total[this], this)):
         for pair in by_label[this]:
             if taken[this] + 0.5 > share * total[this]:

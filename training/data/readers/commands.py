@@ -164,8 +164,8 @@ def plain_csv(
 ) -> None:
     """Read a CSV file of paths and labels.
 
-    TABLE needs the columns path and labels (several labels are separated by ;). It may have start, duration, split,
-    fold, group, license and attribution.
+    TABLE needs the columns path and labels (several labels are separated by ;). It may have start, duration or end,
+    split, fold, group, license and attribution.
 
     \b
     Examples:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from training.data.manifest.delimited import read_table
-from training.data.manifest.problems import ManifestError, OnError
-from training.data.manifest.rows import Row
-from training.data.manifest.splits import Splitting
-from training.data.manifest.table import Manifest
+from training.data.manifest.problems import ManifestError, OnError, Tally
+from training.data.manifest.rows import HEADER, Row, number
+from training.data.manifest.splits import NO_FOLD, Splitting, complete_splits
+from training.data.manifest.table import SPLITS, Manifest
 from training.data.manifest.vocabulary import UNKNOWN, Vocabulary
 
 COLUMN_NAMES = {  # column of a manifest → names that it may have in a plain CSV
@@ -16,12 +18,16 @@ COLUMN_NAMES = {  # column of a manifest → names that it may have in a plain C
     "labels": ("labels", "label", "category", "categories", "class"),
     "start": ("start", "onset", "start_s"),
     "duration": ("duration", "duration_s"),
+    "end": ("end", "offset", "stop", "end_s"),  # in place of a duration
     "split": ("split", "subset"),
     "group": ("group",),
     "license": ("license", "licence"),
     "attribution": ("attribution",),
     "fold": ("fold",),
 }
+CONFLICTS = {"split": "file in two splits", "fold": "clip in two folds", "group": "clip in two groups"}
+
+Fields = dict[str, str]  # every column in COLUMN_NAMES → text
 
 
 def plain_csv(
@@ -35,8 +41,9 @@ def plain_csv(
     """Read a CSV file of paths and labels.
 
     The file needs a column for paths and one for labels, several of which are separated by ``;``. It may have the
-    other columns of a manifest and a column ``fold``. ``COLUMN_NAMES`` lists the names that are recognised. A clip
-    in several rows gets the labels of all of them. Unlabelled clips (``?``) without a split go to ``train``.
+    other columns of a manifest, and the columns ``end`` and ``fold``. ``COLUMN_NAMES`` lists the names that are
+    recognised. A clip in several rows gets the labels of all of them. Unlabelled clips (``?``) without a split go to
+    ``train``, other clips without one to that of their group or file.
 
     Parameters
     ----------
@@ -50,28 +57,81 @@ def plain_csv(
     ManifestError
         If the table cannot be read or lacks a column, or for faults in the data with ``on_error="stop"``.
     """
-    table = Path(table)
-    clips = read_table(table, ())
-    names = {column: next((name for name in COLUMN_NAMES[column] if name in clips[0]), "") for column in COLUMN_NAMES}
-    for column in ("path", "labels", *(["fold"] if splitting.test_fold is not None else [])):
-        if not names[column]:
-            raise ManifestError(f"{table}: no column for {column}; call it {' or '.join(COLUMN_NAMES[column])}")
-    rows: dict[tuple[str, str, str], Row] = {}
-    for clip in clips:
-        fields = {column: clip[name] for column, name in names.items() if name}
-        fold = fields.pop("fold", "")
-        unlabelled = fields["labels"] == UNKNOWN
-        fields["split"] = fields.get("split") or splitting.split_of(fold) or ("train" if unlabelled else "")
-        row = Row(**fields)
-        first = rows.setdefault((row.path, row.start, row.duration), row)
-        if first is not row:
-            rows[row.path, row.start, row.duration] = first._replace(labels=f"{first.labels};{row.labels}")
+    table, problems = Path(table), Tally()
+    clips = [_merged(rows, splitting, problems) for rows in _rows_of_clips(table, splitting, problems)]
+    problems.raise_on_stop(on_error, str(table))
+    rows = [_row(clip, splitting) for clip in clips if clip]
+    if not rows:
+        raise ManifestError(f"{table}: no clip remains: {problems}")
     if vocabulary is None:
-        labels = (label.strip() for row in rows.values() for label in row.labels.split(";"))
+        labels = (label.strip() for row in rows for label in row.labels.split(";"))
         vocabulary = Vocabulary.of(label for label in labels if label)
-    manifest = Manifest.from_rows(rows.values(), vocabulary, Path(audio or table.parent), on_error, str(table))
+    manifest = Manifest.from_rows(rows, vocabulary, Path(audio or table.parent), on_error, str(table))
+    manifest.dropped.update(problems)
     if splitting.test_fold is None:
-        manifest = manifest.check_splits(on_error, str(table))
+        manifest = complete_splits(manifest).check_splits(on_error, str(table))
     if look:
         manifest = manifest.check_audio(on_error, str(table))
     return splitting.apply(manifest)
+
+
+def _rows_of_clips(table: Path, splitting: Splitting, problems: Tally) -> list[list[Fields]]:
+    """The rows of each clip of a table, without those whose times are faulty."""
+    rows = read_table(table, ())
+    names = {column: next((name for name in COLUMN_NAMES[column] if name in rows[0]), "") for column in COLUMN_NAMES}
+    for column in ("path", "labels", *(["fold"] if splitting.test_fold is not None else [])):
+        if not names[column]:
+            raise ManifestError(f"{table}: no column for {column}; call it {' or '.join(COLUMN_NAMES[column])}")
+    clips: dict[tuple[str, str, str], list[Fields]] = {}
+    for row in rows:
+        fields = {column: row[name] if name else "" for column, name in names.items()}
+        duration = _duration(fields, names["end"], problems)
+        if duration is not None:
+            clip = (fields["path"], fields["start"], duration)
+            clips.setdefault(clip, []).append(fields | {"duration": duration})
+    return list(clips.values())
+
+
+def _duration(row: Fields, end: str, problems: Tally) -> str | None:
+    """The duration of a row, from its end where it has one; None if that is faulty. ``end`` names the column."""
+    if not row["end"]:
+        return row["duration"]
+    times = f"start {row['start']!r}, {end} {row['end']!r} of {row['path']}"
+    start, stop = number(row["start"] or "0"), number(row["end"])
+    seconds = round(stop - start, 9)
+    if row["duration"]:
+        problems.add("row with a duration and an end: leave one empty", f"duration {row['duration']!r}, {times}")
+    elif min(start, stop) < 0 or math.inf in (start, stop):
+        problems.add("bad number", times)
+    elif seconds <= 0:
+        problems.add("end that is not after the start", times)
+    else:
+        return repr(seconds).removesuffix(".0")
+    return None
+
+
+def _merged(rows: Sequence[Fields], splitting: Splitting, problems: Tally) -> Fields | None:
+    """The rows of one clip as one, with the labels of all of them; None if they contradict each other."""
+    for column, kind in CONFLICTS.items():
+        given = list(dict.fromkeys(row[column] for row in rows if row[column]))
+        if len(given) < 2 or (column == "fold" and splitting.test_fold in (None, NO_FOLD)):
+            continue
+        problems.add(kind, f"{rows[0]['path']} in {' and '.join(given)}")
+        kept = _kept(column, given, splitting)
+        if not kept:
+            return None
+        rows = [row for row in rows if row[column] in ("", kept)]
+    merged = {column: next(filter(None, (row[column] for row in rows)), "") for column in COLUMN_NAMES}
+    return merged | {"labels": ";".join(row["labels"] for row in rows)}
+
+
+def _kept(column: str, given: Sequence[str], splitting: Splitting) -> str:
+    """Which of several splits or folds of a clip is kept, so that no test clip is trained on; empty: none of them."""
+    if column == "split":
+        return next(split for split in (*reversed(SPLITS), *given) if split in given)
+    return next((fold for fold in given if column == "fold" and fold == splitting.test_fold), "")
+
+
+def _row(clip: Fields, splitting: Splitting) -> Row:
+    split = clip["split"] or splitting.split_of(clip["fold"]) or ("train" if clip["labels"] == UNKNOWN else "")
+    return Row(**{column: clip[column] for column in HEADER} | {"split": split})
