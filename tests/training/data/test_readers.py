@@ -252,6 +252,15 @@ def test_folders_of_noise_are_of_no_class(tmp_path):
     assert [class_names(manifest, row) for row in range(3)] == [[], [], ["dog"]]
 
 
+@pytest.mark.parametrize("name", ["rain;wind", "?dog", " ?dog", " - ", "-;?dog", " "])
+def test_folders_whose_names_mean_something_among_labels(tmp_path, name):
+    for folder in ("dog", name):
+        audio(tmp_path / folder / "a.wav")
+    with pytest.raises(ManifestError) as error:
+        folders(tmp_path, Splitting())
+    assert str(error.value) == f"{tmp_path / name}: a class cannot have this name: rename the folder"
+
+
 def test_folders_through_links(tmp_path):
     audio(tmp_path / "elsewhere" / "a.wav")
     (tmp_path / "set").mkdir()

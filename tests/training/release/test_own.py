@@ -201,6 +201,7 @@ def test_other_sounds_of_one_recording_are_held_out_together(tmp_path: Path) -> 
         (["Trill/tape/0.wav", "Trill/tape/1.wav"], "one recording only"),
         (["Trill/0.wav", "Trill/1.wav", "trill/0.wav", "trill/1.wav"], "name one class"),
         (["Trill/0.wav", "Trill/1.wav", "?x/1.wav"], "cannot have this name"),
+        (["Trill/0.wav", "Trill/1.wav", " ?x/0.wav", " ?x/1.wav"], "cannot have this name"),
         (["Trill/0.wav", "Trill/1.wav", "Trill/broken.wav"], "broken.wav: unreadable audio"),
         (["Trill/0.wav", "Trill/1.wav", "Trill/silent.wav"], "silent.wav: silent"),
     ],

@@ -13,9 +13,8 @@ from sedkit.contract import Label
 from sedkit.ontology import load
 from training.data.audio import fault
 from training.data.manifest.problems import ManifestError, Tally
-from training.data.manifest.vocabulary import UNKNOWN
 from training.data.readers.building import audio_below
-from training.data.readers.folders import OTHER
+from training.data.readers.folders import OTHER, class_of
 
 LEAST = 2  # recordings of a class: one to train on, one to test on
 
@@ -51,14 +50,12 @@ def read_clips(folder: Path, known: Sequence[Label]) -> list[Clip]:
         name, *below = path.split("/")
         if not below:
             continue
-        label = None if name in OTHER else labels.setdefault(name, _label(name, known))
+        label = None if name in OTHER else labels.setdefault(name, _label(class_of(folder / name), known))
         clips.append(Clip(str(folder / path), label, f"{name}/{below[0]}"))
     if not labels:
         raise ManifestError(f"{folder}: no audio in folders below it; it must hold one folder per class")
     by_key: dict[str, str] = {}
     for name, label in labels.items():
-        if not name.strip() or name.startswith(UNKNOWN) or ";" in name:
-            raise ManifestError(f"{folder / name}: a class cannot have this name: rename the folder")
         if (other := by_key.setdefault(key_of(label), name)) != name:
             raise ManifestError(f"{folder}: the folders {other!r} and {name!r} name one class: put them together")
         if len({clip.group for clip in clips if clip.label == label}) < LEAST:
@@ -121,8 +118,8 @@ def folds_of(clips: Sequence[Clip], count: int) -> NDArray[np.int64]:
 def _label(name: str, known: Sequence[Label]) -> Label:
     """The class of the model with this name, or else a new one, with AudioSet's MID if AudioSet has it."""
     mid = load().find(name)
-    same = (label for label in known if (mid and label.mid == mid) or label.name.casefold() == name.strip().casefold())
-    return next(same, Label(name.strip(), mid))
+    same = (label for label in known if (mid and label.mid == mid) or label.name.casefold() == name.casefold())
+    return next(same, Label(name, mid))
 
 
 def _audio(folder: Path) -> list[str]:
