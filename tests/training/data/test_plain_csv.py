@@ -135,7 +135,7 @@ def test_an_end_is_read_in_place_of_a_duration(tmp_path: Path, name: str) -> Non
     manifest = read(tmp_path, text)
     np.testing.assert_array_equal(manifest.starts, [0.1, 0, 0, 1])
     np.testing.assert_array_equal(manifest.durations, [0.2, 2, 3, np.nan])
-    merged = read(tmp_path, f"path,labels,start,duration,{name}\na.wav,x,1,,3\na.wav,y,1,2,\n")
+    merged = read(tmp_path, f"path,labels,start,duration,{name}\na.wav,x,1,,3\na.wav,y,1,2,3\n")
     assert merged.labels == [(0, 1)]
 
 
@@ -144,7 +144,7 @@ def test_an_end_is_read_in_place_of_a_duration(tmp_path: Path, name: str) -> Non
     [
         ("2,,1", r"1 x end that is not after the start \(start '2', offset '1' of a.wav\)"),
         ("2,,2", "end that is not after the start"),
-        ("2,1,3", r"row with a duration and an end: leave one empty \(duration '1', start '2', offset '3' of a.wav\)"),
+        ("2,1,4", r"duration that contradicts the end \(duration '1', start '2', offset '4' of a.wav\)"),
         ("2,,soon", r"bad number \(start '2', offset 'soon' of a.wav\)"),
         ("x,,2", "bad number"),
         ("0,,inf", "bad number"),

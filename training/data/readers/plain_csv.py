@@ -25,6 +25,7 @@ COLUMN_NAMES = {  # column of a manifest → names that it may have in a plain C
     "attribution": ("attribution",),
     "fold": ("fold",),
 }
+TOLERANCE = 0.001  # seconds, between a duration and the end in the same row
 CONFLICTS = {"split": "file in two splits", "fold": "clip in two folds", "group": "clip in two groups"}
 
 Fields = dict[str, str]  # every column in COLUMN_NAMES → text
@@ -99,14 +100,16 @@ def _duration(row: Fields, end: str, problems: Tally) -> str | None:
     times = f"start {row['start']!r}, {end} {row['end']!r} of {row['path']}"
     start, stop = number(row["start"] or "0"), number(row["end"])
     seconds = round(stop - start, 9)
-    if row["duration"]:
-        problems.add("row with a duration and an end: leave one empty", f"duration {row['duration']!r}, {times}")
-    elif min(start, stop) < 0 or math.inf in (start, stop):
+    if min(start, stop) < 0 or math.inf in (start, stop):
         problems.add("bad number", times)
     elif seconds <= 0:
         problems.add("end that is not after the start", times)
-    else:
+    elif not row["duration"]:
         return repr(seconds).removesuffix(".0")
+    elif abs(number(row["duration"]) - seconds) <= TOLERANCE:
+        return row["duration"]
+    else:
+        problems.add("duration that contradicts the end", f"duration {row['duration']!r}, {times}")
     return None
 
 
