@@ -233,10 +233,10 @@ def _checked_object(source: object) -> str:
         raise ArgumentError(f"audio must be a path, a binary file object or a NumPy array, not {kind}")
     if getattr(source, "closed", False):
         raise ArgumentError("the file object is closed; open it again, or pass its path")
-    if not (hasattr(source, "readable") and hasattr(source, "seekable")):  # mmap before Python 3.13
+    if not hasattr(source, "seekable"):  # such as mmap before Python 3.13
         kind = type(source).__name__
         raise ArgumentError(f"audio must be a binary file object, as open() gives, not {kind}; pass its bytes")
-    if not source.readable():
+    if not getattr(source, "readable", lambda: True)():
         raise ArgumentError("the file object is open for writing only; open it with mode 'rb'")
     name = getattr(source, "name", "-")
     return "-" if not isinstance(name, str) or name == "<stdin>" else name

@@ -9,18 +9,14 @@ GIVEN, PRESET = ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP
 
 
 def settle_stages(ctx: click.Context) -> None:
-    """``--stage`` on the command line leaves out a preset's stages, and ``--stages`` or ``--alpha`` a preset's stage.
-
-    Raises
-    ------
-    click.BadParameter
-        If the command line has both ``--stage`` and ``--alpha``.
-    """
+    """``--stage`` of the command line leaves out a preset's stages, and ``--stages`` or ``--alpha`` its stage."""
     source = {name: ctx.get_parameter_source(name) for name in ("stage", "stages", "alpha")}
-    if source["stage"] is GIVEN:
-        if source["alpha"] is GIVEN:
-            raise click.BadParameter("--stage has the weights; leave it out", ctx, param_hint="--alpha")
-        if source["stages"] is PRESET:
-            ctx.params["stages"] = None
+    if source["stage"] is GIVEN and source["stages"] is PRESET:
+        _leave_out(ctx, "stages", None)
     elif source["stage"] is PRESET and GIVEN in (source["stages"], source["alpha"]):
-        ctx.params["stage"] = ()
+        _leave_out(ctx, "stage", ())
+
+
+def _leave_out(ctx: click.Context, name: str, default: object) -> None:
+    ctx.params[name] = default
+    ctx.set_parameter_source(name, ParameterSource.DEFAULT)
