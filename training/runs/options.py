@@ -363,10 +363,7 @@ def _assignments(ctx: click.Context, texts: Iterable[str]) -> dict[str, Any]:
 def all_options(command: Command) -> Command:
     """Decorator: the flags of a training."""
     flags = [option for group in GROUPS.values() for option in group]
-    parameters = getattr(command, "__click_params__", None)
-    if parameters is None:
-        parameters = []
-        command.__click_params__ = parameters  # type: ignore[attr-defined]
+    parameters = vars(command).setdefault("__click_params__", [])
     parameters.extend(reversed(flags))
     return command
 
