@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-from sedkit.alerts.rules import Rule, numbered, seconds_of
+from sedkit.alerts.rules import LONGEST, WIDEST, Rule, numbered, seconds_of
 from sedkit.alerts.schedule import Schedule, days_of, time_of, zone_of
 from sedkit.errors import ArgumentError
 
@@ -158,15 +158,14 @@ def token(value: Any) -> str:
     return found
 
 
-DAY = 86_400.0  # seconds
 TIMEOUT = duration(0.1, 600)
 RULE: dict[str, Convert] = {
     "name": text,
     "class": texts,
     "level": number(0, 1),
     "until": number(0, 1),
-    "for": duration(0, 3600),
-    "every": duration(0, 7 * DAY),
+    "for": duration(0, LONGEST),
+    "every": duration(0, WIDEST),
     "days": lambda value: days_of(text(value)),
     "from": lambda value: time_of(text(value)),
     "to": lambda value: time_of(text(value)),
