@@ -159,6 +159,7 @@ def soundscapes(
 @output_folder_option
 @click.option("--count", type=click.IntRange(1), required=True, help="Number of recordings.", metavar="N")
 @click.option("--tones", type=click.IntRange(0), default=0, show_default=True, help="How many are tones, not noise.")
+@click.option("--hums", type=click.IntRange(0), default=0, show_default=True, help="How many are mains hum alone.")
 @click.option("--seconds", type=click.FloatRange(0.1), default=5.0, show_default=True, help="Length of a recording.")
 @click.option(
     "--level",
@@ -176,6 +177,7 @@ def negatives(
     output: Path,
     count: int,
     tones: int,
+    hums: int,
     seconds: float,
     level: tuple[float, float],
     split: str,
@@ -190,14 +192,14 @@ def negatives(
     \b
     Examples:
       sedkit-train data negatives set.csv --count 100 --output noise
-      sedkit-train data negatives set.csv --count 200 --tones 100 --output noise
+      sedkit-train data negatives set.csv --count 200 --tones 80 --hums 20 --output noise
       sedkit-train data merge set.csv noise/manifest.csv --output all.csv
     """
-    if tones > count:
-        raise click.UsageError(f"--tones {tones} is more than --count {count}")
+    if tones + hums > count:
+        raise click.UsageError(f"--tones {tones} and --hums {hums} are more than --count {count}")
     classes = Manifest.load(manifest, labels, "skip").vocabulary
     with decoding() as progress:
-        made = negative_set.build(classes, output, count, seconds, _ordered(level), split, seed, tones, progress)
+        made = negative_set.build(classes, output, count, seconds, _ordered(level), split, seed, tones, hums, progress)
     click.echo(f"{output}: {describe(made)}", err=True)
 
 

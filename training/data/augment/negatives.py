@@ -14,6 +14,7 @@ Each recording depends only on the seed and its number.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +31,8 @@ from training.data.store.decoded import Progress
 from training.runtime.files import replacing
 from training.runtime.prefetch import prefetch
 
+Kind = Callable[[int, tuple[float, float], np.random.Generator], Samples]
+
 MAINS = (50.0, 60.0)  # Hz
 LEVELS = (-75.0, -15.0)  # dBFS; below about -70 the log-mel is that of silence
 ATTRIBUTION = "python -m training.data"  # never change: it is part of the manifest's hash
@@ -44,9 +47,10 @@ def build(
     split: str = "train",
     seed: int = 0,
     tones: int = 0,
+    hums: int = 0,
     progress: Progress | None = None,
 ) -> Manifest:
-    """Write ``count`` recordings and their manifest; the last ``tones`` of them are tones instead of noise.
+    """Write ``count`` recordings and their manifest: noise, then ``hums`` recordings of hum, then ``tones`` of tones.
 
     Parameters
     ----------
@@ -60,7 +64,8 @@ def build(
     OutputError
         If a file cannot be written.
     """
-    make = partial(_write, directory, round(seconds * SAMPLE_RATE), levels, seed, count - tones)
+    kinds = (background_noise,) * (count - hums - tones) + (mains_hum,) * hums + (tone,) * tones
+    make = partial(_write, directory, round(seconds * SAMPLE_RATE), levels, seed, kinds)
     names = []
     for name in prefetch(make, range(count), os.cpu_count() or 1):
         names.append(name)
@@ -72,12 +77,14 @@ def build(
     return manifest
 
 
-def _write(directory: Path, samples: int, levels: tuple[float, float], seed: int, first_tone: int, number: int) -> str:
+def _write(
+    directory: Path, samples: int, levels: tuple[float, float], seed: int, kinds: Sequence[Kind], number: int
+) -> str:
     """Write recording ``number`` and return its path, relative to ``directory``."""
     name = f"audio/{number:05}.flac"
-    make = background_noise if number < first_tone else tone
     with replacing(directory / name) as temporary:
-        temporary.write_bytes(encoder("flac", 0)(make(samples, levels, np.random.default_rng((seed, number)))))
+        sound = kinds[number](samples, levels, np.random.default_rng((seed, number)))
+        temporary.write_bytes(encoder("flac", 0)(sound))
     return name
 
 
@@ -97,8 +104,16 @@ def tone(samples: int, levels: tuple[float, float], random: np.random.Generator)
             sound += audible * np.sin(harmonic * phase + random.uniform(0, 6)) * random.random() / harmonic
     if random.random() < 0.3:
         sound *= (time * random.uniform(0.5, 8)) % 1 < random.uniform(0.2, 0.8)
-    sound /= max(rms(sound), 1e-9)
-    sound += random.standard_normal(samples) * 10 ** (-random.uniform(10, 60) / 20)
+    return _above_white_noise(sound, levels, random)
+
+
+def mains_hum(samples: int, levels: tuple[float, float], random: np.random.Generator) -> Samples:
+    """One recording [samples]: mains hum, 10 to 60 dB above white noise."""
+    return _above_white_noise(hum(samples, random), levels, random)
+
+
+def _above_white_noise(sound: NDArray[np.float64], levels: tuple[float, float], random: np.random.Generator) -> Samples:
+    sound = sound / max(rms(sound), 1e-9) + random.standard_normal(len(sound)) * 10 ** (-random.uniform(10, 60) / 20)
     return quantised(sound * 10 ** (random.uniform(*levels) / 20) / max(rms(sound), 1e-9))
 
 

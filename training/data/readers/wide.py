@@ -10,6 +10,8 @@ Rules:
 
 - A clip has the classes it is labelled with and all of their parents.
 - The children of its classes are unknown: a clip labelled "Drum" may be a snare drum. All other classes are absent.
+- A clip of an instrument (``INSTRUMENTS``) may be of all classes in ``PLAYED``, whatever its label: the triangle of an
+  orchestra is labelled "Ding".
 - A label is doubtful, and therefore unknown, if YAMNet ranks all of the clip's labels below ``DOUBTFUL`` although it
   knows these classes (``USUAL`` or better for half of their clips).
 - The classes are those with at least ``SOURCES`` groups outside the test split.
@@ -48,6 +50,8 @@ from training.data.readers.shipped import shipped
 SOURCES = 5  # groups that a class needs
 DOUBTFUL, USUAL = 50, 20  # ranks among YAMNet's 521 classes
 MORE = Splitting(test_fold="5", validation_share=0.15)
+INSTRUMENTS = ("fluidr3:", "hydrogen:", "philharmonia:")  # how the groups of recorded and rendered instruments begin
+PLAYED = {"/m/04rlf", "/m/04szw", "/m/0l14md"}  # Music, Musical instrument, Percussion
 MORE_AUDIO = "more/audio"
 UNKNOWN_GROUP = "more:unknown:"  # how groups of unknown clips begin; a group is a class
 COLUMNS = ("filename", "mids", "group", "fold", "license", "author", "source", "yamnet_rank")
@@ -61,12 +65,14 @@ class Clip(NamedTuple):
     row : its row, without labels.
     mids : the classes that it is labelled with.
     doubtful : whether these are unknown rather than present.
+    played : whether it is of an instrument.
     split_as_unknown : its split if its class is not in the vocabulary.
     """
 
     row: Row
     mids: frozenset[str]
     doubtful: bool = False
+    played: bool = False
     split_as_unknown: str = "train"
 
 
@@ -124,7 +130,8 @@ def _more_clips(folder: Path, left_out: Tally) -> Iterable[Clip]:
             license=clip["license"],
             attribution=f"{clip['author']}, {clip['source']}",
         )
-        yield Clip(row, frozenset(mids.split("|")), doubtful, _split_as_unknown(mids))
+        played = clip["group"].startswith(INSTRUMENTS)
+        yield Clip(row, frozenset(mids.split("|")), doubtful, played, _split_as_unknown(mids))
 
 
 def _split_as_unknown(mids: str) -> str:
@@ -158,7 +165,7 @@ def _above(mid: str) -> set[str]:
 def _labelled(clip: Clip, classes: set[str]) -> Row:
     """The row of a clip with all of its labels, in the manifest's syntax."""
     present = _with_parents(clip.mids) & classes
-    unknown = set[str]().union(*map(load().below, clip.mids)) & classes - present
+    unknown = set[str]().union(*map(load().below, clip.mids), PLAYED if clip.played else ()) & classes - present
     if clip.doubtful:
         present, unknown = set(), present | unknown
     labels = ";".join([*(sorted(present) or [NONE]), *(UNKNOWN + mid for mid in sorted(unknown))])
