@@ -10,8 +10,8 @@ Rules:
 
 - A clip has the classes it is labelled with and all of their parents.
 - The children of its classes are unknown: a clip labelled "Drum" may be a snare drum. All other classes are absent.
-- A clip of an instrument (``INSTRUMENTS``) may be of all classes in ``PLAYED``, whatever its label: the triangle of an
-  orchestra is labelled "Ding".
+- A clip of an instrument (``INSTRUMENTS``) whose label is not one may still be of the classes in ``PLAYED``: the triangle
+  of an orchestra is labelled "Ding".
 - A label is doubtful, and therefore unknown, if YAMNet ranks all of the clip's labels below ``DOUBTFUL`` although it
   knows these classes (``USUAL`` or better for half of their clips).
 - The classes are those with at least ``SOURCES`` groups outside the test split.
@@ -165,7 +165,9 @@ def _above(mid: str) -> set[str]:
 def _labelled(clip: Clip, classes: set[str]) -> Row:
     """The row of a clip with all of its labels, in the manifest's syntax."""
     present = _with_parents(clip.mids) & classes
-    unknown = set[str]().union(*map(load().below, clip.mids), PLAYED if clip.played else ()) & classes - present
+    unknown = set[str]().union(*map(load().below, clip.mids)) & classes - present
+    if clip.played and not present & PLAYED:
+        unknown |= PLAYED & classes
     if clip.doubtful:
         present, unknown = set(), present | unknown
     labels = ";".join([*(sorted(present) or [NONE]), *(UNKNOWN + mid for mid in sorted(unknown))])
