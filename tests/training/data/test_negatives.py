@@ -134,14 +134,16 @@ def test_low_pass_removes_power_above_its_corner() -> None:
     assert 10 * np.log10(octave[1] / octave[0]) == pytest.approx(-24, abs=2)
 
 
-def test_the_last_recordings_are_tones(tmp_path: Path) -> None:
-    """A tone's energy lies in few of its spectrum's bins; that of noise does not."""
+def test_the_last_recordings_are_hum_and_tones(tmp_path: Path) -> None:
+    """The energy of hum and tones lies in few of their spectra's bins, and that of hum at low frequencies."""
     (tmp_path / "set.csv").write_text("path,labels\na.wav,Dog\n")
     _vocabulary(tmp_path, "Dog").rename(tmp_path / "set.labels.csv")
-    arguments = ("--count", 6, "--tones", 3, "--level", -30, -20, "--output", tmp_path / "none")
+    arguments = ("--count", 9, "--hums", 3, "--tones", 3, "--level", -30, -20, "--output", tmp_path / "none")
     run("negatives", tmp_path / "set.csv", *arguments)
-    concentration = []
+    concentration, low = [], []
     for path in sorted((tmp_path / "none" / "audio").iterdir()):
-        spectrum = np.sort(np.abs(np.fft.rfft(soundfile.read(path)[0])) ** 2)[::-1]
-        concentration.append(spectrum[: len(spectrum) // 50].sum() / spectrum.sum())
+        spectrum = np.abs(np.fft.rfft(soundfile.read(path)[0])) ** 2
+        low.append(spectrum[: len(spectrum) // 5].sum() / spectrum.sum())
+        concentration.append(np.sort(spectrum)[-len(spectrum) // 50 :].sum() / spectrum.sum())
     assert min(concentration[3:]) > 0.6
+    assert min(low[3:6]) > 0.8

@@ -10,8 +10,8 @@ Rules:
 
 - A clip has the classes it is labelled with and all of their parents.
 - The children of its classes are unknown: a clip labelled "Drum" may be a snare drum. All other classes are absent.
-- A clip of an instrument (``INSTRUMENTS``) whose label is not one may still be of the classes in ``PLAYED``: the triangle
-  of an orchestra is labelled "Ding".
+- A clip of an instrument (``INSTRUMENTS``) with another label may be of the classes in ``PLAYED``: the triangle of
+  an orchestra is labelled "Ding".
 - A label is doubtful, and therefore unknown, if YAMNet ranks all of the clip's labels below ``DOUBTFUL`` although it
   knows these classes (``USUAL`` or better for half of their clips).
 - The classes are those with at least ``SOURCES`` groups outside the test split.
