@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,13 @@ def test_peak_memory_excludes_the_parent():
     peak = peak_memory(["completion", "bash"])
     assert array[-1] == 1
     assert 10 < peak < 150
+
+
+def test_child_processes_keep_compiled_modules():
+    child = "import sys; print(sys.dont_write_bytecode)"
+    code = f"import benchmarks, subprocess, sys; subprocess.run([sys.executable, '-c', '{child}'])"
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    assert subprocess.check_output([sys.executable, "-c", code], env=environment, text=True) == "False\n"
 
 
 @LINUX
