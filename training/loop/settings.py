@@ -53,7 +53,7 @@ class Settings:
     teachers_hear : the teachers' input. ``clip``: whole clips, scored once (Algorithm 1). ``view``: the student's
         augmented input, in every batch (online distillation); stored scores remain those of whole clips. ``sounds``:
         isolated clips, scored once by segment (training.supervision.segments); the student gets overlaid clips and
-        learns from the targets of segments.
+        learns from the targets of segments. Stored scores are those of every segment in which a clip sounds.
     temperatures : of teachers, by name or number of the generation: their logits are divided by it. Below 1, targets
         are sharper.
     students : initial weights of students: those of their latest ``teacher`` among the generations, which then counts

@@ -97,8 +97,10 @@ def copy_teacher(
     for suffix in (".npz", ".pt"):  # of a run that failed to start
         teacher_file(run, name, suffix).unlink(missing_ok=True)
     is_network = source.is_dir() or source.suffix.lower() == MODEL
-    if hear == "sounds" and not is_network:
-        raise RunError(f"{source}: not a run or a model file; --teachers-hear sounds needs one of these")
+    if hear == "sounds" and not is_network and source.suffix == ".pt":
+        raise RunError(
+            f"{source}: has no segments; with --teachers-hear sounds, give scores of sedkit-train teachers yamnet"
+        )
     if is_network or source.suffix == ".pt":
         if hear == "clip":
             raise RunError(f"{source}: scores the student's augmented input; add --teachers-hear view")

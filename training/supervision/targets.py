@@ -61,7 +61,8 @@ class Targets:
     ----------
     scores : stored scores [clips, classes] by teacher.
     online : teachers that score the student's augmented input.
-    segments : teachers that scored isolated clips, segment by segment.
+    segments : teachers that scored isolated clips, segment by segment. With these, stored scores are those of every
+        segment in which a clip sounds, as its labels are.
     temperatures : of teachers; 1 for those that it does not name.
     """
 
@@ -102,7 +103,7 @@ class Targets:
     def of_segments(
         self, places: Sequence[Mapping[int, Placed]], speeds: NDArray[np.floating], segments: int
     ) -> NDArray[np.float32]:
-        """Targets [recordings, segments, classes] of overlaid clips, from segment-level teachers.
+        """Targets [recordings, segments, classes] of overlaid clips.
 
         Parameters
         ----------
@@ -116,11 +117,10 @@ class Targets:
         for recording, there, speed in zip(made, places, speeds.tolist(), strict=True):
             labels = self.clips.labels[np.array(list(there))]
             for (clip, place), label in zip(there.items(), labels, strict=True):
-                scores = {
-                    teacher: softened(stored.at(clip, place, speed, segments), self.temperatures.get(teacher, 1))
-                    for teacher, stored in self.segments.items()
-                }
-                combined = targets(self.supervision, np.tile(label, (segments, 1)), scores)
+                scores = {teacher: stored.at(clip, place, speed, segments) for teacher, stored in self.segments.items()}
+                scores |= {teacher: np.tile(stored[clip], (segments, 1)) for teacher, stored in self.scores.items()}
+                softer = {name: softened(one, self.temperatures.get(name, 1)) for name, one in scores.items()}
+                combined = targets(self.supervision, np.tile(label, (segments, 1)), softer)
                 heard = overlap(place, speed, segments)
                 sounds = heard > 0
                 recording[sounds] = highest(recording[sounds], combined[sounds] * heard[sounds, None])
@@ -188,7 +188,7 @@ def targets_from(
             key: score_segments(network, clips, directory, batch_size, workers, step_of(key), taught.get(key))
             for key, network in networks.items()
         }
-        return Targets(supervision, clips, segments=segments, temperatures=temperatures)
+        return Targets(supervision, clips, teachers.scores, segments=segments, temperatures=temperatures)
     scores = dict(teachers.scores)
     for key, (network, weights) in teachers.generations.items():
         scores[key] = score_clips(network, weights, clips, data, batch_size, workers, step_of(key))

@@ -50,6 +50,18 @@ def main() -> None:
     """Score every clip of a manifest with another model, as a teacher for the cascade."""
 
 
+def strengths(candidates: Sequence[float]) -> Callable[[Command], Command]:
+    """The option ``--strength``, by default with these candidates."""
+    return click.option(
+        "--strength",
+        "strengths",
+        type=click.FloatRange(0, min_open=True),
+        multiple=True,
+        default=candidates,
+        help="Candidates for the strength of the regularisation. With one, the fit is several times as fast.",
+    )
+
+
 def command(name: str, *own: Callable[[Command], Command], suffix: str = ".npz") -> Callable[[Command], click.Command]:
     """Decorator: a command with the options that all teachers share, after its ``own``; it writes a ``suffix`` file."""
     options: tuple[Callable[[Command], Command], ...] = (
@@ -71,8 +83,8 @@ def command(name: str, *own: Callable[[Command], Command], suffix: str = ".npz")
     return decorate
 
 
-@command("yamnet", MODEL)
-def yamnet(model: Path, **shared: Any) -> None:
+@command("yamnet", MODEL, strengths(STRENGTHS))
+def yamnet(model: Path, strengths: tuple[float, ...], **shared: Any) -> None:
     """YAMNet (TFLite), its embeddings mapped to the manifest's classes by logistic regression.
 
     Training clips are predicted by a regression that was fitted on clips of other groups, since a teacher that has seen
@@ -92,7 +104,7 @@ def yamnet(model: Path, **shared: Any) -> None:
         with click.progressbar(range(len(audio.manifest)), label="YAMNet", file=sys.stderr) as rows:
             for row in rows:
                 features.append(network(audio[row].astype(np.float32) / np.float32(FULL_SCALE)).features())
-        return cross_fitted_scores(np.stack(features), audio)
+        return cross_fitted_scores(np.stack(features), audio, strengths)
 
     write_teacher(score, "YAMNet's features, logistic regression fitted on other groups", model, **shared)
 
@@ -131,17 +143,7 @@ def unchecked(model: Path, manifest: Path, output: Path, score: float) -> None:
     click.echo(f"{output}: {pairs} classes marked as unknown in {len(clips)} clips", err=True)
 
 
-STRENGTH = click.option(
-    "--strength",
-    "strengths",
-    type=click.FloatRange(0, min_open=True),
-    multiple=True,
-    default=yamnet_teacher.STRENGTHS,
-    help="Candidates for the strength of the regularisation. With one, the fit takes a third of the time.",
-)
-
-
-@command("yamnet-online", MODEL, DEVICE, STRENGTH, suffix=".pt")
+@command("yamnet-online", MODEL, DEVICE, strengths(yamnet_teacher.STRENGTHS), suffix=".pt")
 def yamnet_online(model: Path, device: str, strengths: tuple[float, ...], **shared: Any) -> None:
     """YAMNet (TFLite) as an online teacher, which scores the student's augmented input.
 
@@ -245,11 +247,13 @@ def columns_of(known: Sequence[Label], wanted: Sequence[Label]) -> NDArray[np.in
     return np.array([places[label.mid or label.name] for label in wanted])
 
 
-def cross_fitted_scores(features: NDArray[np.float64], audio: Audio) -> NDArray[np.float64]:
+def cross_fitted_scores(
+    features: NDArray[np.float64], audio: Audio, strengths: Sequence[float] = STRENGTHS
+) -> NDArray[np.float64]:
     """Probabilities [clips, classes] from features [clips, n], by cross-fitted logistic regressions."""
     manifest = audio.manifest
     part, train = assign_parts(manifest, PARTS), manifest.labelled("train")
-    fitted = cross_fitted(features[train], manifest.targets(train), part[train], STRENGTHS)
+    fitted = cross_fitted(features[train], manifest.targets(train), part[train], strengths)
     scores = fitted[-1](features)
     for held_out, one in enumerate(fitted[:-1]):
         scores[part == held_out] = one(features[part == held_out])

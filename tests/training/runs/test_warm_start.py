@@ -171,9 +171,7 @@ def test_unusable_warm_starts_and_segment_teachers_are_refused(run: Path, small_
         assert "Traceback" not in result.output
         return " ".join(result.output.split())
 
-    assert "not a run or a model file; --teachers-hear sounds" in refuse(
-        *SOUNDS, "--teacher", "big=none", "--first", "big=1"
-    )
+    assert "big.pt: has no segments" in refuse(*SOUNDS, "--teacher", "big=big.pt", "--first", "big=1")
     warm_start = f"wels={run}"
     assert "not a run directory" in refuse("--fine-tune", f"wels={tmp_path}")
     assert "nor wels=RUN" in refuse("--fine-tune", "wels=")
@@ -188,7 +186,9 @@ def test_unusable_warm_starts_and_segment_teachers_are_refused(run: Path, small_
     assert "do not train the weights" in refuse(*SOUNDS, "--set", "pooling=attention")
     scores = tmp_path / "scores.npz"
     scores.write_bytes(b"")
-    assert "scores.npz: not a run" in refuse(*SOUNDS, "--teacher", f"big={scores}", "--first", "big=1")
+    assert "scores.npz: a teacher's scores cannot be read" in refuse(
+        *SOUNDS, "--teacher", f"big={scores}", "--first", "big=1"
+    )
 
     other = shutil.copytree(run, tmp_path / "other")
     config = read_config(other)

@@ -151,6 +151,17 @@ def test_segment_targets_combine_labels_and_scores_of_overlaid_clips(network: Ne
     np.testing.assert_allclose(by_labels.of_segments([{0: one}], np.ones(1), 14)[0], overlaps[0] * [[1, 0, 0]])
 
 
+def test_stored_scores_of_a_clip_are_those_of_the_segments_in_which_it_sounds(network: Network, tmp_path: Path) -> None:
+    some = clips(60_000)
+    stored, alone = np.array([[0.2, 0.9, np.nan]]), score_segments(network, some, tmp_path, 2)
+    targets = Targets({"labels": 0.2, "yamnet": 0.3, 0: 0.5}, some, {"yamnet": stored}, segments={0: alone})
+    place = Placed(0, 60_000, 20_000)
+    (actual,) = targets.of_segments([{0: place}], np.ones(1), 14)
+    soft = 0.2 * some.labels[0] + 0.5 * alone.at(0, place, 1.0, 14).astype(float)
+    combined = np.stack([*(soft[:, :2] + 0.3 * stored[0, :2]).T, soft[:, 2] / 0.7], 1)
+    np.testing.assert_allclose(actual, combined * overlap(place, 1.0, 14)[:, None], atol=1e-6)
+
+
 def test_what_is_unknown_of_one_clip_is_unknown_only_where_it_sounds() -> None:
     some = clips(60_000, 60_000)
     some.labels[:, :2] = [[1, np.nan], [np.nan, 1]]
