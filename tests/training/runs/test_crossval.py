@@ -93,3 +93,15 @@ def test_each_fold_gets_its_own_manifest_and_options(
     code, _ = run(*given, "--device", "cpu")
     resumed = f"-m training.secost --resume {directory / 'fold-2'} --manifest {directory / 'fold-2.csv'} --device cpu\n"
     assert capfd.readouterr().out == resumed
+
+
+def test_manifests_of_another_share_or_data_set_are_not_written(esc50: Path, tmp_path: Path) -> None:
+    """They would replace those that finished folds were trained on."""
+    given = ["--run", tmp_path / "cv", "--esc50", esc50, "--launch", "echo"]
+    assert run(*given)[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "cv").glob("fold-*.csv")}
+    code, errors = run(*given, "--validation-share", "0.4")
+    assert code == 1
+    assert "with another --validation-share" in errors
+    assert {path: path.read_bytes() for path in (tmp_path / "cv").glob("fold-*.csv")} == before
+    assert run(*given)[0] == 0

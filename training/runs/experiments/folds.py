@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.manifest.delimited import read_table
+from training.data.manifest.problems import ManifestError
 from training.data.manifest.splits import Splitting, hold_out
 from training.data.manifest.table import Manifest
 from training.data.readers.esc50 import esc50
@@ -40,7 +41,7 @@ def write_folds(kind: Kind, folder: Path, directory: Path, validation_share: flo
     Raises
     ------
     ManifestError
-        If the data set cannot be read.
+        If the data set cannot be read, or ``directory`` holds other folds. No file changes then.
     OutputError
         If a manifest cannot be written.
     """
@@ -56,12 +57,25 @@ def write_folds(kind: Kind, folder: Path, directory: Path, validation_share: flo
     if kind == "shipped":
         licensed = np.isin(list(manifest.licenses), FREE)
         free = licensed | ~np.char.startswith(np.array(list(manifest.groups)), "esc50:")
-    paths = {}
-    for fold in sorted(set(folds)):
-        paths[fold] = Path(f"fold-{fold}.csv")
-        splits = fold_splits(manifest, folds, fold, free, validation_share)
-        manifest.with_splits(splits).save(directory / paths[fold])
+    paths = {fold: Path(f"fold-{fold}.csv") for fold in sorted(set(folds))}
+    made = {
+        path: manifest.with_splits(fold_splits(manifest, folds, fold, free, validation_share))
+        for fold, path in paths.items()
+    }
+    for path, one in made.items():
+        _refuse_other(directory / path, one)
+    for path, one in made.items():
+        one.save(directory / path)
     return paths
+
+
+def _refuse_other(path: Path, manifest: Manifest) -> None:
+    """Raise :class:`ManifestError` if there is a manifest at ``path`` that differs from ``manifest``."""
+    if path.exists() and Manifest.load(path).sha256() != manifest.sha256():
+        raise ManifestError(
+            f"{path}: is a fold of other data or with another --validation-share; give the same as before, or name "
+            "another --run"
+        )
 
 
 def fold_splits(
