@@ -190,6 +190,15 @@ def test_invalid_soundscape_options(source, tmp_path, arguments, message):
     assert message in result.stderr
 
 
+def test_silent_clips_are_refused(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(RATE), RATE)
+    rows = [Row("a.wav", labels="low", split="train")]
+    Manifest.from_rows(rows, Vocabulary.of(["low"]), tmp_path).save(tmp_path / "set.csv")
+    result = run("soundscapes", tmp_path / "set.csv", "-o", tmp_path / "x", "--count", "1")
+    assert result.exit_code
+    assert "no clips for events in the split 'train': all of them are silent" in str(result.exception) + result.stderr
+
+
 def test_soundscapes_refuse_a_directory_that_is_not_empty(source, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     result = run("soundscapes", source, "-o", tmp_path, "--count", "3")

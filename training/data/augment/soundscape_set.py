@@ -95,6 +95,8 @@ def build(
         sources = Sources(audio, rows[name], specific[rows[name]], background_classes, labels, labels.unchecked)
         if recordings and not sources.by_class:
             raise ManifestError(f"no clips for events in the split {name!r}: all their classes are backgrounds")
+        if recordings and not any(sources.sounding(clip) for clips in sources.by_class for clip in clips.tolist()):
+            raise ManifestError(f"no clips for events in the split {name!r}: all of them are silent")
         make = partial(_make, sources, recipe, directory, name, (seed, number))
         made[name] = []
         for soundscape in prefetch(make, range(recordings), os.cpu_count() or 1):
