@@ -21,6 +21,7 @@ from training.data.options import (
     on_error_option,
     output_folder_option,
     output_option,
+    refuse_to_replace,
     seed_option,
     write_manifest,
 )
@@ -117,6 +118,8 @@ def leave_out_command(manifest: Path, classes: tuple[str, ...], output: Path, le
     """
     if output.resolve() == left.resolve():
         raise click.UsageError("--output and --left name one file: give them two names")
+    for path in (output, left):
+        refuse_to_replace(path, manifest, labels)
     parted = leave_out(Manifest.load(manifest, labels), classes)
     write_manifest(parted.rest, output)
     write_manifest(parted.left, left)

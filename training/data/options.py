@@ -39,7 +39,14 @@ def load_vocabulary(labels: Path | None) -> Vocabulary | None:
     return Vocabulary.load(labels) if labels else None
 
 
-def write_manifest(manifest: Manifest, output: Path) -> None:
-    """Save a manifest and print its summary on standard error."""
+def refuse_to_replace(output: Path, *read: Path | None) -> None:
+    """Raise :class:`click.UsageError` if ``output`` is one of the files that the command reads."""
+    if any(path is not None and path.resolve() == output.resolve() for path in read):
+        raise click.UsageError(f"{output} is read, and would be replaced; choose another --output")
+
+
+def write_manifest(manifest: Manifest, output: Path, *read: Path | None) -> None:
+    """Save a manifest, unless ``output`` is one of the files ``read``, and print its summary on standard error."""
+    refuse_to_replace(output, *read)
     manifest.save(output)
     click.echo(f"{output}: {describe(manifest)}", err=True)

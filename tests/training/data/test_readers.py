@@ -341,3 +341,24 @@ def test_cli_help(command):
     result = run(command, "--help")
     assert result.exit_code == 0
     assert "--" in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["csv", "set.csv", "-o", "set.csv"],
+        ["noise", "manifest.csv", "--drop", "0.5", "-o", "manifest.csv"],
+        ["negatives", "manifest.csv", "--count", "1", "-o", "."],
+    ],
+)
+def test_a_table_that_is_read_is_not_replaced(tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    audio(tmp_path / "a.wav")
+    audio(tmp_path / "b.wav")
+    table(tmp_path / "set.csv", "filename,label,note", [("a.wav", "x", "mine"), ("b.wav", "y", "")])
+    plain_csv(tmp_path / "set.csv", Splitting()).save(tmp_path / "manifest.csv")
+    before = (tmp_path / arguments[1]).read_bytes()
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2, result.output
+    assert f"{arguments[1]} is read, and would be replaced; choose another --output" in result.output
+    assert (tmp_path / arguments[1]).read_bytes() == before

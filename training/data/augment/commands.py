@@ -21,6 +21,7 @@ from training.data.options import (
     on_error_option,
     output_folder_option,
     output_option,
+    refuse_to_replace,
     seed_option,
     write_manifest,
 )
@@ -58,7 +59,7 @@ def noise(
       sedkit-train data noise set.csv --drop 0.25 --flip 0.05 --output noisy.csv
     """
     noisy, record = with_noise(Manifest.load(manifest, labels), drop, flip, splits, seed)
-    write_manifest(noisy, output)
+    write_manifest(noisy, output, manifest, labels)
     write_json(output.with_suffix(".noise.json"), record)
     click.echo(
         f"{record['labels_missing']} of {record['labels']} labels missing, {record['labels_wrong']} wrong", err=True
@@ -197,6 +198,7 @@ def negatives(
     """
     if tones + hums > count:
         raise click.UsageError(f"--tones {tones} and --hums {hums} are more than --count {count}")
+    refuse_to_replace(output / "manifest.csv", manifest, labels)
     classes = Manifest.load(manifest, labels, "skip").vocabulary
     with decoding() as progress:
         made = negative_set.build(classes, output, count, seconds, _ordered(level), split, seed, tones, hums, progress)

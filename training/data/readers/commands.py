@@ -172,7 +172,8 @@ def plain_csv(
       sedkit-train data csv clips.csv --output set.csv
       sedkit-train data csv clips.csv --audio recordings --labels classes.csv --test-share 0.2 --output set.csv
     """
-    write_manifest(plain_csv_reader.plain_csv(table, splitting, load_vocabulary(labels), audio, on_error), output)
+    manifest = plain_csv_reader.plain_csv(table, splitting, load_vocabulary(labels), audio, on_error)
+    write_manifest(manifest, output, table, labels)
 
 
 @click.command()
@@ -264,7 +265,8 @@ def audioset(
     """
     vocabulary = vocabulary_or_default(labels, segments[0], "class_labels_indices.csv")
     splitting = Splitting(None, 0.0, validation_share, seed)
-    write_manifest(audioset_reader.audioset(audio, segments, vocabulary, splitting, on_error, look), output)
+    manifest = audioset_reader.audioset(audio, segments, vocabulary, splitting, on_error, look)
+    write_manifest(manifest, output, *segments, labels)
 
 
 @click.command("audioset-strong")
@@ -299,7 +301,8 @@ def audioset_strong(
     """
     vocabulary = vocabulary_or_default(labels, tables[0], "mid_to_display_name.tsv")
     splitting = Splitting(None, 0.0, validation_share, seed)
-    write_manifest(audioset_reader.audioset_strong(audio, tables, vocabulary, splitting, on_error, look), output)
+    manifest = audioset_reader.audioset_strong(audio, tables, vocabulary, splitting, on_error, look)
+    write_manifest(manifest, output, *tables, labels)
 
 
 @click.command()
@@ -360,7 +363,8 @@ def desed(
         --split test --output test.csv
       sedkit-train data merge weak.csv test.csv --output desed.csv
     """
-    write_manifest(desed_reader.desed(table, audio, split, load_vocabulary(labels), on_error, look), output)
+    manifest = desed_reader.desed(table, audio, split, load_vocabulary(labels), on_error, look)
+    write_manifest(manifest, output, table, labels)
 
 
 COMMANDS = (
