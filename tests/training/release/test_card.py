@@ -1,13 +1,17 @@
-"""Sections of a card for runs that lack something, and the options that its commands repeat."""
+"""Sections of a card for runs that lack something, measurements that do not fit it, and options that it repeats."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
+from sedkit.errors import SedkitError
 from tests.training.conftest import untrained_run
 from training.data.manifest.table import Manifest
+from training.release.card.scores_sections import robustness_section, unknown_section
 from training.release.card.sections import (
     confusion_section,
     option_value,
@@ -16,6 +20,7 @@ from training.release.card.sections import (
     source_accuracy,
     summary_section,
 )
+from training.runtime.files import sha256, write_json
 
 
 def test_options_are_read_from_the_command_of_a_run() -> None:
@@ -37,3 +42,16 @@ def test_a_run_without_test_clips_of_a_single_sound_has_no_accuracy(small_manife
     assert source_accuracy(test) == confusion_section(run, test) == []
     reports = [{"test": {"clips": 6, "accuracy": None, "mAP": 0.5, "classes": []}}] * 2
     assert "On 6 held-out clips: mAP 0.500 (Teacher-0: mAP 0.500)." in summary_section(run, reports, test)[0]
+
+
+def test_measurements_of_another_split_are_not_on_the_card(tmp_path: Path) -> None:
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"a model")
+    about: dict[str, Any] = {"model_sha256": sha256(model), "split": "validation", "seed": 0}
+    measured = {"condition": "clean", "clips": 3, "mAP": 0.9, "accuracy": 0.9}
+    write_json(tmp_path / "robustness.json", about | {"conditions": [measured]})
+    known = {"unknown": 3, "known": 3, "curve": [], "most_false_at_0.5": []}
+    write_json(tmp_path / "unknown.json", [about | known])
+    for section in (robustness_section, unknown_section):
+        with pytest.raises(SedkitError, match="measured on the split 'validation', and a card needs 'test'"):
+            section(tmp_path, model)

@@ -74,13 +74,21 @@ def calibration_tables(test: dict[str, Any], diagram: str) -> list[str]:
     return [*lines, ""]
 
 
+def _require_test_split(path: Path, split: str) -> None:
+    """Raise :class:`SedkitError` if the measurement in ``path`` is of another split than the card says."""
+    if split != "test":
+        raise SedkitError(
+            f"{path}: measured on the split {split!r}, and a card needs 'test': measure that split, or remove the file"
+        )
+
+
 def unknown_section(run: Path, model: Path) -> list[str]:
     """The trade between false tags of unknown sounds and finds, if ``sedkit-train evaluate unknown`` has measured it.
 
     Raises
     ------
     SedkitError
-        If another model was measured.
+        If another model or another split was measured.
     """
     path = run / "unknown.json"
     if not path.exists():
@@ -90,6 +98,7 @@ def unknown_section(run: Path, model: Path) -> list[str]:
         raise SedkitError(
             f"{path}: measured on another model: repeat sedkit-train evaluate unknown, or remove the file"
         )
+    _require_test_split(path, reports[0]["split"])
     return [
         "## Sounds that it does not know",
         "",
@@ -119,7 +128,7 @@ def robustness_section(run: Path, model: Path) -> list[str]:
     Raises
     ------
     SedkitError
-        If another model was measured.
+        If another model or another split was measured.
     """
     path = run / "robustness.json"
     if not path.exists():
@@ -129,6 +138,7 @@ def robustness_section(run: Path, model: Path) -> list[str]:
         raise SedkitError(
             f"{path}: measured on another model: repeat sedkit-train evaluate robustness, or remove the file"
         )
+    _require_test_split(path, report["split"])
     clips = report["conditions"][0]["clips"]
     return [
         "## Noise, codecs and levels",
