@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from training.data.manifest.table import Manifest
 from training.release.card.scores_sections import robustness_section, unknown_section
 from training.release.card.sections import (
     confusion_section,
+    generations,
     option_value,
     seed_option,
     single_label_predictions,
@@ -55,3 +57,13 @@ def test_measurements_of_another_split_are_not_on_the_card(tmp_path: Path) -> No
     for section in (robustness_section, unknown_section):
         with pytest.raises(SedkitError, match="measured on the split 'validation', and a card needs 'test'"):
             section(tmp_path, model)
+
+
+def test_the_card_names_the_generation_that_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be an earlier one than the last student."""
+    (tmp_path / "report.md").write_text("a table\n")
+    monkeypatch.setattr("training.release.card.sections.origin", lambda *_: "student 1")
+    monkeypatch.setattr("training.release.card.sections.ended_early", lambda *_: "")
+    rows = [{"test": {"mAP": mean, "accuracy": None, "clips": 3}} for mean in (0.5, 0.6)]
+    text = "\n".join(generations(SimpleNamespace(directory=tmp_path, seed=0), rows))  # type: ignore[arg-type]
+    assert "From Teacher-0 to student 1, test mAP changes from 0.500 to 0.600 (+20.0% relative)." in text

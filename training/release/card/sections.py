@@ -183,8 +183,8 @@ def generations(run: Run, rows: list[dict[str, Any]]) -> list[str]:
     change = ""
     if len(rows) > 1:
         change = (
-            f" From Teacher-0 to the last student, test mAP changes from {first['mAP']:.3f} to {last['mAP']:.3f} "
-            f"({last['mAP'] / first['mAP'] - 1:+.1%} relative){accuracy}."
+            f" From Teacher-0 to student {len(rows) - 1}, test mAP changes from {first['mAP']:.3f} to "
+            f"{last['mAP']:.3f} ({last['mAP'] / first['mAP'] - 1:+.1%} relative){accuracy}."
         )
     return [
         table,
