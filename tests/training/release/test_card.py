@@ -12,6 +12,7 @@ import pytest
 from sedkit.errors import SedkitError
 from tests.training.conftest import untrained_run
 from training.data.manifest.table import Manifest
+from training.release.card import timelines_section
 from training.release.card.scores_sections import robustness_section, unknown_section
 from training.release.card.sections import (
     confusion_section,
@@ -22,6 +23,7 @@ from training.release.card.sections import (
     source_accuracy,
     summary_section,
 )
+from training.release.card.timelines_section import read_timelines
 from training.runtime.files import sha256, write_json
 
 
@@ -67,3 +69,26 @@ def test_the_card_names_the_generation_that_is_published(tmp_path: Path, monkeyp
     rows = [{"test": {"mAP": mean, "accuracy": None, "clips": 3}} for mean in (0.5, 0.6)]
     text = "\n".join(generations(SimpleNamespace(directory=tmp_path, seed=0), rows))  # type: ignore[arg-type]
     assert "From Teacher-0 to student 1, test mAP changes from 0.500 to 0.600 (+20.0% relative)." in text
+
+
+def test_timelines_with_bouts_and_other_settings(tmp_path: Path) -> None:
+    """The card has the model's own settings, and its commands make the same recordings."""
+    model = tmp_path / "model.onnx"
+    model.write_bytes(b"a model")
+    recipe: dict[str, Any] = {"seconds": 600.0, "events": [1, 5], "longest": 5.0, "overlap": 2, "snr": [3.0, 25.0]}
+    recipe |= {"background": [-50.0, -30.0], "bouts": [8, 16], "count": 9, "seed": 0, "backgrounds": []}
+    recipe |= {"split": "test", "manifest_sha256": "data"}
+    systems = [("model.onnx", sha256(model)), ("model.onnx, mine.toml", sha256(model)), ("YAMNet", None)]
+    report = {"soundscapes": "field", "recipe": recipe, "split": "test"}
+    write_json(
+        tmp_path / "timelines.json",
+        report | {"systems": [{"system": name, "model_sha256": hashed} for name, hashed in systems]},
+    )
+    read = read_timelines(SimpleNamespace(directory=tmp_path, data="data"), model, "mine")  # type: ignore[arg-type]
+    assert read is not None
+    assert read["systems"] == [
+        {"system": "mine", "model_sha256": sha256(model)},
+        {"system": "YAMNet", "model_sha256": None},
+    ]
+    making, _ = timelines_section.commands(read, "run", "all.csv")
+    assert making == "data soundscapes all.csv --split test --count 9 --seconds 600 --bouts 8 16 --output field"

@@ -30,6 +30,7 @@ OPTIONS = {  # field of Recipe: option of ``sedkit-train data soundscapes``
     "overlap": "overlap",
     "snr": "snr",
     "background": "level",
+    "bouts": "bouts",
 }
 
 
@@ -60,8 +61,11 @@ def read_timelines(run: Run, model: Path, name: str) -> dict[str, Any] | None:
             f"{path}: the soundscapes are not mixed from the run's own test clips: mix them with sedkit-train data "
             "soundscapes --split test and measure again, or remove the file"
         )
-    rows = [row | {"system": own.get(row["model_sha256"], row["system"])} for row in report["systems"]]
-    return report | {"systems": [row for row in rows if row["model_sha256"] in (None, *own)]}
+    rows = {row["model_sha256"]: row for row in reversed(report["systems"])}  # a model's own settings come first
+    shown = [hashed for hashed in reversed(rows) if hashed in (None, *own)]
+    return report | {
+        "systems": [rows[hashed] | {"system": own.get(hashed, rows[hashed]["system"])} for hashed in shown]
+    }
 
 
 def timelines_section(report: dict[str, Any]) -> list[str]:
@@ -110,7 +114,7 @@ def _options(recipe: dict[str, Any]) -> str:
     default = json.loads(json.dumps(asdict(Recipe())))
     options = [*([f"--split {recipe['split']}"] if recipe.get("split") else []), f"--count {recipe['count']}"]
     for key, option in OPTIONS.items():
-        if recipe[key] != default[key]:
+        if recipe.get(key, default[key]) != default[key]:
             values = recipe[key] if isinstance(recipe[key], list) else [recipe[key]]
             options.append(" ".join([f"--{option}", *(f"{value:g}" for value in values)]))
     options += [f"--background {shlex.quote(name)}" for name in recipe["backgrounds"]]
