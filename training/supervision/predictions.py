@@ -58,12 +58,13 @@ def read_predictions(path: Path, data: str, labels: Sequence[Label], clips: int)
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             about = json.loads(str(file["about"]))
+            belongs_to = about.pop("manifest_sha256", None), about.pop("labels", None)
             probabilities = file["probabilities"] if "logits" not in file else _sigmoid(file["logits"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise TeacherError(
             f"{path}: a teacher's scores cannot be read ({error}); make them with sedkit-train teachers"
         ) from None
-    if about.pop("manifest_sha256", None) != data or about.pop("labels", None) != [asdict(label) for label in labels]:
+    if belongs_to != (data, [asdict(label) for label in labels]):
         raise TeacherError(f"{path}: scores for another manifest or other classes; make them again for this one")
     if probabilities.shape != (clips, len(labels)):
         raise TeacherError(

@@ -136,3 +136,16 @@ def test_cross_fitted_scores_do_not_know_held_out_labels() -> None:
     informative = random.standard_normal((120, 300)) + 3 * targets[:, :1]
     scores = cross_fitted_scores(informative, SimpleNamespace(manifest=manifest))
     assert (scores.argmax(1) == targets.argmax(1)).mean() > 0.95
+
+
+def test_files_that_are_no_score_files_are_named(small_manifest: Path, tmp_path: Path) -> None:
+    manifest, path = Manifest.load(small_manifest), tmp_path / "mine.npz"
+    scores = np.zeros((len(manifest), 3), np.float32)
+    for about in ("[]", "3"):
+        np.savez(path, logits=scores, about=np.array(about))
+        with pytest.raises(TeacherError, match=r"mine\.npz: a teacher's scores cannot be read"):
+            read_predictions(path, manifest.sha256(), manifest.vocabulary.labels, len(manifest))
+    with path.open("wb") as file:
+        np.save(file, scores)
+    with pytest.raises(TeacherError, match=r"mine\.npz: a teacher's scores cannot be read"):
+        read_predictions(path, manifest.sha256(), manifest.vocabulary.labels, len(manifest))
