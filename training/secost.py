@@ -224,6 +224,8 @@ def main(context: click.Context, /, resume: Path | None, device: str, stop_after
             )
             ending.directory = run.directory
             distributed.on_rank_0(partial(_hold, run, stack))
+            if resume and moved:
+                distributed.on_rank_0(partial(run.moved_to, moved))
             if resume and (changes := {name: given[name] for name in ("name", "export") if name in named}):
                 distributed.on_rank_0(partial(run.change_model, **changes))
             with CascadeProgress(len(run.supervision), run.settings.epochs) as progress:

@@ -132,6 +132,13 @@ class Run:
         config["model"] |= changes
         write_json(self.directory / "config.json", config)
 
+    def moved_to(self, place: str) -> None:
+        """Write into ``config.json`` where the data lies now: at ``place``, from which the run was opened."""
+        if holds_recordings(place):
+            place = str(self.directory / MANIFEST)
+        about = {"manifest": place if "://" in place else str(Path(place).absolute()), "vocabulary": None}
+        write_json(self.directory / "config.json", read_config(self.directory) | about)
+
     def sweep(self) -> None:
         """Remove temporary files of a killed process; call it while holding the run's lock."""
         for leftover in self.directory.rglob(".*.tmp"):

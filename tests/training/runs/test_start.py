@@ -147,6 +147,7 @@ def test_resume_with_moved_data(small_manifest: Path, tmp_path: Path) -> None:
     assert "before" in fail("--resume", directory, "--device", "cpu")
     arguments = ("--resume", directory, "--manifest", after / "manifest.csv", "--device", "cpu", "--stop-after", "0s")
     assert "stopped in time" in run_secost(*arguments)
+    assert Run.open(directory).manifest.paths[0].startswith(str(after)), "publish and the next --resume find it"
 
 
 @pytest.mark.parametrize(("split", "left"), [("train", 1), ("train", 0), ("validation", 0)])
