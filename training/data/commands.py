@@ -241,6 +241,7 @@ def pack(
       sedkit-train data pack audioset.csv --output packed --on-error skip
       sedkit-train data check packed
     """
+    refuse_to_replace(output / "manifest.csv", manifest, labels)
     packing = Packing(codec, bitrate, shard_clips, seed)
     with decoding() as progress:
         index = pack_manifest(Manifest.load(manifest, labels, on_error), output, packing, on_error, progress, workers)

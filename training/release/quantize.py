@@ -36,6 +36,7 @@ from sedkit.inference.onnx_runtime import onnxruntime
 from sedkit.metrics import summary
 from sedkit.model_file import ModelFile, with_digest
 from training.data.audio import crop, without_padding
+from training.data.options import refuse_to_replace
 from training.data.store.source import Audio, open_audio
 from training.networks.float16 import with_float32_weights
 from training.release.imported.integers import quantize_imported
@@ -76,6 +77,8 @@ def main(model: Path, manifest: str, vocabulary: Path | None, output: Path | Non
       sedkit-train quantize runs/20260101-120000/model.onnx --manifest manifest.csv
       sedkit-train quantize mine.onnx --manifest manifest.csv --clips 2000
     """
+    if output:
+        refuse_to_replace(output, model)
     try:
         output = output or sibling(model, "int8")
         with decoding() as progress:

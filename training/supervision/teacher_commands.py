@@ -28,6 +28,7 @@ from training.data.audio import FULL_SCALE
 from training.data.manifest.naming import clip_names
 from training.data.manifest.problems import OnError
 from training.data.manifest.splits import assign_parts
+from training.data.options import refuse_to_replace
 from training.data.store.source import Audio, open_audio
 from training.networks.yamnet import read_yamnet
 from training.runtime.device import torch_device
@@ -126,6 +127,7 @@ def unchecked(model: Path, manifest: Path, output: Path, score: float) -> None:
     """
     from training.networks.yamnet_tflite import class_names, clip_scores
 
+    refuse_to_replace(output, manifest)
     with decoding() as progress:
         audio = open_audio(manifest, None, "stop", progress)
     clips = audio.manifest

@@ -349,6 +349,7 @@ def test_cli_help(command):
         ["csv", "set.csv", "-o", "set.csv"],
         ["noise", "manifest.csv", "--drop", "0.5", "-o", "manifest.csv"],
         ["negatives", "manifest.csv", "--count", "1", "-o", "."],
+        ["pack", "manifest.csv", "-o", "."],
     ],
 )
 def test_a_table_that_is_read_is_not_replaced(tmp_path, monkeypatch, arguments):

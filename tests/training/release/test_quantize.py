@@ -173,3 +173,11 @@ def test_errors_are_one_line(models, manifest, tmp_path):
     onnx.save(other, tmp_path / "tanh.onnx")
     assert "not the graph of a WELS-Net" in fails(tmp_path / "tanh.onnx", "--manifest", manifest)
     assert not list(tmp_path.glob("*int8*"))
+
+
+def test_the_fp32_model_is_not_replaced(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"weights")
+    arguments = [tmp_path / "model.onnx", "--manifest", "all.csv", "--output", tmp_path / "model.onnx"]
+    result = CliRunner().invoke(quantize.main, [str(argument) for argument in arguments])
+    assert result.exit_code == 2
+    assert "model.onnx is read, and would be replaced; choose another --output" in result.output

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from click.testing import CliRunner
 
 from sedkit.contract import Label
 from training.data.manifest.rows import Row
 from training.data.manifest.table import Manifest
 from training.data.manifest.vocabulary import Vocabulary
+from training.supervision.teacher_commands import main
 from training.supervision.unchecked import mark_unchecked
 
 
@@ -22,3 +24,14 @@ def test_only_detected_classes_without_a_label_become_unknown() -> None:
     expected = [[1, np.nan, 0], [np.nan, 0, 0], [np.nan, 1, 0], [np.nan, np.nan, np.nan]]
     np.testing.assert_array_equal(marked.targets(), np.array(expected, np.float32))
     assert marked.labels.known.tolist() == [True, True, True, False]
+
+
+def test_the_manifest_that_is_read_is_not_replaced(tmp_path: Path) -> None:
+    for name in ("yamnet.tflite", "wide.csv"):
+        (tmp_path / name).write_text("mine")
+    arguments = ["unchecked", "--model", "yamnet.tflite", "--manifest", "wide.csv", "--output", "wide.csv"]
+    given = [str(tmp_path / word) if "." in word else word for word in arguments]
+    result = CliRunner().invoke(main, given)
+    assert result.exit_code == 2
+    assert "wide.csv is read, and would be replaced; choose another --output" in result.output
+    assert (tmp_path / "wide.csv").read_text() == "mine"
