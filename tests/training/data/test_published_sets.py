@@ -215,6 +215,14 @@ def test_fsd50k_with_another_vocabulary(fsd50k):
     assert manifest.dropped.counts == {"label outside the vocabulary": 5, "clip without a label in the vocabulary": 1}
 
 
+@pytest.mark.parametrize("text", ["[]", '{"64760": 3}'])
+def test_fsd50k_with_other_metadata(fsd50k, text):
+    path = fsd50k / "FSD50K.metadata" / "dev_clips_info_FSD50K.json"
+    write(path, text)
+    with pytest.raises(ManifestError, match=r"dev_clips_info_FSD50K\.json: not FSD50K's metadata"):
+        read_fsd50k(fsd50k)
+
+
 def test_fsd50k_faults(fsd50k):
     (fsd50k / "FSD50K.eval_audio" / "37199.wav").unlink()
     with pytest.raises(ManifestError, match=r"1 x missing file .*37199.wav"):

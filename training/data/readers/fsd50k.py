@@ -87,4 +87,6 @@ def _read_metadata(path: Path) -> dict[str, dict[str, str]]:
         metadata: dict[str, dict[str, str]] = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ManifestError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(metadata, dict) or not all(isinstance(info, dict) for info in metadata.values()):
+        raise ManifestError(f"{path}: not FSD50K's metadata, an object with one object for each clip")
     return metadata
