@@ -150,7 +150,7 @@ def settings_of(options: Mapping[str, Any], tagger: Tagger) -> PostProcessing:
     """The post-processing: that of the model, under that of the TOML file, under the options."""
     settings = tagger.post_processing(options["postprocess"])
     given = {name: options[name] for name in SETTINGS if options[name] is not None}
-    return settings.replace(**given).with_thresholds(dict(options["threshold"]))
+    return settings.for_all(**given).with_thresholds(dict(options["threshold"]))
 
 
 def as_given(options: Mapping[str, Any]) -> dict[str, Any]:

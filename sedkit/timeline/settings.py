@@ -20,7 +20,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
@@ -118,18 +118,22 @@ class PostProcessing:
         """These settings with other values for one class, by name or MID."""
         return self.replace(classes={**self.classes, name: {**self.classes.get(name, {}), **values}})
 
+    def for_all(self, **values: Any) -> Self:
+        """These settings with other values for all classes, also for those that have values of their own."""
+        return self.replace(**values, classes=self._classes_without(values))
+
     def with_thresholds(self, thresholds: Mapping[str, float]) -> Self:
         """These settings with other thresholds by class; ``"*"`` stands for all classes that are not named."""
-        settings = self
-        if "*" in thresholds:
-            others = {name: {k: v for k, v in own.items() if k != "threshold"} for name, own in self.classes.items()}
-            settings = self.replace(
-                threshold=thresholds["*"], classes={name: own for name, own in others.items() if own}
-            )
+        settings = self.for_all(threshold=thresholds["*"]) if "*" in thresholds else self
         for name, value in thresholds.items():
             if name != "*":
                 settings = settings.for_class(name, threshold=value)
         return settings
+
+    def _classes_without(self, names: Container[str]) -> dict[str, dict[str, float]]:
+        """The values for single classes, without those of some settings."""
+        left = {name: {k: v for k, v in own.items() if k not in names} for name, own in self.classes.items()}
+        return {name: own for name, own in left.items() if own}
 
     def to_mapping(self) -> dict[str, Any]:
         """The settings that differ from the defaults."""
@@ -153,6 +157,8 @@ class PostProcessing:
     def from_mapping(cls, values: Mapping[str, Any], base: PostProcessing | None = None) -> PostProcessing:
         """Settings from a mapping; what it leaves out is that of ``base``, by default the default.
 
+        A value for all classes replaces those of single classes in ``base``, too.
+
         Raises
         ------
         ArgumentError
@@ -162,9 +168,10 @@ class PostProcessing:
         classes = values.get("classes", {})
         if not isinstance(classes, Mapping):
             raise ArgumentError(f"classes must be a table of classes, not {classes!r}")
+        kept = settings._classes_without(values)
         merged = {
-            name: {**settings.classes.get(name, {}), **own} if isinstance(own, Mapping) else own
-            for name, own in {**settings.classes, **classes}.items()
+            name: {**kept.get(name, {}), **own} if isinstance(own, Mapping) else own
+            for name, own in {**kept, **classes}.items()
         }
         return settings.replace(**{**values, "classes": merged})
 

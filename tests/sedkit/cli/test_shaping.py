@@ -17,6 +17,7 @@ def run(model_path, tmp_path_factory):
     folder = tmp_path_factory.mktemp("shaping")
     soundfile.write(folder / "sound.wav", make_sound(12, seed=1), 16_000)
     (folder / "mine.toml").write_text("threshold = 0.9\nmerge_gap = 20\n[classes.Siren]\nthreshold = 0.2\n")
+    (folder / "short.toml").write_text("threshold = 0.9\n[classes.Siren]\nthreshold = 0.2\nmin_duration = 30\n")
 
     def call(command: str, *options: str):
         arguments = [command, str(folder / "sound.wav"), "--model", str(model_path)]
@@ -38,6 +39,8 @@ def test_options_take_precedence_over_the_file(run):
     assert len(file["Siren"]) == 1
     assert of("--postprocess", "FOLDER/mine.toml", "--merge-gap", "0")["Siren"] == of("-t", "Siren=0.2")["Siren"]
     assert "Siren" not in of("--postprocess", "FOLDER/mine.toml", "--threshold", "1")
+    assert "Siren" not in of("--postprocess", "FOLDER/short.toml")
+    assert of("--postprocess", "FOLDER/short.toml", "--min-duration", "0")["Siren"] == of("-t", "Siren=0.2")["Siren"]
     assert max(of("--threshold", "0.2", "--max-duration", "1")["Siren"]) <= 1.001
     assert of("--enter", "0.2", "--min-duration", "30") == {}
     assert set(of("--threshold", "0.2", "--skip", "Siren,Dog", "--rollup", "Animal")) >= {"Animal"}

@@ -45,6 +45,9 @@ def test_a_file_overrides_only_what_it_names(tmp_path):
     made = PostProcessing.read_toml(path, base)
     assert (made.leave, made.hold) == (0.3, 1)
     assert made.classes == {"Chirp, tweet": {"threshold": 0.2, "merge_gap": 2}}
+    path.write_text("threshold = 0.4\n[classes.Dog]\nhold = 1\n")
+    made = PostProcessing.read_toml(path, base)
+    assert (made.threshold, made.classes) == (0.4, {"Dog": {"hold": 1}})
 
 
 def test_thresholds_for_all_replace_those_of_classes():
@@ -52,6 +55,12 @@ def test_thresholds_for_all_replace_those_of_classes():
     chosen = made.with_thresholds({"*": 0.5, "Cow": 0.6})
     assert (chosen.threshold, chosen.classes) == (0.5, {"Dog": {"hold": 1.0}, "Cow": {"threshold": 0.6}})
     assert made.with_thresholds({"Dog": 0.9}).classes["Cat"] == {"threshold": 0.3}
+
+
+def test_values_for_all_replace_those_of_classes():
+    made = PostProcessing().for_class("Dog", threshold=0.2, hold=1.0).for_class("Cat", hold=2.0)
+    chosen = made.for_all(hold=3.0, median=1.0)
+    assert (chosen.hold, chosen.median, chosen.classes) == (3.0, 1.0, {"Dog": {"threshold": 0.2}})
 
 
 @pytest.mark.parametrize(
