@@ -115,8 +115,9 @@ class PostProcessing:
         return replace(self, **values)
 
     def for_class(self, name: str, **values: float) -> Self:
-        """These settings with other values for one class, by name or MID."""
-        return self.replace(classes={**self.classes, name: {**self.classes.get(name, {}), **values}})
+        """These settings with other values for one class, by name or MID; they count more than those before."""
+        others = {other: own for other, own in self.classes.items() if other != name}
+        return self.replace(classes={**others, name: {**self.classes.get(name, {}), **values}})
 
     def for_all(self, **values: Any) -> Self:
         """These settings with other values for all classes, also for those that have values of their own."""
@@ -203,7 +204,7 @@ class PostProcessing:
         thresholds: Sequence[float] | NDArray[np.float64],
         geometry: Geometry = WELS_NET,
     ) -> ColumnSettings:
-        """The settings of each class.
+        """The settings of each class. Of several values for one class, by its name and its MID, the last one counts.
 
         Parameters
         ----------
@@ -211,10 +212,13 @@ class PostProcessing:
         thresholds : their thresholds in the model, for classes that have none in these settings.
         geometry : of the model.
         """
-        named = {name.casefold(): own for name, own in self.classes.items()}
+        named: dict[str, dict[int, Mapping[str, float]]] = {}  # by name or MID, then by the place in the settings
+        for place, (name, values) in enumerate(self.classes.items()):
+            named.setdefault(name.casefold(), {})[place] = values
         rows = []
         for label, threshold in zip(labels, thresholds, strict=True):
-            own = {**named.get((label.mid or "").casefold(), {}), **named.get(label.name.casefold(), {})}
+            found = {**named.get((label.mid or "").casefold(), {}), **named.get(label.name.casefold(), {})}
+            own = {key: value for place in sorted(found) for key, value in found[place].items()}
             row = {name: own.get(name, getattr(self, name)) for name in PER_CLASS}
             rows.append([threshold if row[name] is None else row[name] for name in PER_CLASS])
         by_name = dict(zip(PER_CLASS, np.array(rows, np.float64).reshape(-1, len(PER_CLASS)).T, strict=True))

@@ -197,6 +197,15 @@ def test_settings_by_class():
     assert columns.leave.tolist() == [0.2] * 3
 
 
+def test_the_last_value_of_a_class_counts_whatever_its_spelling():
+    file = PostProcessing().for_class("Dog", threshold=0.9, hold=1.0)
+    for name in ("Dog", "dog", "/m/0bt9lr"):
+        columns = file.with_thresholds({name: 0.2}).columns([Label("Dog", "/m/0bt9lr")], [0.5])
+        assert (columns.threshold.tolist(), columns.hold.tolist()) == ([0.2], [1.0])
+    again = file.for_class("/m/0bt9lr", threshold=0.3).for_class("Dog", threshold=0.4)
+    assert again.columns([Label("Dog", "/m/0bt9lr")], [0.5]).threshold.tolist() == [0.4]
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 80), st.sampled_from([0.0, 0.1, 0.3]), st.sampled_from([0.4, 0.8, 1.0]))
 def test_boxes_equal_the_reference(seed, segments, drop, share):
