@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import BinaryIO
 
@@ -63,11 +63,15 @@ def recording_start(path: str | os.PathLike[str], zone: tzinfo = UTC, file: Bina
 
 
 def parse_time(text: str) -> datetime | None:
-    """Parse a date and a time in ISO 8601; None if there is anything else, or a date alone."""
+    """Parse a date and a time in ISO 8601; None if there is anything else, or a date alone.
+
+    The first and the last year that Python knows are left out: a time zone or a length could lead beyond them.
+    """
     try:
-        return datetime.fromisoformat(text.strip()) if len(text.strip()) > 10 else None
+        time = datetime.fromisoformat(text.strip()) if len(text.strip()) > 10 else None
     except ValueError:
         return None
+    return time if time is not None and MINYEAR < time.year < MAXYEAR else None
 
 
 def name_times(path: str) -> Iterator[datetime]:

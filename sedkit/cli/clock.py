@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import click
 
-OFFSET = re.compile(r"([+-])(\d{1,2})(?::?(\d\d))?$")
+OFFSET = re.compile(r"([+-])(\d{1,2})(?::?([0-5]\d))?")
 
 
 class Moment(click.ParamType[str]):
@@ -39,7 +39,7 @@ def zone_of(name: str) -> tzinfo | None:
     """The time zone of a name or of hours ahead of UTC; None if there is none."""
     if name.upper() in ("UTC", "Z"):
         return UTC
-    if match := OFFSET.match(name):
+    if match := OFFSET.fullmatch(name):
         ahead = timedelta(hours=int(match[2]), minutes=int(match[3] or 0))
         return timezone(-ahead if match[1] == "-" else ahead) if ahead < timedelta(hours=24) else None
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
