@@ -1,7 +1,8 @@
 """What differs between two sets of results for the same recordings: events and tags, per class.
 
-Events of one class in one recording are matched if they overlap, those that share most first. A pair is *the same* if
-onset and offset differ by at most a tolerance, otherwise *moved*; an event without a partner is *only* in one.
+Events of one class in one recording are matched if they overlap, those that share most first; then those that are the
+same without an overlap, as events without length are. A pair is *the same* if onset and offset differ by at most a
+tolerance, otherwise *moved*; an event without a partner is *only* in one.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def changed_events(
             (i, j): min(x.offset, y.offset) - max(x.onset, y.onset)
             for i, x in enumerate(left)
             for j, y in enumerate(right)
-            if min(x.offset, y.offset) > max(x.onset, y.onset)
+            if min(x.offset, y.offset) > max(x.onset, y.onset) or is_same(x, y, tolerance)
         }
         matched_a, matched_b = set[int](), set[int]()
         for i, j in sorted(shared, key=lambda key: (-shared[key], key)):
@@ -119,10 +120,14 @@ def changed_events(
             matched_a.add(i)
             matched_b.add(j)
             x, y = left[i], right[j]
-            near = max(abs(x.onset - y.onset), abs(x.offset - y.offset)) <= tolerance + 1e-9
-            yield Change(file, label, SAME if near else MOVED, x, y)
+            yield Change(file, label, SAME if is_same(x, y, tolerance) else MOVED, x, y)
         yield from (Change(file, label, ONLY_A, x, None) for i, x in enumerate(left) if i not in matched_a)
         yield from (Change(file, label, ONLY_B, None, y) for j, y in enumerate(right) if j not in matched_b)
+
+
+def is_same(x: Event, y: Event, tolerance: float) -> bool:
+    """Whether neither the onsets nor the offsets of two events differ by more than a tolerance, in seconds."""
+    return max(abs(x.onset - y.onset), abs(x.offset - y.offset)) <= tolerance + 1e-9
 
 
 def seconds_of(a: Annotations, b: Annotations, vocabulary: Vocabulary) -> Mapping[tuple[Label, str], float]:

@@ -46,6 +46,14 @@ def test_a_result_is_the_same_as_itself():
     assert report["events"]["same"] == 5
 
 
+def test_events_within_the_tolerance_are_the_same_without_an_overlap():
+    a = [Annotations("a.wav", 9.0, events((1, 1, "Dog"), (2, 2.05, "Cat"), (4, 5, "Cat"), (7, 7, "Cat")))]
+    b = [Annotations("a.wav", 9.0, events((1, 1, "Dog"), (2.06, 2.1, "Cat"), (4, 4.98, "Cat"), (7.2, 7.2, "Cat")))]
+    assert compare(a, a, ("A", "A"), 0.0, 0.5)["differences"] == []
+    found = compare(a, b, ("A", "B"), 0.1, 0.5)["events"]
+    assert [found[kind] for kind in ("same", "moved", "only in A", "only in B")] == [3, 0, 1, 1]
+
+
 def test_tags_differ_by_score_and_presence():
     sides = [
         [Annotations(f"{number}.wav", None, (), (Tag("Dog", None, score),)) for number, score in enumerate(scores)]
