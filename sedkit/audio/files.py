@@ -1,4 +1,4 @@
-"""Checks of a path before a recording is opened."""
+"""Names of recordings, and checks of a path before a recording is opened."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import os
 import stat
 
 from sedkit.errors import AudioError
+
+_SUFFIXES = """
+    .wav .wave .w64 .rf64 .flac .ogg .oga .opus .mp3 .m4a .m4b .aac .aif .aiff .aifc .au .caf .wma .amr
+    .mp4 .m4v .mov .webm .mkv .mka .avi .3gp .mpg
+"""
+AUDIO_SUFFIXES = tuple(_SUFFIXES.split())  # of files in a folder that count as recordings
 
 
 def is_regular(name: str) -> bool:

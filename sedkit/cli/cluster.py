@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sedkit.audio.files import AUDIO_SUFFIXES
 from sedkit.cli.batch import load_tagger, print_failures
-from sedkit.cli.inputs import AUDIO_SUFFIXES, STDIN, expand
+from sedkit.cli.inputs import STDIN, expand
 from sedkit.cli.messages import print_notice
 from sedkit.cli.options import split_classes
 from sedkit.cli.progress import Progress

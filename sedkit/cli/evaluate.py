@@ -110,7 +110,8 @@ def command(
 
 def audio_given(paths: Sequence[str]) -> bool:
     """Whether the arguments are recordings rather than results."""
-    from sedkit.cli.inputs import AUDIO_SUFFIXES, expand, has_magic
+    from sedkit.audio.files import AUDIO_SUFFIXES
+    from sedkit.cli.inputs import expand, has_magic
     from sedkit.formats.reading import READERS
 
     first = paths[0]

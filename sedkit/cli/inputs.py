@@ -11,14 +11,10 @@ from typing import BinaryIO
 
 import click
 
+from sedkit.audio.files import AUDIO_SUFFIXES
 from sedkit.errors import AudioError
 
 STDIN = "-"
-_SUFFIXES = """
-    .wav .wave .w64 .rf64 .flac .ogg .oga .opus .mp3 .m4a .m4b .aac .aif .aiff .aifc .au .caf .wma .amr
-    .mp4 .m4v .mov .webm .mkv .mka .avi .3gp .mpg
-"""  # files in a folder that count as recordings; a file named on the command line is always tried
-AUDIO_SUFFIXES = frozenset(_SUFFIXES.split())
 GLOB = frozenset("*?[")
 
 

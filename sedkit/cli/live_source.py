@@ -13,7 +13,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sedkit.cli.inputs import AUDIO_SUFFIXES, STDIN, stdin, stdin_is_piped
+from sedkit.audio.files import AUDIO_SUFFIXES
+from sedkit.cli.inputs import STDIN, stdin, stdin_is_piped
 from sedkit.cli.messages import print_notice
 from sedkit.errors import ArgumentError, AudioError
 

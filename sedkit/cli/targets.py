@@ -11,7 +11,8 @@ from pathlib import Path
 
 import click
 
-from sedkit.cli.inputs import AUDIO_SUFFIXES, STDIN, has_magic
+from sedkit.audio.files import AUDIO_SUFFIXES
+from sedkit.cli.inputs import STDIN, has_magic
 from sedkit.cli.output import write_errors
 from sedkit.cli.run_options import RunOptions
 from sedkit.errors import OutputError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -43,7 +43,7 @@ def in_files(names: Iterable[str]) -> list[Recording]:
         return list(pool.map(with_stat, names))
 
 
-def in_store(uri: str, suffixes: frozenset[str], recursive: bool) -> list[Recording]:
+def in_store(uri: str, suffixes: Container[str], recursive: bool) -> list[Recording]:
     """The recordings that a URI stands for: one object, or the sorted contents of a folder.
 
     Parameters

@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 
+from sedkit.audio.files import AUDIO_SUFFIXES
 from sedkit.errors import AnnotationError
-from sedkit.formats.reading.annotations import AUDIO, Annotations, merged
+from sedkit.formats.reading.annotations import Annotations, merged
 from sedkit.install import install_remedy
 from sedkit.results import Event
 
@@ -87,7 +88,7 @@ def _read_file(path: Path) -> list[Annotations]:
     ending = path.suffix.lower()
     if ending in CAPTIONS:
         raise AnnotationError(f"{path}: captions have no classes; convert another format of these events")
-    if ending in AUDIO:
+    if ending in AUDIO_SUFFIXES:
         raise AnnotationError(f"{path}: is a recording; give a file of events, or analyse it with sedkit timeline")
     module, name = READERS.get(ending, READERS[".txt"])
     try:

@@ -11,12 +11,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from sedkit.audio.files import AUDIO_SUFFIXES
 from sedkit.audio.recording_time import parse_time
 from sedkit.errors import AnnotationError
 from sedkit.results import Event, Tag
 
 SURE = 1.0  # the score of an event for which the file has none: a person's word
-AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".mp4", ".mkv", ".mov")
 LABELS = (".labels", ".audacity", ".selections", ".raven")  # before .txt
 RAVEN_TABLE = re.compile(r"(?<=\w)\.Table\.?\d+$", re.IGNORECASE)  # what Raven Pro adds to the name of a recording
 
@@ -112,7 +112,7 @@ def _check_once(path: Path, found: Annotations, sources: Sources) -> None:
     Names without an ending of audio are those of formats that do not name recordings; they match any of their stem.
     """
     stem, form = stem_of(os.path.basename(found.file)), _form(path)
-    name = found.file if found.file.lower().endswith(AUDIO) else ""
+    name = found.file if found.file.lower().endswith(AUDIO_SUFFIXES) else ""
     for kind in [kind for kind in ("events", "tags") if getattr(found, kind)]:
         files_by_form = sources.setdefault((stem, kind), {})
         for other, files in files_by_form.items():
@@ -221,9 +221,9 @@ def recording_of(path: Path) -> str:
         stem = stem.with_suffix("")
     recording = RAVEN_TABLE.sub("", str(stem))
     for name in (str(stem), recording):
-        if name.lower().endswith(AUDIO):
+        if name.lower().endswith(AUDIO_SUFFIXES):
             return name
-        for ending in AUDIO:
+        for ending in AUDIO_SUFFIXES:
             for beside in (f"{name}{ending}", f"{name}{ending.upper()}"):
                 if os.path.isfile(beside):
                     return beside

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sedkit.audio.files import AUDIO_SUFFIXES
 from sedkit.errors import AnnotationError
 from sedkit.formats import FORMATS
 from sedkit.formats.reading import read_annotations, read_events
@@ -134,6 +135,15 @@ def test_recording_of_a_table_saved_by_raven(tmp_path: Path):
     assert read(tmp_path, "x.wav.Table.2.selections.txt", table)[0][0] == str(tmp_path / "x.wav")
     (tmp_path / "field.Table.1.wav").touch()
     assert read(tmp_path, "field.Table.1.selections.txt", table)[0][0] == str(tmp_path / "field.Table.1.wav")
+
+
+def test_labels_belong_to_recordings_of_every_ending_that_counts(tmp_path: Path):
+    for number, ending in enumerate(AUDIO_SUFFIXES):
+        (tmp_path / f"a{number}{ending}").touch()
+        assert read(tmp_path, f"a{number}.txt", "1\t2\tDog\n")[0][0] == str(tmp_path / f"a{number}{ending}")
+        assert read(tmp_path, f"b{ending}.txt", "1\t2\tDog\n")[0][0] == str(tmp_path / f"b{ending}")
+        with pytest.raises(AnnotationError, match="is a recording; give a file of events"):
+            read_annotations(tmp_path / f"a{number}{ending}")
 
 
 def test_records_about_one_recording_are_one(tmp_path: Path):
