@@ -340,11 +340,9 @@ class Embedding:
     values: NDArray[np.float32] = field(repr=False)
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """One row per span: file, onset, offset, embedding (an array). Needs pandas."""
-        import pandas
-
-        columns = {"onset": self.onsets, "offset": self.offsets, "embedding": list(self.values)}
-        return pandas.DataFrame({"file": [self.file] * len(self.values), **columns})
+        """One row per span: file, onset, offset, embedding (an array). Needs pandas; raises SedkitError without it."""
+        columns: dict[str, Any] = {"onset": self.onsets, "offset": self.offsets, "embedding": list(self.values)}
+        return tables.dataframe({"file": [self.file] * len(self.values), **columns})
 
 
 def _truncated(result: Tagging | Timeline) -> dict[str, float]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
-from sedkit import ArgumentError, Embedding, Tagger
+from sedkit import ArgumentError, Embedding, SedkitError, Tagger
 from sedkit.audio.reading import open_audio
 from sedkit.geometry import SAMPLE_RATE, segment_count
 from sedkit.inference import embedding as module
@@ -72,6 +74,12 @@ def test_a_dataframe_has_a_row_per_segment(tagger: Tagger, sound):
     frame = tagger.embed(sound, SAMPLE_RATE).to_dataframe()
     assert list(frame) == ["file", "onset", "offset", "embedding"]
     assert frame["embedding"][0].shape == (1024,)
+
+
+def test_a_dataframe_says_how_to_install_pandas(tagger: Tagger, sound, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(SedkitError, match="pip install pandas"):
+        tagger.embed(sound, SAMPLE_RATE).to_dataframe()
 
 
 def test_wrong_arguments_are_refused(tagger: Tagger, sound):
