@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from sedkit.formats.absolute_time import utc_text
 from sedkit.formats.columnar import table_of, valid_utf8
 from sedkit.formats.delimited import row_writer
-from sedkit.formats.writers import Writer
+from sedkit.formats.writers import Writer, harmless
 
 if TYPE_CHECKING:
     import pyarrow
@@ -25,7 +25,7 @@ class CsvRecordings(Writer):
     """The table as CSV: the columns of :data:`COLUMNS`; ``results`` is the number of tags or events."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".csv",)
-    takes: ClassVar[frozenset[str]] = frozenset({"bom"})
+    takes: ClassVar[frozenset[str]] = frozenset({"bom", "escape_formulas"})
     lists_failures: ClassVar[bool] = True
     delimiter: ClassVar[str] = ","
 
@@ -61,7 +61,8 @@ class CsvRecordings(Writer):
     def write_row(self, row: dict[str, Any]) -> None:
         """Write one row; columns that are missing are empty."""
         row["recorded_at"] = utc_text(row.get("recorded_at"))
-        self.rows.writerow([row.get(name) for name in COLUMNS])
+        fields = [row.get(name) for name in COLUMNS]
+        self.rows.writerow(map(harmless, fields) if self.run.options.escape_formulas else fields)
 
 
 class TsvRecordings(CsvRecordings):

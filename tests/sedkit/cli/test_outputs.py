@@ -189,6 +189,20 @@ def test_table_of_recordings_that_are_all_missing(sedkit, tmp_path: Path):
         assert [row["error"].split(":")[0] for row in csv.DictReader(file)] == ["nowhere.wav", "nor-here.wav"]
 
 
+def test_table_of_recordings_whose_names_are_formulas(
+    sedkit, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(clips / "a.wav", "=1+1.wav")
+    assert (
+        sedkit("tag", "=1+1.wav", "=2.wav", "--recordings", "r.tsv", "-f", "json", "--escape-formulas").exit_code == 1
+    )
+    with open("r.tsv", encoding="utf-8", newline="") as file:
+        first, second = csv.DictReader(file, delimiter="\t")
+    assert (first["file"], second["file"]) == ("'=1+1.wav", "'=2.wav")
+    assert second["error"].startswith("'=2.wav: no such file")
+
+
 def test_table_beside_standard_output(sedkit, clips: Path, tmp_path: Path):
     result = sedkit("tag", clips / "a.wav", "--recordings", tmp_path / "recordings.csv")
     assert result.stdout == sedkit("tag", clips / "a.wav").stdout
