@@ -304,7 +304,7 @@ def read_class_files(values: Iterable[str]) -> list[str]:
 
     Raises
     ------
-    click.BadParameter
+    click.UsageError
         If the file cannot be read or is not UTF-8.
     """
     lines: list[str] = []
@@ -314,7 +314,7 @@ def read_class_files(values: Iterable[str]) -> list[str]:
                 lines += Path(value[1:]).read_text(encoding="utf-8-sig").splitlines()
             except (OSError, UnicodeDecodeError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-                raise click.BadParameter(f"{value[1:]}: cannot be read: {reason}.", param_hint="'--classes'") from None
+                raise click.UsageError(f"{value}: cannot be read: {reason}.") from None
         else:
             lines.append(value)
     return lines

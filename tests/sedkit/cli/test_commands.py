@@ -116,6 +116,13 @@ def test_classes_from_a_file(sedkit, clips: Path, tmp_path: Path):
     assert {tag["label"] for tag in found["tags"]} == {"Dog", "Siren"}
 
 
+@pytest.mark.parametrize("option", ["--classes", "--exclude", "--rollup"])
+def test_a_file_of_classes_that_is_missing_is_named(sedkit, clips: Path, option: str):
+    result = sedkit("tag", clips / "a.wav", option, "@nowhere.txt")
+    assert result.exit_code == 2
+    assert "Error: @nowhere.txt: cannot be read: No such file or directory." in result.stderr
+
+
 def test_split_classes_keeps_class_names_with_commas_whole():
     labels = [Label("Baby cry, infant cry", "/t/dd00002"), Label("Dog", "/m/0bt9lr"), Label("Cry"), Label("Baby cry")]
     assert split_classes(["Dog, baby cry,  infant cry,Cry"], labels) == ["Dog", "baby cry, infant cry", "Cry"]
