@@ -50,8 +50,8 @@ def network_sentences(run: Run, rows: list[dict[str, Any]]) -> str:
     purpose = "choose the epoch and to calibrate it" if epoch_was_chosen(run) else "calibrate it"
     width = width_in_words(run.settings.width, run.settings.stem)
     return (
-        f"WELS-Net at {width} with {len(run.labels)} classes, trained on {clips['train']} "
-        f"clips; {clips['validation']} more were used to {purpose}. It is {origin(run, rows)}."
+        f"WELS-Net for {len(run.labels)} classes, at {width}. It was trained on {clips['train']} clips; "
+        f"{clips['validation']} more were used to {purpose}. It is {origin(run, rows)}."
     )
 
 
