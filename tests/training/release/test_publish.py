@@ -52,7 +52,7 @@ def test_publishing_writes_the_model_its_card_and_its_attribution(run: Path, tmp
     assert len(clips) == 30
     assert {clip["license"] for clip in clips} == {"CC0"}
     front = readme.read_text("utf-8")
-    assert front.startswith("# Ours\n<!-- results -->\nWELS-Net at 0.0625 of its filters")
+    assert front.startswith("# Ours\n<!-- results -->\nWELS-Net for 3 classes, at 0.0625 of its filters")
     assert front.endswith("|\n<!-- /results -->\nend\n")
     assert "outdated" not in front
     card = (tmp_path / "README.md").read_text("utf-8")
