@@ -51,7 +51,7 @@ def main() -> None:
     """Score every clip of a manifest with another model, as a teacher for the cascade."""
 
 
-def strengths(candidates: Sequence[float]) -> Callable[[Command], Command]:
+def strength_option(candidates: Sequence[float]) -> Callable[[Command], Command]:
     """The option ``--strength``, by default with these candidates."""
     return click.option(
         "--strength",
@@ -84,7 +84,7 @@ def command(name: str, *own: Callable[[Command], Command], suffix: str = ".npz")
     return decorate
 
 
-@command("yamnet", MODEL, strengths(STRENGTHS))
+@command("yamnet", MODEL, strength_option(STRENGTHS))
 def yamnet(model: Path, strengths: tuple[float, ...], **shared: Any) -> None:
     """YAMNet (TFLite), its embeddings mapped to the manifest's classes by logistic regression.
 
@@ -145,7 +145,7 @@ def unchecked(model: Path, manifest: Path, output: Path, score: float) -> None:
     click.echo(f"{output}: {pairs} classes marked as unknown in {len(clips)} clips", err=True)
 
 
-@command("yamnet-online", MODEL, DEVICE, strengths(yamnet_teacher.STRENGTHS), suffix=".pt")
+@command("yamnet-online", MODEL, DEVICE, strength_option(yamnet_teacher.STRENGTHS), suffix=".pt")
 def yamnet_online(model: Path, device: str, strengths: tuple[float, ...], **shared: Any) -> None:
     """YAMNet (TFLite) as an online teacher, which scores the student's augmented input.
 
