@@ -17,7 +17,7 @@ from sedkit.cli import main
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = set(PROJECT["optional-dependencies"])
-THIRD_PARTY = {"onnxruntime-gpu", "tensorrt", "matplotlib", "pandas", "pyarrow"}
+THIRD_PARTY = {"onnxruntime-gpu", "tensorrt", "matplotlib", "pandas", "pyarrow", "uv"}
 TEXTS = [
     ROOT / "README.md",
     *ROOT.glob("docs/*.md"),
