@@ -5,8 +5,7 @@ Both use the validation split. The gain is measured on the test split.
 - Tags: Platt scaling of clip scores (``training.release.platt_scaling``), then one threshold for all calibrated scores.
   Calibration holds for recordings as long as the clips. ``tag_segments`` stores that length, and sedkit slides a window
   of it over longer recordings.
-- Timelines: thresholds of segment scores, chosen on soundscapes. These are mixed from validation clips, so their strong
-  labels are known (``training.data.augment.soundscapes``).
+- Timelines: thresholds of segment scores (``training.release.timeline_thresholds``).
 
 The results are written into the metadata of the model's file. An int8 version is calibrated on its own scores, and both
 files are replaced once both are done. Weights do not change.
@@ -15,9 +14,7 @@ files are replaced once both are done. Weights do not change.
 from __future__ import annotations
 
 import hashlib
-import io
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,26 +28,21 @@ from sedkit.contract import Contract, metadata_of
 from sedkit.errors import SedkitError
 from sedkit.inference.installed import sibling
 from sedkit.inference.model import Model
-from sedkit.inference.pipeline import analyse
 from sedkit.judging.psds_and_f1 import f1_scores
 from sedkit.model_file import ModelFile
 from sedkit.timeline.calibration import Calibration
 from sedkit.timeline.views import TagsView
-from training.data.augment.soundscapes import Recipe, Samples, Sources
 from training.data.clips import Subset, median_segments
-from training.data.lineage import most_specific
-from training.data.store.codecs import encoder
 from training.data.store.source import Audio, open_audio
 from training.evaluate.metrics import reliability
-from training.evaluate.metrics.event_decoding import Events, best_thresholds, in_events, tile_targets
-from training.release import platt_scaling
+from training.release import platt_scaling, timeline_thresholds
 from training.release.pairs import DIGEST, check_pair, with_metadata
+from training.release.scoring import run_model
+from training.release.timeline_thresholds import ScoredTimelines
 from training.runs.config import git_revision
 from training.runs.reports import best_threshold
 from training.runtime.files import replace_together
 from training.runtime.progress import decoding
-
-Scores = NDArray[np.float32]
 
 
 class CalibrateError(SedkitError):
@@ -176,10 +168,12 @@ def calibrated(
     model = Model(path, threads=1)
     tags = {split: score_clips(model, audio, rows, span) for split, rows in held_out.items() if len(rows)}
     timelines = {
-        split: score_soundscapes(model, audio, rows, soundscapes, seed) for split, rows in held_out.items() if len(rows)
+        split: timeline_thresholds.score_timelines(model, audio, rows, soundscapes, seed)
+        for split, rows in held_out.items()
+        if len(rows)
     }
     tags["validation"] = with_unknown(tags["validation"], unknown)
-    fitted = fit(tags["validation"], timelines["validation"])
+    fitted = fit(tags["validation"], timelines["validation"], unknown)
     record: dict[str, Any] = {
         "clips": len(held_out["validation"]),
         "soundscapes": soundscapes,
@@ -189,7 +183,7 @@ def calibrated(
         "deviations": fitted.deviations,
     }
     if "test" in tags:
-        record["test"] = measure_gain(fitted, tags, timelines)
+        record["test"] = measure_gain(fitted, tags, timelines, unknown)
     slope, offset = fitted.calibration.slope.tolist(), fitted.calibration.offset.tolist()
     return replace(
         about,
@@ -202,10 +196,9 @@ def calibrated(
 
 
 class ScoredClips(NamedTuple):
-    """Raw scores and targets, [clips, classes] each, or [recordings, segments, classes]; unknown targets are NaN.
+    """Raw scores and targets, [clips, classes] each; unknown targets are NaN.
 
-    ``weight``: weight of each clip or segment in the fit, one number or [clips, 1]; below 1 for segments, which are not
-    independent.
+    ``weight``: weight of each clip in the fit, one number or [clips, 1].
     """
 
     scores: NDArray[np.float64]
@@ -241,40 +234,32 @@ class Fitted(NamedTuple):
     deviations: list[float]
 
 
-def fit(tags: ScoredClips, timelines: ScoredClips) -> Fitted:
+def fit(tags: ScoredClips, timelines: ScoredTimelines, unknown: float | None) -> Fitted:
     """Fit the calibration of tags, and choose the thresholds of tags and timelines.
 
-    Tags have one threshold on the calibrated scores. For timelines, segment scores are calibrated on soundscapes to
-    learn how classes differ. This calibration is not stored, because class frequencies in soundscapes are artificial.
-    A candidate is one calibrated threshold, mapped back to raw scores per class. The best candidate has the highest F1
-    of decoded events (``training.evaluate.metrics.event_decoding``).
+    Tags have one threshold on the calibrated scores. ``unknown``: share of the recordings with none of the classes.
     """
-    classes = tags.scores.shape[1]
     tag = platt_scaling.fit(*tags)
-    segment = platt_scaling.fit(
-        timelines.scores.reshape(-1, classes), timelines.targets.reshape(-1, classes), timelines.weight
-    )
-    candidates = [platt_scaling.raw_thresholds(segment.calibration, threshold) for threshold in platt_scaling.GRID]
+    chosen = timeline_thresholds.choose(timelines, unknown)
     return Fitted(
         tag.calibration,
-        np.full(classes, platt_scaling.best_threshold(tag.calibration(tags.scores))),
-        best_thresholds(candidates, timelines.scores, timelines.targets),
-        [tag.deviation, segment.deviation],
+        np.full(tags.scores.shape[1], platt_scaling.best_threshold(tag.calibration(tags.scores))),
+        chosen.thresholds,
+        [tag.deviation, chosen.deviation],
     )
 
 
 def measure_gain(
-    fitted: Fitted, tags: Mapping[str, ScoredClips], timelines: Mapping[str, ScoredClips]
+    fitted: Fitted, tags: Mapping[str, ScoredClips], timelines: Mapping[str, ScoredTimelines], unknown: float | None
 ) -> dict[str, Any]:
     """Metrics on the test split, every one as ``[before, after]``.
 
     Before: raw scores, and the threshold for all classes with the highest micro-averaged F1 on validation clips.
     """
     raw, truth, _ = tags["test"]
-    segments, present, _ = timelines["test"]
     one = best_threshold(tags["validation"].targets, tags["validation"].scores.astype(np.float32))
     uniform = [np.full(raw.shape[1], threshold) for threshold in platt_scaling.GRID]
-    one_segment = best_thresholds(uniform, timelines["validation"].scores, timelines["validation"].targets)
+    one_segment = timeline_thresholds.best_of(uniform, timelines["validation"], unknown)
     calibrated = fitted.calibration(raw)
     metrics: dict[str, Sequence[float]] = {
         "calibration_error": [reliability.calibration_error(scores, truth) for scores in (raw, calibrated)],
@@ -282,16 +267,17 @@ def measure_gain(
             reliability.highest_calibration_error(scores, truth) for scores in (raw, calibrated)
         ],
     }
-    predicted = {
-        "tags": ([raw >= one, calibrated >= fitted.thresholds], truth),
-        "timelines": (
-            [in_events(segments, thresholds) for thresholds in (one_segment, fitted.timeline_thresholds)],
-            present,
-        ),
+    both = one_segment, fitted.timeline_thresholds
+    scores_of = {
+        "tags": [f1_scores(found, truth) for found in (raw >= one, calibrated >= fitted.thresholds)],
+        "timelines": [timeline_thresholds.event_f1(thresholds, timelines["test"]) for thresholds in both],
     }
-    for name, (before_and_after, targets) in predicted.items():
-        micro, macro = zip(*(f1_scores(each, targets) for each in before_and_after), strict=True)
+    for name, before_and_after in scores_of.items():
+        micro, macro = zip(*before_and_after, strict=True)
         metrics |= {f"micro_f1_of_{name}": micro, f"macro_f1_of_{name}": macro}
+    false_events = [timeline_thresholds.with_false_events(thresholds, timelines["test"].unknown) for thresholds in both]
+    if timelines["test"].unknown:
+        metrics["unknown_sounds_with_events"] = false_events
     return {
         "clips": len(raw),
         **{name: [round(value, 4) for value in values] for name, values in metrics.items()},
@@ -312,73 +298,11 @@ def score_clips(model: Model, audio: Audio, rows: NDArray[np.int64], span: int) 
     return ScoredClips(np.stack(scores), audio.manifest.targets(rows), 1.0)
 
 
-def score_soundscapes(model: Model, audio: Audio, rows: NDArray[np.int64], count: int, seed: int) -> ScoredClips:
-    """Segment scores of ``count`` soundscapes, mixed from the clips in ``rows`` of a single sound.
-
-    The segments together weigh at most as much as there are source clips, because a clip occurs in many segments.
-
-    Raises
-    ------
-    CalibrateError
-        If no clip has a single sound (``training.data.lineage``) and is not silent.
-    """
-    clips = audio.manifest.take(rows)
-    specific = most_specific(clips)
-    single, recipe = rows[specific >= 0], Recipe()
-    labels = audio.manifest.labels.take(single)
-    sources = Sources(audio, single, specific[specific >= 0], labels=labels, unchecked=labels.unchecked)
-    if not any(sources.sounding(row) for row in single.tolist()):
-        raise CalibrateError("soundscapes need validation and test clips of a single sound, and there are none")
-    mixed = (soundscape(sources, recipe, np.random.default_rng((seed, number))) for number in range(count))
-    sounds, events, unchecked = zip(*mixed, strict=True)
-    segments = run_model(model, partial(SegmentScores, len(model.contract.labels)), sounds, count, "soundscapes")
-    targets = [
-        tile_targets(present, len(scored), recipe.seconds, len(model.contract.labels), maybe)
-        for present, scored, maybe in zip(events, segments, unchecked, strict=True)
-    ]
-    scores = np.stack(segments).astype(np.float64)
-    return ScoredClips(scores, np.stack(targets), min(1.0, len(single) / (count * scores.shape[1])))
-
-
-def soundscape(sources: Sources, recipe: Recipe, random: np.random.Generator) -> tuple[Samples, Events, Events]:
-    """A random soundscape with at least one event, its events, and when which unchecked classes may sound."""
-    plan = sources.plan(recipe, random)
-    while not plan.sounds:
-        plan = sources.plan(recipe, random)
-    return sources.render(plan, recipe, random), sources.labels(plan, recipe), sources.unchecked(plan, recipe)
-
-
 class ClipScores(TagsView):
     """A view of sedkit's pipeline that returns the uncalibrated clip scores of a recording, [classes]."""
 
     def finish(self, file: str, duration: float) -> NDArray[np.float64]:  # type: ignore[override]
         return self.means()
-
-
-class SegmentScores:
-    """A view of sedkit's pipeline that returns the segment scores of a recording, [K, classes]."""
-
-    def __init__(self, classes: int) -> None:
-        self.classes = classes
-        self.parts: list[Scores] = []
-
-    def add(self, samples: Scores, kept: slice, scores: Scores) -> None:
-        self.parts.append(scores[:, : self.classes])
-
-    def finish(self, file: str, duration: float) -> Scores:
-        return np.concatenate(self.parts)
-
-
-def run_model(model: Model, view: Callable[[], Any], sounds: Iterable[Samples], count: int, label: str) -> list[Scores]:
-    """The view's result for each of ``count`` sounds (int16, 16 kHz), read and scored as sedkit does."""
-    flac = encoder("flac", 0)
-    pipeline = analyse(model, view, (io.BytesIO(flac(samples)) for samples in sounds))
-    with click.progressbar(pipeline, count, label, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
-        results: list[Any] = [result for _, result in bar]
-    for result in results:
-        if isinstance(result, SedkitError):
-            raise result
-    return results
 
 
 def _contract(path: Path) -> Contract:

@@ -1,18 +1,31 @@
-"""Clip scores of a model's file, by ONNX Runtime: the figures in its metadata and on its card are those of the file."""
+"""Scores of a model's file: the figures in its metadata and on its card are those of the file.
+
+Clip scores are computed by ONNX Runtime alone, and scores of segments and of sliding windows by sedkit's pipeline.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
 from sedkit import contract
+from sedkit.errors import SedkitError
+from sedkit.inference.model import Model
+from sedkit.inference.pipeline import analyse
 from sedkit.metrics import summary
 from training.data.audio import FULL_SCALE
 from training.data.clips import Clips
+from training.data.store.codecs import encoder
+
+Scores = NDArray[np.float32]
+Samples = NDArray[np.int16]
 
 KEYS = ("mAP", "mAUC", "accuracy")  # in the metadata
 MOST = 5000  # clips of a split that are scored for the metadata
@@ -47,3 +60,29 @@ def metrics_of_file(model: Path | bytes, splits: dict[str, Clips]) -> dict[str, 
 def rounded(metrics: dict[str, Any]) -> dict[str, float]:
     """``KEYS`` of a summary, to four digits, where they are defined."""
     return {key: round(metrics[key], 4) for key in KEYS if metrics[key] is not None}
+
+
+class SegmentScores:
+    """A view of sedkit's pipeline that returns the segment scores of a recording, [K, classes]."""
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+        self.parts: list[Scores] = []
+
+    def add(self, samples: Scores, kept: slice, scores: Scores) -> None:
+        self.parts.append(scores[:, : self.classes])
+
+    def finish(self, file: str, duration: float) -> Scores:
+        return np.concatenate(self.parts)
+
+
+def run_model(model: Model, view: Callable[[], Any], sounds: Iterable[Samples], count: int, label: str) -> list[Scores]:
+    """The view's result for each of ``count`` sounds (int16, 16 kHz), read and scored as sedkit does."""
+    flac = encoder("flac", 0)
+    pipeline = analyse(model, view, (io.BytesIO(flac(samples)) for samples in sounds))
+    with click.progressbar(pipeline, count, label, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        results: list[Any] = [result for _, result in bar]
+    for result in results:
+        if isinstance(result, SedkitError):
+            raise result
+    return results

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sedkit.judging.psds_and_f1 import f1_scores
 from sedkit.timeline.events import HysteresisDetector
 from sedkit.timeline.settings import ColumnSettings
-from training.evaluate.metrics.event_decoding import best_thresholds, event_scores, in_events, tile_targets
+from training.evaluate.metrics.event_decoding import event_scores, in_events, tile_targets
 
 
 def test_a_class_is_present_in_a_tile_if_it_sounds_for_half_of_it():
@@ -57,20 +56,3 @@ def test_event_scores_at_a_threshold_are_the_events_at_that_threshold():
         assert not (inside & (made[:, 0] < threshold - 0.011)).any()
         assert lengths @ (inside != (made[:, 0] >= threshold)) < 0.05 * seconds
     assert event_scores(np.zeros((3, 2)), np.zeros((4, 2), np.int64), 1.6)[1].max() == 0
-
-
-def test_best_thresholds_give_the_best_events():
-    random = np.random.default_rng(0)
-    targets = np.zeros((50, 28, 2), np.float32)
-    for recording in targets:
-        onset = random.integers(0, 20, 2)
-        for column, start in enumerate(onset):
-            recording[start : start + 8, column] = 1
-    detected = targets.copy()  # one segment longer on both sides
-    detected[:, 1:] = np.maximum(detected[:, 1:], targets[:, :-1])
-    detected[:, :-1] = np.maximum(detected[:, :-1], targets[:, 1:])
-    beside = np.where(random.random(targets.shape) < 0.3, 0.3, 0.01)
-    scores = np.where(detected > 0, random.choice([0.2, 0.8], targets.shape), beside)
-    candidates = [np.full(2, threshold) for threshold in (0.1, 0.25, 0.5, 0.9)]
-    assert best_thresholds(candidates, scores, targets)[0] == 0.5
-    assert f1_scores(in_events(scores, candidates[2]), targets)[0] > f1_scores(scores >= 0.5, targets)[0]

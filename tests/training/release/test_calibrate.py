@@ -235,6 +235,19 @@ def test_clips_without_a_class_weigh_as_much_as_is_asked() -> None:
         calibrate.with_unknown(tags._replace(targets=np.ones_like(targets)), 0.5)
 
 
+def test_timelines_are_calibrated_for_unknown_sounds_too(model: Path, small_manifest: Path) -> None:
+    rows = Manifest.load(small_manifest)
+    none = {row for split in ("validation", "test") for row in rows.indices(split)[::3].tolist()}
+    some = [row._replace(labels="-") if number in none else row for number, row in enumerate(rows.rows())]
+    manifest = model.parent / "manifest.csv"
+    Manifest.from_rows(some, rows.vocabulary, small_manifest.parent).save(manifest)
+    thresholds = []
+    for share in (0.05, 0.9):
+        assert "test unknown sounds with events: " in command(model, "--manifest", manifest, "--unknown", share)
+        thresholds.append(Contract.from_metadata(metadata_of(model)).timeline_thresholds)
+    assert np.mean(thresholds[1]) > np.mean(thresholds[0])
+
+
 def test_errors_are_one_line(model: Path, model_path: Path, small_manifest: Path) -> None:
     folder = model.parent
     assert "classes differ from the manifest's" in fails(model_path, small_manifest)

@@ -1,4 +1,4 @@
-"""Event decoding at many thresholds at once, and the search for the best thresholds.
+"""Event decoding at many thresholds at once.
 
 The time axis is cut into one tile per segment (docs/timeline.md). :func:`in_events` is a vectorised form of
 :class:`sedkit.timeline.events.HysteresisDetector`: it says which tiles lie in events, by the same hysteresis.
@@ -8,13 +8,12 @@ Scores and targets are [recordings, segments, classes] unless stated otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.geometry import SAMPLE_RATE, SEGMENT_HOP, SEGMENT_SPAN, WELS_NET
-from sedkit.judging.psds_and_f1 import f1_scores
 from sedkit.timeline.events import FRAME, SHORTEST_EVENT
 from sedkit.timeline.grid import EPSILON
 from sedkit.timeline.settings import PostProcessing
@@ -142,17 +141,6 @@ def _tile_edges(segments: int, seconds: float) -> NDArray[np.float64]:
     starts = (SEGMENT_SPAN / 2 + SEGMENT_HOP * (np.arange(segments + 1) - 0.5)) / SAMPLE_RATE
     starts[0], starts[-1] = 0, seconds
     return starts
-
-
-def best_thresholds(
-    candidates: Iterable[NDArray[np.float64]], scores: NDArray[np.floating], targets: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    """The candidate [classes] whose events give the highest micro-averaged F1 over tiles."""
-
-    def f1(thresholds: NDArray[np.float64]) -> float:
-        return f1_scores(in_events(scores, thresholds), targets)[0]
-
-    return max(candidates, key=f1)
 
 
 def insert_score(top: NDArray[np.float64], scores: NDArray[np.floating], times: int = 1) -> NDArray[np.float64]:

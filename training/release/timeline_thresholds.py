@@ -1,0 +1,168 @@
+"""Thresholds of timelines: for which segment scores of a class an event is reported.
+
+They are chosen on held-out clips of two kinds:
+
+- Soundscapes mixed from clips of a single sound, whose strong labels are known (``training.data.augment.soundscapes``).
+- Clips with none of the classes, as they are. All their events are false.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sedkit.errors import SedkitError
+from sedkit.inference.model import Model
+from sedkit.judging.psds_and_f1 import f1_scores
+from training.data.augment.soundscapes import Recipe, Samples, Sources
+from training.data.lineage import most_specific
+from training.data.store.source import Audio
+from training.evaluate.metrics.event_decoding import Events, in_events, tile_targets
+from training.release import platt_scaling
+from training.release.scoring import Scores, SegmentScores, run_model
+
+Thresholds = NDArray[np.float64]
+Unknown = tuple[Scores, NDArray[np.bool_]]  # scores [segments, classes], and whether a class is known to be absent
+
+
+class ThresholdError(SedkitError):
+    """Thresholds cannot be chosen on these clips."""
+
+
+class ScoredTimelines(NamedTuple):
+    """Segment scores of held-out recordings, before any decoding.
+
+    Attributes
+    ----------
+    scores, targets : [soundscapes, segments, classes]; targets are 0, 1, or NaN where unknown.
+    sources : number of clips that the soundscapes are mixed from.
+    unknown : the recordings with none of the classes.
+    """
+
+    scores: NDArray[np.float64]
+    targets: NDArray[np.float32]
+    sources: int
+    unknown: list[Unknown]
+
+    @property
+    def share(self) -> float:
+        """Share of the recordings with none of the classes."""
+        return len(self.unknown) / (len(self.unknown) + self.sources)
+
+
+class Chosen(NamedTuple):
+    """Thresholds [classes], and the standard deviation of the classes' prior (``training.release.platt_scaling``)."""
+
+    thresholds: Thresholds
+    deviation: float
+
+
+def score_timelines(model: Model, audio: Audio, rows: NDArray[np.int64], count: int, seed: int) -> ScoredTimelines:
+    """Segment scores of ``count`` soundscapes mixed from the clips in ``rows``, and of those without a class.
+
+    Raises
+    ------
+    ThresholdError
+        If no clip has a single sound (``training.data.lineage``) and is not silent.
+    """
+    clips = audio.manifest.take(rows)
+    specific, targets = most_specific(clips), audio.manifest.targets(rows)
+    single, recipe, classes = rows[specific >= 0], Recipe(), len(model.contract.labels)
+    labels = audio.manifest.labels.take(single)
+    sources = Sources(audio, single, specific[specific >= 0], labels=labels, unchecked=labels.unchecked)
+    if not any(sources.sounding(row) for row in single.tolist()):
+        raise ThresholdError("soundscapes need validation and test clips of a single sound, and there are none")
+    mixed = (soundscape(sources, recipe, np.random.default_rng((seed, number))) for number in range(count))
+    sounds, events, unchecked = zip(*mixed, strict=True)
+    view = partial(SegmentScores, classes)
+    segments = run_model(model, view, sounds, count, "soundscapes")
+    present = [
+        tile_targets(sounding, len(scored), recipe.seconds, classes, maybe)
+        for sounding, scored, maybe in zip(events, segments, unchecked, strict=True)
+    ]
+    none = ~(targets > 0).any(1) & (targets == 0).any(1)
+    unknown = run_model(model, view, (audio[row] for row in rows[none]), int(none.sum()), "unknown sounds")
+    return ScoredTimelines(
+        np.stack(segments).astype(np.float64),
+        np.stack(present),
+        len(single),
+        list(zip(unknown, targets[none] == 0, strict=True)),
+    )
+
+
+def soundscape(sources: Sources, recipe: Recipe, random: np.random.Generator) -> tuple[Samples, Events, Events]:
+    """A random soundscape with at least one event, its events, and when which unchecked classes may sound."""
+    plan = sources.plan(recipe, random)
+    while not plan.sounds:
+        plan = sources.plan(recipe, random)
+    return sources.render(plan, recipe, random), sources.labels(plan, recipe), sources.unchecked(plan, recipe)
+
+
+def choose(timelines: ScoredTimelines, share: float | None = None) -> Chosen:
+    """The thresholds with the highest F1 of events, where ``share`` of the recordings hold none of the classes.
+
+    Segment scores are calibrated to learn how classes differ. This calibration is not stored, because class frequencies
+    in soundscapes are artificial. A candidate is one calibrated threshold, mapped back to raw scores per class. So a
+    class that sounds of no class resemble gets a higher threshold, and the others keep theirs.
+
+    Parameters
+    ----------
+    share : in [0, 1); None: that of the clips.
+    """
+    fitted = platt_scaling.fit(*rows_to_fit(timelines, timelines.share if share is None else share))
+    candidates = [platt_scaling.raw_thresholds(fitted.calibration, threshold) for threshold in platt_scaling.GRID]
+    return Chosen(best_of(candidates, timelines, share), fitted.deviation)
+
+
+def rows_to_fit(
+    timelines: ScoredTimelines, share: float
+) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.float64]]:
+    """Scores, targets and weights of all segments, [n, classes], [n, classes] and [n, 1].
+
+    The segments together weigh at most as much as there are clips, because a clip occurs in many segments. Those of
+    clips without a class have ``share`` of the weight.
+    """
+    scores, targets, sources, unknown = timelines
+    classes = scores.shape[-1]
+    rows, labels = [scores.reshape(-1, classes)], [targets.reshape(-1, classes)]
+    clips = [np.full(len(rows[0]), min(1.0, sources / len(rows[0])))]
+    for scored, absent in unknown:
+        rows.append(scored.astype(np.float64))
+        labels.append(np.where(absent, 0, np.nan).astype(np.float32)[None].repeat(len(scored), 0))
+        clips.append(np.full(len(scored), share / timelines.share / len(scored)))
+    clips[0] *= (1 - share) / (1 - timelines.share)
+    return np.concatenate(rows), np.concatenate(labels), np.concatenate(clips)[:, None]
+
+
+def best_of(candidates: Iterable[Thresholds], timelines: ScoredTimelines, share: float | None = None) -> Thresholds:
+    """The candidate [classes] whose events give the highest F1 over tiles: micro-averaged, as :func:`f1`."""
+    return max(candidates, key=lambda thresholds: f1(thresholds, timelines, share))
+
+
+def f1(thresholds: Thresholds, timelines: ScoredTimelines, share: float | None = None) -> float:
+    """Micro-averaged F1 of tiles in events, where ``share`` of the time is of recordings with none of the classes."""
+    scores, targets, _, unknown = timelines
+    share = timelines.share if share is None else share
+    known = ~np.isnan(targets)
+    predicted, truth = in_events(scores, thresholds) & known, targets > 0
+    false = 0.0
+    if unknown:
+        wrong = sum(int((in_events(each[None], thresholds)[0] & absent).sum()) for each, absent in unknown)
+        rate = wrong / sum(len(each) for each, _ in unknown)
+        false = rate * share / (1 - share) * scores.shape[0] * scores.shape[1]
+    return float(2 * (predicted & truth).sum() / max(predicted.sum() + truth.sum() + false, 1))
+
+
+def with_false_events(thresholds: Thresholds, unknown: Sequence[Unknown]) -> float:
+    """Share of the recordings with none of the classes in which there is an event; NaN without recordings."""
+    false = [bool((in_events(scores[None], thresholds)[0] & absent).any()) for scores, absent in unknown]
+    return sum(false) / len(false) if false else np.nan
+
+
+def event_f1(thresholds: Thresholds, timelines: ScoredTimelines) -> tuple[float, float]:
+    """Micro- and macro-averaged F1 of tiles in events, in the soundscapes alone."""
+    return f1_scores(in_events(timelines.scores, thresholds), timelines.targets)
