@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from click.testing import CliRunner
 
 from training.data.commands import main
@@ -43,6 +44,23 @@ def test_rows_of_a_clip_in_two_splits_or_folds_keep_those_of_the_test(tmp_path: 
     manifest = read(tmp_path, text, splitting, "skip")
     assert manifest.splits == ["test", "train"]
     assert manifest.labels == [(1,), (0, 1)]
+
+
+@pytest.mark.parametrize("fold", ["5", "none"])
+def test_a_share_for_the_test_split_beside_a_fold_for_it_is_refused(tmp_path: Path, fold: str) -> None:
+    for name in "abcdef":
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(16000), 16000)
+    rows = "".join(f"{name}.wav,x,{5 if name == 'f' else 1}\n" for name in "abcdef")
+    (tmp_path / "t.csv").write_text(f"path,labels,fold\n{rows}")
+    arguments = ["csv", tmp_path / "t.csv", "--test-fold", fold, "--test-share", "0.5", "-o", tmp_path / "set.csv"]
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    if fold == "none":
+        assert result.exit_code == 0, result.output
+        assert Manifest.load(tmp_path / "set.csv").splits.count("test") == 3
+    else:
+        assert result.exit_code == 2
+        assert "--test-share 0.5 has no effect beside --test-fold 5, which is the test split" in result.output
+        assert not (tmp_path / "set.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -66,12 +66,18 @@ def look_option(look: bool) -> Decorator:
 def splitting_options(default_test_fold: str | None = None) -> Decorator:
     """``--test-fold``, ``--validation-share`` and ``--seed``, passed to the command as one ``splitting``.
 
-    A command that also has ``--test-share`` gets it within ``splitting``.
+    A command that also has ``--test-share`` gets it within ``splitting``. A share beside a fold raises
+    :class:`click.UsageError`.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def with_splitting(test_fold: str | None, validation_share: float, seed: int, **rest: Any) -> None:
             share = rest.pop("test_share", 0.0)
+            if share and test_fold not in (None, NO_FOLD):
+                raise click.UsageError(
+                    f"--test-share {share:g} has no effect beside --test-fold {test_fold}, which is the test split; "
+                    f"leave one out, or use --test-fold {NO_FOLD}"
+                )
             command(splitting=Splitting(test_fold, share, validation_share, seed), **rest)
 
         with_splitting.__doc__ = command.__doc__
