@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def command(
     systems: dict[str, Callable[[Path], Detections]] = {}
     hashes: dict[str, str] = {}
     for model, tagger in taggers.items():
-        for name, file in ((model, None), *((f"{model}, {file.name}", file) for file in files)):
+        for name, file in ((model, None), *((f"{model}, {name}", file) for name, file in names_of(files).items())):
             systems[name] = sedkit_detector(tagger, soundscapes.labels, tagger.post_processing(file))
             hashes[name] = sha256(tagger.model.path)
     if peer:
@@ -138,6 +139,13 @@ def command(
     click.echo(document(report), nl=False)
     if json_file:
         write_json(json_file, report)
+
+
+def names_of(files: Iterable[Path]) -> dict[str, Path]:
+    """Each of ``files`` once, by its name; by its path if another has the same name."""
+    distinct = dict.fromkeys(files)
+    count = Counter(file.name for file in distinct)
+    return {file.name if count[file.name] == 1 else str(file): file for file in distinct}
 
 
 def read_soundscapes(folder: Path, split: str) -> Soundscapes:

@@ -125,6 +125,23 @@ def test_a_model_on_soundscapes(run: Path, soundscapes: Path, tmp_path: Path) ->
     assert f"| {model} |" in result.stdout
 
 
+def test_settings_in_files_of_one_name_are_told_apart(run: Path, soundscapes: Path, tmp_path: Path) -> None:
+    model, written = str(run / "model.onnx"), tmp_path / "timelines.json"
+    files = [tmp_path / name for name in ("low/mine.toml", "high/mine.toml", "other.toml")]
+    for file, threshold in zip(files, (0.0001, 0.9999, 0.5), strict=True):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"threshold = {threshold}\n")
+    given = [argument for file in files for argument in ("--postprocess", str(file))]
+    result = CliRunner().invoke(evaluate, ["timelines", model, str(soundscapes), *given, "--json", str(written)])
+    assert result.exit_code == 0, result.output
+    systems = json.loads(written.read_text("utf-8"))["systems"]
+    named = [*map(str, files[:2]), "other.toml"]
+    assert [row["system"] for row in systems] == [model, *(f"{model}, {name}" for name in named)]
+    low, high = systems[1:3]
+    assert low["segment_f1"] > 0 == high["segment_f1"]
+    assert low["model_sha256"] == high["model_sha256"]
+
+
 def test_errors_are_one_line(run: Path, soundscapes: Path, tmp_path: Path, small_manifest: Path) -> None:
     model = str(run / "model.onnx")
     broken = shutil.copytree(soundscapes, tmp_path / "broken")
