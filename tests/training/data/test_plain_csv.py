@@ -46,6 +46,14 @@ def test_rows_of_a_clip_in_two_splits_or_folds_keep_those_of_the_test(tmp_path: 
     assert manifest.labels == [(1,), (0, 1)]
 
 
+def test_equal_times_are_of_one_clip_however_they_are_written(tmp_path: Path) -> None:
+    rows = "a.wav,x,0,1", "a.wav,y,0.0,1.0", "a.wav,z,,1e0", "a.wav,x,0.5,1", "b.wav,x,0,", "b.wav,y,,"
+    text = "\n".join(["path,labels,start,duration", *rows, ""])
+    manifest = read(tmp_path, text)
+    assert manifest.labels == [(0, 1, 2), (0,), (0, 1)]
+    assert manifest.starts.tolist() == [0, 0.5, 0]
+
+
 @pytest.mark.parametrize("fold", ["5", "none"])
 def test_a_share_for_the_test_split_beside_a_fold_for_it_is_refused(tmp_path: Path, fold: str) -> None:
     for name in "abcdef":

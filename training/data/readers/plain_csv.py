@@ -83,14 +83,20 @@ def _rows_of_clips(table: Path, splitting: Splitting, problems: Tally) -> list[l
     for column in ("path", "labels", *(["fold"] if splitting.test_fold is not None else [])):
         if not names[column]:
             raise ManifestError(f"{table}: no column for {column}; call it {' or '.join(COLUMN_NAMES[column])}")
-    clips: dict[tuple[str, str, str], list[Fields]] = {}
+    clips: dict[tuple[str, float | str, float | str], list[Fields]] = {}
     for row in rows:
         fields = {column: row[name] if name else "" for column, name in names.items()}
         duration = _duration(fields, names["end"], problems)
         if duration is not None:
-            clip = (fields["path"], fields["start"], duration)
+            clip = (fields["path"], _seconds(fields["start"] or "0"), _seconds(duration))
             clips.setdefault(clip, []).append(fields | {"duration": duration})
     return list(clips.values())
+
+
+def _seconds(text: str) -> float | str:
+    """The number that ``text`` is, so that ``0`` and ``0.0`` are equal; the text itself if it is none."""
+    seconds = number(text)
+    return seconds if seconds >= 0 else text
 
 
 def _duration(row: Fields, end: str, problems: Tally) -> str | None:
