@@ -162,8 +162,18 @@ def test_resume_accepts_settings_of_the_machine_only(tmp_path: Path) -> None:
 VALUES = {"accumulate": "2", "compile": "off", "deterministic": "false", "reuse": "runs", "workers": "1"}
 
 
+def test_alpha_beside_a_stage_is_refused_or_that_of_the_preset_left_out(tmp_path: Path) -> None:
+    for pair in (["--alpha", "0.2"], ["--set", "alpha=0.2"]):
+        message = refuse("--stage", "labels=0.3,0=0.7", *pair)
+        assert "--alpha: leave it out beside --stage, which has the weights" in message
+    for text, given in (("alpha = 0.5", ["--stage", "labels=1"]), ('alpha = 0.5\nstage = ["labels=1"]', [])):
+        with command.make_context("training", ["--preset", preset(tmp_path, text), *given]) as context:
+            assert context.params["stage"] == ("labels=1",)
+            assert context.get_parameter_source("alpha") == ParameterSource.DEFAULT
+
+
 def test_options_as_arguments_give_the_same_values(tmp_path: Path) -> None:
-    line = "--epochs 9 --set sync-bn=True --stage labels=1 --stage 0=1 --alpha 0.5 --width 4,4,4,4,8,9 --set ema=0.5"
+    line = "--epochs 9 --set sync-bn=True --stage labels=1 --stage 0=1 --width 4,4,4,4,8,9 --set ema=0.5"
     with command.make_context("training", shlex.split(line)) as context:
         given = {name: value for name, value in context.params.items() if name in named_on_command_line(context)}
     assert parse(*as_arguments(given)) == parse(*shlex.split(line))

@@ -87,10 +87,10 @@ def test_preset_with_runs_and_seeds_builds_on_another(tmp_path: Path) -> None:
 
 
 def test_command_line_wins_over_the_preset_of_an_experiment() -> None:
-    own = {"epochs": 2, "sync_bn": True, "stage": ["labels=1", "0=1"], "alpha": 0.5, "width": "4,4,4,4,8,9"}
-    options = merged(own, ("--epochs", "9"))
-    assert options == own | {"epochs": 9, "stage": ("labels=1", "0=1"), "alpha": "0.5", "width": [4, 4, 4, 4, 8, 9]}
-    line = "--epochs 9 --set sync-bn=True --stage labels=1 --stage 0=1 --alpha 0.5 --width 4,4,4,4,8,9"
+    own = {"epochs": 2, "sync_bn": True, "stage": ["labels=1", "0=1"], "width": "4,4,4,4,8,9"}
+    options = merged(own | {"alpha": 0.5}, ("--epochs", "9"))  # alpha does not count beside a stage
+    assert options == own | {"epochs": 9, "stage": ("labels=1", "0=1"), "width": [4, 4, 4, 4, 8, 9]}
+    line = "--epochs 9 --set sync-bn=True --stage labels=1 --stage 0=1 --width 4,4,4,4,8,9"
     assert sorted(as_arguments(options)) == sorted(shlex.split(line))
 
 
