@@ -21,7 +21,6 @@ from training.data.options import (
     on_error_option,
     output_folder_option,
     output_option,
-    refuse_to_replace,
     seed_option,
     write_manifest,
 )
@@ -31,7 +30,7 @@ from training.data.store.decoded import AudioStore
 from training.data.store.pack import Packing
 from training.data.store.pack import pack as pack_manifest
 from training.data.store.packed import PackedAudio
-from training.runtime.command_line import Commands
+from training.runtime.command_line import Commands, refuse_to_replace
 from training.runtime.progress import decoding
 
 

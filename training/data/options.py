@@ -9,6 +9,7 @@ import click
 from training.data.manifest.summary import describe
 from training.data.manifest.table import Manifest
 from training.data.manifest.vocabulary import Vocabulary
+from training.runtime.command_line import refuse_to_replace
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -37,12 +38,6 @@ seed_option = click.option("--seed", type=int, default=0, show_default=True, hel
 def load_vocabulary(labels: Path | None) -> Vocabulary | None:
     """The classes that ``--labels`` names; None if it was not given."""
     return Vocabulary.load(labels) if labels else None
-
-
-def refuse_to_replace(output: Path, *read: Path | None) -> None:
-    """Raise :class:`click.UsageError` if ``output`` is one of the files that the command reads."""
-    if any(path is not None and path.resolve() == output.resolve() for path in read):
-        raise click.UsageError(f"{output} is read, and would be replaced; choose another --output")
 
 
 def write_manifest(manifest: Manifest, output: Path, *read: Path | None) -> None:

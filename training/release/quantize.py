@@ -36,7 +36,6 @@ from sedkit.inference.onnx_runtime import onnxruntime
 from sedkit.metrics import summary
 from sedkit.model_file import ModelFile, with_digest
 from training.data.audio import crop, without_padding
-from training.data.options import refuse_to_replace
 from training.data.store.source import Audio, open_audio
 from training.networks.float16 import with_float32_weights
 from training.release.imported.integers import quantize_imported
@@ -44,6 +43,7 @@ from training.release.int8_layers import COPIES, FINENESS, Grid, Layer, Quantize
 from training.release.pairs import DIGEST
 from training.release.scoring import as_input, rounded
 from training.runs.config import git_revision
+from training.runtime.command_line import refuse_to_replace
 from training.runtime.files import replacing
 from training.runtime.progress import decoding
 

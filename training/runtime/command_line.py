@@ -1,7 +1,8 @@
-"""What the commands share: errors on one line, durations."""
+"""What the commands share: errors on one line, outputs that must not replace inputs, durations."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -25,6 +26,12 @@ class Commands(click.Group):
                 raise
         click.echo("interrupted", err=True)
         raise click.exceptions.Exit(130)
+
+
+def refuse_to_replace(output: Path, *read: Path | None) -> None:
+    """Raise :class:`click.UsageError` if ``output`` is one of the files that the command reads."""
+    if any(path is not None and path.resolve() == output.resolve() for path in read):
+        raise click.UsageError(f"{output} is read, and would be replaced; choose another --output")
 
 
 class Duration(click.ParamType[float]):

@@ -28,9 +28,9 @@ from training.data.audio import FULL_SCALE
 from training.data.manifest.naming import clip_names
 from training.data.manifest.problems import OnError
 from training.data.manifest.splits import assign_parts
-from training.data.options import refuse_to_replace
 from training.data.store.source import Audio, open_audio
 from training.networks.yamnet import read_yamnet
+from training.runtime.command_line import refuse_to_replace
 from training.runtime.device import torch_device
 from training.runtime.progress import decoding
 from training.supervision import yamnet_teacher

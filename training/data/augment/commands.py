@@ -21,11 +21,11 @@ from training.data.options import (
     on_error_option,
     output_folder_option,
     output_option,
-    refuse_to_replace,
     seed_option,
     write_manifest,
 )
 from training.data.store.source import open_audio
+from training.runtime.command_line import refuse_to_replace
 from training.runtime.files import write_json
 from training.runtime.progress import decoding
 
