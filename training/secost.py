@@ -23,7 +23,6 @@ the networks of an uninterrupted run.
 from __future__ import annotations
 
 import importlib.util
-import json
 import math
 import time
 from collections.abc import Callable
@@ -51,7 +50,7 @@ from training.runs.interpret import execution_of, start_from
 from training.runs.model_contract import model_contract
 from training.runs.notices import describe_warm_start, warnings
 from training.runs.options import ARGUMENTS, ON_RESUME, TrainingCommand, all_options, named_on_command_line
-from training.runs.reports import write_report
+from training.runs.reports import read_epochs, write_report
 from training.runs.reuse import reuse
 from training.runs.run import Run
 from training.runs.teacher_files import read_teachers
@@ -145,7 +144,7 @@ def _scoring(progress: CascadeProgress, deadline: Deadline, clips: int) -> Calla
 
 def _evaluation_seconds(generation: Path, validation: int, test: int) -> float:
     """Estimated seconds for scoring both splits, from the time that the last validation took."""
-    last = json.loads((generation / "metrics.jsonl").read_text("utf-8").splitlines()[-1])
+    last = read_epochs(generation)[-1]
     return float(last["validation_seconds"]) * (validation + test) / validation
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import statistics
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
+
+from training.runs.config import read_config
+from training.runs.reports import read_epochs
+from training.runtime.files import readable
 
 
 @click.command()
@@ -18,23 +23,33 @@ def command(run: Path) -> None:
     Examples:
       sedkit-train evaluate run runs/first
     """
-    try:
-        config = json.loads((run / "config.json").read_text("utf-8"))
+    config = read_config(run)
+    with readable(run / "report.md", f"finish the run first: sedkit-train secost --resume {run}"):
         table = (run / "report.md").read_text("utf-8")
-    except OSError as error:
-        raise click.ClickException(f"{error.filename}: {error.strerror}: finish the run first") from None
-    logs = sorted(run.glob("generation-*/metrics.jsonl"))
-    epochs = [json.loads(line) for log in logs for line in log.read_text("utf-8").splitlines()]
-    clips = config["clips"]
+    with readable(run / "config.json", "restore it, or begin a new run"):
+        about, crop = describe(config), float(config["settings"]["crop"])
+        generations = [run / f"generation-{number}" for number in range(len(config["supervision"]))]
+    speeds, seconds = list[float](), list[float]()
+    for generation in generations:
+        for epoch in read_epochs(generation, "clips_per_second", "seconds"):
+            speeds.append(epoch["clips_per_second"])
+            seconds.append(epoch["seconds"])
     click.echo(
+        f"{about}\n"
+        f"- speed: {statistics.median(speeds):.1f} training clips/s of {crop:g} s (median epoch), "
+        f"{sum(seconds) / 60:.0f} min in {len(seconds)} epochs\n\n{table}"
+    )
+
+
+def describe(config: Mapping[str, Any]) -> str:
+    """Name, command, commit, device, data and seed of a run, from its ``config.json``, as lines of Markdown."""
+    clips = config["clips"]
+    return (
         f"## {config['date']}: {config['model']['name']}\n\n"
         f"- command: `{config['command']}`\n"
         f"- commit: {config['git_revision']}\n"
         f"- device: {config['device']}; torch {config['versions']['torch']}\n"
         f"- data: {clips['train']} training, {clips['validation']} validation, {clips['test']} test clips, "
         f"{len(config['labels'])} classes, manifest SHA-256 {config['manifest_sha256'][:16]}\n"
-        f"- seed: {config['seed']}\n"
-        f"- speed: {statistics.median(row['clips_per_second'] for row in epochs):.1f} training clips/s "
-        f"of {config['settings']['crop']:g} s (median epoch), {sum(row['seconds'] for row in epochs) / 60:.0f} min "
-        f"in {len(epochs)} epochs\n\n{table}"
+        f"- seed: {config['seed']}"
     )

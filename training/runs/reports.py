@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sedkit.contract import Label
 from sedkit.metrics import summary
-from training.runtime.files import replacing, write_json
+from training.runtime.files import readable, replacing, write_json
 
 
 def generation_report(
@@ -67,9 +67,37 @@ def describe(supervision: dict[str, float]) -> str:
 
 
 def read_generation(directory: Path) -> dict[str, Any]:
-    """``report.json`` of one generation."""
-    report: dict[str, Any] = json.loads((directory / "report.json").read_text("utf-8"))
+    """``report.json`` of one generation.
+
+    Raises
+    ------
+    SedkitError
+        If the file cannot be read.
+    """
+    path = directory / "report.json"
+    with readable(path, f"remove it, and sedkit-train secost --resume {directory.parent} writes it again"):
+        report: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        report["validation"]["mAP"]  # a report of this form
     return report
+
+
+def read_epochs(directory: Path, *numbers: str) -> list[dict[str, Any]]:
+    """``metrics.jsonl`` of one generation: a row per epoch, at least one; each has the ``numbers`` of these names.
+
+    Raises
+    ------
+    SedkitError
+        If the file cannot be read, or a row lacks a number.
+    """
+    path = directory / "metrics.jsonl"
+    with readable(path, "restore it, or begin a new run"):
+        rows: list[dict[str, Any]] = [dict(json.loads(line)) for line in path.read_text("utf-8").splitlines()]
+        if not rows:
+            raise ValueError("no epoch")
+        for row in rows:
+            for name in numbers:
+                float(row[name])
+    return rows
 
 
 def _number(value: float | None) -> str:

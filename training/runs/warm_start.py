@@ -21,6 +21,7 @@ from training.networks.stem import with_patches
 from training.networks.wels import Network, Pooling, Stem, Width, describe_network, exempt_classes, resolve_filters
 from training.networks.widening import can_widen, widen
 from training.runs.config import RunError, read_config
+from training.runs.reports import read_epochs
 from training.runs.teacher_files import exported_network
 from training.runtime.checkpoint import CheckpointError, load
 from training.runtime.files import sha256
@@ -141,7 +142,7 @@ def from_run(run: Path) -> WarmStart:
     settings = config["settings"]
     if settings["network"] != "wels":
         raise TeacherError(f"{run}: its networks are not WELS-Nets; use them as teachers (--teacher NAME={run})")
-    epochs = len((run / f"generation-{number}" / "metrics.jsonl").read_text("utf-8").splitlines())
+    epochs = len(read_epochs(run / f"generation-{number}"))
     ended = f", ended after {epochs} of {settings['epochs']} epochs" if epochs < settings["epochs"] else ""
     network = f"generation {number}, {describe_network(settings)}{ended}"
     about = {"run": run.name, "network": network, **{key: config.get(key) for key in KEPT}}

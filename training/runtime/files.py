@@ -1,4 +1,7 @@
-"""Atomic writes: a reader sees either the old file or the complete new one, even if the writer is killed."""
+"""Files: atomic writes, JSON, SHA-256.
+
+A reader sees either the old file or the complete new one, even if the writer is killed.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sedkit.errors import OutputError
+from sedkit.errors import OutputError, SedkitError
 
 
 @contextmanager
@@ -53,6 +56,25 @@ def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON, atomically. NaN and infinity, which JSON lacks, raise ValueError."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+
+
+@contextmanager
+def readable(path: Path, remedy: str) -> Iterator[None]:
+    """Name ``path`` and the ``remedy`` if the block, which reads the file and its values, cannot.
+
+    Raises
+    ------
+    SedkitError
+        If the file is missing, damaged, or not of the form that the block expects.
+    """
+    try:
+        yield
+    except SedkitError:
+        raise
+    except OSError as error:
+        raise SedkitError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise SedkitError(f"{path}: is damaged, or of another form ({error!r}); {remedy}") from None
 
 
 def sha256(path: Path) -> str:

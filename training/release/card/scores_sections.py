@@ -12,7 +12,7 @@ from sedkit.tagger import Tagger
 from training.evaluate.robustness import conditions_table, false_alarms, false_alarms_table
 from training.evaluate.unknown import open_set_lines
 from training.release.pairs import check_pair
-from training.runtime.files import sha256
+from training.runtime.files import readable, sha256
 
 
 def calibration_section(about: Contract, diagram: str) -> list[str]:
@@ -89,24 +89,24 @@ def unknown_section(run: Path, model: Path) -> list[str]:
     Raises
     ------
     SedkitError
-        If another model or another split was measured.
+        If the file cannot be read, or another model or another split was measured.
     """
-    path = run / "unknown.json"
+    path, remedy = run / "unknown.json", "repeat sedkit-train evaluate unknown, or remove the file"
     if not path.exists():
         return []
-    reports = [one for one in json.loads(path.read_text("utf-8")) if one["model_sha256"] == sha256(model)]
-    if not reports:
-        raise SedkitError(
-            f"{path}: measured on another model: repeat sedkit-train evaluate unknown, or remove the file"
-        )
-    _require_test_split(path, reports[0]["split"])
+    with readable(path, remedy):
+        reports = [one for one in json.loads(path.read_text("utf-8")) if one["model_sha256"] == sha256(model)]
+        if not reports:
+            raise SedkitError(f"{path}: measured on another model: {remedy}")
+        _require_test_split(path, reports[0]["split"])
+        table = open_set_lines(reports[0])
     return [
         "## Sounds that it does not know",
         "",
         "A clip is unknown if it holds none of the classes, nor their parents among them. No clip of its kind was used "
         "for training or calibration. A tag is false if its class is known to be absent.",
         "",
-        *open_set_lines(reports[0]),
+        *table,
         "",
     ]
 
@@ -129,25 +129,23 @@ def robustness_section(run: Path, model: Path) -> list[str]:
     Raises
     ------
     SedkitError
-        If another model or another split was measured.
+        If the file cannot be read, or another model or another split was measured.
     """
-    path = run / "robustness.json"
+    path, remedy = run / "robustness.json", "repeat sedkit-train evaluate robustness, or remove the file"
     if not path.exists():
         return []
-    report = json.loads(path.read_text("utf-8"))
-    if report["model_sha256"] != sha256(model):
-        raise SedkitError(
-            f"{path}: measured on another model: repeat sedkit-train evaluate robustness, or remove the file"
-        )
-    _require_test_split(path, report["split"])
-    clips = report["conditions"][0]["clips"]
+    with readable(path, remedy):
+        report = json.loads(path.read_text("utf-8"))
+        if report["model_sha256"] != sha256(model):
+            raise SedkitError(f"{path}: measured on another model: {remedy}")
+        _require_test_split(path, report["split"])
+        clips, seed, table = report["conditions"][0]["clips"], report["seed"], conditions_table(report["conditions"])
     return [
         "## Noise, codecs and levels",
         "",
-        f"Tags of {clips} test clips (seed {report['seed']}), each degraded and written as an audio file that sedkit "
-        "reads:",
+        f"Tags of {clips} test clips (seed {seed}), each degraded and written as an audio file that sedkit reads:",
         "",
-        *conditions_table(report["conditions"]),
+        *table,
         "",
     ]
 

@@ -22,6 +22,7 @@ from training.release.card import timelines_section
 from training.release.card.lineage import commands, epoch_was_chosen, origin, supervision_lines
 from training.runs.chosen import exports
 from training.runs.config import read_config
+from training.runs.reports import read_epochs
 from training.runs.run import Run
 
 SAME_CLIPS = "the same test clips"  # what a card calls the run's test clips,
@@ -201,7 +202,7 @@ def ended_early(run: Run, rows: list[dict[str, Any]]) -> str:
     sentences = ""
     for row in rows:
         number = row["generation"]
-        epochs = len((run.generation(number) / "metrics.jsonl").read_text("utf-8").splitlines())
+        epochs = len(read_epochs(run.generation(number)))
         if epochs < run.settings.epochs:
             name = f"student {number}" if number else "Teacher-0"
             sentences += f" The training of {name} was ended after {epochs} of its {run.settings.epochs} epochs."

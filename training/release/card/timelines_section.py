@@ -13,7 +13,7 @@ from sedkit.inference.installed import sibling
 from training.data.augment.soundscapes import Recipe
 from training.evaluate.tables.markdown import table, three
 from training.runs.run import Run
-from training.runtime.files import sha256
+from training.runtime.files import readable, sha256
 
 COLUMNS = {
     "mAP": "tags, mAP",
@@ -42,30 +42,28 @@ def read_timelines(run: Run, model: Path, name: str) -> dict[str, Any] | None:
     Raises
     ------
     SedkitError
-        If the model was not measured, or the recordings are not mixed from the run's own test clips.
+        If the file cannot be read, the model was not measured, or the recordings are not mixed from the run's own test
+        clips.
     """
     path = run.directory / "timelines.json"
     if not path.exists():
         return None
-    report: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    int8 = sibling(model, "int8")
+    int8, remedy = sibling(model, "int8"), "repeat sedkit-train evaluate timelines, or remove the file"
     own = {sha256(model): name} | ({sha256(int8): f"{name}-int8"} if int8.exists() else {})
-    if not own.keys() <= {row.get("model_sha256") for row in report["systems"]}:
-        raise SedkitError(
-            f"{path}: measured on another model or another int8 version: repeat sedkit-train evaluate timelines, or "
-            "remove the file"
-        )
-    recipe = report.get("recipe") or {}
-    if (recipe.get("manifest_sha256"), report["split"]) != (run.data, "test"):
-        raise SedkitError(
-            f"{path}: the soundscapes are not mixed from the run's own test clips: mix them with sedkit-train data "
-            "soundscapes --split test and measure again, or remove the file"
-        )
-    rows = {row["model_sha256"]: row for row in reversed(report["systems"])}  # a model's own settings come first
-    shown = [hashed for hashed in reversed(rows) if hashed in (None, *own)]
-    return report | {
-        "systems": [rows[hashed] | {"system": own.get(hashed, rows[hashed]["system"])} for hashed in shown]
-    }
+    with readable(path, remedy):
+        report: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if not own.keys() <= {row.get("model_sha256") for row in report["systems"]}:
+            raise SedkitError(f"{path}: measured on another model or another int8 version: {remedy}")
+        recipe = report.get("recipe") or {}
+        if (recipe.get("manifest_sha256"), report["split"]) != (run.data, "test"):
+            raise SedkitError(
+                f"{path}: the soundscapes are not mixed from the run's own test clips: mix them with sedkit-train data "
+                "soundscapes --split test and measure again, or remove the file"
+            )
+        rows = {row["model_sha256"]: row for row in reversed(report["systems"])}  # a model's own settings come first
+        shown = [hashed for hashed in reversed(rows) if hashed in (None, *own)]
+        systems = [rows[hashed] | {"system": own.get(hashed, rows[hashed]["system"])} for hashed in shown]
+    return report | {"systems": systems}
 
 
 def timelines_section(report: dict[str, Any]) -> list[str]:
