@@ -281,7 +281,8 @@ def command(
 
 
 def robustness(tagger: Tagger, audio: Audio, split: str, clips: int | None, seed: int) -> dict[str, Any]:
-    """The JSON report of the command: ``{"model", "model_sha256", "split", "seed", "conditions", "nothing"}``.
+    """The JSON report of the command: ``{"model", "model_sha256", "manifest_sha256", "split", "seed", "conditions",
+    "nothing"}``.
 
     ``conditions`` are the rows of :func:`under_conditions`, ``nothing`` those of :func:`false_alarms`.
 
@@ -293,6 +294,7 @@ def robustness(tagger: Tagger, audio: Audio, split: str, clips: int | None, seed
     return {
         "model": tagger.contract.name,
         "model_sha256": sha256(tagger.model.path),
+        "manifest_sha256": audio.manifest.sha256(),
         "split": split,
         "seed": seed,
         "conditions": under_conditions(tagger, audio, split, clips, seed),

@@ -104,6 +104,7 @@ def report(tagger: Tagger, audio: Audio, split: str) -> dict[str, Any]:
     return {
         "model": tagger.contract.name,
         "model_sha256": sha256(tagger.model.path),
+        "manifest_sha256": audio.manifest.sha256(),
         "split": split,
         "mAP": summary(targets, scores, tagger.labels).to_dict()["mAP"],
         **open_set(targets, scores),

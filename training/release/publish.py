@@ -189,9 +189,9 @@ def compose_card(
     rows[-1] = rows[-1] | generation_report(run.labels, {"test": (clips.multi_hot(), scores)})
     test = sections.single_label_predictions(run, scores)
     conditions = [
-        *scores_sections.unknown_section(run.directory, model),
+        *scores_sections.unknown_section(run, model),
         *scores_sections.false_alarm_section(model),
-        *scores_sections.robustness_section(run.directory, model),
+        *scores_sections.robustness_section(run, model),
         *(scores_sections.int8_section(model, int8) if int8.exists() else []),
     ]
     timelines_summary = ["", *timelines_table(timelines)] if timelines else []

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from sedkit.audio.reading import open_audio
 from training.evaluate.commands import main
 from training.evaluate.robustness import CONDITIONS, sounds_without_events
+from training.runs.run import Run
 
 RATE = 16_000
 TONES = 0.25 * np.sin(2 * np.pi * np.outer((600, 6000), np.arange(2 * RATE)) / RATE)
@@ -98,6 +99,7 @@ def test_report_on_a_model(run: Path, small_manifest: Path, tmp_path: Path) -> N
     report = json.loads((tmp_path / "report.json").read_text())
     assert [row["condition"] for row in report["conditions"]] == list(CONDITIONS)
     assert {row["clips"] for row in report["conditions"]} == {4}
+    assert report["manifest_sha256"] == Run.open(run).data
     assert all(f"| {row['condition']} | {row['mAP']:.3f} | " in output for row in report["conditions"])
     silence = report["nothing"][0]
     assert (silence["sound"], silence["score"], silence["tags"], silence["events"]) == ("digital silence", 0, [], {})

@@ -10,6 +10,7 @@ import soundfile
 from click.testing import CliRunner
 
 from tests.conftest import make_sound
+from training.data.manifest.table import Manifest
 from training.evaluate.commands import main
 from training.evaluate.unknown import open_set
 
@@ -35,5 +36,7 @@ def test_command_compares_models_on_a_manifest_of_other_classes(model_path: Path
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     assert "| 1 unknown clips with a false tag | 1 known clips with a right tag |" in result.output
-    assert json.loads(report.read_text())[0]["curve"][4]["threshold"] == 0.5
+    one = json.loads(report.read_text())[0]
+    assert one["curve"][4]["threshold"] == 0.5
+    assert one["manifest_sha256"] == Manifest.load(tmp_path / "set.csv").sha256()
     assert CliRunner().invoke(main, [*arguments, "--split", "validation"]).exit_code == 1

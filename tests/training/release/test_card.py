@@ -48,17 +48,28 @@ def test_a_run_without_test_clips_of_a_single_sound_has_no_accuracy(small_manife
     assert "On 6 held-out clips: mAP 0.500 (Teacher-0: mAP 0.500)." in summary_section(run, reports, test)[0]
 
 
-def test_measurements_of_another_split_are_not_on_the_card(tmp_path: Path) -> None:
+def test_measurements_of_another_split_or_data_set_are_not_on_the_card(tmp_path: Path) -> None:
     model = tmp_path / "model.onnx"
     model.write_bytes(b"a model")
-    about: dict[str, Any] = {"model_sha256": sha256(model), "split": "validation", "seed": 0}
+    about: dict[str, Any] = {"model_sha256": sha256(model), "manifest_sha256": "data", "seed": 0}
     measured = {"condition": "clean", "clips": 3, "mAP": 0.9, "accuracy": 0.9}
-    write_json(tmp_path / "robustness.json", about | {"conditions": [measured]})
     known = {"unknown": 3, "known": 3, "curve": [], "most_false_at_0.5": []}
-    write_json(tmp_path / "unknown.json", [about | known])
+
+    def write(about: dict[str, Any]) -> None:
+        write_json(tmp_path / "robustness.json", about | {"conditions": [measured]})
+        write_json(tmp_path / "unknown.json", [about | known])
+
+    run: Any = SimpleNamespace(directory=tmp_path, data="data")
     for section in (robustness_section, unknown_section):
+        write(about | {"split": "validation"})
         with pytest.raises(SedkitError, match="measured on the split 'validation', and a card needs 'test'"):
-            section(tmp_path, model)
+            section(run, model)
+        for other in (about | {"manifest_sha256": "other"}, {key: about[key] for key in ("model_sha256", "seed")}):
+            write(other | {"split": "test"})
+            with pytest.raises(SedkitError, match="n: measured on other data than the run's, or before files"):
+                section(run, model)
+        write(about | {"split": "test"})
+        assert section(run, model)
 
 
 def test_the_card_names_the_generation_that_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

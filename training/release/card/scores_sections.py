@@ -12,6 +12,7 @@ from sedkit.tagger import Tagger
 from training.evaluate.robustness import conditions_table, false_alarms, false_alarms_table
 from training.evaluate.unknown import open_set_lines
 from training.release.pairs import check_pair
+from training.runs.run import Run
 from training.runtime.files import readable, sha256
 
 
@@ -75,30 +76,33 @@ def calibration_tables(test: dict[str, Any], diagram: str) -> list[str]:
     return [*lines, ""]
 
 
-def _require_test_split(path: Path, split: str) -> None:
-    """Raise :class:`SedkitError` if the measurement in ``path`` is of another split than the card says."""
-    if split != "test":
+def _require_own_test_clips(path: Path, report: dict[str, Any], run: Run, remedy: str) -> None:
+    """Raise :class:`SedkitError` if the measurement in ``path`` is not of the test clips of ``run``."""
+    if report["split"] != "test":
         raise SedkitError(
-            f"{path}: measured on the split {split!r}, and a card needs 'test': measure that split, or remove the file"
+            f"{path}: measured on the split {report['split']!r}, and a card needs 'test': measure that split, or "
+            "remove the file"
         )
+    if report.get("manifest_sha256") != run.data:
+        raise SedkitError(f"{path}: measured on other data than the run's, or before files said on which: {remedy}")
 
 
-def unknown_section(run: Path, model: Path) -> list[str]:
+def unknown_section(run: Run, model: Path) -> list[str]:
     """The trade between false tags of unknown sounds and finds, if ``sedkit-train evaluate unknown`` has measured it.
 
     Raises
     ------
     SedkitError
-        If the file cannot be read, or another model or another split was measured.
+        If the file cannot be read, or another model, split or data set was measured.
     """
-    path, remedy = run / "unknown.json", "repeat sedkit-train evaluate unknown, or remove the file"
+    path, remedy = run.directory / "unknown.json", "repeat sedkit-train evaluate unknown, or remove the file"
     if not path.exists():
         return []
     with readable(path, remedy):
         reports = [one for one in json.loads(path.read_text("utf-8")) if one["model_sha256"] == sha256(model)]
         if not reports:
             raise SedkitError(f"{path}: measured on another model: {remedy}")
-        _require_test_split(path, reports[0]["split"])
+        _require_own_test_clips(path, reports[0], run, remedy)
         table = open_set_lines(reports[0])
     return [
         "## Sounds that it does not know",
@@ -123,22 +127,22 @@ def false_alarm_section(model: Path) -> list[str]:
     ]
 
 
-def robustness_section(run: Path, model: Path) -> list[str]:
+def robustness_section(run: Run, model: Path) -> list[str]:
     """Metrics under noise and codecs, if ``sedkit-train evaluate robustness`` has measured them.
 
     Raises
     ------
     SedkitError
-        If the file cannot be read, or another model or another split was measured.
+        If the file cannot be read, or another model, split or data set was measured.
     """
-    path, remedy = run / "robustness.json", "repeat sedkit-train evaluate robustness, or remove the file"
+    path, remedy = run.directory / "robustness.json", "repeat sedkit-train evaluate robustness, or remove the file"
     if not path.exists():
         return []
     with readable(path, remedy):
         report = json.loads(path.read_text("utf-8"))
         if report["model_sha256"] != sha256(model):
             raise SedkitError(f"{path}: measured on another model: {remedy}")
-        _require_test_split(path, report["split"])
+        _require_own_test_clips(path, report, run, remedy)
         clips, seed, table = report["conditions"][0]["clips"], report["seed"], conditions_table(report["conditions"])
     return [
         "## Noise, codecs and levels",
