@@ -44,6 +44,8 @@ from training.runs.reports import best_threshold
 from training.runtime.files import replace_together
 from training.runtime.progress import decoding
 
+CLIPS = 5000  # of a split, at most, by default
+
 
 class CalibrateError(SedkitError):
     """A model cannot be calibrated."""
@@ -53,7 +55,7 @@ class CalibrateError(SedkitError):
 @click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--manifest", required=True, help="Manifest of the model's clips, with a validation split.")
 @click.option("--vocabulary", type=click.Path(path_type=Path), help="Class list [default: beside the manifest].")
-@click.option("--clips", type=click.IntRange(1), default=5000, help="Use at most this many clips of a split.")
+@click.option("--clips", type=click.IntRange(1), default=CLIPS, help="Use at most this many clips of a split.")
 @click.option("--soundscapes", type=click.IntRange(1), default=300, help="Number of 10 s soundscapes to mix.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Seed for drawing clips and soundscapes.")
 @click.option(
@@ -131,10 +133,8 @@ def calibrate(
     if not len(held_out["validation"]):
         raise CalibrateError("the manifest has no clips in the split 'validation': calibration needs some")
     span = median_segments(Subset(audio, held_out["validation"]))
-    changed = {
-        file: calibrated(file, described, audio, held_out, span, soundscapes, seed, unknown)
-        for file, described in files.items()
-    }
+    options = {"at_most": clips, "soundscapes": soundscapes, "seed": seed, "unknown": unknown}
+    changed = {file: calibrated(file, described, audio, held_out, span, options) for file, described in files.items()}
     contents = {path: with_metadata(path, changed[path])}
     if int8 in changed:
         lineage, fp32 = changed[int8].lineage, contents[path]
@@ -151,9 +151,7 @@ def calibrated(
     audio: Audio,
     held_out: Mapping[str, NDArray[np.int64]],
     span: int,
-    soundscapes: int,
-    seed: int,
-    unknown: float | None,
+    options: Mapping[str, Any],
 ) -> Contract:
     """The contract of the model at ``path`` with calibration and thresholds from its own scores.
 
@@ -162,9 +160,10 @@ def calibrated(
     about : its contract so far.
     held_out : rows of the clips, by split.
     span : length of the sliding window of tags, in segments.
-    soundscapes : number of soundscapes per split.
-    unknown : share of the recordings that hold none of the classes; None: that of the split.
+    options : ``at_most``, the largest number of clips per split; ``soundscapes``, their number per split; ``seed``;
+        ``unknown``, the share of the recordings that hold none of the classes, None for that of the split.
     """
+    soundscapes, seed = options["soundscapes"], options["seed"]
     model = Model(path, threads=1)
     tags = {split: score_clips(model, audio, rows, span) for split, rows in held_out.items() if len(rows)}
     timelines = {
@@ -172,18 +171,16 @@ def calibrated(
         for split, rows in held_out.items()
         if len(rows)
     }
-    tags["validation"] = with_unknown(tags["validation"], unknown)
-    fitted = fit(tags["validation"], timelines["validation"], unknown)
+    tags["validation"] = with_unknown(tags["validation"], options["unknown"])
+    fitted = fit(tags["validation"], timelines["validation"], options["unknown"])
     record: dict[str, Any] = {
         "clips": len(held_out["validation"]),
-        "soundscapes": soundscapes,
-        "seed": seed,
-        "unknown": unknown,
+        **options,
         "git_revision": git_revision(),
         "deviations": fitted.deviations,
     }
     if "test" in tags:
-        record["test"] = measure_gain(fitted, tags, timelines, unknown)
+        record["test"] = measure_gain(fitted, tags, timelines, options["unknown"])
     slope, offset = fitted.calibration.slope.tolist(), fitted.calibration.offset.tolist()
     return replace(
         about,

@@ -149,6 +149,7 @@ def test_a_model_is_calibrated_in_place(model: Path, small_manifest: Path) -> No
     assert after.lineage["seed"] == before.lineage["seed"]
     about = after.lineage["calibrated_on"]
     assert (about["clips"], about["soundscapes"], about["test"]["clips"]) == (6, 6, 6)
+    assert (about["at_most"], about["seed"], about["unknown"]) == (calibrate.CLIPS, 0, None)
     assert len(about["test"]["reliability"][0]) == 5
     sound = 0.1 * np.random.default_rng(0).standard_normal(16_000)
     assert len({tag.score for tag in Tagger(model, "cpu").tag(sound, 16_000).tags}) > 1

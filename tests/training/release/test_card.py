@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sedkit.contract import Contract, metadata_of
 from sedkit.errors import SedkitError
 from tests.training.conftest import untrained_run
 from training.data.manifest.table import Manifest
@@ -18,6 +20,7 @@ from training.release.card.sections import (
     confusion_section,
     generations,
     option_value,
+    rebuild_section,
     seed_option,
     single_label_predictions,
     source_accuracy,
@@ -33,6 +36,28 @@ def test_options_are_read_from_the_command_of_a_run() -> None:
     assert option_value(config, "--name", "x") == "birds"
     assert option_value(config, "--manifest", "MANIFEST") == "MANIFEST"
     assert [seed_option({"seed": 3}), seed_option({"seed": 0}), seed_option({})] == [" --seed 3", "", ""]
+
+
+def test_the_commands_of_a_card_repeat_the_options_of_the_calibration(model_path: Path, tmp_path: Path) -> None:
+    about = Contract.from_metadata(metadata_of(model_path))
+    config: dict[str, Any] = {"command": "sedkit-train secost --manifest a.csv --run r --name x", "vocabulary": None}
+    config |= {"git_revision": "abc", "versions": {"torch": "2"}, "manifest_sha256": "data"}
+    done = {"clips": 9, "at_most": 9, "soundscapes": 60, "seed": 3, "unknown": 0.5, "git_revision": "abc"}
+
+    def calibration(**changed: Any) -> str:
+        write_json(tmp_path / "config.json", config)
+        lineage = {**about.lineage, "calibrated_on": done | changed}
+        lines = rebuild_section(tmp_path, replace(about, name="x", lineage=lineage))
+        return next(line for line in lines if "calibrate" in line).removeprefix("sedkit-train calibrate r/model.onnx ")
+
+    assert calibration() == "--manifest a.csv --clips 9 --soundscapes 60 --unknown 0.5 --seed 3"
+    assert calibration(at_most=5000, seed=0, unknown=None) == "--manifest a.csv --soundscapes 60"
+    config |= {"vocabulary": "/somewhere/my classes.csv"}
+    assert calibration(seed=0) == "--manifest a.csv --vocabulary CLASSES --clips 9 --soundscapes 60 --unknown 0.5"
+    config["command"] += " --set 'vocabulary=my classes.csv'"
+    assert calibration(at_most=5000) == (
+        "--manifest a.csv --vocabulary 'my classes.csv' --soundscapes 60 --unknown 0.5 --seed 3"
+    )
 
 
 def test_a_run_without_test_clips_of_a_single_sound_has_no_accuracy(small_manifest: Path, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def test_the_card_has_measurements_of_this_model_only(run: Path, small_manifest:
     before, after = done["macro_f1_of_timelines"]
     assert f"| timelines, macro-averaged F1 | {before:.3f} | {after:.3f} |" in card
     assert f"| mp3, 32 kbit/s | {report['conditions'][8]['mAP']:.3f} |" in card
-    assert f"sedkit-train calibrate {run}/model.onnx --manifest {small_manifest} --soundscapes 6\n" in card
+    assert f"sedkit-train calibrate {run}/model.onnx --manifest {small_manifest} --clips 100 --soundscapes 6\n" in card
     assert "## Sounds that it does not know" in card
     assert unknown.output.partition("| score |")[2].strip() in card
     assert f"evaluate unknown {run}/model.onnx --manifest {small_manifest} --json {run}/unknown.json\n" in card

@@ -18,6 +18,7 @@ from training.data.lineage import most_specific
 from training.data.manifest.summary import class_sources, sources
 from training.data.manifest.table import Manifest
 from training.networks.wels import Network, Stem, Width, multiply_adds
+from training.release.calibrate import CLIPS
 from training.release.card import timelines_section
 from training.release.card.lineage import commands, epoch_was_chosen, origin, supervision_lines
 from training.runs.chosen import exports
@@ -306,25 +307,27 @@ def rebuild_section(
     directory = option_value(config, "--run", option_value(config, "--directory", "RUN"))
     manifest = option_value(config, "--manifest", "MANIFEST")
     model = f"{directory}/model.onnx --manifest {manifest}"
+    classes = classes_option(config, "--vocabulary")
     steps = []
     if about.name != option_value(config, "--name", DEFAULT):
         steps.append(f"secost --resume {directory} --name {about.name}")
     if (run / "model-int8.onnx").exists():
         done = Contract.from_metadata(metadata_of(run / "model-int8.onnx")).lineage["quantisation"]
-        steps.append(f"quantize {model} --clips {done['clips']}{seed_option(done)}")
+        steps.append(f"quantize {model}{classes} --clips {done['clips']}{seed_option(done)}")
     if "calibrated_on" in about.lineage:
         done = about.lineage["calibrated_on"]
+        limit = f" --clips {done['at_most']}" if done.get("at_most", CLIPS) != CLIPS else ""
         share = f" --unknown {done['unknown']:g}" if done.get("unknown") is not None else ""
-        steps.append(f"calibrate {model} --soundscapes {done['soundscapes']}{share}{seed_option(done)}")
+        steps.append(f"calibrate {model}{classes}{limit} --soundscapes {done['soundscapes']}{share}{seed_option(done)}")
     if (run / "robustness.json").exists():
         report = json.loads((run / "robustness.json").read_text("utf-8"))
         clips = report["conditions"][0]["clips"]
-        command = f"evaluate robustness {model} --clips {clips}{seed_option(report)}"
+        command = f"evaluate robustness {model}{classes} --clips {clips}{seed_option(report)}"
         steps.append(f"{command} --json {directory}/robustness.json")
     if (run / "unknown.json").exists():
         steps.append(f"evaluate unknown {model} --json {directory}/unknown.json")
     if timelines:
-        steps += timelines_section.commands(timelines, directory, manifest)
+        steps += timelines_section.commands(timelines, directory, manifest + classes_option(config, "--labels"))
     return [
         "## Rebuild it",
         "",
@@ -345,6 +348,15 @@ def option_value(config: dict[str, Any], option: str, default: str) -> str:
     values = [word.removeprefix(f"{option}=") for word in words if word.startswith(f"{option}=")]
     values += words[words.index(option) + 1 :][:1] if option in words else []
     return shlex.quote(values[0]) if values else default
+
+
+def classes_option(config: dict[str, Any], option: str) -> str:
+    """``option`` with the classes of a run; empty if they lie beside its manifest."""
+    if not config.get("vocabulary"):
+        return ""
+    words = [word.removeprefix("--set=") for word in shlex.split(config["command"])]
+    given = [word.removeprefix("vocabulary=") for word in words if word.startswith("vocabulary=")]
+    return f" {option} {shlex.quote(given[-1]) if given else 'CLASSES'}"
 
 
 def seed_option(done: dict[str, Any]) -> str:
