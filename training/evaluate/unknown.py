@@ -1,7 +1,8 @@
-"""``sedkit-train evaluate unknown``: how often a model tags what it does not know (open set), against what it finds.
+"""``sedkit-train evaluate unknown``: how often a model names what it does not know (open set), against what it finds.
 
 A clip is *unknown* to a model if it is known to contain none of the model's classes; it is *known* if it contains one.
-A tag is false if its class is known to be absent. Classes of the manifest and the model are matched by MID, or by name.
+A tag or an event is false if its class is known to be absent. Classes of the manifest and the model are matched by MID,
+or by name.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from numpy.typing import NDArray
 
 from sedkit.contract import Label
 from sedkit.errors import SedkitError
+from sedkit.inference.pipeline import analyse
+from sedkit.judging.analysis import events_of
+from sedkit.judging.models import JudgedModel
 from sedkit.metrics import summary
 from sedkit.tagger import Tagger
 from training.data.audio import FULL_SCALE
@@ -34,6 +38,21 @@ def score_clips(tagger: Tagger, audio: Audio, rows: NDArray[np.int64]) -> NDArra
     files = (wav_file(audio[row] / FULL_SCALE) for row in rows)
     with click.progressbar(tag_scores(tagger, files), len(rows), tagger.contract.name, file=sys.stderr) as bar:
         return np.stack(list(bar))
+
+
+def event_classes(tagger: Tagger, audio: Audio, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The classes with an event in the clips at ``rows``, at the model's thresholds: [clips, classes of the model]."""
+    judged = JudgedModel(tagger, tagger.labels)
+    settings = judged.settings(tagger.post_processing())
+    files = (wav_file(audio[row] / FULL_SCALE) for row in rows)
+    results = analyse(tagger.model, judged.make_view, files)
+    present = np.zeros((len(rows), len(tagger.labels)), bool)
+    with click.progressbar(results, len(rows), f"{tagger.contract.name}, events", file=sys.stderr) as bar:
+        for clip, (_, analysed) in enumerate(bar):
+            if isinstance(analysed, SedkitError):
+                raise analysed
+            present[clip, [column for *_, column in events_of(analysed, settings)]] = True
+    return present
 
 
 def targets_for(manifest: Manifest, rows: NDArray[np.int64], labels: Sequence[Label]) -> NDArray[np.float32]:
@@ -66,20 +85,33 @@ def open_set(targets: NDArray[np.float32], scores: NDArray[np.float64]) -> dict[
 
     Returns
     -------
-    ``unknown``, ``known``: numbers of clips; ``curve``: per threshold ``{"threshold", "unknown_tagged", "found",
-    "false_on_known"}``: shares of the unknown clips with a false tag, of the known clips with a right one, and of the
-    known clips with a false one.
+    ``unknown``, ``known``: numbers of clips; ``curve``: per threshold ``{"threshold", **shares}``, as :func:`shares`.
+    """
+    known = (targets == 1).any(1)
+    unknown = ~known & (targets == 0).any(1)
+    curve = [{"threshold": threshold, **shares(targets, scores >= threshold)} for threshold in THRESHOLDS]
+    return {"unknown": int(unknown.sum()), "known": int(known.sum()), "curve": curve}
+
+
+def shares(targets: NDArray[np.float32], reported: NDArray[np.bool_]) -> dict[str, float | None]:
+    """``unknown_tagged``, ``found`` and ``false_on_known``; None where there are no such clips.
+
+    They are the shares of the unknown clips with a false tag, of the known clips with a right one, and of the known
+    clips with a false one.
+
+    Parameters
+    ----------
+    targets, reported : [clips, classes]; NaN targets do not count. ``reported``: the tags, or the classes of events.
     """
     absent, present = targets == 0, targets == 1
     known = present.any(1)
     unknown = ~known & absent.any(1)
-    curve = []
-    for threshold in THRESHOLDS:
-        tagged = scores >= threshold
-        false, right = (tagged & absent).any(1), (tagged & present).any(1)
-        shares = {"unknown_tagged": false[unknown], "found": right[known], "false_on_known": false[known]}
-        curve.append({"threshold": threshold, **{key: _mean(value) for key, value in shares.items()}})
-    return {"unknown": int(unknown.sum()), "known": int(known.sum()), "curve": curve}
+    false, right = (reported & absent).any(1), (reported & present).any(1)
+    return {
+        "unknown_tagged": _mean(false[unknown]),
+        "found": _mean(right[known]),
+        "false_on_known": _mean(false[known]),
+    }
 
 
 def _mean(values: NDArray[np.bool_]) -> float | None:
@@ -108,22 +140,29 @@ def report(tagger: Tagger, audio: Audio, split: str) -> dict[str, Any]:
         "split": split,
         "mAP": summary(targets, scores, tagger.labels).to_dict()["mAP"],
         **open_set(targets, scores),
+        "events": shares(targets, event_classes(tagger, audio, rows)),
         "most_false_at_0.5": worst,
     }
 
 
 def open_set_lines(one: dict[str, Any]) -> list[str]:
-    """The curve of a report and its most frequent false tags, as lines of Markdown."""
+    """The curve of a report, its events and its most frequent false tags, as lines of Markdown."""
     lines = [
         f"| score | {one['unknown']} unknown clips with a false tag | {one['known']} known clips with a right tag "
         "| known clips with a false tag |",
         "|---|---|---|---|",
     ]
     for row in one["curve"]:
-        shares = (row[key] for key in ("unknown_tagged", "found", "false_on_known"))
-        lines.append(f"| {row['threshold']} | " + " | ".join("-" if s is None else f"{s:.3f}" for s in shares) + " |")
+        lines.append(_row(row["threshold"], row))
+    if "events" in one:  # not in reports of earlier versions
+        lines.append(_row("events, at the model's thresholds", one["events"]))
     worst = ", ".join(f"{name} {count}" for name, count in one["most_false_at_0.5"])
     return [*lines, "", f"The most frequent false tags of unknown clips at 0.5: {worst or 'none'}."]
+
+
+def _row(name: object, measured: dict[str, Any]) -> str:
+    cells = (measured[key] for key in ("unknown_tagged", "found", "false_on_known"))
+    return f"| {name} | " + " | ".join("-" if cell is None else f"{cell:.3f}" for cell in cells) + " |"
 
 
 def report_lines(one: dict[str, Any]) -> list[str]:
@@ -138,7 +177,7 @@ def report_lines(one: dict[str, Any]) -> list[str]:
 @click.option("--split", default="test", show_default=True, help="Split to test on.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write this JSON file.")
 def command(models: tuple[Path, ...], manifest: str, split: str, json_file: Path | None) -> None:
-    """Measure how often MODELS tag sounds that they do not know.
+    """Measure how often MODELS name sounds that they do not know, in tags and in timelines.
 
     \b
     Examples:

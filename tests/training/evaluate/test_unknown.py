@@ -9,10 +9,11 @@ import numpy as np
 import soundfile
 from click.testing import CliRunner
 
+from sedkit.tagger import Tagger
 from tests.conftest import make_sound
 from training.data.manifest.table import Manifest
 from training.evaluate.commands import main
-from training.evaluate.unknown import open_set
+from training.evaluate.unknown import open_set, shares
 
 
 def test_curve_counts_false_tags_of_unknown_and_known_clips() -> None:
@@ -24,6 +25,9 @@ def test_curve_counts_false_tags_of_unknown_and_known_clips() -> None:
     assert at[0.5] == {"threshold": 0.5, "unknown_tagged": 0.5, "found": 1.0, "false_on_known": 0.0}
     assert at[0.4]["false_on_known"] == 1.0
     assert at[0.6]["unknown_tagged"] == 0.0
+    assert shares(targets, scores >= 0.5) == {
+        key: at[0.5][key] for key in ("unknown_tagged", "found", "false_on_known")
+    }
 
 
 def test_command_compares_models_on_a_manifest_of_other_classes(model_path: Path, tmp_path: Path) -> None:
@@ -38,5 +42,12 @@ def test_command_compares_models_on_a_manifest_of_other_classes(model_path: Path
     assert "| 1 unknown clips with a false tag | 1 known clips with a right tag |" in result.output
     one = json.loads(report.read_text())[0]
     assert one["curve"][4]["threshold"] == 0.5
+    assert "| events, at the model's thresholds | " in result.output
+    kinds = [{event.label for event in Tagger(model_path).timeline(tmp_path / f"{name}.wav").events} for name in "ab"]
+    assert one["events"] == {
+        "unknown_tagged": float("Dog" in kinds[1]),
+        "found": float("Dog" in kinds[0]),
+        "false_on_known": 0.0,
+    }
     assert one["manifest_sha256"] == Manifest.load(tmp_path / "set.csv").sha256()
     assert CliRunner().invoke(main, [*arguments, "--split", "validation"]).exit_code == 1

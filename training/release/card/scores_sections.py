@@ -108,7 +108,7 @@ def unknown_section(run: Run, model: Path) -> list[str]:
         "## Sounds that it does not know",
         "",
         "A clip is unknown if it holds none of the classes, nor their parents among them. No clip of its kind was used "
-        "for training or calibration. A tag is false if its class is known to be absent.",
+        "for training or calibration. A tag or an event is false if its class is known to be absent.",
         "",
         *table,
         "",
