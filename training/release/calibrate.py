@@ -37,7 +37,7 @@ from training.data.store.source import Audio, open_audio
 from training.evaluate.metrics import reliability
 from training.release import platt_scaling, timeline_thresholds
 from training.release.pairs import DIGEST, check_pair, with_metadata
-from training.release.scoring import run_model
+from training.release.scoring import columns_of, run_model
 from training.release.timeline_thresholds import ScoredTimelines
 from training.runs.config import git_revision
 from training.runs.reports import best_threshold
@@ -53,7 +53,7 @@ class CalibrateError(SedkitError):
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--manifest", required=True, help="Manifest of the model's clips, with a validation split.")
+@click.option("--manifest", required=True, help="Manifest with a validation split that the model was not trained on.")
 @click.option("--vocabulary", type=click.Path(path_type=Path), help="Class list [default: beside the manifest].")
 @click.option("--clips", type=click.IntRange(1), default=CLIPS, help="Use at most this many clips of a split.")
 @click.option("--soundscapes", type=click.IntRange(1), default=300, help="Number of 10 s soundscapes to mix.")
@@ -76,7 +76,7 @@ def main(
     """Calibrate the tag scores of a MODEL, and choose thresholds for its tags and timelines.
 
     The results go into the metadata of MODEL and, if it exists, of its int8 version MODEL-int8.onnx. Weights do not
-    change.
+    change. The manifest must have the model's classes; clips of other classes count as sounds that it does not know.
 
     \b
     Examples:
@@ -116,15 +116,15 @@ def calibrate(
     Raises
     ------
     CalibrateError
-        If the classes of model and clips differ, or there are no clips to calibrate on. No file changes then.
+        If the manifest lacks a class of the model, or there are no clips to calibrate on. No file changes then.
     """
     about = _contract(path)
     if "quantisation" in about.lineage:
         raise CalibrateError(f"{path}: an int8 model: calibrate the fp32 one, which updates this file, too")
-    if about.labels != audio.manifest.vocabulary.labels:
-        raise CalibrateError(
-            f"{path}: its {len(about.labels)} classes differ from the manifest's: give the model's own manifest"
-        )
+    try:
+        columns_of(audio.manifest, about.labels)
+    except SedkitError as error:
+        raise CalibrateError(f"{path}: {error}") from None
     int8, files = sibling(path, "int8"), {path: about}
     if int8.exists():
         check_pair(int8, path)
@@ -176,6 +176,7 @@ def calibrated(
     record: dict[str, Any] = {
         "clips": len(held_out["validation"]),
         **options,
+        "manifest_sha256": audio.manifest.sha256(),
         "git_revision": git_revision(),
         "deviations": fitted.deviations,
     }
@@ -292,7 +293,7 @@ def score_clips(model: Model, audio: Audio, rows: NDArray[np.int64], span: int) 
     labels, columns = model.contract.labels, range(len(model.contract.labels))
     view = partial(ClipScores, labels, columns, model.weights(columns), span, None, 0.0)
     scores = run_model(model, view, (audio[row] for row in rows), len(rows), "clips")
-    return ScoredClips(np.stack(scores), audio.manifest.targets(rows), 1.0)
+    return ScoredClips(np.stack(scores), audio.manifest.targets(rows)[:, columns_of(audio.manifest, labels)], 1.0)
 
 
 class ClipScores(TagsView):

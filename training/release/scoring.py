@@ -16,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sedkit import contract
+from sedkit.contract import Label
 from sedkit.errors import SedkitError
 from sedkit.inference.model import Model
 from sedkit.inference.pipeline import analyse
 from sedkit.metrics import summary
 from training.data.audio import FULL_SCALE
 from training.data.clips import Clips
+from training.data.manifest.table import Manifest
 from training.data.store.codecs import encoder
 
 Scores = NDArray[np.float32]
@@ -29,6 +31,23 @@ Samples = NDArray[np.int16]
 
 KEYS = ("mAP", "mAUC", "accuracy")  # in the metadata
 MOST = 5000  # clips of a split that are scored for the metadata
+
+
+def columns_of(manifest: Manifest, labels: Sequence[Label]) -> list[int]:
+    """The columns of a model's classes in the targets of a manifest, which may have others too.
+
+    Raises
+    ------
+    SedkitError
+        If the manifest lacks a class.
+    """
+    places = manifest.vocabulary.match(labels)
+    if lacking := [label.name for label, place in zip(labels, places, strict=True) if place is None]:
+        raise SedkitError(
+            f"the manifest lacks {len(lacking)} of the {len(labels)} classes ({', '.join(lacking[:3])}"
+            f"{', ...' if len(lacking) > 3 else ''}): give the model's own manifest, or one with more classes"
+        )
+    return [place for place in places if place is not None]
 
 
 def as_input(clip: NDArray[np.int16]) -> dict[str, NDArray[np.float32]]:

@@ -23,7 +23,7 @@ from training.data.lineage import most_specific
 from training.data.store.source import Audio
 from training.evaluate.metrics.event_decoding import Events, in_events, tile_targets
 from training.release import platt_scaling
-from training.release.scoring import Scores, SegmentScores, run_model
+from training.release.scoring import Scores, SegmentScores, columns_of, run_model
 
 Thresholds = NDArray[np.float64]
 Unknown = tuple[Scores, NDArray[np.bool_]]  # scores [segments, classes], and whether a class is known to be absent
@@ -62,7 +62,9 @@ class Chosen(NamedTuple):
 
 
 def score_timelines(model: Model, audio: Audio, rows: NDArray[np.int64], count: int, seed: int) -> ScoredTimelines:
-    """Segment scores of ``count`` soundscapes mixed from the clips in ``rows``, and of those without a class.
+    """Segment scores of ``count`` soundscapes mixed from the clips in ``rows``, and of those with none of the classes.
+
+    The clips may have classes that the model does not know.
 
     Raises
     ------
@@ -70,18 +72,19 @@ def score_timelines(model: Model, audio: Audio, rows: NDArray[np.int64], count: 
         If no clip has a single sound (``training.data.lineage``) and is not silent.
     """
     clips = audio.manifest.take(rows)
-    specific, targets = most_specific(clips), audio.manifest.targets(rows)
-    single, recipe, classes = rows[specific >= 0], Recipe(), len(model.contract.labels)
+    columns, every = columns_of(audio.manifest, model.contract.labels), len(audio.manifest.vocabulary.labels)
+    specific, targets = most_specific(clips), audio.manifest.targets(rows)[:, columns]
+    single, recipe = rows[specific >= 0], Recipe()
     labels = audio.manifest.labels.take(single)
     sources = Sources(audio, single, specific[specific >= 0], labels=labels, unchecked=labels.unchecked)
     if not any(sources.sounding(row) for row in single.tolist()):
         raise ThresholdError("soundscapes need validation and test clips of a single sound, and there are none")
     mixed = (soundscape(sources, recipe, np.random.default_rng((seed, number))) for number in range(count))
     sounds, events, unchecked = zip(*mixed, strict=True)
-    view = partial(SegmentScores, classes)
+    view = partial(SegmentScores, len(columns))
     segments = run_model(model, view, sounds, count, "soundscapes")
     present = [
-        tile_targets(sounding, len(scored), recipe.seconds, classes, maybe)
+        tile_targets(sounding, len(scored), recipe.seconds, every, maybe)[:, columns]
         for sounding, scored, maybe in zip(events, segments, unchecked, strict=True)
     ]
     none = ~(targets > 0).any(1) & (targets == 0).any(1)
