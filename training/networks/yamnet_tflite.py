@@ -198,10 +198,13 @@ def _write(cache: Path, cached: Cache) -> None:
 def _read(cache: Path) -> Cache:
     try:
         with np.load(cache, allow_pickle=False) as file:
-            return dict(zip(file["names"].tolist(), zip(file["scores"], file["features"], strict=True), strict=True))
+            names, scores, features = file["names"].tolist(), file["scores"], file["features"]
+        if not ((scores >= 0) & (scores <= 1)).all() or not np.isfinite(features).all():
+            raise ValueError("scores outside [0, 1]")
+        return dict(zip(names, zip(scores, features, strict=True), strict=True))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile):
         raise PeerError(f"{cache}: damaged cache of scores; delete it, and it is rebuilt") from None
 
 

@@ -71,7 +71,7 @@ def read_predictions(path: Path, data: str, labels: Sequence[Label], clips: int)
             f"{path}: scores of shape {list(probabilities.shape)} for {clips} clips and {len(labels)} classes; "
             "make the file again"
         )
-    if not ((probabilities >= 0) & (probabilities <= 1)).all():
+    if probabilities.dtype.kind not in "biuf" or not ((probabilities >= 0) & (probabilities <= 1)).all():
         raise TeacherError(f"{path}: probabilities outside [0, 1]; make the file again")
     return Predictions(probabilities, about)
 

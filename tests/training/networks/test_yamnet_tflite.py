@@ -32,6 +32,11 @@ def test_cached_scores_are_not_computed_again(tmp_path: Path) -> None:
     assert is_cached(cache, ["a", "c"])
     assert not is_cached(cache, ["a", "d"])
     assert not is_cached(tmp_path / "nothing.npz", ["a"])
+    for value in (1.5, -0.5, np.nan):
+        wrong = np.where(scores == scores[1, 1], value, scores)
+        np.savez(cache, names=np.array(["a", "b", "c"]), scores=wrong, features=features)
+        with pytest.raises(PeerError, match=r"scores.npz: damaged cache of scores; delete it"):
+            is_cached(cache, ["a"])
     cache.write_bytes(b"PK nothing")
     with pytest.raises(PeerError, match=r"scores.npz: damaged cache of scores; delete it"):
         clip_scores(model, ["a"], no_waveform, cache)

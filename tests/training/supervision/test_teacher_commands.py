@@ -69,6 +69,19 @@ def test_score_file_may_hold_logits(oracle: Path, small_manifest: Path, tmp_path
         read_predictions(tmp_path / "nan.npz", *known)
 
 
+@pytest.mark.parametrize("value", [1.01, -0.01, np.nan, np.inf, "0.5", 0.5j])
+def test_scores_that_are_no_probabilities_are_refused(
+    oracle: Path, small_manifest: Path, tmp_path: Path, value: object
+) -> None:
+    manifest = Manifest.load(small_manifest)
+    with np.load(oracle) as file:
+        about, probabilities = file["about"], file["probabilities"].astype(np.array(value).dtype)
+    probabilities[3, 1] = value
+    np.savez(tmp_path / "wrong.npz", probabilities=probabilities, about=about)
+    with pytest.raises(TeacherError, match=r"wrong.npz: probabilities outside \[0, 1\]; make the file again"):
+        read_predictions(tmp_path / "wrong.npz", manifest.sha256(), manifest.vocabulary.labels, len(manifest))
+
+
 def test_cascade_with_labels_generations_and_an_external_teacher(
     oracle: Path, small_manifest: Path, tmp_path: Path
 ) -> None:
