@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from typing import NamedTuple, NoReturn
 
 import click
 
 from sedkit.cli import flush_stdout, unwritable
 from sedkit.cli.streams import FULL
-from training.runtime.command_line import Commands
+from training.runtime.command_line import Commands, import_command
 
 
 class Entry(NamedTuple):
@@ -50,8 +49,7 @@ class Training(Commands):
         if cmd_name not in COMMANDS:
             return None
         entry = COMMANDS[cmd_name]
-        command: click.Command = getattr(import_module(entry.module), entry.name)
-        return command
+        return import_command(entry.module, entry.name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

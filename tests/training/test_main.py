@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from training.__main__ import COMMANDS, main
+from training.__main__ import COMMANDS, Entry, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,9 +63,24 @@ def test_interruption_while_a_command_is_imported_is_one_line(monkeypatch: pytes
     def interrupted(name: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("training.__main__.import_module", interrupted)
+    monkeypatch.setattr("training.runtime.command_line.import_module", interrupted)
     result = CliRunner().invoke(main, ["own"])
     assert (result.exit_code, result.stderr) == (130, "interrupted\n")
+
+
+def test_interruption_waits_until_a_command_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nimport click\nmain = click.Command('held')\n"
+    (tmp_path / "interrupted_in_its_import.py").write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(COMMANDS, "held", Entry("interrupted_in_its_import", "main", "It is not run."))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        result = CliRunner().invoke(main, ["held"])
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (result.exit_code, result.stderr) == (130, "interrupted\n")
+    assert sys.modules.pop("interrupted_in_its_import").main.name == "held"
 
 
 def test_unknown_command_is_a_one_line_error() -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import click
 
-from training.runtime.command_line import Commands
+from training.runtime.command_line import Commands, import_command
 
 COMMANDS = ("run", "report", "crossval", "timelines", "robustness", "unknown", "known", "first")
 
@@ -20,8 +18,7 @@ class Evaluations(Commands):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"training.evaluate.{cmd_name}").command
-        return command
+        return import_command(f"training.evaluate.{cmd_name}", "command")
 
 
 @click.group(cls=Evaluations, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -1,7 +1,12 @@
-"""What the commands share: errors on one line, outputs that must not replace inputs, durations."""
+"""What the commands share: errors and Ctrl-C on one line, outputs that must not replace inputs, durations."""
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +31,30 @@ class Commands(click.Group):
                 raise
         click.echo("interrupted", err=True)
         raise click.exceptions.Exit(130)
+
+
+def import_command(module: str, name: str) -> click.Command:
+    """The command ``name`` in a module that is imported now; Ctrl-C waits until it is."""
+    with _held_interruption():
+        command: click.Command = getattr(import_module(module), name)
+    return command
+
+
+@contextmanager
+def _held_interruption() -> Iterator[None]:
+    """Raise the KeyboardInterrupt of the block at its end: within the import of a compiled module it can abort."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    held: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if held:
+        raise KeyboardInterrupt
 
 
 def refuse_to_replace(output: Path, *read: Path | None) -> None:
