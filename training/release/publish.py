@@ -14,8 +14,7 @@ cross-validation if one is given.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,7 +41,7 @@ from training.runs.generations import trained_network
 from training.runs.reports import generation_report
 from training.runs.run import Run
 from training.runtime.device import torch_device
-from training.runtime.files import replacing, sha256
+from training.runtime.files import replacing_together, sha256
 
 ATTRIBUTION = ("clip", "license", "attribution")  # columns
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -111,8 +110,8 @@ def publish(
     Raises
     ------
     SedkitError
-        If the run is unfinished, its measurements are of another model, or the cross-validation cannot be used. No file
-        changes then.
+        If the run is unfinished, its measurements are of another model, the cross-validation cannot be used, or a file
+        cannot be written. No file changes then.
     """
     opened, model = open_publishable(run, bool(earlier)), run / "model.onnx"
     clips = attribution_rows(opened, earlier)
@@ -121,16 +120,20 @@ def publish(
     attribution, diagram = f"{prefix}attribution.csv", f"{prefix}reliability.svg"
     cross_validation = read_crossval(crossval, opened, device, peer) if crossval else None
     card, summary = compose_card(opened, model, cross_validation, device, attribution, diagram)
-    if readme:
-        results_place(readme)
-    published = output / f"{about.name}.onnx"
-    publish_model(model, published, crossval_sections.metrics(cross_validation) if cross_validation else None)
-    write_attribution(clips, output / attribution)
-    draw_reliability(about, output / diagram)
-    with replacing(output / name) as temporary:
-        temporary.write_text("\n".join(card) + "\n", "utf-8")
-    if readme:
-        insert_results(readme, summary)
+    published, reliability = output / f"{about.name}.onnx", draw_reliability(about)
+    with replacing_together() as temporary_for:
+        if readme:
+            insert_results(readme, summary, temporary_for(readme))
+        metrics = crossval_sections.metrics(cross_validation) if cross_validation else None
+        has_int8 = publish_model(model, published, metrics, temporary_for)
+        write_attribution(clips, temporary_for(output / attribution))
+        if reliability:
+            temporary_for(output / diagram).write_text(reliability, "utf-8")
+        temporary_for(output / name).write_text("\n".join(card) + "\n", "utf-8")
+    if not has_int8:
+        sibling(published, "int8").unlink(missing_ok=True)  # of an earlier model
+    if not reliability:
+        (output / diagram).unlink(missing_ok=True)
     return published, output / name, output / attribution
 
 
@@ -223,16 +226,21 @@ def compose_card(
     return card, [*crossval_sections.summary_section(crossval, run, rows), *timelines_summary]
 
 
-def publish_model(model: Path, published: Path, crossval: dict[str, float] | None) -> None:
-    """Copy a model, and its int8 version if it has one, to ``published`` and beside it.
+def publish_model(
+    model: Path, published: Path, crossval: dict[str, float] | None, temporary_for: Callable[[Path], Path]
+) -> bool:
+    """Copy a model, and its int8 version, to ``published`` and beside it; returns whether it has an int8 version.
 
-    ``crossval``: metrics of a cross-validation, written as ``metrics.crossval`` into the lineage of both copies.
+    Parameters
+    ----------
+    crossval : metrics of a cross-validation, written as ``metrics.crossval`` into the lineage of both copies.
+    temporary_for : the file to write in place of a path, of :func:`training.runtime.files.replacing_together`.
     """
-    int8, published_int8 = sibling(model, "int8"), sibling(published, "int8")
-    published_int8.unlink(missing_ok=True)  # of an earlier model
-    copy_model(model, published, crossval)
+    int8, copy = sibling(model, "int8"), temporary_for(published)
+    copy_model(model, copy, crossval)
     if int8.exists():
-        copy_model(int8, published_int8, crossval, fp32=published)
+        copy_model(int8, temporary_for(sibling(published, "int8")), crossval, fp32=copy)
+    return int8.exists()
 
 
 def copy_model(source: Path, target: Path, crossval: dict[str, float] | None, fp32: Path | None = None) -> None:
@@ -240,19 +248,18 @@ def copy_model(source: Path, target: Path, crossval: dict[str, float] | None, fp
 
     ``fp32``: the published model whose int8 version ``source`` is; its new hash goes into the lineage.
     """
-    with replacing(target) as temporary:
-        shutil.copyfile(source, temporary)
-        if crossval is None:
-            return
-        about = Contract.from_metadata(metadata_of(source))
-        lineage = {**about.lineage, "metrics": {**about.lineage.get("metrics", {}), "crossval": crossval}}
-        if fp32:
-            lineage["quantisation"] = {**lineage["quantisation"], "of_sha256": sha256(fp32)}
-        temporary.write_bytes(with_metadata(source, replace(about, lineage=lineage)))
+    if crossval is None:
+        target.write_bytes(source.read_bytes())
+        return
+    about = Contract.from_metadata(metadata_of(source))
+    lineage = {**about.lineage, "metrics": {**about.lineage.get("metrics", {}), "crossval": crossval}}
+    if fp32:
+        lineage["quantisation"] = {**lineage["quantisation"], "of_sha256": sha256(fp32)}
+    target.write_bytes(with_metadata(source, replace(about, lineage=lineage)))
 
 
-def insert_results(readme: Path, lines: list[str]) -> None:
-    """Replace the lines between ``<!-- results -->`` and ``<!-- /results -->`` in a Markdown file.
+def insert_results(readme: Path, lines: list[str], target: Path) -> None:
+    """Write a Markdown file with other lines between ``<!-- results -->`` and ``<!-- /results -->`` to ``target``.
 
     Raises
     ------
@@ -260,8 +267,7 @@ def insert_results(readme: Path, lines: list[str]) -> None:
         If the file cannot be read, or lacks these lines.
     """
     before, after = results_place(readme)
-    with replacing(readme) as temporary:
-        temporary.write_text(before + "\n".join(lines) + "\n" + after, "utf-8")
+    target.write_text(before + "\n".join(lines) + "\n" + after, "utf-8")
 
 
 def results_place(readme: Path) -> tuple[str, str]:
@@ -304,17 +310,13 @@ def attribution_rows(run: Run, earlier: Sequence[Path] = ()) -> dict[str, tuple[
 
 def write_attribution(rows: Mapping[str, tuple[str, str]], path: Path) -> None:
     """Write :func:`attribution_rows` as CSV."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = row_writer(file)
         writer.writerow(ATTRIBUTION)
         writer.writerows((clip, *about) for clip, about in rows.items())
 
 
-def draw_reliability(about: Contract, path: Path) -> None:
-    """Write the reliability diagram of a calibrated model; remove an old one if the model is not calibrated."""
+def draw_reliability(about: Contract) -> str:
+    """The reliability diagram of a calibrated model as SVG; empty if the model is not calibrated."""
     measured = about.lineage.get("calibrated_on", {}).get("test")
-    if not measured:
-        path.unlink(missing_ok=True)
-        return
-    with replacing(path) as temporary:
-        temporary.write_text(reliability_diagram([Bin(*row) for row in measured["reliability"]]), "utf-8")
+    return reliability_diagram([Bin(*row) for row in measured["reliability"]]) if measured else ""

@@ -5,11 +5,12 @@ A reader sees either the old file or the complete new one, even if the writer is
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,44 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OutputError(f"{path}: cannot be written ({error.strerror}); make room, or choose another place") from None
 
 
+@contextmanager
+def replacing_together() -> Iterator[Callable[[Path], Path]]:
+    """Yield a function from a path to a temporary one beside it.
+
+    When the block ends without an exception, all temporary files are on the disk before the first of them gets its
+    name. Otherwise none of the paths changes.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
+    """
+    temporaries: dict[Path, Path] = {}
+    path = Path()
+
+    def temporary_for(wanted: Path) -> Path:
+        nonlocal path
+        path = wanted
+        temporaries[path] = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return temporaries[path]
+
+    try:
+        yield temporary_for
+        for path, temporary in temporaries.items():
+            with temporary.open("r+b") as file:
+                os.fsync(file.fileno())
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        for path, temporary in temporaries.items():
+            temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); make room, or choose another place") from None
+    finally:
+        for temporary in temporaries.values():
+            temporary.unlink(missing_ok=True)
+
+
 def replace_together(contents: Mapping[Path, bytes]) -> None:
     """Replace several files once all are written; if one cannot be written, none changes.
 
@@ -47,9 +86,9 @@ def replace_together(contents: Mapping[Path, bytes]) -> None:
     OutputError
         If one cannot be written.
     """
-    with ExitStack() as stack:
+    with replacing_together() as temporary_for:
         for path, content in contents.items():
-            stack.enter_context(replacing(path)).write_bytes(content)
+            temporary_for(path).write_bytes(content)
 
 
 def write_json(path: Path, value: Any) -> None:
