@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -14,7 +15,7 @@ from sedkit.cli.journal import Fingerprint
 from sedkit.cli.output import Stream
 from sedkit.cli.rendering import Rendered, Sheet
 from sedkit.cli.run_options import RunOptions
-from sedkit.cli.targets import Target
+from sedkit.cli.targets import Target, mirror
 from sedkit.errors import OutputError
 from sedkit.formats.writers import Run
 
@@ -59,7 +60,8 @@ class Outputs:
                     self.streams.append(Stream(target.writer, replace(run, path=path)))
                     stack.callback(self.streams[-1].close)
             if files:
-                run = replace(run, settings={**model_settings(), **run.settings})
+                stems = cache(partial(mirror, run.files, arguments))
+                run = replace(run, settings={**model_settings(), **run.settings}, stems=stems)
                 for target in files:
                     for path, names in target.paths(run.kind, run.files, arguments).items():
                         self.sheets.append(Sheet(target.writer, replace(run, path=path, files=names)))

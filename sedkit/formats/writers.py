@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Literal, cast
@@ -41,6 +41,8 @@ class Run:
     model : name of the model.
     settings : everything that determines the results, by option name.
     options : see :class:`~sedkit.formats.options.FormatOptions`.
+    stems : returns, by recording, the paths that files about it alone have in the folder of `path`, relative to that
+        folder and without the ending of a format; None if nothing says which they are.
     """
 
     kind: Kind
@@ -49,6 +51,7 @@ class Run:
     model: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     options: FormatOptions = field(default_factory=FormatOptions)
+    stems: Callable[[], Mapping[str, str]] | None = None
 
     @property
     def version(self) -> str:

@@ -105,10 +105,11 @@ def tags_data(taggings: Sequence[Tagging], run: Run, linked: bool = True) -> dic
     names.sort(key=lambda name: -totals[name])
     columns = {name: column for column, name in enumerate(names)}
     folder = common_folder([tagging.file for tagging in taggings])
+    stems = run.stems() if linked and run.stems else {}
     recordings = [
         {
             "name": shown_name(tagging.file.removeprefix(folder), base=False),
-            "link": link_of(tagging.file, folder, run.path) if linked else None,
+            "link": link_of(tagging.file, stems.get(tagging.file), folder, run.path) if linked else None,
             "duration": round(tagging.duration, 2),
             "scores": [[columns[tag.label], round(tag.score, 3)] for tag in tagging.tags],
         }
@@ -133,17 +134,29 @@ def common_folder(names: Sequence[str]) -> str:
     return ""
 
 
-def link_of(file: str, folder: str, page: Path | None) -> str | None:
+def link_of(file: str, stem: str | None, folder: str, page: Path | None) -> str | None:
     """Where the row of a recording leads: to its timeline's page if there is one, otherwise to the recording.
 
     The page is looked for beside the recording, and where ``--output-dir`` puts it if this page is in that folder too.
     None for a recording that is not a file.
+
+    Parameters
+    ----------
+    stem : the path of its files in that folder, without their ending; None for that below `folder`.
+    folder : that of all recordings, with a separator at its end.
+    page : the path of this page; None for standard output.
     """
     if not os.path.isfile(path_of(file)):
         return None
-    beside = [Path(file)] if page is None else [Path(file), page.parent / file.removeprefix(folder)]
-    pages = [Path(f"{path}.html") if channel_of(file) else path.with_suffix(".html") for path in beside]
+    pages = [_page_of(file)]
+    if page is not None:
+        pages.append(page.parent / (_page_of(file.removeprefix(folder)) if stem is None else f"{stem}.html"))
     return address(next((str(path) for path in pages if path != page and path.is_file()), path_of(file)), page)
+
+
+def _page_of(file: str) -> Path:
+    """The name of a recording, or of one of its channels, as that of its page."""
+    return Path(f"{file}.html") if channel_of(file) else Path(file).with_suffix(".html")
 
 
 def about(run: Run) -> list[str]:

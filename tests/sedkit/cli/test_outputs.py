@@ -233,3 +233,18 @@ def test_a_plot_comes_beside_the_results(sedkit, clips: Path, tmp_path: Path):
     refused = sedkit("tag", clips / "a.wav", "--plot", tmp_path / "x.jpg")
     assert refused.exit_code == 2
     assert "must end in .png, .svg, .pdf" in refused.stderr
+
+
+@pytest.mark.parametrize("names", [["sub/a.wav", "sub/b.wav"], ["sub/a.wav", "sub/a.flac"]])
+def test_tags_lead_to_the_pages_of_the_same_folder(sedkit, clips: Path, tmp_path: Path, names: list[str]):
+    for name in names:
+        (tmp_path / "rec" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(clips / Path(name).name, tmp_path / "rec" / name)
+    for command in ("timeline", "tag"):
+        result = sedkit(command, tmp_path / "rec", "-r", "-f", "html", "--output-dir", tmp_path / "out")
+        assert result.exit_code == 0, result.stderr
+    page = (tmp_path / "out" / "tags.html").read_text()
+    block = page.split('<script type="application/json" id="data">')[1].split("</script>")[0]
+    links = sorted(row["link"] for row in json.loads(block)["recordings"])
+    pages = files_in(tmp_path / "out")
+    assert links == [Path(name).as_posix() for name in pages if name.startswith("sub")]
