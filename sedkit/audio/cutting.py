@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 LOSSLESS = ("flac", "alac", "wavpack", "tta", "ape", "truehd", "mlp", "tak", "shorten")  # and pcm_*, as FFmpeg names
 FLAC_CHANNELS, FLAC_RATE = 8, 655_350
+MOST_OPEN = 100  # files at a time; processes may have as few as 256
 WAV_TYPES = {"PCM_S8": "PCM_U8"}  # samples that WAV stores otherwise, without loss
 
 
@@ -140,7 +141,7 @@ class PcmCutter(Cutter):
 
 
 class DecodedCutter(Cutter):
-    """Decodes a recording from its start to the end of the last part."""
+    """Decodes a recording from its start to the end of the last part; again, for parts that overlap too many others."""
 
     def __init__(self, name: str, notify: Notify, track: int | None) -> None:
         info = probe(name)
@@ -152,27 +153,40 @@ class DecodedCutter(Cutter):
         self.duration, self.notify, self.track = info.duration, notify, track
 
     def cut(self, parts: Sequence[Part]) -> Iterator[Part]:
-        with open(self.name, "rb") as recording:
-            yield from self._cut(decode(recording, self.name, self.notify, self.track, self.name), parts)
+        left, notify = list(parts), self.notify
+        while left:
+            with open(self.name, "rb") as recording:
+                left = yield from self._cut(decode(recording, self.name, notify, self.track, self.name), left)
+            notify = _ignore  # what the first pass has said
 
-    def _cut(self, chunks: Decoder, parts: Sequence[Part]) -> Iterator[Part]:
+    def _cut(self, chunks: Decoder, parts: Sequence[Part]) -> Generator[Part, None, list[Part]]:
+        """Cut in one pass; return the parts that would have been one open file too many."""
         waiting = sorted(parts, key=lambda part: part.start, reverse=True)  # the next one last
         with ExitStack() as aborted:  # closes what an exception leaves open
             aborted.callback(chunks.close)
             open_parts: list[_OpenPart] = []
+            left: list[Part] = []
             at = 0
             for chunk in chunks:
                 until = at + chunk.samples.shape[1]
                 while waiting and self.frames(waiting[-1])[0] < until:
-                    open_parts.append(_OpenPart(self, waiting.pop(), aborted))
+                    if len(open_parts) < MOST_OPEN:
+                        open_parts.append(_OpenPart(self, waiting.pop(), aborted))
+                    else:
+                        left.append(waiting.pop())
                 for part in open_parts:
                     part.write(chunk, at)
                 yield from (part.close() for part in open_parts if part.last <= until)
                 open_parts = [part for part in open_parts if part.last > until]
                 at = until
                 if not (waiting or open_parts):
-                    return
+                    return left
             yield from (part.close() for part in open_parts)
+        return left
+
+
+def _ignore(notice: str) -> None:
+    """Take a notice that has been given already."""
 
 
 class _OpenPart:

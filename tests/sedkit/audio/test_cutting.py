@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,25 @@ def test_compressed_audio_becomes_flac_of_the_decoded_samples(tmp_path: Path, en
         expected = decoded[round(start * rate) : round(end * rate)].clip(-1, 1)
         assert (found_rate, len(found)) == (rate, len(expected))
         np.testing.assert_allclose(found, expected, rtol=0, atol=2 / 2**15)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="the system does not list open files")
+def test_parts_that_overlap_open_few_files_at_a_time(tmp_path: Path):
+    source, rate = tmp_path / "source.ogg", 16_000
+    soundfile.write(source, make_sound(4, rate), rate, format="OGG", subtype="VORBIS")
+    decoded = np.concatenate([chunk.samples for chunk in chunks(source)], axis=1)[0]
+    before, most = len(os.listdir("/proc/self/fd")), 0
+    with open_cutter(str(source), lambda notice: None) as cutter:
+        parts = [Part(number / 200, 2 + number / 200, tmp_path / f"{number}.flac") for number in range(250)]
+        done = []
+        for part in cutter.cut(parts):
+            most = max(most, len(os.listdir("/proc/self/fd")) - before)
+            done.append(part)
+    assert most < 120
+    assert sorted(done) == parts
+    for part in parts[::50]:
+        expected = decoded[round(part.start * rate) : round(part.end * rate)].clip(-1, 1)
+        np.testing.assert_allclose(soundfile.read(part.path)[0], expected, rtol=0, atol=2 / 2**15)
 
 
 def chunks(source: Path):
