@@ -11,8 +11,8 @@ name                   date and time next to each other, as digits: ``20240501_0
 =====================  ==========================================================================================
 
 The first of these that is there decides, except that a name with a time zone goes before metadata without one. In a
-name, only digits that a time zone can have are one: at most 14 hours, and 00, 15, 30 or 45 minutes. Names of AudioMoth
-are in UTC, those of a Song Meter in the local time that it was set to; no name says which.
+name, only digits that a time zone can have are one: 1 to 14 hours and 00, 30 or 45 minutes, or all zeros. Names of
+AudioMoth are in UTC, those of a Song Meter in the local time that it was set to; no name says which.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NAME = re.compile(
     r"[-_T $+.]{1,3}"
     r"(\d\d)[-_.:h]?(\d\d)[-_.:m]?(\d\d)(?!\d)"  # time
     r"(?:[.,]\d{1,6}(?=Z|[+-]\d\d))?"  # fraction
-    r"(Z(?![A-Za-z])|[+-](?:(?:0\d|1[0-3]):?(?:00|15|30|45)|14:?00)(?!\d))?"  # zone; -0001 is a number
+    r"(Z(?![A-Za-z])|[+-](?:(?:0[1-9]|1[0-3]):?(?:00|30|45)|(?:00|14):?00)(?!\d))?"  # zone; -0030 is a number
 )
 AUDIOMOTH = re.compile(r"at (\d\d):(\d\d):(\d\d) (\d\d)/(\d\d)/(\d{4}) \(UTC(?:([+-]\d{1,2})(?::(\d\d))?)?\)")
 BEXT_DATE, BEXT_TIME = slice(320, 330), slice(330, 338)  # characters with any separators

@@ -27,6 +27,10 @@ MORNING = datetime(2024, 5, 1, 5, 30, tzinfo=UTC)
         ("20240501T193000+1400.wav", MORNING),
         ("20240501T111500+05:45.wav", MORNING),
         ("20240501_053000-0001.wav", MORNING),  # numbers that no time zone has
+        ("20240501_053000-0030.wav", MORNING),
+        ("20240501_053000+0015.wav", MORNING),
+        ("20240501_053000-0115.wav", MORNING),
+        ("20240501T023000-0300.wav", MORNING),
         ("20240501_053000-2500.ogg", MORNING),
         ("20240501_053000+1430.wav", MORNING),
         ("20240501_053000.123-0042.wav", MORNING),
