@@ -33,7 +33,8 @@ def command(ctx: click.Context, files: tuple[str, ...], format_name: str) -> Non
 
     For a recording: format, sample rate, channels, bits, duration, and the audio tracks if there are several. For a
     model (an ONNX file, or the name of an installed model): size, precision and its measured loss of accuracy, licence,
-    how it was trained, and its classes with their thresholds. --format json prints one JSON object per line.
+    how it was trained, and its classes with their thresholds. --format json prints one JSON object per line; of a
+    model, used_here is the file that this machine runs under that name.
 
     \b
     Examples:
@@ -147,6 +148,6 @@ def describe_model(file: str) -> tuple[dict[str, Any], str]:
         f", in timelines {x['timeline_threshold']:.3g}"
         for x in model["labels"]
     ]
-    return model, "\n".join(
+    return {**model, "used_here": str(used)}, "\n".join(
         [describe.block(model["name"], rows), f"  {len(names)} classes:", *("  " + x for x in classes)]
     )

@@ -11,6 +11,7 @@ import pytest
 
 from sedkit.cli import describe
 from sedkit.contract import Contract, metadata_of
+from sedkit.inference.installed import find_model
 from tests.conftest import LABELS
 from tests.sedkit.cli.test_commands import ALL, objects
 
@@ -32,6 +33,16 @@ def test_info_json(sedkit, clips: Path, model_path: Path):
     thresholds = {"threshold": 0.5, "timeline_threshold": 0.5}
     assert model["labels"][4] == {"name": "Our kettle", "mid": None, "index": None, **thresholds}
     assert model["segment_hop"] == 5120
+
+
+def test_info_json_names_the_file_that_is_used_here(sedkit, model_path: Path):
+    named, by_path = objects(sedkit("info", "wels-secost", model_path, "--format", "json", model=None))
+    used = Path(named["used_here"])
+    assert used == find_model("wels-secost")
+    text = sedkit("info", "wels-secost", model=None).stdout
+    assert ("used here" in text) == (used != Path(named["file"]))
+    assert f"{used.stem}, whose thresholds are its own" in text or used == Path(named["file"])
+    assert by_path["used_here"] == by_path["file"] == str(model_path)
 
 
 def test_info_about_what_matches_a_pattern(sedkit, clips: Path):
