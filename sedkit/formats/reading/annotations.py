@@ -207,7 +207,12 @@ def _mid(mid: Any) -> str | None:
 
 
 def _score(place: str, score: Any) -> float:
-    return SURE if score is None or score == "" else number(place, "score", score)
+    if score is None or score == "":
+        return SURE
+    value = number(place, "score", score)
+    if not 0 <= value <= 1:
+        raise AnnotationError(f"{place}: score is {score!r}, and scores are 0 to 1; correct it, or leave it empty")
+    return value
 
 
 def recording_of(path: Path) -> str:

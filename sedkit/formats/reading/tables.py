@@ -132,8 +132,13 @@ def _kaleidoscope(table: Iterator[Line]) -> Iterator[Row]:
         offset = round(onset + number(place, "DURATION", row["duration"]), 6)
         person = (row.get("manual id") or "").strip()
         distance = (row.get("top1dist") or "").strip()
-        score = None if person or not distance else round(1 - number(place, "TOP1DIST", distance), 6)
+        score = None if person or not distance else _closeness(number(place, "TOP1DIST", distance))
         yield Row(file, event(place, onset, offset, person or row.get("top1match"), None, score))
+
+
+def _closeness(distance: float) -> float:
+    """A score from Kaleidoscope's distance from the centre of a cluster, which may exceed 1."""
+    return max(0.0, round(1 - distance, 6))
 
 
 def _audioset_strong(table: Iterator[Line]) -> Iterator[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,20 @@ def test_records_about_one_recording_are_one(tmp_path: Path):
     assert first.recorded_at == RECORDED_AT
     assert [event.onset for event in first.events] == [1, 2]
     assert [tag.label for tag in first.tags] == ["Cat"]
+
+
+@pytest.mark.parametrize("score", ["1.5", "-0.1", "85"])
+def test_a_score_beyond_0_and_1_is_refused(tmp_path: Path, score: str):
+    text = "file,onset,offset,label,score\na.wav,1,2,Dog,0.5\na.wav,3,4,Dog,%s\n"
+    with pytest.raises(AnnotationError, match=re.escape(f"x.csv:3: score is '{score}', and scores are 0 to 1; ")):
+        read(tmp_path, "x.csv", text % score)
+    with pytest.raises(AnnotationError, match=r"x.json, record 1: score is .*, and scores are 0 to 1; correct it"):
+        read(tmp_path, "x.json", f'{{"file": "a.wav", "tags": [{{"label": "Dog", "score": {score}}}]}}')
+
+
+def test_a_distance_of_kaleidoscope_beyond_1_is_a_score_of_0(tmp_path: Path):
+    text = "INDIR,FOLDER,IN FILE,OFFSET,DURATION,TOP1MATCH,TOP1DIST,MANUAL ID\n/a,b,c.wav,1,2,Dog,1.25,\n"
+    assert [found[4] for found in read(tmp_path, "k.csv", text)] == [0.0]
 
 
 def test_labels_saved_by_audacity(tmp_path: Path):
