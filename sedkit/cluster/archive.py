@@ -27,7 +27,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -163,7 +163,13 @@ class Archive:
             },
             "complete": len(self.reports) == len(self.partitions),
             "partitions": [
-                {"name": partition.name, **asdict(report), "failures": len(report.failures)}
+                {
+                    "name": partition.name,
+                    "recordings": report.recordings,
+                    "seconds": report.seconds,
+                    "rows": report.rows,
+                    "failures": len(report.failures),
+                }
                 for partition in self.partitions
                 if (report := self.reports.get(partition.number))
             ],

@@ -45,12 +45,22 @@ class Partition:
 
 @dataclass(frozen=True)
 class Report:
-    """Outcome of a partition: ``recordings`` tried, ``seconds`` of sound analysed, ``rows`` and ``failures`` now."""
+    """Outcome of a partition.
+
+    Attributes
+    ----------
+    recordings : number of those tried.
+    seconds : of sound in those that have a result now.
+    rows : their number now.
+    failures : recordings without a result now.
+    lengths : seconds of each recording that was tried, in order, 0 without a result; empty if nobody has noted them.
+    """
 
     recordings: int
     seconds: float
     rows: int
     failures: tuple[Failure, ...]
+    lengths: tuple[float, ...] = ()
 
 
 def locate(folder: str, file: str) -> str:
@@ -85,6 +95,7 @@ def parse_report(text: str | bytes) -> Report:
     """Parse a report from JSON."""
     fields = json.loads(text)
     fields["failures"] = tuple(map(tuple, fields["failures"]))
+    fields["lengths"] = tuple(fields.get("lengths", ()))  # which files of earlier versions lack
     return Report(**fields)
 
 
@@ -116,7 +127,7 @@ def withdraw(store: Store, partition: Partition, report: Report, changed: Collec
 
     Returns
     -------
-    The new report. Its seconds are those of the old one.
+    The new report. Its seconds are those of the old one if that has no lengths.
 
     Raises
     ------
@@ -133,7 +144,11 @@ def withdraw(store: Store, partition: Partition, report: Report, changed: Collec
         raise damaged(store, partition.name, error) from None
     kept = table.filter(pa.array([file not in changed for file in table["file"].to_pylist()], pa.bool_()))
     failures = report.failures + tuple((file, CHANGED) for file in partition.files if file in changed)
-    report = replace(report, rows=len(kept), failures=failures)
+    lengths = tuple(
+        0.0 if file in changed else length for file, length in zip(partition.files, report.lengths, strict=False)
+    )
+    seconds = round(sum(lengths), 3) if lengths else report.seconds
+    report = replace(report, seconds=seconds, rows=len(kept), failures=failures, lengths=lengths)
     write_partition(store, partition, kept.to_pydict(), report)
     return report
 

@@ -118,14 +118,16 @@ class Worker:
             If the file cannot be written.
         """
         columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-        seconds, failures = 0.0, []
+        lengths, failures = list[float](), []
         for file, result in zip(partition.files, self.results(partition), strict=True):
             if isinstance(result, SedkitError):
                 failures.append((file, failure_reason(result, partition.locate(file))))
+                lengths.append(0.0)
             else:
-                seconds += result.duration
+                lengths.append(round(result.duration, 3))
                 add_rows(columns, self.task.kind, dataclasses.replace(result, file=file))
-        report = Report(len(partition.files), round(seconds, 3), len(columns["file"]), tuple(failures))
+        seconds, rows = round(sum(lengths), 3), len(columns["file"])
+        report = Report(len(partition.files), seconds, rows, tuple(failures), tuple(lengths))
         write_partition(self.store, partition, columns, report)
         return report
 

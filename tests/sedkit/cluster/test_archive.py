@@ -27,7 +27,7 @@ from pyarrow import dataset
 from sedkit.audio.reading import open_audio
 from sedkit.cluster.archive import Archive, divide
 from sedkit.cluster.engine import check_answers, check_installed
-from sedkit.cluster.partitions import CHANGED, Partition, Report, withdraw, write_partition
+from sedkit.cluster.partitions import CHANGED, Partition, Report, parse_report, withdraw, write_partition
 from sedkit.cluster.recordings import Recording, close_recording, in_files, in_store, open_recording
 from sedkit.cluster.storage import Store
 from sedkit.cluster.worker import Ledger, open_store
@@ -52,7 +52,8 @@ def finish(
     columns = {"file": good, "label": ["Dog"] * len(good), "mid": [None] * len(good)}
     columns |= {"onset": [0.0] * len(good), "offset": [1.0] * len(good), "score": [score(file) for file in good]}
     failures = tuple((file, "no sound") for file in partition.files if file in failing)
-    report = Report(len(partition.files), float(len(good)), len(good), failures)
+    lengths = tuple(float(file in good) for file in partition.files)
+    report = Report(len(partition.files), sum(lengths), len(good), failures, lengths)
     write_partition(archive.store, partition, columns, report)
     archive.reports[partition.number] = report
 
@@ -142,6 +143,29 @@ def test_resume_plans_changed_and_failed_recordings_only(tmp_path: Path):
     assert again.plan(changed, FOLDER, workers=1) == new
 
 
+def test_seconds_are_those_of_current_results(tmp_path: Path):
+    recordings = some("a", "b", "c")
+    archive = Archive(Store(str(tmp_path)), SETTINGS, resume=False)
+    for partition in archive.plan(recordings, FOLDER, workers=1):
+        finish(archive, partition, failing=frozenset("c"))
+    archive.save()
+    for changed in (2, 3):
+        archive = Archive(Store(str(tmp_path)), SETTINGS, resume=True)
+        for partition in archive.plan([recordings[0], *some("b", changed=changed), recordings[2]], FOLDER, workers=1):
+            finish(archive, partition)
+        archive.save()
+        parts = json.loads((tmp_path / "_sedkit" / "manifest.json").read_text())["partitions"]
+        assert sum(part["seconds"] for part in parts) == 3.0
+
+
+def test_a_report_of_an_earlier_version_keeps_its_seconds(tmp_path: Path):
+    store, partition = Store(str(tmp_path)), Partition(0, FOLDER, ("a", "b"))
+    columns = {"file": ["a", "b"], "label": ["Dog"] * 2, "mid": [None] * 2, "onset": [0.0] * 2, "offset": [1.0] * 2}
+    write_partition(store, partition, columns | {"score": [0.5] * 2}, Report(2, 2.0, 2, ()))
+    assert parse_report('{"recordings": 2, "seconds": 2.0, "rows": 2, "failures": []}') == Report(2, 2.0, 2, ())
+    assert withdraw(store, partition, Report(2, 2.0, 2, ()), {"b"}) == Report(2, 2.0, 1, (("b", CHANGED),))
+
+
 def test_rows_of_recordings_that_no_longer_exist_are_kept(tmp_path: Path):
     store = Store(str(tmp_path))
     first = Archive(store, SETTINGS, resume=False)
@@ -156,7 +180,7 @@ def test_rows_of_recordings_that_no_longer_exist_are_kept(tmp_path: Path):
     assert second.save_failures() == []
     third = Archive(store, SETTINGS, resume=True)
     assert third.plan(some("b", changed=2), FOLDER, workers=0.25) == []
-    assert third.reports[0] == Report(2, 2.0, 1, (("b", CHANGED),))
+    assert third.reports[0] == Report(2, 1.0, 1, (("b", CHANGED),), (1.0, 0.0))
 
 
 def test_a_run_that_ends_before_its_plan_is_written_withdraws_the_same_rows_again(tmp_path: Path):
