@@ -16,12 +16,12 @@ from starlette.routing import Route, WebSocketRoute
 
 from sedkit.install import version
 from sedkit.serve import openapi
-from sedkit.serve.guard import Guard
+from sedkit.serve.guard import NOTHING_HERE, Guard
 from sedkit.serve.page import Page
 from sedkit.serve.service import Service
 from sedkit.serve.site import site
 
-MESSAGES = {404: "there is nothing at this address; /docs lists all", 405: "this address takes another method"}
+MESSAGES = {404: NOTHING_HERE, 405: "this address takes another method"}
 
 
 class Pages:

@@ -11,6 +11,9 @@ from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Response
+from websockets.server import ServerProtocol
 
 HEADER_SECONDS = 10.0  # until the header of a request must be complete, from the connection or the last answer on
 INVALID = json.dumps({"error": "this is no valid HTTP request; check the program that sends it"}).encode()
@@ -55,3 +58,21 @@ class PatientProtocol(H11Protocol):
             self.transport.abort()
         else:
             self._check = self.loop.call_later(max(0.1, HEADER_SECONDS - idle), self._close_if_idle)
+
+
+class JsonHandshake(ServerProtocol):
+    """The WebSocket protocol of a connection, which refuses handshakes in JSON."""
+
+    def reject(self, status: Any, text: str) -> Response:
+        response = super().reject(status, json.dumps({"error": " ".join(text.split())}, ensure_ascii=False))
+        del response.headers["Content-Type"]
+        response.headers["Content-Type"] = "application/json"
+        return response
+
+
+class ListeningProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket protocol, with errors in JSON."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.conn = JsonHandshake(max_size=self.config.ws_max_size, logger=self.logger)

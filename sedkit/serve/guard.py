@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sedkit.serve.metrics import Metrics
 
 PROTECTED = ("/v1/", "/page/", "/metrics")
+NOTHING_HERE = "there is nothing at this address; /docs lists all"
 WRITE_SECONDS = 30.0  # that a client may take for each 64 kB of an answer
 PROTOCOL = "sedkit"  # of WebSockets; browsers send a token beside it, since they cannot set headers
 TOKEN_PREFIX = "token."
@@ -71,6 +72,9 @@ class Guard:
                 headers.setdefault("Cache-Control", "no-store")
             elif message["type"] == "websocket.accept":
                 status = 101
+            elif message["type"] == "websocket.close" and not status:  # Starlette has no such WebSocket
+                await JSONResponse({"error": NOTHING_HERE}, 404)(scope, receive, guarded_send)
+                return
             async with asyncio.timeout(WRITE_SECONDS):
                 await send(message)
 
@@ -79,9 +83,6 @@ class Guard:
             if refusal is None:
                 with suppress(ClientDisconnect, TimeoutError):  # the client left, or does not read its answer
                     await self.app(scope, receive, guarded_send)
-            elif scope["type"] == "websocket":
-                status = refusal[0]
-                await guarded_send({"type": "websocket.close", "code": 1008, "reason": refusal[1]})
             else:
                 headers = {"WWW-Authenticate": "Bearer"} if refusal[0] == 401 else {}
                 await JSONResponse({"error": refusal[1]}, refusal[0], headers)(scope, receive, guarded_send)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from sedkit.errors import SedkitError
-from sedkit.serve.connections import PatientProtocol
+from sedkit.serve.connections import ListeningProtocol, PatientProtocol
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -67,7 +67,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 http=PatientProtocol,
-                ws="websockets-sansio",
+                ws=ListeningProtocol,
                 ws_max_size=LARGEST_MESSAGE,
                 ws_per_message_deflate=False,
                 limit_concurrency=limits.queue + limits.listeners + SPARE_CONNECTIONS,

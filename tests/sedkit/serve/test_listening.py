@@ -119,6 +119,31 @@ def test_clients_that_leave_make_room_for_others(small):
             assert "sedkit_listeners 0.0" in metrics(server)
 
 
+def test_handshakes_are_refused_in_json(server, small):
+    import httpx
+
+    def refused(url: str, **options: Any) -> tuple[int, str]:
+        with pytest.raises(InvalidStatus) as error, connect(url, **options):
+            pass
+        response = error.value.response
+        assert response.headers["Content-Type"] == "application/json"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        return response.status_code, json.loads(response.body)["error"]
+
+    status, message = refused(address(server, "rate=16000"), origin="http://evil.example")
+    assert (status, "pages of other sites" in message) == (403, True)
+    status, message = refused(address(server, "").replace("listen", "nothing"))
+    assert (status, message) == (404, "there is nothing at this address; /docs lists all")
+    with running(small, token="secret") as closed:
+        status, message = refused(address(closed, "rate=16000"))
+        assert (status, "the token is missing" in message) == (401, True)
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    for headers, status in (({}, 400), ({"Sec-WebSocket-Key": "x"}, 400)):
+        answer = httpx.get(f"{server.url}/v1/listen", headers={**upgrade, **headers})
+        assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/json")
+        assert "WebSocket" in answer.json()["error"]
+
+
 def test_other_sites_and_wrong_tokens_are_refused(server, small):
     with pytest.raises(InvalidStatus) as refused, connect(address(server, "rate=16000"), origin="http://evil.example"):
         pass
