@@ -190,7 +190,11 @@ class PsdsInput:
         )
 
     def deltas(self, name: str) -> dict[str, Any]:
-        """What PSDS `name` needs of each recording. What is not listed is not detected at any threshold."""
+        """What PSDS `name` needs of each recording. What is not listed is not detected at any threshold.
+
+        The lowest score of a model is a threshold like any other, so one operating point detects everything, also where
+        it is 0: PSDS is defined over all thresholds of the scores.
+        """
         _, sed_scores_eval = libraries()
         criteria = {key: value for key, value in PSDS[name].items() if key != "alpha_ct"}
         found: dict[str, Any] = sed_scores_eval.intersection_based.intermediate_statistics_deltas(
