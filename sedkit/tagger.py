@@ -6,10 +6,8 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from sedkit.audio.arrays import check_rate, in_array
@@ -17,30 +15,27 @@ from sedkit.audio.channels import Channel
 from sedkit.audio.level import Gain
 from sedkit.audio.prefetch import ChannelName
 from sedkit.audio.reading import Source, channel_count, check_live, open_audio, open_blocks
-from sedkit.contract import Contract, Label
-from sedkit.errors import ArgumentError, AudioWarning, ContractError
+from sedkit.errors import ArgumentError, AudioWarning
 from sedkit.geometry import SAMPLE_RATE
 from sedkit.inference.embedding import EmbeddingModel, EmbeddingView, Per
 from sedkit.inference.installed import Precision, find_model
 from sedkit.inference.model import Model
+from sedkit.inference.model_views import ModelViews
 from sedkit.inference.session import Device
 from sedkit.results import Embedding, Event, Onset, Second, Tagging, Timeline
-from sedkit.selection import Selection, is_named, select, suggestion
-from sedkit.timeline.calibration import Calibration
-from sedkit.timeline.views import RolledUpView, TagsView, View
+from sedkit.selection import Selection
+from sedkit.timeline.views import View
 
 if TYPE_CHECKING:  # what only timelines need is imported there: tags start faster
     from sedkit.timeline.grid import Resolution
-    from sedkit.timeline.settings import ColumnSettings, PostProcessing
+    from sedkit.timeline.settings import PostProcessing
     from sedkit.timeline.timelines import LiveTimeline
 
 Result = TypeVar("Result")
 Analysis = TypeVar("Analysis", Tagging, Timeline)
 
-LOWEST_SCORE = 0.01  # of a tag, unless a threshold or classes ask for lower ones
 
-
-class Tagger:
+class Tagger(ModelViews):
     """Analyses recordings with one model.
 
     Parameters
@@ -73,22 +68,12 @@ class Tagger:
         precision: Precision = "auto",
         threads: int | None = None,
     ) -> None:
-        self.model = Model(find_model(model, precision, device), device, threads)
+        super().__init__(Model(find_model(model, precision, device), device, threads))
         self._arguments = model, device, precision, threads
 
     def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
         """Pickle the arguments: the model is loaded again, which the process that unpickles it must be able to do."""
         return type(self), self._arguments
-
-    @property
-    def contract(self) -> Contract:
-        """The model's metadata."""
-        return self.model.contract
-
-    @property
-    def labels(self) -> tuple[Label, ...]:
-        """The classes, in the order of the model's outputs."""
-        return self.contract.labels
 
     @property
     def device(self) -> str:
@@ -345,113 +330,6 @@ class Tagger:
         mixing = {"channel": channel, "weights": weights, "gain": gain}
         return self._stream(live, chosen, blocks, sample_rate, name, mixing, views)
 
-    def tags_view(
-        self,
-        *,
-        top_k: int | None = 5,
-        threshold: float | Literal["model"] | Mapping[str, float] | None = None,
-        classes: Iterable[str] | None = None,
-        exclude: Iterable[str] = (),
-        rollup: Iterable[str] = (),
-        parents: bool = False,
-    ) -> Callable[[], TagsView]:
-        """Return a factory of views whose result is that of :meth:`tag`; parameters as there.
-
-        For :func:`sedkit.inference.pipeline.analyse`, which analyses many recordings in parallel.
-
-        Raises
-        ------
-        ArgumentError
-            If an argument has an invalid value, such as an unknown class.
-        """
-        if top_k is not None and (not isinstance(top_k, int | np.integer) or isinstance(top_k, bool) or top_k < 1):
-            raise ArgumentError(f"top_k must be an integer of at least 1, not {top_k!r}")
-        chosen = self._select(classes, exclude, rollup, parents)
-        if threshold is None:
-            threshold = LOWEST_SCORE if classes is None else 0.0
-        own = threshold if isinstance(threshold, Mapping) else {}
-        default = own.get("*", LOWEST_SCORE) if isinstance(threshold, Mapping) else threshold
-        if default == "model":
-            thresholds = chosen.thresholds(self.contract.thresholds)
-        else:
-            thresholds = np.full(len(chosen.labels), _checked_threshold(default))
-        for name, value in own.items():
-            if name != "*":
-                thresholds[[is_named(label, name) for label in chosen.labels]] = _checked_threshold(value)
-        self._check_names(own, chosen)
-        columns = list(chosen.columns)
-        return partial(
-            TagsView,
-            chosen.labels,
-            columns,
-            self.model.weights(columns),
-            self.contract.tag_segments,
-            top_k,
-            thresholds,
-            Calibration.read(self.contract.calibration, columns),
-            chosen,
-            chosen.thresholds(self.contract.thresholds),
-        )
-
-    def timeline_view(
-        self,
-        *,
-        threshold: float | Mapping[str, float] | None = None,
-        postprocessing: PostProcessing | str | os.PathLike[str] | None = None,
-        resolution: Resolution = 1.0,
-        classes: Iterable[str] | None = None,
-        exclude: Iterable[str] = (),
-        rollup: Iterable[str] = (),
-        parents: bool = False,
-        scores: bool = False,
-        overview: bool = False,
-    ) -> Callable[[], View[Timeline]]:
-        """Return a factory of views whose result is that of :meth:`timeline`; parameters as there.
-
-        For :func:`sedkit.inference.pipeline.analyse`, which analyses many recordings in parallel.
-
-        Parameters
-        ----------
-        scores : whether results keep the scores of all cells and classes: 76 MB for ten hours and 527 classes at one
-            cell per second.
-        overview : whether results have an overview, from which they are drawn: a few MB for ten hours.
-
-        Raises
-        ------
-        ArgumentError
-            If an argument has an invalid value, such as an unknown class.
-        """
-        from sedkit.timeline.grid import check_resolution
-        from sedkit.timeline.timelines import TimelineView
-
-        chosen = self._select(classes, exclude, rollup, parents)
-        settings = self._settings(chosen, threshold, postprocessing)
-        columns = list(range(len(chosen.labels))) if chosen.rolls_up else list(chosen.columns)
-        make_view: Callable[[], View[Timeline]] = partial(
-            TimelineView, chosen.labels, columns, settings, check_resolution(resolution), scores
-        )
-        if overview:
-            from sedkit.timeline.overview import with_overview
-
-            make_view = with_overview(make_view, columns, settings)
-        return partial(_rolled_up, make_view, chosen) if chosen.rolls_up else make_view
-
-    def post_processing(self, path: str | os.PathLike[str] | None = None) -> PostProcessing:
-        """The post-processing of the model, with the settings of a TOML file in place of its own.
-
-        Raises
-        ------
-        ArgumentError
-            If the file cannot be read or holds an invalid setting.
-        """
-        from sedkit.timeline.settings import PostProcessing
-
-        try:
-            settings = PostProcessing.from_mapping(self.contract.postprocessing)
-        except ArgumentError as error:
-            raise ContractError("sedkit.postprocessing", str(error), str(self.model.path)) from None
-        return settings if path is None else PostProcessing.read_toml(path, settings)
-
     def _stream(
         self,
         live: LiveTimeline,
@@ -494,45 +372,6 @@ class Tagger:
             return replace(result, truncated=stream.notices.truncated)
         return result
 
-    def _select(
-        self, classes: Iterable[str] | None, exclude: Iterable[str], rollup: Iterable[str], parents: bool
-    ) -> Selection:
-        """The reported classes."""
-        listed = f"sedkit info {self.model.path} lists them"
-        return select(self.labels, classes, exclude, rollup, parents, f"the model {self.contract.name}", listed)
-
-    def _settings(
-        self,
-        chosen: Selection,
-        threshold: float | Mapping[str, float] | None,
-        postprocessing: PostProcessing | str | os.PathLike[str] | None,
-    ) -> ColumnSettings:
-        """The post-processing settings of the reported classes."""
-        from sedkit.timeline.settings import PostProcessing
-
-        if not isinstance(postprocessing, PostProcessing | str | os.PathLike | None):
-            kind = type(postprocessing).__name__
-            raise ArgumentError(f"postprocessing must be a PostProcessing or the path of a TOML file, not {kind}")
-        settings = (
-            postprocessing if isinstance(postprocessing, PostProcessing) else self.post_processing(postprocessing)
-        )
-        if threshold is not None:
-            settings = settings.with_thresholds(threshold if isinstance(threshold, Mapping) else {"*": threshold})
-        self._check_names(settings.classes, chosen)
-        thresholds = chosen.thresholds(self.contract.timeline_thresholds)
-        return replace(settings.columns(chosen.labels, thresholds, self.model.geometry), below=chosen.below)
-
-    def _check_names(self, names: Iterable[str], chosen: Selection) -> None:
-        """Refuse names that are neither of the model nor of the reported classes."""
-        for name in names:
-            if name != "*" and not any(is_named(label, name) for label in (*self.labels, *chosen.labels)):
-                remedy = suggestion(name, self.labels) or f"sedkit info {self.model.path} lists them"
-                raise ArgumentError(f"{name}: the model {self.contract.name} has no such class; {remedy}")
-
-
-def _rolled_up(make_view: Callable[[], View[Timeline]], chosen: Selection) -> RolledUpView[Timeline]:
-    return RolledUpView(make_view(), chosen)
-
 
 def _each_channel(
     analyse: Callable[..., Analysis], source: Source, sample_rate: float | None, options: Mapping[str, Any]
@@ -554,9 +393,3 @@ def _each_channel(
 
 def _warn(notice: str) -> None:
     warnings.warn(notice, AudioWarning, stacklevel=2)
-
-
-def _checked_threshold(threshold: Any) -> float:
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float | np.number) or not 0 <= threshold <= 1:
-        raise ArgumentError(f"threshold must be between 0 and 1, not {threshold!r}")
-    return float(threshold)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sedkit.timeline.views import TagsView
 
 TOP_K = 5
-LOWEST_SCORE = 0.01  # sedkit.tagger's, which is not imported for --help
+LOWEST_SCORE = 0.01  # sedkit.inference.model_views has it, but is not imported for --help
 
 
 @click.command("tag")
