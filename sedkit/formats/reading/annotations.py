@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +17,8 @@ from sedkit.errors import AnnotationError
 from sedkit.results import Event, Tag
 
 SURE = 1.0  # the score of an event for which the file has none: a person's word
+ONSETS = "onset", "start", "begin", "start_s"  # columns of sedkit's own tables, the first there is, and of those who
+OFFSETS = "offset", "end", "stop", "end_s"  # write theirs by hand or with pandas
 LABELS = (".labels", ".audacity", ".selections", ".raven")  # before .txt
 RAVEN_TABLE = re.compile(r"(?<=\w)\.Table\.?\d+$", re.IGNORECASE)  # what Raven Pro adds to the name of a recording
 
@@ -164,6 +166,23 @@ def event(place: str, onset: Any, offset: Any, label: Any, mid: Any = None, scor
 def tag(place: str, label: Any, mid: Any = None, score: Any = None) -> Tag:
     """Make a tag from the fields of a file; parameters and errors as for :func:`event`."""
     return Tag(_label(place, label), _mid(mid), _score(place, score))
+
+
+def columns_of_times(path: Path, names: Sequence[str]) -> tuple[str, str] | tuple[None, None]:
+    """The columns of a table that hold the start and the end of an event; None for a table of tags, which has neither.
+
+    Raises
+    ------
+    AnnotationError
+        If a table has one of both only.
+    """
+    onset, offset = (next((name for name in known if name in names), None) for known in (ONSETS, OFFSETS))
+    if onset is not None and offset is not None:
+        return onset, offset
+    if onset is None and offset is None:
+        return None, None
+    missing, known = ("start", ONSETS) if onset is None else ("end", OFFSETS)
+    raise AnnotationError(f"{path}: has no column for the {missing} of events; name one of them {', '.join(known)}")
 
 
 def number(place: str, name: str, value: Any) -> float:

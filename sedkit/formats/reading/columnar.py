@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sedkit.errors import AnnotationError
-from sedkit.formats.reading.annotations import Annotations, Row, began, event, grouped, tag
+from sedkit.formats.reading.annotations import Annotations, Row, began, columns_of_times, event, grouped, tag
 from sedkit.results import Event
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ def _annotations(path: Path, table: pyarrow.Table) -> list[Annotations]:
     if missing:
         raise AnnotationError(f"{path}: has no column {min(missing)}; tables of events have file, onset, offset, label")
     about = json.loads((table.schema.metadata or {}).get(b"sedkit", b"{}"))
-    weak = "onset" not in table.column_names or about.get("results") == "tags"
+    onset, offset = (None, None) if about.get("results") == "tags" else columns_of_times(path, table.column_names)
     rows = []
     for number, row in enumerate(table.to_pylist(), 1):
         place, named = f"{path}, row {number}", (row["label"], row.get("mid"), row.get("score"))
-        found = tag(place, *named) if weak else event(place, row["onset"], row["offset"], *named)
+        found = tag(place, *named) if onset is None else event(place, row[onset], row[offset], *named)
         seconds = found.onset if isinstance(found, Event) else 0.0
         rows.append(Row(row["file"], found, began(row.get("onset_utc"), seconds)))
     return grouped(rows)

@@ -14,7 +14,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sedkit.errors import AnnotationError
-from sedkit.formats.reading.annotations import Annotations, Row, began, event, grouped, number, recording_of, tag
+from sedkit.formats.reading.annotations import (
+    Annotations,
+    Row,
+    began,
+    columns_of_times,
+    event,
+    grouped,
+    number,
+    recording_of,
+    tag,
+)
 from sedkit.formats.writers import FORMULA
 
 RAVEN_CLASSES = ("annotation", "species", "common name", "label", "class", "type", "tags")  # the first one there is
@@ -69,16 +79,17 @@ def read_table(path: Path) -> list[Annotations]:
     if lines and lines[0][1][0].lstrip("# ").startswith(("Segments csv created", "YTID")):
         return grouped(_audioset_segments(path, lines))
     if has({"file", "label"}):
-        return grouped(_own(table))
+        return grouped(_own(path, names, table))
     return _without_header(path, lines)
 
 
-def _own(table: Iterator[Line]) -> Iterator[Row]:
+def _own(path: Path, names: Sequence[str], table: Iterator[Line]) -> Iterator[Row]:
+    onset, offset = columns_of_times(path, names)
     for place, row in table:
         file, label, mid = (_unescaped(row.get(name, "")) for name in ("file", "label", "mid"))
         named, moment = (label, mid, row.get("score")), row.get("onset_utc")
-        if "onset" in row:
-            found = event(place, row["onset"], row.get("offset"), *named)
+        if onset is not None:
+            found = event(place, row[onset], row[offset], *named)
             yield Row(file, found, began(moment, found.onset))
         else:
             yield Row(file, tag(place, *named), began(moment))

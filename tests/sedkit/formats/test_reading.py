@@ -6,7 +6,9 @@ import os
 import re
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from sedkit.audio.files import AUDIO_SUFFIXES
 from sedkit.errors import AnnotationError
@@ -277,9 +279,20 @@ def test_a_folder_with_recordings_in_different_formats(tmp_path: Path):
     ]
 
 
+@pytest.mark.parametrize("columns", [("start", "end"), ("begin", "stop"), ("start_s", "end_s"), ("onset", "end")])
+def test_other_names_for_the_times_of_events(columns: tuple[str, str], tmp_path: Path):
+    (tmp_path / "a.csv").write_text("file,{},{},label\na.wav,1.5,2.5,Dog\n".format(*columns))
+    rows = {"file": ["a.wav"], columns[0]: [1.5], columns[1]: [2.5], "label": ["Dog"]}
+    parquet.write_table(pa.table(rows), tmp_path / "a.parquet")
+    for name in ("a.csv", "a.parquet"):
+        assert read_events(tmp_path / name) == [("a.wav", Event(1.5, 2.5, "Dog", None, 1.0))]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
+        ("a.csv", "file,start,label\na.wav,1,Dog\n", "has no column for the end of events; name one of them offset"),
+        ("a.csv", "file,end,label\na.wav,1,Dog\n", "has no column for the start of events; name one of them onset"),
         ("a.csv", "file,onset,offset,label\na.wav,x,1,Dog\n", "a.csv:2: onset is 'x', which is no number"),
         ("a.csv", "file,onset,offset,label\na.wav,2,1,Dog\n", "a.csv:2: an event cannot last from 2.0 s to 1.0 s"),
         ("a.csv", "file,onset,offset,label\na.wav,nan,1,Dog\n", "onset is 'nan'"),
