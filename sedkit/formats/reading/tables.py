@@ -10,6 +10,8 @@ import io
 import ntpath
 import os
 from collections.abc import Iterator, Sequence
+from itertools import groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,6 +122,7 @@ def _raven(path: Path, names: Sequence[str], table: Iterator[Line]) -> Iterator[
         known = ", ".join(name.title() for name in RAVEN_CLASSES)
         raise AnnotationError(f"{path}: has no column for the class; name one of them {known}")
     score = next((name for name in RAVEN_SCORES if name in names), "")
+    places: list[tuple[str, float]] = []
     views: dict[str, str] = {}  # Raven lists a selection once for each view: waveform and spectrogram
     for place, row in table:
         selection, view = row.get("selection", ""), row.get("view", "")
@@ -129,9 +132,24 @@ def _raven(path: Path, names: Sequence[str], table: Iterator[Line]) -> Iterator[
         begin = number(place, "Begin Time (s)", row["begin time (s)"])
         length = number(place, "End Time (s)", row.get("end time (s)")) - begin
         within = row.get("file offset (s)") if file else None
+        if file and not within:
+            places.append((file, begin))
         onset = number(place, "File Offset (s)", within) if within else begin
         offset = round(onset + length, 6)
         yield Row(file or recording_of(path), event(place, onset, offset, row.get(label), None, row.get(score)))
+    if _may_count_from_the_first(places):
+        raise AnnotationError(
+            f"{path}: names several recordings but has no File Offset (s), and Raven's Begin Time (s) counts from the "
+            "start of the first; save the table with the column File Offset (s)"
+        )
+
+
+def _may_count_from_the_first(places: Sequence[tuple[str, float]]) -> bool:
+    """Whether times in several recordings may count from the start of the first: those of each are on their own."""
+    by_time = sorted(places, key=itemgetter(1))
+    runs = len(list(groupby(by_time, key=itemgetter(0))))
+    apart = all(one[1] < other[1] for one, other in pairwise(by_time) if one[0] != other[0])
+    return 1 < len({file for file, _ in places}) == runs and apart
 
 
 def _kaleidoscope(table: Iterator[Line]) -> Iterator[Row]:

@@ -186,6 +186,23 @@ def test_quotation_marks_in_labels_of_audacity(tmp_path: Path):
     assert [found[3] for found in read(tmp_path, "a.txt", text)] == ['"Hello', "Dog"]
 
 
+RAVEN_FILES = "Selection\tBegin Time (s)\tEnd Time (s)\tBegin File\tAnnotation\n"
+
+
+def test_table_of_raven_whose_times_may_count_from_the_first_recording(tmp_path: Path):
+    path = tmp_path / "both.txt"
+    path.write_text(RAVEN_FILES + "1\t59\t60\ta.wav\tDog\n2\t70\t71\tb.wav\tDog\n")
+    with pytest.raises(AnnotationError, match=r"both.txt: names several recordings but has no File Offset \(s\)"):
+        read_events(path)
+    for begin in ("3", "59"):  # between those of the other recording, or the same, so that each has times of its own
+        path.write_text(RAVEN_FILES + f"1\t1\t2\ta.wav\tDog\n2\t59\t60\ta.wav\tDog\n3\t{begin}\t71\tb.wav\tDog\n")
+        assert [(file, event.onset) for file, event in read_events(path)] == [
+            ("a.wav", 1.0),
+            ("a.wav", 59.0),
+            ("b.wav", float(begin)),
+        ]
+
+
 def test_table_of_raven_in_which_nothing_is_marked(tmp_path: Path):
     (tmp_path / "a.selections.txt").write_text("Selection\tBegin Time (s)\tEnd Time (s)\tSpecies\n")
     (recording,) = read_annotations(tmp_path / "a.selections.txt")
