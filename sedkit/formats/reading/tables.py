@@ -5,6 +5,7 @@ Columns may be separated by tabs, commas or semicolons; their order and case do 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import ntpath
@@ -45,8 +46,9 @@ class Line(NamedTuple):
 
 def read_table(path: Path) -> list[Annotations]:
     """Read a table with one of the known sets of columns, or without a header."""
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        text = file.read()
+    data = path.read_bytes()
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    text = data.decode(encoding, "surrogateescape" if encoding == "utf-8-sig" else "replace")
     if "\0" in text:
         raise AnnotationError(f"{path}: not text; give a table of events (docs/formats.md lists the formats)")
     first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
@@ -192,7 +194,8 @@ def _without_header(path: Path, lines: Sequence[tuple[int, Sequence[str]]]) -> l
         place, fields = f"{path}:{line}", [field.strip() for field in row]
         if fields[0] == "\\":
             continue  # Audacity's frequencies of the line before
-        if len(fields) >= 4 and not _is_number(fields[0]):
+        is_header = line == lines[0][0] and not any(map(_is_number, fields))
+        if len(fields) >= 4 and not _is_number(fields[0]) and not is_header:
             rows.append(Row(fields[0], event(place, *fields[1:4])))
         elif len(fields) >= 3 and _is_number(fields[0]):
             rows.append(Row(recording_of(path), event(place, *fields[:3])))

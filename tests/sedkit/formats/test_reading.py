@@ -203,6 +203,13 @@ def test_table_of_raven_whose_times_may_count_from_the_first_recording(tmp_path:
         ]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-16-le"])
+def test_table_in_utf_16(encoding: str, tmp_path: Path):
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    (tmp_path / "a.txt").write_bytes((mark + "0.5\t1.5\tVögel\r\n").encode(encoding))
+    assert read_events(tmp_path / "a.txt") == [(str(tmp_path / "a"), Event(0.5, 1.5, "Vögel", None, 1.0))]
+
+
 def test_table_of_raven_in_which_nothing_is_marked(tmp_path: Path):
     (tmp_path / "a.selections.txt").write_text("Selection\tBegin Time (s)\tEnd Time (s)\tSpecies\n")
     (recording,) = read_annotations(tmp_path / "a.selections.txt")
@@ -316,6 +323,7 @@ def test_other_names_for_the_times_of_events(columns: tuple[str, str], tmp_path:
         ("a.csv", "file,onset,offset,label\na.wav,1,2,\n", "a.csv:2: has no class"),
         ("a.csv", "file,onset,offset,label\na.wav,1\n", "offset is ''"),
         ("a.csv", "name,age\nx,1\n", "not a table of events that sedkit knows; its columns are name, age"),
+        ("a.csv", "filename,onset,offset,label\na.wav,1,2,Dog\n", "its columns are filename, onset, offset, label"),
         ("a.txt", "1.0\t2.0\n", "a.txt:1: has no class"),
         ("a.txt", "Begin Time (s)\tEnd Time (s)\n1\t2\n", "has no column for the class"),
         ("a.json", '{"file": "a.wav", "events": [{"onset": 1}]}', "record 1: not the JSON of sedkit"),
