@@ -214,6 +214,19 @@ def began(moment: Any, seconds: float = 0.0) -> datetime | None:
         return None
 
 
+def named(place: str, file: Any) -> str:
+    """The name of a recording in a table; spaces belong to it.
+
+    Raises
+    ------
+    AnnotationError
+        If there is none.
+    """
+    if not isinstance(file, str) or not file.strip():
+        raise AnnotationError(f"{place}: has no recording; name one, or delete the line")
+    return file
+
+
 def _label(place: str, label: Any) -> str:
     text = "" if label is None else str(label).strip()
     if not text:

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sedkit.errors import AnnotationError
-from sedkit.formats.reading.annotations import Annotations, Row, began, columns_of_times, event, grouped, tag
+from sedkit.formats.reading.annotations import (
+    Annotations,
+    Row,
+    began,
+    columns_of_times,
+    event,
+    grouped,
+    named,
+    tag,
+)
 from sedkit.results import Event
 
 if TYPE_CHECKING:
@@ -48,10 +57,10 @@ def _annotations(path: Path, table: pyarrow.Table) -> list[Annotations]:
     onset, offset = (None, None) if about.get("results") == "tags" else columns_of_times(path, table.column_names)
     rows = []
     for number, row in enumerate(table.to_pylist(), 1):
-        place, named = f"{path}, row {number}", (row["label"], row.get("mid"), row.get("score"))
-        found = tag(place, *named) if onset is None else event(place, row[onset], row[offset], *named)
+        place, about_class = f"{path}, row {number}", (row["label"], row.get("mid"), row.get("score"))
+        found = tag(place, *about_class) if onset is None else event(place, row[onset], row[offset], *about_class)
         seconds = found.onset if isinstance(found, Event) else 0.0
-        rows.append(Row(row["file"], found, began(row.get("onset_utc"), seconds)))
+        rows.append(Row(named(place, row["file"]), found, began(row.get("onset_utc"), seconds)))
     return grouped(rows)
 
 

@@ -24,6 +24,7 @@ from sedkit.formats.reading.annotations import (
     columns_of_times,
     event,
     grouped,
+    named,
     number,
     recording_of,
     tag,
@@ -91,12 +92,13 @@ def _own(path: Path, names: Sequence[str], table: Iterator[Line]) -> Iterator[Ro
     onset, offset = columns_of_times(path, names)
     for place, row in table:
         file, label, mid = (_unescaped(row.get(name, "")) for name in ("file", "label", "mid"))
-        named, moment = (label, mid, row.get("score")), row.get("onset_utc")
+        file, about_class = named(place, file), (label, mid, row.get("score"))
+        moment = row.get("onset_utc")
         if onset is not None:
-            found = event(place, row[onset], row[offset], *named)
+            found = event(place, row[onset], row[offset], *about_class)
             yield Row(file, found, began(moment, found.onset))
         else:
-            yield Row(file, tag(place, *named), began(moment))
+            yield Row(file, tag(place, *about_class), began(moment))
 
 
 def _unescaped(text: str) -> str:
@@ -106,16 +108,17 @@ def _unescaped(text: str) -> str:
 
 def _dcase(table: Iterator[Line]) -> Iterator[Row]:
     for place, row in table:
+        file = named(place, row["filename"])
         if "event_labels" in row:
             labels = [label for label in row["event_labels"].split(",") if label.strip()]
-            yield Row(row["filename"], None)
-            yield from (Row(row["filename"], tag(place, label)) for label in labels)
+            yield Row(file, None)
+            yield from (Row(file, tag(place, label)) for label in labels)
         elif not row.get("event_label", "").strip():
-            yield Row(row["filename"], None)
+            yield Row(file, None)
         elif "onset" in row:
-            yield Row(row["filename"], event(place, row["onset"], row.get("offset"), row["event_label"]))
+            yield Row(file, event(place, row["onset"], row.get("offset"), row["event_label"]))
         else:
-            yield Row(row["filename"], tag(place, row["event_label"]))
+            yield Row(file, tag(place, row["event_label"]))
 
 
 def _raven(path: Path, names: Sequence[str], table: Iterator[Line]) -> Iterator[Row]:

@@ -324,6 +324,8 @@ def test_other_names_for_the_times_of_events(columns: tuple[str, str], tmp_path:
         ("a.csv", "file,onset,offset,label\na.wav,1\n", "offset is ''"),
         ("a.csv", "name,age\nx,1\n", "not a table of events that sedkit knows; its columns are name, age"),
         ("a.csv", "filename,onset,offset,label\na.wav,1,2,Dog\n", "its columns are filename, onset, offset, label"),
+        ("a.csv", "file,onset,offset,label\n,1,2,Dog\n", "a.csv:2: has no recording; name one"),
+        ("a.tsv", "filename\tonset\toffset\tevent_label\n\t1\t2\tDog\n", "a.tsv:2: has no recording; name one"),
         ("a.txt", "1.0\t2.0\n", "a.txt:1: has no class"),
         ("a.txt", "Begin Time (s)\tEnd Time (s)\n1\t2\n", "has no column for the class"),
         ("a.json", '{"file": "a.wav", "events": [{"onset": 1}]}', "record 1: not the JSON of sedkit"),
@@ -351,6 +353,13 @@ def test_what_cannot_be_read_is_named_on_one_line(name: str, text: str, message:
     assert message in str(caught.value)
     assert str(tmp_path / name) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_parquet_without_the_name_of_a_recording(tmp_path: Path):
+    rows = {"file": ["a.wav", None], "onset": [1.0, 2.0], "offset": [2.0, 3.0], "label": ["Dog", "Cat"]}
+    parquet.write_table(pa.table(rows), tmp_path / "a.parquet")
+    with pytest.raises(AnnotationError, match=r"a.parquet, row 2: has no recording; name one, or delete the line"):
+        read_annotations(tmp_path / "a.parquet")
 
 
 def test_missing_files_and_folders_without_labels(tmp_path: Path):
