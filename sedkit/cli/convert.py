@@ -200,6 +200,7 @@ def write(target: Target, run: Run, results: Sequence[Tagging | Timeline]) -> No
     """Write the results to the target."""
     if target.streamed:
         stream = Stream(target.writer, replace(run, path=None if target.path is None else Path(target.path)))
+        stream.begin()  # a table without rows has its header, too
         for result in results:
             stream.write(result)
         stream.finish()

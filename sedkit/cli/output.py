@@ -42,6 +42,19 @@ class Stream:
             opened = standard_output(writer.errors, writer.binary) if run.path is None else open_for(writer, run.path)
             self.stream = opened
 
+    def begin(self) -> None:
+        """Write what comes before the first result, such as a header, if that is not written yet.
+
+        Raises
+        ------
+        OutputError, BrokenPipeError
+            As :meth:`write`.
+        """
+        with write_errors(self.name):
+            if self.writer is None:
+                self.writer = self.writer_type(self.stream, self.run)
+                self.stream.flush()
+
     def write(self, result: Tagging | Timeline) -> None:
         """Write one result and flush it. The header, if there is one, comes with the first.
 
@@ -52,9 +65,9 @@ class Stream:
         BrokenPipeError
             If the reader of standard output has gone.
         """
+        self.begin()
+        assert self.writer is not None
         with write_errors(self.name):
-            if self.writer is None:
-                self.writer = self.writer_type(self.stream, self.run)
             self.writer.write(result)
             self.stream.flush()
 

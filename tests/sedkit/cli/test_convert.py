@@ -39,6 +39,15 @@ def test_file_to_file(folder: Path):
     assert (folder / "again.csv").read_text() == EVENTS
 
 
+@pytest.mark.parametrize("name", ["csv", "tsv", "raven", "dcase", "kaleidoscope"])
+def test_a_table_without_events_has_its_header_on_standard_output_too(name: str, folder: Path):
+    (folder / "none.csv").write_text(EVENTS.splitlines()[0] + "\n")
+    assert convert("none.csv", "none.out", "-f", name).exit_code == 0
+    result = convert("none.csv", "-", "-f", name)
+    assert result.exit_code == 0
+    assert result.output == (folder / "none.out").read_text() != ""
+
+
 def test_file_to_folder_of_labels_and_back(folder: Path):
     assert convert("events.csv", "labels/", "--format", "audacity").exit_code == 0
     assert sorted(path.relative_to(folder / "labels").as_posix() for path in folder.rglob("*.labels.txt")) == [
