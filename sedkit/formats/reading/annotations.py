@@ -168,7 +168,7 @@ def tag(place: str, label: Any, mid: Any = None, score: Any = None) -> Tag:
     return Tag(_label(place, label), _mid(mid), _score(place, score))
 
 
-def columns_of_times(path: Path, names: Sequence[str]) -> tuple[str, str] | tuple[None, None]:
+def columns_of_times(path: Path, names: Sequence[str]) -> tuple[str, str] | None:
     """The columns of a table that hold the start and the end of an event; None for a table of tags, which has neither.
 
     Raises
@@ -180,7 +180,7 @@ def columns_of_times(path: Path, names: Sequence[str]) -> tuple[str, str] | tupl
     if onset is not None and offset is not None:
         return onset, offset
     if onset is None and offset is None:
-        return None, None
+        return None
     missing, known = ("start", ONSETS) if onset is None else ("end", OFFSETS)
     raise AnnotationError(f"{path}: has no column for the {missing} of events; name one of them {', '.join(known)}")
 

@@ -54,11 +54,11 @@ def _annotations(path: Path, table: pyarrow.Table) -> list[Annotations]:
     if missing:
         raise AnnotationError(f"{path}: has no column {min(missing)}; tables of events have file, onset, offset, label")
     about = json.loads((table.schema.metadata or {}).get(b"sedkit", b"{}"))
-    onset, offset = (None, None) if about.get("results") == "tags" else columns_of_times(path, table.column_names)
+    times = None if about.get("results") == "tags" else columns_of_times(path, table.column_names)
     rows = []
     for number, row in enumerate(table.to_pylist(), 1):
         place, about_class = f"{path}, row {number}", (row["label"], row.get("mid"), row.get("score"))
-        found = tag(place, *about_class) if onset is None else event(place, row[onset], row[offset], *about_class)
+        found = event(place, row[times[0]], row[times[1]], *about_class) if times else tag(place, *about_class)
         seconds = found.onset if isinstance(found, Event) else 0.0
         rows.append(Row(named(place, row["file"]), found, began(row.get("onset_utc"), seconds)))
     return grouped(rows)

@@ -89,13 +89,13 @@ def read_table(path: Path) -> list[Annotations]:
 
 
 def _own(path: Path, names: Sequence[str], table: Iterator[Line]) -> Iterator[Row]:
-    onset, offset = columns_of_times(path, names)
+    times = columns_of_times(path, names)
     for place, row in table:
         file, label, mid = (_unescaped(row.get(name, "")) for name in ("file", "label", "mid"))
         file, about_class = named(place, file), (label, mid, row.get("score"))
         moment = row.get("onset_utc")
-        if onset is not None:
-            found = event(place, row[onset], row[offset], *about_class)
+        if times is not None:
+            found = event(place, row[times[0]], row[times[1]], *about_class)
             yield Row(file, found, began(moment, found.onset))
         else:
             yield Row(file, tag(place, *about_class), began(moment))
