@@ -217,6 +217,9 @@ def test_plain_csv_with_a_vocabulary(tmp_path):
     ("text", "splitting", "message"),
     [
         ("name,labels\na.wav,x\n", Splitting(), "no column for path; call it path or filename"),
+        ("name,labels\na.wav,x\n", Splitting(), r"file_name \(its columns are name, labels\)"),
+        ("path;labels\na.wav;x\n", Splitting(), "separated by semicolons; separate them by commas"),
+        ("path\tlabels\na.wav\tx\n", Splitting(), "separated by tabs; give it the ending .tsv"),
         ("path\na.wav\n", Splitting(), "no column for labels"),
         ("path,labels\na.wav,x\n", Splitting("1"), "no column for fold"),
         ("path,labels\na.wav,Crowing, cock-a-doodle-doo\n", Splitting(), "line 2: more fields than columns"),

@@ -82,7 +82,9 @@ def _rows_of_clips(table: Path, splitting: Splitting, problems: Tally) -> list[l
     names = {column: next((name for name in COLUMN_NAMES[column] if name in rows[0]), "") for column in COLUMN_NAMES}
     for column in ("path", "labels", *(["fold"] if splitting.test_fold is not None else [])):
         if not names[column]:
-            raise ManifestError(f"{table}: no column for {column}; call it {' or '.join(COLUMN_NAMES[column])}")
+            raise ManifestError(
+                f"{table}: no column for {column}; call it {' or '.join(COLUMN_NAMES[column])}{_columns_of(rows[0])}"
+            )
     clips: dict[tuple[str, float | str, float | str], list[Fields]] = {}
     for row in rows:
         fields = {column: row[name] if name else "" for column, name in names.items()}
@@ -97,6 +99,15 @@ def _seconds(text: str) -> float | str:
     """The number that ``text`` is, so that ``0`` and ``0.0`` are equal; the text itself if it is none."""
     seconds = number(text)
     return seconds if seconds >= 0 else text
+
+
+def _columns_of(row: Fields) -> str:
+    """What the columns of a table are called, for a message; a single one with the separator of others has a remedy."""
+    heading = next(iter(row), "")
+    if len(row) == 1 and ("\t" in heading or ";" in heading):
+        mark = "tabs; give it the ending .tsv" if "\t" in heading else "semicolons; separate them by commas"
+        return f" (its columns are separated by {mark})"
+    return f" (its columns are {', '.join(row)})"
 
 
 def _duration(row: Fields, end: str, problems: Tally) -> str | None:
