@@ -259,6 +259,7 @@ def cut(name: str, events: Sequence[Event], pad: float, clips: ClipFolder, opene
         return
     try:
         with open_cutter(path_of(name), lambda notice: None, opened.reading["track"]) as cutter:
+            check_channel(name, cutter.channels)
             parts: dict[Part, Event] = {}
             for event in events:
                 end = min(event.offset + pad, cutter.duration or float("inf"))
@@ -284,6 +285,22 @@ def cut(name: str, events: Sequence[Event], pad: float, clips: ClipFolder, opene
         opened.failures.append(str(error))
     except OutputError as error:  # which names the clip
         opened.failures.append(f"{name}: {error}")
+
+
+def check_channel(name: str, channels: int) -> None:
+    """Refuse the name of a channel that a recording does not have.
+
+    Raises
+    ------
+    AudioError
+        If the number in the name is above ``channels``, those of the recording.
+    """
+    from sedkit.errors import AudioError
+
+    channel = channel_of(name)
+    if channel is not None and channel > channels:
+        has = "one channel" if channels == 1 else f"{channels} channels"
+        raise AudioError(f"{name}: the recording has {has}; check that the events are those of it")
 
 
 def listed(names: Iterable[str]) -> str:

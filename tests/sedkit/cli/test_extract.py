@@ -318,3 +318,12 @@ def test_classes_that_differ_only_in_case_have_files_of_their_own(extract, recor
             soundfile.read(tmp_path / "clips" / row["clip"], dtype="int32")[0], samples[first:last]
         )
     assert "6 kept" in extract("--from", given).stderr
+
+
+def test_events_in_a_channel_that_is_not_there_are_refused(extract, recordings: Path, tmp_path: Path):
+    path = recordings / "a" / "x.wav"
+    listed = events(tmp_path / "events.tsv", (f"{path}#1", 0.0, 1.0, "Dog"), (f"{path}#3", 0.0, 1.0, "Dog"))
+    result = extract("--from", listed)
+    assert result.exit_code == 1
+    assert f"{path}#3: the recording has one channel; check that the events are those of it" in result.output
+    assert [row["source"] for row in table(tmp_path)] == [f"{path}#1"]
