@@ -192,7 +192,7 @@ def compose_card(
     rows[-1] = rows[-1] | generation_report(run.labels, {"test": (clips.multi_hot(), scores)})
     test = sections.single_label_predictions(run, scores)
     conditions = [
-        *scores_sections.unknown_section(run, model),
+        *scores_sections.unknown_section(run, model, about),
         *scores_sections.false_alarm_section(model),
         *scores_sections.robustness_section(run, model),
         *(scores_sections.int8_section(model, int8) if int8.exists() else []),
@@ -205,7 +205,7 @@ def compose_card(
             *(timelines_section(timelines) if timelines else []),
             *sections.confusion_section(run, test),
             *sections.class_section(rows[-1], run.manifest),
-            *scores_sections.calibration_section(about, diagram),
+            *scores_sections.calibration_section(about, diagram, run.data),
             *conditions,
             *sections.data_section(run, sections.SAME_CLIPS),
             *sections.rebuild_section(run.directory, about, timelines),
@@ -218,7 +218,7 @@ def compose_card(
         *crossval_sections.class_sections(crossval),
         *sections.own_section(run, rows, test),
         *(timelines_section(timelines) if timelines else []),
-        *scores_sections.calibration_section(about, diagram),
+        *scores_sections.calibration_section(about, diagram, run.data),
         *conditions,
         *sections.data_section(run, sections.OWN_CLIPS),
         *sections.rebuild_section(run.directory, about, timelines, commands, options),

@@ -16,16 +16,23 @@ from training.runs.run import Run
 from training.runtime.files import readable, sha256
 
 
-def calibration_section(about: Contract, diagram: str) -> list[str]:
-    """Meaning of the scores, and reliability of the tags. ``diagram``: file name of the reliability diagram."""
+def calibration_section(about: Contract, diagram: str, data: str) -> list[str]:
+    """Meaning of the scores, and reliability of the tags.
+
+    Parameters
+    ----------
+    diagram : file name of the reliability diagram.
+    data : SHA-256 of the manifest that the model was trained on.
+    """
     lines = ["## What the scores mean", ""]
     calibrated_on = about.lineage.get("calibrated_on", {})
     if about.calibration["kind"] == "none":
         lines += ["Scores are not calibrated: use them to rank classes and recordings, not as probabilities."]
     else:
+        other = "" if calibration_data(about, data) == data else " of a data set with more classes"
         lines += [
-            f"Tag scores are calibrated on {calibrated_on['clips']} validation clips: in recordings like these, about "
-            "7 in 10 tags with a score of 0.7 are right. A class counts as present if its score reaches its threshold. "
+            f"Tag scores are calibrated on {calibrated_on['clips']} validation clips{other}: in recordings like these, "
+            "about 7 in 10 tags with a score of 0.7 are right. A class counts as present if its score reaches its threshold. "
             f"The thresholds of timelines were chosen on {calibrated_on['soundscapes']} soundscapes mixed from the "
             "same clips, and on the clips without any of the classes. Scores in timelines are for ranking only."
         ]
@@ -76,19 +83,26 @@ def calibration_tables(test: dict[str, Any], diagram: str) -> list[str]:
     return [*lines, ""]
 
 
-def _require_own_test_clips(path: Path, report: dict[str, Any], run: Run, remedy: str) -> None:
-    """Raise :class:`SedkitError` if the measurement in ``path`` is not of the test clips of ``run``."""
+def calibration_data(about: Contract, data: str) -> str:
+    """SHA-256 of the manifest that the model was calibrated on; ``data``, that of its training, if it does not say."""
+    return str(about.lineage.get("calibrated_on", {}).get("manifest_sha256", data))
+
+
+def _require_test_clips(path: Path, report: dict[str, Any], allowed: set[str], remedy: str) -> None:
+    """Raise :class:`SedkitError` if what ``path`` holds was not measured on the test clips of an allowed data set."""
     if report["split"] != "test":
         raise SedkitError(
             f"{path}: measured on the split {report['split']!r}, and a card needs 'test': measure that split, or "
             "remove the file"
         )
-    if report.get("manifest_sha256") != run.data:
+    if report.get("manifest_sha256") not in allowed:
         raise SedkitError(f"{path}: measured on other data than the run's, or before files said on which: {remedy}")
 
 
-def unknown_section(run: Run, model: Path) -> list[str]:
+def unknown_section(run: Run, model: Path, about: Contract) -> list[str]:
     """The trade between false tags of unknown sounds and finds, if ``sedkit-train evaluate unknown`` has measured it.
+
+    The clips are of the data set of the run, or of the one that the model was calibrated on.
 
     Raises
     ------
@@ -102,13 +116,18 @@ def unknown_section(run: Run, model: Path) -> list[str]:
         reports = [one for one in json.loads(path.read_text("utf-8")) if one["model_sha256"] == sha256(model)]
         if not reports:
             raise SedkitError(f"{path}: measured on another model: {remedy}")
-        _require_own_test_clips(path, reports[0], run, remedy)
+        _require_test_clips(path, reports[0], {run.data, calibration_data(about, run.data)}, remedy)
         table = open_set_lines(reports[0])
+    kinds = (
+        "No clip of its kind was used for training or calibration."
+        if calibration_data(about, run.data) == run.data
+        else "The model was calibrated on other clips of the same kinds."
+    )
     return [
         "## Sounds that it does not know",
         "",
-        "A clip is unknown if it holds none of the classes, nor their parents among them. No clip of its kind was used "
-        "for training or calibration. A tag or an event is false if its class is known to be absent.",
+        f"A clip is unknown if it holds none of the classes, nor their parents among them. {kinds} A tag or an event "
+        "is false if its class is known to be absent.",
         "",
         *table,
         "",
@@ -142,7 +161,7 @@ def robustness_section(run: Run, model: Path) -> list[str]:
         report = json.loads(path.read_text("utf-8"))
         if report["model_sha256"] != sha256(model):
             raise SedkitError(f"{path}: measured on another model: {remedy}")
-        _require_own_test_clips(path, report, run, remedy)
+        _require_test_clips(path, report, {run.data}, remedy)
         clips, seed, table = report["conditions"][0]["clips"], report["seed"], conditions_table(report["conditions"])
     return [
         "## Noise, codecs and levels",

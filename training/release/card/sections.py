@@ -21,6 +21,7 @@ from training.networks.wels import Network, Stem, Width, multiply_adds
 from training.release.calibrate import CLIPS
 from training.release.card import timelines_section
 from training.release.card.lineage import commands, epoch_was_chosen, origin, supervision_lines
+from training.release.card.scores_sections import calibration_data
 from training.runs.chosen import exports
 from training.runs.config import read_config
 from training.runs.reports import read_epochs
@@ -308,6 +309,9 @@ def rebuild_section(
     manifest = option_value(config, "--manifest", "MANIFEST")
     model = f"{directory}/model.onnx --manifest {manifest}"
     classes = classes_option(config, "--vocabulary")
+    calibrated_on = model  # of a data set with more classes, if it is not the run's
+    if calibration_data(about, config["manifest_sha256"]) != config["manifest_sha256"]:
+        calibrated_on = f"{directory}/model.onnx --manifest MORE-CLASSES"
     steps = []
     if about.name != option_value(config, "--name", DEFAULT):
         steps.append(f"secost --resume {directory} --name {about.name}")
@@ -318,14 +322,16 @@ def rebuild_section(
         done = about.lineage["calibrated_on"]
         limit = f" --clips {done['at_most']}" if done.get("at_most", CLIPS) != CLIPS else ""
         share = f" --unknown {done['unknown']:g}" if done.get("unknown") is not None else ""
-        steps.append(f"calibrate {model}{classes}{limit} --soundscapes {done['soundscapes']}{share}{seed_option(done)}")
+        steps.append(
+            f"calibrate {calibrated_on}{classes}{limit} --soundscapes {done['soundscapes']}{share}{seed_option(done)}"
+        )
     if (run / "robustness.json").exists():
         report = json.loads((run / "robustness.json").read_text("utf-8"))
         clips = report["conditions"][0]["clips"]
         command = f"evaluate robustness {model}{classes} --clips {clips}{seed_option(report)}"
         steps.append(f"{command} --json {directory}/robustness.json")
     if (run / "unknown.json").exists():
-        steps.append(f"evaluate unknown {model} --json {directory}/unknown.json")
+        steps.append(f"evaluate unknown {calibrated_on} --json {directory}/unknown.json")
     if timelines:
         steps += timelines_section.commands(timelines, directory, manifest + classes_option(config, "--labels"))
     return [
