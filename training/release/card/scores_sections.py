@@ -32,9 +32,10 @@ def calibration_section(about: Contract, diagram: str, data: str) -> list[str]:
         other = "" if calibration_data(about, data) == data else " of a data set with more classes"
         lines += [
             f"Tag scores are calibrated on {calibrated_on['clips']} validation clips{other}: in recordings like these, "
-            "about 7 in 10 tags with a score of 0.7 are right. A class counts as present if its score reaches its threshold. "
-            f"The thresholds of timelines were chosen on {calibrated_on['soundscapes']} soundscapes mixed from the "
-            "same clips, and on the clips without any of the classes. Scores in timelines are for ranking only."
+            "about 7 in 10 tags with a score of 0.7 are right. A class counts as present if its score reaches its "
+            "threshold. The thresholds of timelines were chosen on "
+            f"{calibrated_on['soundscapes']} soundscapes mixed from the same clips, and on the clips without any of "
+            "the classes. Scores in timelines are for ranking only."
         ]
         if calibrated_on.get("unknown") is not None:
             lines[-1] += (
