@@ -67,6 +67,31 @@ def differing_classes(known: dict[str, Any]) -> list[Row]:
     ]
 
 
+def unknown_sounds(reports: dict[str, list[dict[str, Any]]]) -> list[Row]:
+    """Tags of 0.5 or more and events at the models' thresholds, of unknown and of known clips, by calibration."""
+    rows = [
+        [
+            "thresholds",
+            "model",
+            "clips",
+            "tags: false of unknown",
+            "right",
+            "false",
+            "events: false of unknown",
+            "right",
+            "false",
+        ]
+    ]
+    keys = ("unknown_tagged", "found", "false_on_known")
+    for calibration, found in reports.items():
+        for one in found:
+            half = by_name(one["curve"], "threshold")[0.5]
+            clips = f"{one['unknown']} + {one['known']}"
+            figures = [three(of[key]) for of in (half, one["events"]) for key in keys]
+            rows.append([calibration, one["model"], clips, *figures])
+    return rows
+
+
 def by_system(mixtures: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The figures of timelines, by model; a system is a model's file."""
     return {Path(row["system"]).stem: row for row in mixtures["systems"]}
@@ -91,8 +116,9 @@ def replaced(text: str, name: str, rows: list[Row]) -> str:
 
 def pages() -> dict[Path, str]:
     """The pages with their tables."""
-    more, esc50, known, mixtures = (
-        json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in ("more", "esc50", "known", "mixtures")
+    names = ("more", "esc50", "known", "mixtures", "unknown-before", "unknown")
+    more, esc50, known, mixtures, before, unknown = (
+        json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in names
     )
     tables: dict[Path, dict[str, list[Row]]] = {
         ROOT / "README.md": {"comparison": readme(more, esc50, mixtures)},
@@ -100,6 +126,7 @@ def pages() -> dict[Path, str]:
             "highest tags": highest_tags({"more": more, "ESC-50": esc50}),
             "shared classes": shared_classes(known, mixtures),
             "classes apart": differing_classes(known),
+            "unknown sounds": unknown_sounds({"before": before, "now": unknown}),
         },
     }
     written = {}
