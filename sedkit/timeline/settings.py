@@ -36,6 +36,7 @@ Method: TypeAlias = Literal["hysteresis", "change-points"]
 METHODS: tuple[Method, ...] = ("hysteresis", "change-points")
 TOLERANCE = 1e-6  # seconds
 LARGEST = sys.float_info.max  # integers may be larger
+LEAST = 1e-30  # threshold beside `max_classes`, in place of 0: the classes that are cut score 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,6 +223,8 @@ class PostProcessing:
             row = {name: own.get(name, getattr(self, name)) for name in PER_CLASS}
             rows.append([threshold if row[name] is None else row[name] for name in PER_CLASS])
         by_name = dict(zip(PER_CLASS, np.array(rows, np.float64).reshape(-1, len(PER_CLASS)).T, strict=True))
+        if self.max_classes is not None:
+            by_name["threshold"] = np.maximum(by_name["threshold"], LEAST)
         return ColumnSettings(**by_name, shared=self.replace(classes={}), geometry=geometry, below=())
 
 

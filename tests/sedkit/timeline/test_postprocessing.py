@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sedkit.contract import Label
+from sedkit.geometry import WELS_NET
 from sedkit.timeline.boxes import boxes
 from sedkit.timeline.detection import EventDetector, detect
 from sedkit.timeline.events import DetectedEvent
@@ -18,6 +19,7 @@ from sedkit.timeline.filters import ScoreFilter
 from sedkit.timeline.grid import Grid
 from sedkit.timeline.settings import ColumnSettings, PostProcessing
 from sedkit.timeline.shaping import EventShaper
+from sedkit.timeline.timelines import TimelineView
 
 SETTINGS = st.fixed_dictionaries(
     {},
@@ -146,6 +148,24 @@ def test_only_the_highest_classes_of_a_segment_remain():
     scores = np.array([[0.5, 0.7, 0.7], [0.9, 0.1, 0.2]], np.float32)
     filtered = ScoreFilter(chosen).add(scores, np.zeros((2, 2), np.int64)).scores
     np.testing.assert_array_equal(filtered, np.array([[0, 0.7, 0], [0.9, 0, 0]], np.float32))
+
+
+@pytest.mark.parametrize("method", ["hysteresis", "change-points"])
+@pytest.mark.parametrize("resolution", ["native", 1.0])
+def test_at_a_threshold_of_0_a_class_that_is_cut_is_in_no_event_or_cell(method, resolution):
+    first = np.arange(12) < 6
+    scores = np.stack([np.where(first, 0.9, 0.1), np.where(first, 0.1, 0.9), np.zeros(12)], axis=1).astype(np.float32)
+    labels = [Label("Bark"), Label("Rain"), Label("Wind")]
+    chosen = PostProcessing(max_classes=1, method=method).columns(labels, [0.0] * 3)
+    samples = np.zeros(WELS_NET.padded_samples(0) + 11 * WELS_NET.segment_hop, np.float32)
+    view = TimelineView(labels, range(3), chosen, resolution, scores=True)
+    for start, stop in ((0, 5), (5, 12)):
+        view.add(samples[start * WELS_NET.segment_hop :], slice(0, stop - start), scores[start:stop])
+    timeline = view.finish("x", len(samples) / WELS_NET.sample_rate)
+    assert [event.label for event in timeline.events] == ["Bark", "Rain"]
+    assert timeline.events[0].offset <= timeline.events[1].onset + WELS_NET.step
+    assert all(tag.score > 0.5 for cell in timeline.seconds for tag in cell.tags)
+    assert timeline.scores.min() == 0
 
 
 def test_events_are_merged_then_left_out_then_divided():
