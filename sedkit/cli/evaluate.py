@@ -155,6 +155,7 @@ def trial_of_model(
         given = Reference.of(labels, reference, vocabulary, wanted)
         model = JudgedModel(tagger, given.labels)
         processing = shaping.settings_of(shape, tagger)
+        tagger.check_names(processing.classes)
         given = given.only(model.labels)
         detections = {
             name: model.detections(analysed, processing) for name, analysed in recordings.analyse(model.make_view)

@@ -79,7 +79,7 @@ class ModelViews:
         for name, value in own.items():
             if name != "*":
                 thresholds[[is_named(label, name) for label in chosen.labels]] = _checked_threshold(value)
-        self._check_names(own, chosen)
+        self.check_names(own, chosen.labels)
         columns = list(chosen.columns)
         return partial(
             TagsView,
@@ -153,6 +153,20 @@ class ModelViews:
             raise ContractError("sedkit.postprocessing", str(error), str(self.model.path)) from None
         return settings if path is None else PostProcessing.read_toml(path, settings)
 
+    def check_names(self, names: Iterable[str], reported: Iterable[Label] = ()) -> None:
+        """Refuse names that are neither of the model's classes nor of those `reported`; ``"*"`` stands for all.
+
+        Raises
+        ------
+        ArgumentError
+            If there is such a name.
+        """
+        known = (*self.labels, *reported)
+        for name in names:
+            if name != "*" and not any(is_named(label, name) for label in known):
+                remedy = suggestion(name, self.labels) or f"sedkit info {self.model.path} lists them"
+                raise ArgumentError(f"{name}: the model {self.contract.name} has no such class; {remedy}")
+
     def _select(
         self, classes: Iterable[str] | None, exclude: Iterable[str], rollup: Iterable[str], parents: bool
     ) -> Selection:
@@ -177,16 +191,9 @@ class ModelViews:
         )
         if threshold is not None:
             settings = settings.with_thresholds(threshold if isinstance(threshold, Mapping) else {"*": threshold})
-        self._check_names(settings.classes, chosen)
+        self.check_names(settings.classes, chosen.labels)
         thresholds = chosen.thresholds(self.contract.timeline_thresholds)
         return replace(settings.columns(chosen.labels, thresholds, self.model.geometry), below=chosen.below)
-
-    def _check_names(self, names: Iterable[str], chosen: Selection) -> None:
-        """Refuse names that are neither of the model nor of the reported classes."""
-        for name in names:
-            if name != "*" and not any(is_named(label, name) for label in (*self.labels, *chosen.labels)):
-                remedy = suggestion(name, self.labels) or f"sedkit info {self.model.path} lists them"
-                raise ArgumentError(f"{name}: the model {self.contract.name} has no such class; {remedy}")
 
 
 def _rolled_up(make_view: Callable[[], View[Timeline]], chosen: Selection) -> RolledUpView[Timeline]:

@@ -167,6 +167,8 @@ def test_settings_change_the_figures(sedkit, folder: Path, tmp_path: Path):
         (["evaluate", "{results}", "{labels}", "-o", "/nowhere/x.json"], "create it first", 1),
         (["evaluate", "{results}", "{labels}", "--plot", "x.jpeg"], "must end in .png, .svg or .pdf", 2),
         (["evaluate", "{results}", "{labels}", "-o", "{labels}"], "is read by this command; choose another", 1),
+        (["evaluate", "{audio}", "{labels}", "--postprocess", "{bird}"], "Bird: the model test has no such class", 2),
+        (["evaluate", "{audio}", "{labels}", "-t", "Dgo=0.5"], "Dgo: the model test has no such class", 2),
         (["evaluate", "{results}"], "Missing argument 'RESULTS", 2),
         (["compare", "{results}", "{others}"], "have no recording in common", 2),
         (["compare", "{results}"], "Missing argument 'B'", 2),
@@ -192,7 +194,9 @@ def test_wrong_input_is_explained(sedkit, folder: Path, tmp_path: Path, model_pa
     (tmp_path / "others.tsv").write_text(header + "other.wav\t1\t2\tDog\n")
     (tmp_path / "weak.tsv").write_text("filename\tevent_labels\n0.wav\tDog\n1.wav\tDog\n")
     places = {name: tmp_path / f"{name}.tsv" for name in ("empty", "cats", "others", "weak")}
+    (tmp_path / "bird.toml").write_text("[classes.Bird]\nthreshold = 0.2\n")
     places |= {
+        "bird": tmp_path / "bird.toml",
         "model": model_path,
         "results": folder / "results.tsv",
         "labels": folder / "labels.tsv",
