@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import IO
 
 from sedkit.alerts.alert import Alert
 from sedkit.alerts.sink import QueuedSink, SinkError
+from sedkit.errors import ArgumentError
 
 TIMEOUT = 30.0  # seconds
 END = 8192  # bytes of standard error in which its last line is looked for
@@ -70,6 +72,21 @@ class Command(QueuedSink[Alert]):
             _kill(process)
             raise SinkError(f"{self.arguments[0]} took more than {self.timeout:g} s and was killed") from None
         return process.returncode
+
+
+def check_program(name: str) -> None:
+    """Check that there is a program of this name, or with this path, that can be run.
+
+    Raises
+    ------
+    ArgumentError
+        If there is none.
+    """
+    if shutil.which(name):
+        return
+    if os.path.isfile(name) and os.path.dirname(name):
+        raise ArgumentError(f"{name} cannot be run; make it executable, or name the program that runs it")
+    raise ArgumentError(f"there is no program {name!r}; check the name, or give its path")
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

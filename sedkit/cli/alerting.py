@@ -99,6 +99,7 @@ class Alerts:
                 actions["--webhook"] = Action("webhook", {"url": address(webhook)})
             except ArgumentError as error:
                 raise ArgumentError(f"--webhook: {error}") from None
+        _check_programs(actions, file)
         return cls(rules, actions, tagger, postprocessing)
 
     def views(self, source: str, clock: Callable[[float], datetime]) -> list[Watch]:
@@ -147,6 +148,19 @@ def clock_of(live: LiveAudio) -> Callable[[float], datetime]:
         return lambda seconds: datetime.now(UTC) - timedelta(seconds=live.received - seconds)
     start = recording_start(live.name) or datetime.now(UTC)
     return lambda seconds: start + timedelta(seconds=seconds)
+
+
+def _check_programs(actions: Mapping[str, Action], file: str | None) -> None:
+    """Refuse commands that cannot be run; `file` has all of the actions but ``--run``."""
+    from sedkit.alerts.command import check_program
+
+    for name, action in actions.items():
+        if action.kind == "run":
+            try:
+                check_program(action.values["arguments"][0])
+            except ArgumentError as error:
+                where = name if name == "--run" else f"{file}: actions.{name}: run"
+                raise ArgumentError(f"{where}: {error}") from None
 
 
 def _arguments(command: str) -> list[str]:

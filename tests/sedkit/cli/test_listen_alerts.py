@@ -138,12 +138,17 @@ def test_short_form_with_a_command_and_a_dead_receiver(listening, tmp_path, soun
             ["--alerts", "wildcard.toml"],
             "wildcard.toml: actions.home: topic: must not contain +, # or NUL, not 'home/+/x'",
         ),
+        (["--on", "Dog", "--run", "nosuchprogram x"], "--run: there is no program 'nosuchprogram'; check the name"),
+        (["--on", "Dog", "--run", "''"], "--run: there is no program ''; check the name"),
+        (["--on", "Dog", "--run", "./wildcard.toml"], "--run: ./wildcard.toml cannot be run; make it executable"),
+        (["--alerts", "run.toml"], "run.toml: actions.bell: run: there is no program 'nosuchprogram'; check the name"),
         (["--alerts", "nosuch.toml"], "nosuch.toml: cannot be read (No such file or directory); check the path"),
     ],
 )
 def test_faulty_alerts_are_told_before_the_source_is_opened(model_path, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "wildcard.toml").write_text("[[rules]]\nclass = 'Dog'\n[actions.home]\nmqtt = 'a'\ntopic = 'home/+/x'")
+    (tmp_path / "run.toml").write_text("[[rules]]\nclass = 'Dog'\n[actions.bell]\nrun = ['nosuchprogram', 'x']")
     result = CliRunner().invoke(main, ["listen", "nosuch.wav", *arguments, "-m", str(model_path), "--device", "cpu"])
     assert (result.exit_code, result.stdout) == (2, "")
     assert message in result.stderr
