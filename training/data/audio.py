@@ -18,14 +18,20 @@ FULL_SCALE = 32768.0  # int16 value of a sample of 1.0
 
 def fault(path: str) -> str | None:
     """The kind of fault of an audio file, judged by its header, or None if it is sound."""
+    return header(path)[0]
+
+
+def header(path: str) -> tuple[str | None, float]:
+    """The kind of fault as :func:`fault` has it, and the length in seconds; NaN if the header does not give it."""
     if not os.path.isfile(path):
-        return "missing file"
+        return "missing file", math.nan
     try:
-        if not probe(path).duration:
+        seconds = probe(path).duration
+        if not seconds:
             open_audio(path).close()  # the header has no length: is there any audio?
     except AudioError:
-        return "unreadable audio"
-    return None
+        return "unreadable audio", math.nan
+    return None, seconds or math.nan
 
 
 def length(path: str) -> float:

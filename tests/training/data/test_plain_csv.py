@@ -196,3 +196,21 @@ def test_rows_left_out_are_counted(tmp_path: Path) -> None:
     assert "1 x clip in two groups (b.wav in g and h); 1 x end that is not after the start" in result.stderr
     skipped = plain_csv(tmp_path / "t.csv", WHOLE, on_error="skip", look=False)
     assert skipped.dropped.counts == {"end that is not after the start": 1, "clip in two groups": 1}
+
+
+def test_clips_beyond_the_end_of_their_file_are_named(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(5 * 16000), 16000)
+    rows = "a.wav,x,4,3", "a.wav,x,5,", "a.wav,x,0,5.05", "a.wav,x,1,4", "a.wav,x,4,"
+    (tmp_path / "t.csv").write_text("\n".join(["path,labels,start,duration", *rows, ""]))
+    with pytest.raises(ManifestError) as error:
+        plain_csv(tmp_path / "t.csv", WHOLE)
+    path = tmp_path / "a.wav"
+    beyond = f"1 x clip beyond the end of its file ({path} of 5 s: start 5)"
+    after = f"1 x clip that ends after its file ({path} of 5 s: start 4, duration 3)"
+    assert str(error.value).startswith(f"{tmp_path / 't.csv'}: {beyond}; {after}. Correct these")
+    assert plain_csv(tmp_path / "t.csv", WHOLE, on_error="skip").starts.tolist() == [0, 1, 4]
+    plain_csv(tmp_path / "t.csv", WHOLE, look=False).save(tmp_path / "set.csv")
+    checked = CliRunner().invoke(main, ["check", str(tmp_path / "set.csv")])
+    assert checked.exit_code == 1
+    assert beyond in checked.output
+    assert after in checked.output

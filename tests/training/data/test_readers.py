@@ -184,7 +184,7 @@ def test_plain_csv_with_other_column_names(tmp_path):
 
 
 def test_plain_csv_with_a_row_for_each_label(tmp_path):
-    audio(tmp_path / "a.wav")
+    soundfile.write(tmp_path / "a.wav", np.zeros(32000), 16000)
     rows = [("a.wav", "x", 0, 1), ("a.wav", "y", 0, 1), ("a.wav", "x", 1, 1)]
     table(tmp_path / "t.csv", "path,label,start,duration", rows)
     manifest = plain_csv(tmp_path / "t.csv", Splitting())

@@ -23,7 +23,6 @@ import hashlib
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -33,8 +32,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sedkit.formats.delimited import row_writer
-from training.data.audio import fault
 from training.data.manifest.columns import CHUNK, TEXT, Labels, Texts, joined, scalar
+from training.data.manifest.headers import audio_faults
 from training.data.manifest.paths import absolute, common_folder, relative
 from training.data.manifest.problems import Faults, ManifestError, OnError, Tally
 from training.data.manifest.rows import HEADER, Columns, Row, columns_of, read_columns, read_seconds
@@ -42,7 +41,6 @@ from training.data.manifest.vocabulary import NONE, UNKNOWN, Vocabulary
 from training.runtime.files import replacing
 
 SPLITS = ("train", "validation", "test")
-DISK_THREADS = 16  # threads that read headers: the disk is the bottleneck
 
 
 @dataclass(frozen=True, eq=False)
@@ -334,22 +332,14 @@ class Manifest:
         return self.without(faults, on_error, where)
 
     def check_audio(self, on_error: OnError = "stop", where: str = "manifest") -> Manifest:
-        """Check that each file exists and that its header can be read.
+        """Check that each file exists, that its header can be read, and that no clip ends after its file.
 
         Raises
         ------
         ManifestError
             If a file fails and ``on_error`` is ``stop``.
         """
-        files, codes = Texts(self.paths.encoded.dictionary, self.paths.prefix), self.paths.encoded.indices.to_numpy()
-        with ThreadPoolExecutor(DISK_THREADS) as pool:
-            kinds = [
-                kind for start in range(0, len(files), CHUNK) for kind in pool.map(fault, files[start : start + CHUNK])
-            ]
-        faults = Faults(len(self))
-        for kind in sorted({kind for kind in kinds if kind}):
-            faults.mark(kind, np.array([kind == this for this in kinds])[codes], self.paths.__getitem__)
-        return self.without(faults, on_error, where)
+        return self.without(audio_faults(self.paths, self.starts, self.durations), on_error, where)
 
     def targets(self, rows: Sequence[int] | NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Multi-hot labels [clips, classes] of all clips, or of those at ``rows``; NaN where unknown."""

@@ -10,9 +10,10 @@ import numpy as np
 
 from sedkit.errors import AudioError
 from training.data.audio import fault, length
+from training.data.manifest.headers import DISK_THREADS
 from training.data.manifest.problems import ManifestError, OnError, Tally
 from training.data.manifest.rows import Row
-from training.data.manifest.table import DISK_THREADS, Manifest
+from training.data.manifest.table import Manifest
 from training.data.manifest.vocabulary import UNKNOWN, Vocabulary
 from training.data.readers.building import audio_below, build_manifest
 
