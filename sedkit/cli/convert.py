@@ -95,6 +95,10 @@ def command(
 
 def kind_of(annotations: Sequence[Annotations], source: str) -> Kind:
     """What is converted: tags if there are no events. A notice says if tags are left out."""
+    if not annotations:
+        from sedkit.formats.reading import lists_tags
+
+        return "tags" if lists_tags(source) else "events"
     tagged = sum(bool(found.tags) for found in annotations)
     if not any(found.events for found in annotations):
         return "tags" if tagged or any(found.tagged for found in annotations) else "events"

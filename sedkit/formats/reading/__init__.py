@@ -77,6 +77,18 @@ def read_events(path: str | os.PathLike[str]) -> list[tuple[str, Event]]:
     return [(recording.file, event) for recording in read_annotations(path) for event in recording.events]
 
 
+def lists_tags(path: str | os.PathLike[str]) -> bool:
+    """Whether a file without rows, or some file in a folder of them, is a table of tags by its columns."""
+    path = Path(path)
+    if path.is_dir():
+        return any(lists_tags(file) for file in _files(path) if file.suffix.lower() in READERS)
+    module, _ = READERS.get(path.suffix.lower(), READERS[".txt"])
+    if module not in ("tables", "columnar"):
+        return False
+    test: Callable[[Path], bool] = import_module(f"{__name__}.{module}").lists_tags
+    return test(path)
+
+
 def _files(folder: Path) -> Iterator[Path]:
     """The files in a folder, without those that sedkit and others hide (``_sedkit``, ``.git``)."""
     for name, folders, files in os.walk(folder):

@@ -25,36 +25,37 @@ if TYPE_CHECKING:
 
 def read_parquet(path: Path) -> list[Annotations]:
     """Read a Parquet file."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    path.stat()
-    try:
-        table = parquet.ParquetFile(path).read()
-    except pa.ArrowException as error:
-        raise _unreadable(path, error) from None
-    return _annotations(path, table)
+    return _annotations(path, _table(path))
 
 
 def read_arrow(path: Path) -> list[Annotations]:
     """Read an Arrow file (IPC, Feather)."""
+    return _annotations(path, _table(path))
+
+
+def lists_tags(path: Path) -> bool:
+    """Whether the columns of a table are those of tags."""
+    return _times(path, _table(path)) is None
+
+
+def _table(path: Path) -> pyarrow.Table:
     import pyarrow as pa
-    from pyarrow import feather
+    from pyarrow import feather, parquet
 
     path.stat()
     try:
-        table = feather.read_table(path, memory_map=False)
+        if path.suffix.lower() == ".parquet":
+            return parquet.ParquetFile(path).read()
+        return feather.read_table(path, memory_map=False)
     except pa.ArrowException as error:
         raise _unreadable(path, error) from None
-    return _annotations(path, table)
 
 
 def _annotations(path: Path, table: pyarrow.Table) -> list[Annotations]:
     missing = {"file", "label"} - set(table.column_names)
     if missing:
         raise AnnotationError(f"{path}: has no column {min(missing)}; tables of events have file, onset, offset, label")
-    about = json.loads((table.schema.metadata or {}).get(b"sedkit", b"{}"))
-    times = None if about.get("results") == "tags" else columns_of_times(path, table.column_names)
+    times = _times(path, table)
     rows = []
     for number, row in enumerate(table.to_pylist(), 1):
         place, about_class = f"{path}, row {number}", (row["label"], row.get("mid"), row.get("score"))
@@ -62,6 +63,12 @@ def _annotations(path: Path, table: pyarrow.Table) -> list[Annotations]:
         seconds = found.onset if isinstance(found, Event) else 0.0
         rows.append(Row(named(place, row["file"]), found, began(row.get("onset_utc"), seconds)))
     return grouped(rows)
+
+
+def _times(path: Path, table: pyarrow.Table) -> tuple[str, str] | None:
+    """The columns of onset and offset; None for tags."""
+    about = json.loads((table.schema.metadata or {}).get(b"sedkit", b"{}"))
+    return None if about.get("results") == "tags" else columns_of_times(path, table.column_names)
 
 
 def _unreadable(path: Path, error: Exception) -> AnnotationError:

@@ -47,26 +47,8 @@ class Line(NamedTuple):
 
 def read_table(path: Path) -> list[Annotations]:
     """Read a table with one of the known sets of columns, or without a header."""
-    data = path.read_bytes()
-    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    text = data.decode(encoding, "surrogateescape" if encoding == "utf-8-sig" else "replace")
-    if "\0" in text:
-        raise AnnotationError(f"{path}: not text; give a table of events (docs/formats.md lists the formats)")
-    first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
-    delimiter = next((mark for mark in "\t;," if mark in first), "\t")
-    is_audacity = delimiter == "\t" and _is_number(first.split("\t")[0])
-    rows = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=delimiter,
-        skipinitialspace=delimiter == "," and ", " in first,  # as in AudioSet's tables
-        quoting=csv.QUOTE_NONE if is_audacity else csv.QUOTE_MINIMAL,
-    )
-    try:
-        lines = [(rows.line_num, row) for row in rows if any(map(str.strip, row))]
-    except csv.Error as error:
-        remedy = "close the quotation mark that begins it" if "limit" in str(error) else "save it again as text"
-        raise AnnotationError(f"{path}:{rows.line_num}: not a table ({error}); {remedy}") from None
-    names = [name.strip().lower() for name in lines[0][1]] if lines else []
+    lines = _lines(path)
+    names = _names(lines)
     has = set(names).issuperset
     table = (
         Line(f"{path}:{number}", dict(zip(names, [*row, *[""] * len(names)], strict=False)))
@@ -86,6 +68,41 @@ def read_table(path: Path) -> list[Annotations]:
     if has({"file", "label"}):
         return grouped(_own(path, names, table))
     return _without_header(path, lines)
+
+
+def lists_tags(path: Path) -> bool:
+    """Whether the header of a table is that of tags."""
+    names = _names(_lines(path))
+    own = {"file", "label"}.issubset(names) and columns_of_times(path, names) is None
+    return own or {"filename", "event_labels"}.issubset(names)
+
+
+def _names(lines: Sequence[tuple[int, list[str]]]) -> list[str]:
+    """The names of the columns, in lower case."""
+    return [name.strip().lower() for name in lines[0][1]] if lines else []
+
+
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
+    """The lines of a table that are not empty: number and fields."""
+    data = path.read_bytes()
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    text = data.decode(encoding, "surrogateescape" if encoding == "utf-8-sig" else "replace")
+    if "\0" in text:
+        raise AnnotationError(f"{path}: not text; give a table of events (docs/formats.md lists the formats)")
+    first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
+    delimiter = next((mark for mark in "\t;," if mark in first), "\t")
+    is_audacity = delimiter == "\t" and _is_number(first.split("\t")[0])
+    rows = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=delimiter,
+        skipinitialspace=delimiter == "," and ", " in first,  # as in AudioSet's tables
+        quoting=csv.QUOTE_NONE if is_audacity else csv.QUOTE_MINIMAL,
+    )
+    try:
+        return [(rows.line_num, row) for row in rows if any(map(str.strip, row))]
+    except csv.Error as error:
+        remedy = "close the quotation mark that begins it" if "limit" in str(error) else "save it again as text"
+        raise AnnotationError(f"{path}:{rows.line_num}: not a table ({error}); {remedy}") from None
 
 
 def _own(path: Path, names: Sequence[str], table: Iterator[Line]) -> Iterator[Row]:

@@ -48,6 +48,15 @@ def test_a_table_without_events_has_its_header_on_standard_output_too(name: str,
     assert result.output == (folder / "none.out").read_text() != ""
 
 
+@pytest.mark.parametrize("name", ["csv", "tsv", "parquet", "arrow"])
+def test_a_table_of_tags_without_rows_stays_one(name: str, folder: Path):
+    (folder / "tags").mkdir()
+    (folder / "tags" / "none.csv").write_text("file,label,mid,score\n")
+    assert convert("tags", f"none.{name}").exit_code == 0
+    assert convert(f"none.{name}", "again.csv").exit_code == 0
+    assert (folder / "again.csv").read_text() == "file,label,mid,score\n"
+
+
 def test_file_to_folder_of_labels_and_back(folder: Path):
     assert convert("events.csv", "labels/", "--format", "audacity").exit_code == 0
     assert sorted(path.relative_to(folder / "labels").as_posix() for path in folder.rglob("*.labels.txt")) == [
