@@ -8,6 +8,8 @@ from typing import Any, BinaryIO
 
 import click
 
+from sedkit.errors import ArgumentError
+
 OFFSET = re.compile(r"([+-])(\d{1,2})(?::?([0-5]\d))?")
 
 
@@ -58,13 +60,41 @@ def recorded_at(name: str, start: str | None, zone: str | None, file: BinaryIO |
     name : of the recording.
     start, zone : the values of ``--start`` and ``--timezone``.
     file : see :func:`sedkit.audio.recording_time.recording_start`.
+
+    Raises
+    ------
+    ArgumentError
+        See :func:`moment_of`.
     """
-    from sedkit.audio.recording_time import parse_time, recording_start
+    if start is not None:
+        return moment_of(start, zone)
+    from sedkit.audio.recording_time import recording_start
 
     where = zone_of(zone or "UTC")
     assert where is not None  # Zone has checked it
-    if start is None:
-        return recording_start(name, where, file)
-    moment = parse_time(start)
+    return recording_start(name, where, file)
+
+
+def moment_of(start: str, zone: str | None) -> datetime:
+    """The value of ``--start`` in UTC; of a time that occurs twice, the first.
+
+    Raises
+    ------
+    ArgumentError
+        If the time does not occur in the time zone, where clocks go forward.
+    """
+    from sedkit.audio.recording_time import parse_time
+
+    where, moment = zone_of(zone or "UTC"), parse_time(start)
+    assert where is not None  # Zone has checked it
     assert moment is not None  # as Moment
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=where)).astimezone(UTC)
+    if moment.tzinfo is not None:
+        return moment.astimezone(UTC)
+    local = moment.replace(tzinfo=where)
+    found = local.astimezone(UTC)
+    if found.astimezone(where).replace(tzinfo=None) != moment:
+        raise ArgumentError(
+            f"start {start}: there is no such time in {zone}, where clocks go forward then; give it with its offset "
+            f"from UTC, such as {local.isoformat()}"
+        )
+    return found

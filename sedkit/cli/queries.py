@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 import click
 
 from sedkit.cli import listen, options, shaping, tag, timeline
-from sedkit.cli.clock import recorded_at
+from sedkit.cli.clock import moment_of, recorded_at
 from sedkit.errors import ArgumentError
 from sedkit.formats import FORMATS, check_installed
 from sedkit.formats.options import FormatOptions
@@ -130,6 +130,8 @@ class RecordingQuery(Query[Question]):
                 raise ArgumentError(f"{name}: {format_name} does not have it; leave it out, or choose another format")
         if choices["audio"] == "link":
             raise ArgumentError("audio: a recording that was sent has no address to link to; choose embed or none")
+        if values["start"] is not None:
+            moment_of(values["start"], values["timezone"])  # refuses a time that does not exist
         classes = self._classes(values)
         return Question(
             kind=self.kind,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from sedkit.cli.clock import moment_of
 from sedkit.formats.options import FormatOptions
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ class RunOptions(FormatOptions):
     threads: int | None = None
     engine: Literal["local", "ray"] = "local"
     address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.start is not None:
+            moment_of(self.start, self.timezone)  # refuses a time that does not exist
 
     def given_format_options(self) -> list[str]:
         """The names of the format options that have another value than their default."""

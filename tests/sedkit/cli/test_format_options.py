@@ -84,6 +84,11 @@ def test_times_in_utc(model_path: Path, clips: Path, tmp_path: Path):
         (["-f", "csv", "--start", "2024-05-01T05:30:00"], "--start is for one recording, and 2 are given"),
         (["--start", "0001-01-01T00:00:00+14:00"], "is no date and time"),
         (["--start", "9999-12-31T23:59:59"], "is no date and time"),
+        (
+            ["--start", "2024-03-31T02:30", "--timezone", "Europe/Berlin"],
+            "there is no such time in Europe/Berlin, where clocks go forward then; give it with its offset from UTC, "
+            "such as 2024-03-31T02:30:00+01:00",
+        ),
         (["--timezone", "+02:75"], "is no time zone"),
         (["-f", "srt"], "holds one recording, and 2 are given; name a folder, such as out/"),
         (["-o", "x.parquet", "--engine", "ray", "--absolute-time"], "leave out --absolute-time"),

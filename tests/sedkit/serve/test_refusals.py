@@ -73,6 +73,7 @@ def endless() -> bytes:
         ("format=html&audio=link", "embed or none"),
         ("channel=each&format=elan", "several"),
         ("channel=0", "channel:"),
+        ("start=2024-03-31T02:30&timezone=Europe/Berlin", "no such time in Europe/Berlin"),
         ("gain=1&gain=2", "twice"),
         ("format=csv&format=tsv", "twice"),
     ],
