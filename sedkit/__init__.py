@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sedkit.results import Tagging as Tagging
     from sedkit.results import Timeline as Timeline
     from sedkit.tagger import Tagger as Tagger
+    from sedkit.timeline.settings import PostProcessing as PostProcessing
 
     __version__: str
 
@@ -48,6 +49,7 @@ _PUBLIC = {  # module: the public names in it
     ),
     "sedkit.results": ("Embedding", "Event", "Onset", "Second", "Tag", "Tagging", "Timeline"),
     "sedkit.tagger": ("Tagger",),
+    "sedkit.timeline.settings": ("PostProcessing",),
 }
 _MODULE_OF = {name: module for module, names in _PUBLIC.items() for name in names}
 __all__ = sorted([*_MODULE_OF, "__version__"])

@@ -54,6 +54,7 @@ def test_public_names():
     for name in sedkit.__all__:
         assert getattr(sedkit, name) is not None
     assert issubclass(sedkit.AudioError, sedkit.SedkitError)
+    assert sedkit.PostProcessing(threshold=0.3).threshold == 0.3
     with pytest.raises(AttributeError, match="nonesuch"):
         sedkit.nonesuch  # noqa: B018
 
