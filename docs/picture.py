@@ -21,7 +21,7 @@ from sedkit import Tagger
 from sedkit.formats.terminal import Lanes
 
 FREE = ("CC0", "CC-BY")
-SOUNDS = ("rooster", "church_bells", "cat", "siren", "toilet_flush")
+SOUNDS = ("rooster", "church_bells", "cat", "clapping", "toilet_flush")
 
 
 def main(data: Path) -> None:
