@@ -17,6 +17,10 @@ BLOCK_SECONDS = 0.1  # length of a microphone's block
 MAX_QUEUED_BLOCKS = 100  # of a microphone: ten seconds; further blocks are lost
 
 
+class NoMicrophoneError(DeviceError):
+    """There is no microphone of a name, or nothing to find it with."""
+
+
 class Microphone(LiveAudio):
     """A microphone. Records from entering the ``with`` block until :meth:`stop`.
 
@@ -41,11 +45,11 @@ class Microphone(LiveAudio):
             info = sd.query_devices(wanted, "input")
         except (ValueError, sd.PortAudioError) as error:
             if not microphones():
-                raise DeviceError(
+                raise NoMicrophoneError(
                     "this computer has no microphone; plug one in, or pipe samples: sedkit listen -"
                 ) from None
             what = "no default microphone" if name is None else f"{name}: no such microphone ({_one_line(error)})"
-            raise DeviceError(f"{what}; list the microphones with sedkit listen --list") from None
+            raise NoMicrophoneError(f"{what}; list the microphones with sedkit listen --list") from None
         super().__init__(info["name"], float(sample_rate or info["default_samplerate"]))
         self._stream = self._open(sd, info["index"], info["max_input_channels"], all_channels)
 
@@ -118,8 +122,10 @@ def _sounddevice(wanted: str | None = None) -> Any:
     else:
         return sounddevice
     if wanted is not None and not wanted.isdecimal():
-        raise DeviceError(f"{wanted}: no such file; a microphone of this name would need {what}: {remedy}")
-    raise DeviceError(f"a microphone needs {what}: {remedy}; or pipe samples, as in arecord -t raw | sedkit listen -")
+        raise NoMicrophoneError(f"{wanted}: no such file; a microphone of this name would need {what}: {remedy}")
+    raise NoMicrophoneError(
+        f"a microphone needs {what}: {remedy}; or pipe samples, as in arecord -t raw | sedkit listen -"
+    )
 
 
 def _one_line(error: Exception) -> str:

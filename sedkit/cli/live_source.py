@@ -49,7 +49,6 @@ def open_source(source: str | None, options: SourceOptions) -> LiveAudio:
         If it cannot be opened.
     """
     from sedkit.audio.live import Recording
-    from sedkit.audio.microphone import Microphone
 
     if source == STDIN or (source is None and stdin_is_fed()):
         with nullcontext() if source else waiting_notice():
@@ -61,7 +60,7 @@ def open_source(source: str | None, options: SourceOptions) -> LiveAudio:
     if source is None or not is_path(source):
         if options.track is not None:
             raise ArgumentError("--track is for files and streams with several audio tracks, not for a microphone")
-        return _patient(Microphone(source, options.rate, all_channels=options.channel != "mix"), options)
+        return _patient(_microphone(source, options), options)
     if options.rate is None and os.path.isfile(source):
         return Recording(source, print_notice, options.track)
     try:
@@ -71,6 +70,22 @@ def open_source(source: str | None, options: SourceOptions) -> LiveAudio:
     except OSError as error:
         raise AudioError(f"{source}: cannot be opened ({error.strerror}); check the path") from None
     return _pipe(file, source, options)
+
+
+def _microphone(name: str | None, options: SourceOptions) -> LiveAudio:
+    """A microphone; where there is none of this name, it may be that of a folder."""
+    from sedkit.audio.microphone import Microphone, NoMicrophoneError
+
+    try:
+        return Microphone(name, options.rate, all_channels=options.channel != "mix")
+    except NoMicrophoneError:
+        if name is None or not os.path.isdir(name):
+            raise
+        raise _is_folder(name) from None
+
+
+def _is_folder(path: str) -> ArgumentError:
+    return ArgumentError(f"{path}: is a folder; analyse its files with sedkit timeline {path}")
 
 
 def _pipe(file: io.RawIOBase, name: str, options: SourceOptions) -> LiveAudio:
@@ -95,7 +110,7 @@ def is_path(source: str) -> bool:
     """
     looks_like_path = source.startswith((os.sep, "./", "../")) or source.endswith(os.sep)
     if looks_like_path and os.path.isdir(source):
-        raise ArgumentError(f"{source}: is a folder; analyse its files with sedkit timeline {source}")
+        raise _is_folder(source)
     is_file = os.path.exists(source) and not os.path.isdir(source)
     has_suffix = os.path.splitext(source)[1].lower() in AUDIO_SUFFIXES
     return looks_like_path or has_suffix or (is_file and not source.isdecimal())

@@ -279,6 +279,16 @@ def test_path_that_cannot_be_read(model_path, source, code, message):
     assert message in result.stderr
 
 
+def test_a_folder_is_no_microphone(model_path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("recordings", "2024"):
+        (tmp_path / name).mkdir()
+        result = CliRunner().invoke(main, ["listen", name, "-m", str(model_path), "--device", "cpu"])
+        assert (result.exit_code, result.stdout) == (2, "")
+        message = f"{name}: is a folder; analyse its files with sedkit timeline {name}"
+        assert result.stderr == f"sedkit: error: {message}\n"
+
+
 def test_broken_pipe_shows_what_came_before(model_path, tmp_path, monkeypatch):
     """The error comes after the cells and events of the sound before it."""
 
