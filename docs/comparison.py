@@ -114,19 +114,24 @@ def replaced(text: str, name: str, rows: list[Row]) -> str:
     return before + begin + "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:], ""]) + end + after
 
 
+def read(name: str) -> Any:
+    """The results of one command."""
+    return json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
+
+
 def pages() -> dict[Path, str]:
     """The pages with their tables."""
-    names = ("more", "esc50", "known", "mixtures", "unknown-before", "unknown")
-    more, esc50, known, mixtures, before, unknown = (
-        json.loads((RESULTS / f"{name}.json").read_text("utf-8")) for name in names
-    )
+    more, esc50, known, mixtures = map(read, ("more", "esc50", "known", "mixtures"))
+    unknown = {
+        when: read(f"unknown{end}") + read(f"unknown-others{end}") for when, end in (("before", "-before"), ("now", ""))
+    }
     tables: dict[Path, dict[str, list[Row]]] = {
         ROOT / "README.md": {"comparison": readme(more, esc50, mixtures)},
         RESULTS.with_suffix(".md"): {
             "highest tags": highest_tags({"more": more, "ESC-50": esc50}),
             "shared classes": shared_classes(known, mixtures),
             "classes apart": differing_classes(known),
-            "unknown sounds": unknown_sounds({"before": before, "now": unknown}),
+            "unknown sounds": unknown_sounds(unknown),
         },
     }
     written = {}

@@ -26,11 +26,25 @@ from training.release import platt_scaling
 from training.release.scoring import Scores, SegmentScores, columns_of, run_model
 
 Thresholds = NDArray[np.float64]
-Unknown = tuple[Scores, NDArray[np.bool_]]  # scores [segments, classes], and whether a class is known to be absent
 
 
 class ThresholdError(SedkitError):
     """Thresholds cannot be chosen on these clips."""
+
+
+class Unknown(NamedTuple):
+    """Recordings of one length with none of the classes.
+
+    ``scores``: [recordings, segments, classes]. ``absent``: [recordings, 1, classes], whether a class is known to be
+    absent.
+    """
+
+    scores: Scores
+    absent: NDArray[np.bool_]
+
+    def false(self, thresholds: Thresholds) -> NDArray[np.bool_]:
+        """Which tiles lie in events of absent classes: [recordings, segments, classes]."""
+        return in_events(self.scores, thresholds) & self.absent
 
 
 class ScoredTimelines(NamedTuple):
@@ -40,7 +54,7 @@ class ScoredTimelines(NamedTuple):
     ----------
     scores, targets : [soundscapes, segments, classes]; targets are 0, 1, or NaN where unknown.
     sources : number of clips that the soundscapes are mixed from.
-    unknown : the recordings with none of the classes.
+    unknown : the recordings with none of the classes, by length.
     """
 
     scores: NDArray[np.float64]
@@ -51,7 +65,8 @@ class ScoredTimelines(NamedTuple):
     @property
     def share(self) -> float:
         """Share of the recordings with none of the classes."""
-        return len(self.unknown) / (len(self.unknown) + self.sources)
+        recordings = sum(len(each.scores) for each in self.unknown)
+        return recordings / (recordings + self.sources)
 
 
 class Chosen(NamedTuple):
@@ -93,8 +108,15 @@ def score_timelines(model: Model, audio: Audio, rows: NDArray[np.int64], count: 
         np.stack(segments).astype(np.float64),
         np.stack(present),
         len(single),
-        list(zip(unknown, targets[none] == 0, strict=True)),
+        by_length(unknown, targets[none] == 0),
     )
+
+
+def by_length(scores: Sequence[Scores], absent: NDArray[np.bool_]) -> list[Unknown]:
+    """Recordings of equal length together, which are decoded at once. ``scores``: [segments, classes] of each."""
+    lengths = np.array([len(scored) for scored in scores], np.int64)
+    groups = [np.flatnonzero(lengths == length) for length in np.unique(lengths)]
+    return [Unknown(np.stack([scores[row] for row in rows.tolist()]), absent[rows, None]) for rows in groups]
 
 
 def soundscape(sources: Sources, recipe: Recipe, random: np.random.Generator) -> tuple[Samples, Events, Events]:
@@ -134,9 +156,9 @@ def rows_to_fit(
     rows, labels = [scores.reshape(-1, classes)], [targets.reshape(-1, classes)]
     clips = [np.full(len(rows[0]), min(1.0, sources / len(rows[0])))]
     for scored, absent in unknown:
-        rows.append(scored.astype(np.float64))
-        labels.append(np.where(absent, 0, np.nan).astype(np.float32)[None].repeat(len(scored), 0))
-        clips.append(np.full(len(scored), share / timelines.share / len(scored)))
+        rows.append(scored.reshape(-1, classes).astype(np.float64))
+        labels.append(np.where(absent, 0, np.nan).astype(np.float32).repeat(scored.shape[1], 1).reshape(-1, classes))
+        clips.append(np.full(len(rows[-1]), share / timelines.share / scored.shape[1]))
     clips[0] *= (1 - share) / (1 - timelines.share)
     return np.concatenate(rows), np.concatenate(labels), np.concatenate(clips)[:, None]
 
@@ -154,16 +176,16 @@ def f1(thresholds: Thresholds, timelines: ScoredTimelines, share: float | None =
     predicted, truth = in_events(scores, thresholds) & known, targets > 0
     false = 0.0
     if unknown:
-        wrong = sum(int((in_events(each[None], thresholds)[0] & absent).sum()) for each, absent in unknown)
-        rate = wrong / sum(len(each) for each, _ in unknown)
+        wrong = sum(int(each.false(thresholds).sum()) for each in unknown)
+        rate = wrong / sum(each.scores.shape[0] * each.scores.shape[1] for each in unknown)
         false = rate * share / (1 - share) * scores.shape[0] * scores.shape[1]
     return float(2 * (predicted & truth).sum() / max(predicted.sum() + truth.sum() + false, 1))
 
 
 def with_false_events(thresholds: Thresholds, unknown: Sequence[Unknown]) -> float:
     """Share of the recordings with none of the classes in which there is an event; NaN without recordings."""
-    false = [bool((in_events(scores[None], thresholds)[0] & absent).any()) for scores, absent in unknown]
-    return sum(false) / len(false) if false else np.nan
+    false = [each.false(thresholds).any(axis=(1, 2)) for each in unknown]
+    return float(np.concatenate(false).mean()) if false else np.nan
 
 
 def event_f1(thresholds: Thresholds, timelines: ScoredTimelines) -> tuple[float, float]:
