@@ -123,7 +123,9 @@ def pages() -> dict[Path, str]:
     """The pages with their tables."""
     more, esc50, known, mixtures = map(read, ("more", "esc50", "known", "mixtures"))
     unknown = {
-        when: read(f"unknown{end}") + read(f"unknown-others{end}") for when, end in (("before", "-before"), ("now", ""))
+        "before": read("unknown-before"),
+        "shipped": read("unknown") + read("unknown-others"),
+        "tried": read("unknown-others-tried"),
     }
     tables: dict[Path, dict[str, list[Row]]] = {
         ROOT / "README.md": {"comparison": readme(more, esc50, mixtures)},
