@@ -98,7 +98,7 @@ class Tagger(ModelViews):
         """Find out which classes a recording contains.
 
         The score of a class is the (weighted) mean of its segment scores, the model's layer P, without silent segments.
-        For recordings longer than the training clips (5 s for the models that come with sedkit), the score is the
+        For recordings longer than the window that is stored in the model (3.5 or 5 s in those of sedkit), the score is the
         maximum over a sliding window of the clips' length. The score is then calibrated, if the model has a
         calibration.
 
