@@ -98,9 +98,8 @@ class Tagger(ModelViews):
         """Find out which classes a recording contains.
 
         The score of a class is the (weighted) mean of its segment scores, the model's layer P, without silent segments.
-        For recordings longer than the window that is stored in the model (3.5 or 5 s in those of sedkit), the score is the
-        maximum over a sliding window of the clips' length. The score is then calibrated, if the model has a
-        calibration.
+        For recordings longer than the model's window (3.52 s in the default model, 5.12 s in large and small), it is
+        the maximum over a sliding window. The score is then calibrated, if the model has a calibration.
 
         Parameters
         ----------

@@ -172,7 +172,8 @@ def calibrated(
         if len(rows)
     }
     tags["validation"] = with_unknown(tags["validation"], options["unknown"])
-    fitted = fit(tags["validation"], timelines["validation"], options["unknown"])
+    share = timelines["validation"].share if options["unknown"] is None else options["unknown"]
+    fitted = fit(tags["validation"], timelines["validation"], share)
     record: dict[str, Any] = {
         "clips": len(held_out["validation"]),
         **options,
@@ -181,7 +182,7 @@ def calibrated(
         "deviations": fitted.deviations,
     }
     if "test" in tags:
-        record["test"] = measure_gain(fitted, tags, timelines, options["unknown"])
+        record["test"] = measure_gain(fitted, tags, timelines, share)
     slope, offset = fitted.calibration.slope.tolist(), fitted.calibration.offset.tolist()
     return replace(
         about,
@@ -232,13 +233,13 @@ class Fitted(NamedTuple):
     deviations: list[float]
 
 
-def fit(tags: ScoredClips, timelines: ScoredTimelines, unknown: float | None) -> Fitted:
+def fit(tags: ScoredClips, timelines: ScoredTimelines, share: float) -> Fitted:
     """Fit the calibration of tags, and choose the thresholds of tags and timelines.
 
-    Tags have one threshold on the calibrated scores. ``unknown``: share of the recordings with none of the classes.
+    Tags have one threshold on the calibrated scores. ``share``: of the recordings with none of the classes.
     """
     tag = platt_scaling.fit(*tags)
-    chosen = timeline_thresholds.choose(timelines, unknown)
+    chosen = timeline_thresholds.choose(timelines, share)
     return Fitted(
         tag.calibration,
         np.full(tags.scores.shape[1], platt_scaling.best_threshold(tag.calibration(tags.scores))),
@@ -248,7 +249,7 @@ def fit(tags: ScoredClips, timelines: ScoredTimelines, unknown: float | None) ->
 
 
 def measure_gain(
-    fitted: Fitted, tags: Mapping[str, ScoredClips], timelines: Mapping[str, ScoredTimelines], unknown: float | None
+    fitted: Fitted, tags: Mapping[str, ScoredClips], timelines: Mapping[str, ScoredTimelines], share: float
 ) -> dict[str, Any]:
     """Metrics on the test split, every one as ``[before, after]``.
 
@@ -257,7 +258,7 @@ def measure_gain(
     raw, truth, _ = tags["test"]
     one = best_threshold(tags["validation"].targets, tags["validation"].scores.astype(np.float32))
     uniform = [np.full(raw.shape[1], threshold) for threshold in platt_scaling.GRID]
-    one_segment = timeline_thresholds.best_of(uniform, timelines["validation"], unknown)
+    one_segment = timeline_thresholds.best_of(uniform, timelines["validation"], share)
     calibrated = fitted.calibration(raw)
     metrics: dict[str, Sequence[float]] = {
         "calibration_error": [reliability.calibration_error(scores, truth) for scores in (raw, calibrated)],
@@ -273,9 +274,10 @@ def measure_gain(
     for name, before_and_after in scores_of.items():
         micro, macro = zip(*before_and_after, strict=True)
         metrics |= {f"micro_f1_of_{name}": micro, f"macro_f1_of_{name}": macro}
-    false_events = [timeline_thresholds.with_false_events(thresholds, timelines["test"].unknown) for thresholds in both]
-    if timelines["test"].unknown:
-        metrics["unknown_sounds_with_events"] = false_events
+    if unknown := timelines["test"].unknown:
+        metrics["unknown_sounds_with_events"] = [
+            timeline_thresholds.with_false_events(thresholds, unknown) for thresholds in both
+        ]
     return {
         "clips": len(raw),
         **{name: [round(value, 4) for value in values] for name, values in metrics.items()},

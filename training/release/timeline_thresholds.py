@@ -127,18 +127,14 @@ def soundscape(sources: Sources, recipe: Recipe, random: np.random.Generator) ->
     return sources.render(plan, recipe, random), sources.labels(plan, recipe), sources.unchecked(plan, recipe)
 
 
-def choose(timelines: ScoredTimelines, share: float | None = None) -> Chosen:
+def choose(timelines: ScoredTimelines, share: float) -> Chosen:
     """The thresholds with the highest F1 of events, where ``share`` of the recordings hold none of the classes.
 
     Segment scores are calibrated to learn how classes differ. This calibration is not stored, because class frequencies
     in soundscapes are artificial. A candidate is one calibrated threshold, mapped back to raw scores per class. So a
-    class that sounds of no class resemble gets a higher threshold, and the others keep theirs.
-
-    Parameters
-    ----------
-    share : in [0, 1); None: that of the clips.
+    class that unknown sounds resemble gets a higher threshold, and the others keep theirs.
     """
-    fitted = platt_scaling.fit(*rows_to_fit(timelines, timelines.share if share is None else share))
+    fitted = platt_scaling.fit(*rows_to_fit(timelines, share))
     candidates = [platt_scaling.raw_thresholds(fitted.calibration, threshold) for threshold in platt_scaling.GRID]
     return Chosen(best_of(candidates, timelines, share), fitted.deviation)
 
@@ -163,15 +159,14 @@ def rows_to_fit(
     return np.concatenate(rows), np.concatenate(labels), np.concatenate(clips)[:, None]
 
 
-def best_of(candidates: Iterable[Thresholds], timelines: ScoredTimelines, share: float | None = None) -> Thresholds:
+def best_of(candidates: Iterable[Thresholds], timelines: ScoredTimelines, share: float) -> Thresholds:
     """The candidate [classes] whose events give the highest F1 over tiles: micro-averaged, as :func:`f1`."""
     return max(candidates, key=lambda thresholds: f1(thresholds, timelines, share))
 
 
-def f1(thresholds: Thresholds, timelines: ScoredTimelines, share: float | None = None) -> float:
+def f1(thresholds: Thresholds, timelines: ScoredTimelines, share: float) -> float:
     """Micro-averaged F1 of tiles in events, where ``share`` of the time is of recordings with none of the classes."""
     scores, targets, _, unknown = timelines
-    share = timelines.share if share is None else share
     known = ~np.isnan(targets)
     predicted, truth = in_events(scores, thresholds) & known, targets > 0
     false = 0.0
@@ -183,9 +178,8 @@ def f1(thresholds: Thresholds, timelines: ScoredTimelines, share: float | None =
 
 
 def with_false_events(thresholds: Thresholds, unknown: Sequence[Unknown]) -> float:
-    """Share of the recordings with none of the classes in which there is an event; NaN without recordings."""
-    false = [each.false(thresholds).any(axis=(1, 2)) for each in unknown]
-    return float(np.concatenate(false).mean()) if false else np.nan
+    """Share of the recordings with none of the classes, at least one, in which there is an event."""
+    return float(np.concatenate([each.false(thresholds).any(axis=(1, 2)) for each in unknown]).mean())
 
 
 def event_f1(thresholds: Thresholds, timelines: ScoredTimelines) -> tuple[float, float]:

@@ -53,7 +53,7 @@ def test_the_commands_of_a_card_repeat_the_options_of_the_calibration(model_path
     assert calibration() == "--manifest a.csv --clips 9 --soundscapes 60 --unknown 0.5 --seed 3"
     assert calibration(at_most=5000, seed=0, unknown=None) == "--manifest a.csv --soundscapes 60"
     assert calibration(manifest_sha256="data") == calibration()
-    assert calibration(manifest_sha256="other").startswith("--manifest MORE-CLASSES --clips 9 ")
+    assert calibration(manifest_sha256="other").startswith("--manifest OTHER-MANIFEST --clips 9 ")
     config |= {"vocabulary": "/somewhere/my classes.csv"}
     assert calibration(seed=0) == "--manifest a.csv --vocabulary CLASSES --clips 9 --soundscapes 60 --unknown 0.5"
     config["command"] += " --set 'vocabulary=my classes.csv'"
@@ -100,7 +100,7 @@ def test_measurements_of_another_split_or_data_set_are_not_on_the_card(tmp_path:
         assert section(run, model)
     write(about | {"split": "test", "manifest_sha256": "wider"})
     contract.lineage["calibrated_on"] = {"manifest_sha256": "wider"}
-    assert "calibrated on other clips of the same kinds" in unknown_section(run, model, contract)[2]
+    assert "calibrated on another data set" in unknown_section(run, model, contract)[2]
 
 
 def test_the_card_names_the_generation_that_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

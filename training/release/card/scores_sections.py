@@ -29,13 +29,13 @@ def calibration_section(about: Contract, diagram: str, data: str) -> list[str]:
     if about.calibration["kind"] == "none":
         lines += ["Scores are not calibrated: use them to rank classes and recordings, not as probabilities."]
     else:
-        other = "" if calibration_data(about, data) == data else " of a data set with more classes"
+        other = "" if calibration_data(about, data) == data else " of another data set"
         lines += [
             f"Tag scores are calibrated on {calibrated_on['clips']} validation clips{other}: in recordings like these, "
             "about 7 in 10 tags with a score of 0.7 are right. A class counts as present if its score reaches its "
             "threshold. The thresholds of timelines were chosen on "
-            f"{calibrated_on['soundscapes']} soundscapes mixed from the same clips, and on the clips without any of "
-            "the classes. Scores in timelines are for ranking only."
+            f"{calibrated_on['soundscapes']} soundscapes mixed from the same clips. Scores in timelines are for "
+            "ranking only."
         ]
         if calibrated_on.get("unknown") is not None:
             lines[-1] += (
@@ -122,7 +122,7 @@ def unknown_section(run: Run, model: Path, about: Contract) -> list[str]:
     kinds = (
         "No clip of its kind was used for training or calibration."
         if calibration_data(about, run.data) == run.data
-        else "The model was calibrated on other clips of the same kinds."
+        else "The model was calibrated on another data set, which may have other clips of its kind."
     )
     return [
         "## Sounds that it does not know",

@@ -29,7 +29,7 @@ from training.runs.run import Run
 
 SAME_CLIPS = "the same test clips"  # what a card calls the run's test clips,
 OWN_CLIPS = "the file's own test clips"  # and beside a cross-validation
-MORE_CLASSES = "MORE-CLASSES"  # stands for a manifest that a model was calibrated on, not the one of its training
+OTHER = "OTHER-MANIFEST"  # that a model was calibrated on, if it is not the one of its training
 
 
 def summary_section(run: Run, rows: list[dict[str, Any]], test: Predictions) -> list[str]:
@@ -312,8 +312,8 @@ def rebuild_section(
     classes = classes_option(config, "--vocabulary")
     calibrated_on, note = model, ""
     if (data := calibration_data(about, config["manifest_sha256"])) != config["manifest_sha256"]:
-        calibrated_on = f"{directory}/model.onnx --manifest {MORE_CLASSES}"
-        note = more_classes_note(data)
+        calibrated_on = f"{directory}/model.onnx --manifest {OTHER}"
+        note = f"; that of {OTHER}: `{data}`"
     steps = []
     if about.name != option_value(config, "--name", DEFAULT):
         steps.append(f"secost --resume {directory} --name {about.name}")
@@ -348,11 +348,6 @@ def rebuild_section(
         f"Source revision {config['git_revision']}, torch {config['versions']['torch']}, "
         f"manifest SHA-256 `{config['manifest_sha256']}`{note}. docs/training.md describes how to make the manifest.",
     ]
-
-
-def more_classes_note(data: str) -> str:
-    """What the manifest is on which a model was calibrated, if that is not the one of its training."""
-    return f"; that of {MORE_CLASSES}, a data set with more classes: `{data}`"
 
 
 def option_value(config: dict[str, Any], option: str, default: str) -> str:
