@@ -40,19 +40,27 @@ def score_clips(tagger: Tagger, audio: Audio, rows: NDArray[np.int64]) -> NDArra
         return np.stack(list(bar))
 
 
-def event_classes(tagger: Tagger, audio: Audio, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """The classes with an event in the clips at ``rows``, at the model's thresholds: [clips, classes of the model]."""
+def tags_and_events(
+    tagger: Tagger, audio: Audio, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Calibrated tag scores of the clips at ``rows``, and the classes with an event at the model's thresholds.
+
+    Returns
+    -------
+    Both [clips, classes of the model].
+    """
     judged = JudgedModel(tagger, tagger.labels)
     settings = judged.settings(tagger.post_processing())
     files = (wav_file(audio[row] / FULL_SCALE) for row in rows)
+    scores, present = np.zeros((len(rows), len(tagger.labels))), np.zeros((len(rows), len(tagger.labels)), bool)
     results = analyse(tagger.model, judged.make_view, files)
-    present = np.zeros((len(rows), len(tagger.labels)), bool)
-    with click.progressbar(results, len(rows), f"{tagger.contract.name}, events", file=sys.stderr) as bar:
+    with click.progressbar(results, len(rows), tagger.contract.name, file=sys.stderr) as bar:
         for clip, (_, analysed) in enumerate(bar):
             if isinstance(analysed, SedkitError):
                 raise analysed
+            scores[clip] = analysed.tags
             present[clip, [column for *_, column in events_of(analysed, settings)]] = True
-    return present
+    return scores, present
 
 
 def targets_for(manifest: Manifest, rows: NDArray[np.int64], labels: Sequence[Label]) -> NDArray[np.float32]:
@@ -129,7 +137,8 @@ def report(tagger: Tagger, audio: Audio, split: str) -> dict[str, Any]:
     rows = audio.manifest.labelled(split)
     if not len(rows):
         raise SedkitError(f"the manifest has no clips in the split {split!r}: choose another --split")
-    targets, scores = targets_for(audio.manifest, rows, tagger.labels), score_clips(tagger, audio, rows)
+    targets = targets_for(audio.manifest, rows, tagger.labels)
+    scores, with_event = tags_and_events(tagger, audio, rows)
     unknown = ~(targets == 1).any(1) & (targets == 0).any(1)
     false = ((scores >= 0.5) & (targets == 0))[unknown].sum(0)
     worst = [(tagger.labels[number].name, int(false[number])) for number in np.argsort(-false)[:8] if false[number]]
@@ -140,7 +149,7 @@ def report(tagger: Tagger, audio: Audio, split: str) -> dict[str, Any]:
         "split": split,
         "mAP": summary(targets, scores, tagger.labels).to_dict()["mAP"],
         **open_set(targets, scores),
-        "events": shares(targets, event_classes(tagger, audio, rows)),
+        "events": shares(targets, with_event),
         "most_false_at_0.5": worst,
     }
 
