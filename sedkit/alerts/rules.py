@@ -16,10 +16,8 @@ LONGEST, WIDEST = 3600.0, 7 * 86400.0  # seconds, of "for" and "every"
 UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+) *(s|sec|m|min|h)?$")
 NUMBER = r"\d+(?:\.\d*)?|\.\d+"
-SHORT = re.compile(
-    rf"(?P<name>.+?) *(?:>=? *(?P<level>{NUMBER}))?(?: +until +(?P<until>{NUMBER}))?"
-    r"(?: +for +(?P<lasting>[\d.]+ *\w*))?(?: +every +(?P<every>[\d.]+ *\w*))?$"
-)
+PART = r" +(until|for|every) +([\d.]+(?: *(?!until\b|for\b|every\b)\w+)?)"
+SHORT = re.compile(rf"(?P<name>.+?) *(?:>=? *(?P<level>{NUMBER}))?(?P<parts>(?:{PART})*)$")
 EXAMPLE = "Dog>0.5 for 1s every 60s"
 
 
@@ -62,7 +60,7 @@ class Rule:
 
 
 def parse_rule(text: str) -> Rule:
-    """A rule in its short form: ``CLASS[>LEVEL] [until LEVEL] [for DURATION] [every DURATION]``.
+    """A rule in its short form: ``CLASS[>LEVEL] [until LEVEL] [for DURATION] [every DURATION]``, parts in any order.
 
     Raises
     ------
@@ -78,17 +76,27 @@ def parse_rule(text: str) -> Rule:
     match = SHORT.match(text.strip())
     if match is None or re.search(r"[<>=]", match["name"]):
         raise ArgumentError(f"{text!r} is no rule; write for example {EXAMPLE!r}")
+    parts = re.findall(PART, match["parts"])
+    values = dict(parts)
     try:
+        if len(values) < len(parts):
+            raise ArgumentError("until, for and every may be given once")
         return Rule(
             match["name"],
             (match["name"],),
             float(match["level"]) if match["level"] else None,
-            float(match["until"]) if match["until"] else None,
-            seconds_of(match["lasting"]) if match["lasting"] else 0.0,
-            seconds_of(match["every"]) if match["every"] else 0.0,
+            _level_of(values["until"]) if "until" in values else None,
+            seconds_of(values.get("for", "0")),
+            seconds_of(values.get("every", "0")),
         )
     except ArgumentError as error:
         raise ArgumentError(f"{text!r}: {error}; write for example {EXAMPLE!r}") from None
+
+
+def _level_of(text: str) -> float:
+    if re.fullmatch(NUMBER, text) is None:
+        raise ArgumentError(f"{text!r} is no level")
+    return float(text)
 
 
 def seconds_of(text: str) -> float:

@@ -29,6 +29,8 @@ MONDAY = datetime(2026, 6, 1, tzinfo=UTC)
         ("Dog>0.5 until 0.2 for 1s every 60s", Rule("Dog", ("Dog",), 0.5, 0.2, 1.0, 60.0)),
         ("Chirp, tweet>0.3 every 5 min", Rule("Chirp, tweet", ("Chirp, tweet",), 0.3, every=300.0)),
         ("/m/0bt9lr for 0.5", Rule("/m/0bt9lr", ("/m/0bt9lr",), lasting=0.5)),
+        ("Dog>0.5 every 60s for 1 s until 0.2", Rule("Dog", ("Dog",), 0.5, 0.2, 1.0, 60.0)),
+        ("Dog for 1 every 2 min", Rule("Dog", ("Dog",), lasting=1.0, every=120.0)),
         ("Dog every 1h", Rule("Dog", ("Dog",), every=3600.0)),
     ],
 )
@@ -44,6 +46,8 @@ def test_short_form(text, expected):
         ("Dog<0.5", "is no rule"),
         ("Dog>loud", "is no rule"),
         ("Dog>0.5 for 2 weeks", "'2 weeks' is no duration"),
+        ("Dog>0.5 for 1s for 2s", "until, for and every may be given once"),
+        ("Dog>0.5 until 0.2x", "'0.2x' is no level"),
         ("Dog>1.5", "level must be above 0 and at most 1, not 1.5"),
         ("Dog>0.5 until 0.6", "until must be between 0 and the level, 0.5, not 0.6"),
         ("Dog for 2h", "for must be at most one hour"),

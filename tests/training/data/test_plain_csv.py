@@ -71,6 +71,21 @@ def test_a_share_for_the_test_split_beside_a_fold_for_it_is_refused(tmp_path: Pa
         assert not (tmp_path / "set.csv").exists()
 
 
+def test_a_share_for_the_test_split_beside_a_column_with_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="has test clips in its column split; leave --test-share or the column out"):
+        read(tmp_path, "path,labels,split\na.wav,x,train\nb.wav,x,test\n", Splitting(test_share=0.5))
+
+
+def test_folds_that_pandas_wrote_as_fractions(tmp_path: Path) -> None:
+    manifest = read(tmp_path, "path,labels,fold\na.wav,x,1.0\nb.wav,x,5.0\nc.wav,x,\n", Splitting("5"))
+    assert manifest.splits.count("test") == 1
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"t\.csv: two columns 'labels'; remove or rename one"):
+        read(tmp_path, "path,labels,labels\na.wav,x,y\n")
+
+
 @pytest.mark.parametrize(
     ("text", "splitting", "message"),
     [

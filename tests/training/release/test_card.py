@@ -121,16 +121,17 @@ def test_timelines_with_bouts_and_other_settings(tmp_path: Path) -> None:
     recipe |= {"background": [-50.0, -30.0], "bouts": [8, 16], "count": 9, "seed": 0, "backgrounds": []}
     recipe |= {"split": "test", "manifest_sha256": "data"}
     systems = [("model.onnx", sha256(model)), ("model.onnx, mine.toml", sha256(model)), ("YAMNet", None)]
-    report = {"soundscapes": "field", "recipe": recipe, "split": "test"}
+    report = {"soundscapes": "field", "recipe": recipe, "split": "test", "recordings": 9, "events": 20, "classes": 3}
+    figures = dict.fromkeys(timelines_section.COLUMNS, 0.5)
     write_json(
         tmp_path / "timelines.json",
-        report | {"systems": [{"system": name, "model_sha256": hashed} for name, hashed in systems]},
+        report | {"systems": [{"system": name, "model_sha256": hashed, **figures} for name, hashed in systems]},
     )
     read = read_timelines(SimpleNamespace(directory=tmp_path, data="data"), model, "mine")  # type: ignore[arg-type]
     assert read is not None
     assert read["systems"] == [
-        {"system": "mine", "model_sha256": sha256(model)},
-        {"system": "YAMNet", "model_sha256": None},
+        {"system": "mine", "model_sha256": sha256(model), **figures},
+        {"system": "YAMNet", "model_sha256": None, **figures},
     ]
     making, _ = timelines_section.commands(read, "run", "all.csv")
     assert making == "data soundscapes all.csv --split test --count 9 --seconds 600 --bouts 8 16 --output field"

@@ -24,13 +24,16 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     Raises
     ------
     ManifestError
-        If the file cannot be read, lacks one of ``columns``, or has no rows.
+        If the file cannot be read, lacks one of ``columns``, has two of one name, or has no rows.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",", restval="")
             names = [name.strip() for name in reader.fieldnames or ()]
             reader.fieldnames = names
+            for name in names:
+                if name and names.count(name) > 1:
+                    raise ManifestError(f"{path}: two columns {name!r}; remove or rename one of them")
             rows = []
             for row in reader:
                 if None in row:

@@ -56,7 +56,8 @@ def plain_csv(
     Raises
     ------
     ManifestError
-        If the table cannot be read or lacks a column, or for faults in the data with ``on_error="stop"``.
+        If the table cannot be read or lacks a column, has test clips beside a share for them, or for faults in the
+        data with ``on_error="stop"``.
     """
     table, problems = Path(table), Tally()
     clips = [_merged(rows, splitting, problems) for rows in _rows_of_clips(table, splitting, problems)]
@@ -69,6 +70,8 @@ def plain_csv(
         vocabulary = Vocabulary.of(label for label in labels if label)
     manifest = Manifest.from_rows(rows, vocabulary, Path(audio or table.parent), on_error, str(table))
     manifest.dropped.update(problems)
+    if splitting.test_share and "test" in manifest.splits:
+        raise ManifestError(f"{table}: has test clips in its column split; leave --test-share or the column out")
     if splitting.test_fold is None:
         manifest = complete_splits(manifest).check_splits(on_error, str(table))
     if look:
@@ -88,6 +91,7 @@ def _rows_of_clips(table: Path, splitting: Splitting, problems: Tally) -> list[l
     clips: dict[tuple[str, float | str, float | str], list[Fields]] = {}
     for row in rows:
         fields = {column: row[name] if name else "" for column, name in names.items()}
+        fields["fold"] = fields["fold"].removesuffix(".0")  # pandas writes 1.0 where a fold is missing in other rows
         duration = _duration(fields, names["end"], problems)
         if duration is not None:
             clip = (fields["path"], _seconds(fields["start"] or "0"), _seconds(duration))

@@ -62,8 +62,10 @@ def read_timelines(run: Run, model: Path, name: str) -> dict[str, Any] | None:
             )
         rows = {row["model_sha256"]: row for row in reversed(report["systems"])}  # a model's own settings come first
         shown = [hashed for hashed in reversed(rows) if hashed in (None, *own)]
-        systems = [rows[hashed] | {"system": own.get(hashed, rows[hashed]["system"])} for hashed in shown]
-    return report | {"systems": systems}
+        report["systems"] = [rows[hashed] | {"system": own.get(hashed, rows[hashed]["system"])} for hashed in shown]
+        timelines_table(report)  # what is missing is found here
+        commands(report, "", "")
+    return report
 
 
 def timelines_section(report: dict[str, Any]) -> list[str]:
