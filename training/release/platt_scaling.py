@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sedkit.timeline.calibration import Calibration
 
-DEVIATIONS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 1.7, 2.5)  # candidates for the prior's standard deviation
+DEVIATIONS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6, 2.0, 2.5)  # of the prior, candidates
 LOG_SLOPE, OFFSET = 0.5, 5.0  # prior standard deviations of log(slope) and offset; they matter for very few clips only
 LEAST = 1e-6  # scores are clipped to [LEAST, 1 - LEAST]
 STEPS, CONVERGED = 100, 1e-9  # of Newton's method
