@@ -1,6 +1,6 @@
-"""The tables that compare the shipped models, in README.md and in training/results/default-model.md.
+"""The tables that compare the shipped models, in README.md and in pages of training/results/.
 
-python docs/comparison.py      # from the JSON files in training/results/default-model/, whose commands that page has
+python docs/comparison.py      # from the JSON files in the folders of these pages, which have the commands
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from training.evaluate.known import classes_apart
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "training" / "results" / "default-model"
+RESULTS = ROOT / "training" / "results"
 MODELS = ("wels-secost", "wels-secost-large", "wels-secost-small")
 KNOWN = ("mAP", "mAP_by_clips", "accuracy", "accuracy_or_above")
 TIMELINES = ("mAP", "segment_f1", "event_f1", "best_event_f1", "PSDS1", "PSDS2")
@@ -27,7 +27,7 @@ def readme(
     rows = [["test clips", "default", "large", "small"]]
     for clips, name in (
         (more, f"other everyday sounds, {more['clips']}"),
-        (esc50, f"38 of the 52 sounds, {esc50['clips']}"),
+        (esc50, f"38 sounds that all three know, {esc50['clips']}"),
     ):
         shares = [by_name(clips["models"], "model")[model] for model in MODELS]
         rows.append([f"{name}: highest tag right", *(f"{share['right'][0]:.0%}" for share in shares)])
@@ -80,7 +80,7 @@ def unknown_sounds(reports: dict[str, list[dict[str, Any]]]) -> list[Row]:
     """Tags of 0.5 or more and events at the models' thresholds, of unknown and of known clips, by calibration."""
     rows = [
         [
-            "thresholds",
+            "calibration",
             "model",
             "clips",
             "tags: false of unknown",
@@ -130,20 +130,21 @@ def read(name: str) -> Any:
 
 def pages() -> dict[Path, str]:
     """The pages with their tables."""
-    more, esc50, known, mixtures = map(read, ("more", "esc50", "known", "mixtures"))
-    unknown = {
-        "before": read("unknown-before"),
-        "shipped": read("unknown") + read("unknown-others"),
-        "tried": read("unknown-others-tried"),
+    more, esc50, known, mixtures = (read(f"default-model/{name}") for name in ("more", "esc50", "known", "mixtures"))
+    shipped = read("default-model/unknown") + read("default-model/unknown-others")
+    then = {
+        when: read(f"unknown-thresholds/{when}") + read(f"unknown-thresholds/others-{when}")
+        for when in ("before", "after")
     }
     tables: dict[Path, dict[str, list[Row]]] = {
-        ROOT / "README.md": {"comparison": readme(more, esc50, mixtures, unknown["shipped"])},
-        RESULTS.with_suffix(".md"): {
+        ROOT / "README.md": {"comparison": readme(more, esc50, mixtures, shipped)},
+        RESULTS / "default-model.md": {
             "highest tags": highest_tags({"more": more, "ESC-50": esc50}),
             "shared classes": shared_classes(known, mixtures),
             "classes apart": differing_classes(known),
-            "unknown sounds": unknown_sounds(unknown),
+            "unknown sounds": unknown_sounds({"shipped": shipped}),
         },
+        RESULTS / "unknown-thresholds.md": {"unknown sounds": unknown_sounds(then)},
     }
     written = {}
     for path, of_page in tables.items():

@@ -98,8 +98,8 @@ class Tagger(ModelViews):
         """Find out which classes a recording contains.
 
         The score of a class is the (weighted) mean of its segment scores, the model's layer P, without silent segments.
-        For recordings longer than the model's window (3.52 s in the default model, 5.12 s in large and small), it is
-        the maximum over a sliding window. The score is then calibrated, if the model has a calibration.
+        For recordings longer than the model's window (3.52 s in default and small, 5.12 s in large), it is the maximum
+        over a sliding window. The score is then calibrated, if the model has a calibration.
 
         Parameters
         ----------

@@ -23,7 +23,7 @@ SUFFIX = ".onnx"
 INT8 = "-int8"
 PURPOSES = {  # what each model is for, in one line
     "wels-secost": "155 classes of everyday sounds, animals and instruments; seldom names what it does not know",
-    "wels-secost-small": "52 everyday sounds, on small devices or in very large collections",
+    "wels-secost-small": "the classes of the default, on small devices or in very large collections",
     "wels-secost-large": "52 everyday sounds, found most exactly in time; six times the arithmetic of the default",
 }
 MAX_INT8_LOSS = 0.003  # in mAP; precision "auto" does not take an int8 model that loses more
