@@ -194,7 +194,6 @@ def test_timelines_are_on_the_card(run: Path, small_manifest: Path, tmp_path: Pa
         ({"systems": report["systems"][1:]}, "measured on another model"),
         ({"recipe": recipe | {"manifest_sha256": ""}}, "not mixed from the run's own test clips"),
         ({"recipe": None}, "not mixed from the run's own test clips"),
-        ({"systems": [row | {"mAP": "?"} for row in report["systems"]]}, "is damaged, or of another form"),
         ({"systems": [{key: row[key] for key in ("system", "model_sha256")} for row in report["systems"]]}, "KeyError"),
         ({"split": "train"}, "not mixed from the run's own test clips"),
     ):
