@@ -1,7 +1,8 @@
-"""A WELS-Net with the stem "patches", made from one with the full stem: a warm start for a faster network.
+"""A WELS-Net with another stem: a warm start for a faster network (patches), or for one of Table 1 (the full stem).
 
-B1 is replaced by a random one with patches and fitted to the outputs of the old one (least squares). The other layers
-stay. The scores change: the fit leaves about a third of the variance of B1's outputs, which fine-tuning makes up for.
+B1 is replaced by a random one and fitted to the outputs of the old one (least squares). The other layers stay. The
+scores change: the fit leaves about a third of the variance of B1's outputs for patches and a fifth for the full stem,
+which fine-tuning makes up for.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.data.audio import FULL_SCALE, crop
-from training.networks.wels import Network, first_block
+from training.networks.wels import Network, Stem, first_block
 
 STEPS = 800  # of Adam
 BATCH = 8  # crops in a step
@@ -24,14 +25,14 @@ LEARNING_RATE = 1e-2  # at the start; it falls to 0 along a cosine
 GAIN = (-15.0, 10.0)  # dB, of the crops
 
 
-def with_patches(
-    network: Network, waveforms: Sequence[NDArray[np.int16]], samples: int, seed: int
+def with_stem(
+    network: Network, stem: Stem, waveforms: Sequence[NDArray[np.int16]], samples: int, seed: int
 ) -> dict[str, Tensor]:
-    """The state of a network with patches, whose B1 approximates that of ``network`` on random crops.
+    """The state of a network with this stem, whose B1 approximates that of ``network`` on random crops.
 
     Parameters
     ----------
-    network : with the full stem.
+    network : with the other stem.
     waveforms : 16 kHz, int16 [samples] each, from which crops of ``samples`` samples are drawn.
     """
     random = np.random.default_rng(seed)
@@ -39,7 +40,7 @@ def with_patches(
     filters = len(network.state_dict()["wels.B1.0.0.weight"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        new = first_block(filters, "patches").train()
+        new = first_block(filters, stem).train()
     optimizer = torch.optim.Adam(new.parameters(), LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     spread: Tensor | None = None

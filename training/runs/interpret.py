@@ -40,20 +40,18 @@ def start_from(options: Mapping[str, Any], device: torch.device, arguments: Sequ
     cuda = device.type == "cuda"
     warm_start = warm_start_of(options["fine_tune"]) if options["fine_tune"] else None
     if warm_start and options["width"]:
-        warm_start = warm_start.widened(options["width"], options["seed"])
+        warm_start.check_width(options["width"])
     pooling = warm_start.pooling if warm_start else options["pooling"]
     if options["teachers_hear"] == "sounds" and pooling == "attention":
         raise click.BadParameter(
             "segment targets do not train the weights of --set pooling=attention", param_hint="--teachers-hear"
         )
     stem = options["stem"] or (warm_start.stem if warm_start else "full")
-    if warm_start and warm_start.stem != stem == "full":
-        raise click.BadParameter("the warm start takes patches; leave it out", param_hint="--set stem")
     settings = Settings(
         **{setting.name: options[setting.name] for setting in fields(Settings) if setting.name not in RESOLVED},
         warmup=WARMUP[options["schedule"]] if options["warmup"] is None else options["warmup"],
         network=warm_start.kind if warm_start else "wels",
-        width=warm_start.width if warm_start else options["width"] or (1.0 if cuda else 0.25),
+        width=options["width"] or (warm_start.width if warm_start else 1.0 if cuda else 0.25),
         pooling=pooling,
         stem=stem,
         precision=options["precision"] or ("bf16" if cuda else "float32"),

@@ -75,7 +75,7 @@ def start(
         if warm_start:
             warm_start, clips = warm_start.for_classes(run.labels), run.clips("train").waveforms
             initial = warm_start.with_statistics(clips, settings.samples, seed)
-            initial = initial.with_stem(settings.stem, clips, settings.samples, seed)
+            initial = initial.with_stem(settings.stem, clips, settings.samples, seed).widened(settings.width, seed)
             save(initial.weights, directory / WARM_START)
         about = {
             "manifest": manifest if "://" in manifest else str(Path(manifest).absolute()),

@@ -17,7 +17,7 @@ from training.data.manifest.vocabulary import Vocabulary
 from training.loop.settings import Kind
 from training.networks.onnx_import import read_onnx, refit_batch_norm
 from training.networks.pretrained import BACKBONES
-from training.networks.stem import with_patches
+from training.networks.stem import with_stem
 from training.networks.wels import Network, Pooling, Stem, Width, describe_network, exempt_classes, resolve_filters
 from training.networks.widening import can_widen, widen
 from training.runs.config import RunError, read_config
@@ -82,20 +82,20 @@ class WarmStart(NamedTuple):
                 changed[name] = torch.cat([value, new])[rows]  # row -1 is the new one
         return self._replace(weights=self.weights | changed, about=about, labels=list(labels))
 
-    def widened(self, width: Width, seed: int) -> WarmStart:
-        """The same for a network with more filters, which computes the same scores (training.networks.widening).
-
-        Raises
-        ------
-        RunError
-            If a layer would have fewer filters, or the network is not a WELS-Net.
-        """
-        old, new = resolve_filters(self.width), resolve_filters(width)
-        if self.kind != "wels" or not can_widen(old, new):
+    def check_width(self, width: Width) -> None:
+        """Raise RunError if a network of this width would have fewer filters in a layer."""
+        old = resolve_filters(self.width)
+        if not can_widen(old, resolve_filters(width)):
             raise RunError(
                 f"--width: the warm start has {','.join(map(str, old))} filters; give at least as many, or leave it out"
             )
-        return self._replace(weights=widen(self.weights, new, np.random.default_rng(seed)), width=width)
+
+    def widened(self, width: Width, seed: int) -> WarmStart:
+        """The same for a network with more filters, which computes the same scores (training.networks.widening)."""
+        if width == self.width:
+            return self
+        filters = resolve_filters(width)
+        return self._replace(weights=widen(self.weights, filters, np.random.default_rng(seed)), width=width)
 
     def with_statistics(self, waveforms: Sequence[NDArray[np.int16]], samples: int, seed: int) -> WarmStart:
         """The same with batch statistics, if they are folded, measured on random crops of ``samples`` samples."""
@@ -108,10 +108,10 @@ class WarmStart(NamedTuple):
         return self._replace(weights=network.state_dict(), folded=False)
 
     def with_stem(self, stem: Stem, waveforms: Sequence[NDArray[np.int16]], samples: int, seed: int) -> WarmStart:
-        """The same for a network with this stem; patches are fitted to the full one (training.networks.stem)."""
+        """The same for a network with this stem, fitted to the one there is (training.networks.stem)."""
         if stem == self.stem:
             return self
-        return self._replace(weights=with_patches(self._network(), waveforms, samples, seed), stem=stem)
+        return self._replace(weights=with_stem(self._network(), stem, waveforms, samples, seed), stem=stem)
 
     def _network(self) -> Network:
         network = Network(len(self.labels or []), self.width, pooling=self.pooling, stem=self.stem)

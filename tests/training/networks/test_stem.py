@@ -1,4 +1,4 @@
-"""The stem "patches": fitted to the full stem, trained, exported, read back and quantized."""
+"""The stem "patches", and back: fitted to the full stem, trained, exported, read back and quantized."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from training.networks import stem
 from training.networks.onnx_import import read_onnx
 from training.networks.wels import Network, multiply_adds
 from training.release import quantize
-from training.secost import main
+from training.runs.config import read_config
+from training.runs.warm_start import read_warm_start
 
 WITHOUT_WIDTH = SMALL[2:]  # the width is that of the warm start
 
@@ -34,7 +35,7 @@ def test_patches_are_fitted_to_the_outputs_of_the_full_stem(monkeypatch: pytest.
     full.frontend.mean.fill_(-42)
     full.frontend.std.fill_(15)
     clips = waveforms(8)
-    state = stem.with_patches(full, clips, 16_000, seed=0)
+    state = stem.with_stem(full, "patches", clips, 16_000, seed=0)
     patches.load_state_dict(state)
     with torch.no_grad():
         logmel = full.frontend(torch.from_numpy(np.stack(clips) / np.float32(32_768)))
@@ -42,7 +43,7 @@ def test_patches_are_fitted_to_the_outputs_of_the_full_stem(monkeypatch: pytest.
     assert (wanted - found).square().mean() < 0.3 * wanted.var((0, 2, 3)).mean()
     assert all(torch.equal(value, state[name]) for name, value in full.state_dict().items() if ".B1." not in name)
     monkeypatch.setattr(stem, "STEPS", 5)
-    first, again = (stem.with_patches(full, clips, 16_000, seed=0) for _ in range(2))
+    first, again = (stem.with_stem(full, "patches", clips, 16_000, seed=0) for _ in range(2))
     assert all(map(torch.equal, first.values(), again.values()))
 
 
@@ -84,13 +85,25 @@ def test_int8_scores_are_close_and_their_seams_exact(trained: Path, small_manife
     np.testing.assert_array_equal(integer, session.run(["segments"], {INPUT: sound[None]})[0][0])
 
 
-def test_a_network_with_patches_starts_others_and_does_not_become_full(
-    trained: Path, small_manifest: Path, tmp_path: Path
-):
+def test_a_network_with_patches_starts_others(trained: Path, small_manifest: Path, tmp_path: Path):
     start = ["--manifest", str(small_manifest), "--stages", "0", *WITHOUT_WIDTH, "--stop-after", "0s"]
     for number, source in enumerate((trained, trained / "model.onnx")):
         arguments = [*start, "--fine-tune", f"wels={source}", "--run", str(tmp_path / str(number))]
         assert "patches" in run_secost(*arguments)
-        refused = CliRunner().invoke(main, [*arguments, "--set", "stem=full"])
-        assert refused.exit_code == 2
-        assert "the warm start takes patches; leave it out" in refused.output
+
+
+def test_a_network_of_table_1_starts_from_one_with_patches(
+    trained: Path, small_manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(stem, "STEPS", 300)
+    run_secost("--manifest", small_manifest, "--stages", 0, "--fine-tune", f"wels={trained}", "--set", "stem=full",
+               "--width", 1 / 8, *WITHOUT_WIDTH, "--stop-after", "0s", "--run", tmp_path / "full")  # fmt: skip
+    settings = read_config(tmp_path / "full")["settings"]
+    assert (settings["stem"], settings["width"]) == ("full", 1 / 8)
+    start, patches = Network(3, 1 / 8).eval(), read_onnx(trained / "model.onnx")
+    start.load_state_dict(read_warm_start(tmp_path / "full"))
+    before = Network(3, patches.width, stem="patches").eval()
+    before.load_state_dict(patches.weights)
+    sounds = torch.from_numpy(np.stack([make_sound(2, seed=seed) for seed in range(4)]))
+    with torch.no_grad():
+        torch.testing.assert_close(start(sounds).segments, before(sounds).segments, atol=0.15, rtol=0)
