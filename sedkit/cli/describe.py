@@ -88,7 +88,10 @@ def quantisation(lineage: Mapping[str, Any]) -> dict[str, str]:
 
 
 def metrics(values: Mapping[str, Any]) -> dict[str, str]:
-    """One row per split, and one for metrics without a split: ``{"metrics, test": "mAP 0.81, mAUC 0.97"}``."""
+    """One row per split, and one for metrics without a split: ``{"metrics, test": "mAP 0.81, mAUC 0.97"}``.
+
+    The accuracy of a model is that of clips with a single label (sedkit.metrics).
+    """
     rows = {f"metrics, {split}": _numbers(inner) for split, inner in values.items() if isinstance(inner, Mapping)}
     rest = _numbers({name: value for name, value in values.items() if not isinstance(value, Mapping)})
     return {"metrics": rest, **rows} if rest else rows
@@ -119,8 +122,9 @@ def block(title: str, rows: Mapping[str, Any]) -> str:
 
 
 def _numbers(values: Mapping[str, Any]) -> str:
+    named = {"accuracy with one label" if name == "accuracy" else name: value for name, value in values.items()}
     return ", ".join(
-        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in named.items()
     )
 
 

@@ -121,8 +121,8 @@ def command(ctx: click.Context, /, source: str | None, list_them: bool, **settin
     is read like standard input. URLs begin with rtsp, http, udp, tcp, rtp or rtmp; a lost connection is made again.
 
     A terminal shows a scrolling timeline. For programs, --format jsonl writes one JSON object per line as soon as it
-    is final: a cell of the timeline 2.2 s after its start, the onset of a long sound 2 to 3 s after it, an event 2 to
-    5 s after its end (docs/listen.md). Ctrl-C stops it.
+    is final: a cell of the timeline 2.2 s after its start, the onset of a long sound about 2 s after it, later if its
+    score rises slowly, an event 2 to 5 s after its end (docs/listen.md). Ctrl-C stops it.
 
     Alerts run commands, call webhooks, publish by MQTT or save clips when a sound begins (docs/alerts.md).
 

@@ -183,10 +183,15 @@ def report_lines(one: dict[str, Any]) -> list[str]:
 @click.command("unknown")
 @click.argument("models", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--manifest", required=True, help="Manifest with clips of no class (label -), among others.")
+@click.option("--vocabulary", type=click.Path(path_type=Path), help="Class list.  [default: beside the manifest]")
 @click.option("--split", default="test", show_default=True, help="Split to test on.")
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Also write this JSON file.")
-def command(models: tuple[Path, ...], manifest: str, split: str, json_file: Path | None) -> None:
+def command(
+    models: tuple[Path, ...], manifest: str, vocabulary: Path | None, split: str, json_file: Path | None
+) -> None:
     """Measure how often MODELS name sounds that they do not know, in tags and in timelines.
+
+    `sedkit-train publish RUN` puts the results on the model's card if they are in RUN/unknown.json.
 
     \b
     Examples:
@@ -194,7 +199,7 @@ def command(models: tuple[Path, ...], manifest: str, split: str, json_file: Path
       sedkit-train evaluate unknown models/wels-secost.onnx models/wels-secost-large.onnx --manifest checked.csv
     """
     with decoding() as progress:
-        audio = open_audio(manifest, None, progress=progress)
+        audio = open_audio(manifest, vocabulary, progress=progress)
     reports = [report(Tagger(model, threads=1), audio, split) for model in models]
     if json_file:
         write_json(json_file, reports)

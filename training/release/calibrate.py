@@ -61,8 +61,8 @@ class CalibrateError(SedkitError):
 @click.option(
     "--unknown",
     type=click.FloatRange(0, 1, max_open=True),
-    help="Share of recordings with none of the classes that scores are calibrated for: the clips without a class get "
-    "this share of the weight  [default: their share of the split]",
+    help="Share of recordings without any of the classes in the collection that scores and thresholds are chosen for; "
+    "the clips without a class get this share of the weight  [default: their share of the split]",
 )
 def main(
     model: Path,

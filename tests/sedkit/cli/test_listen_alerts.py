@@ -14,9 +14,10 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 
-from sedkit import ontology
 from sedkit.alerts.reading import ACTIONS, RULE, read_alerts
+from sedkit.alerts.rules import columns_of
 from sedkit.cli import main
+from sedkit.contract import Contract, metadata_of
 from tests.sedkit.alerts.receiving import Receiver
 from tests.sedkit.cli.test_listen import RATE, SOUND, listening, of_type  # noqa: F401
 
@@ -159,12 +160,15 @@ def test_example_and_documentation_are_valid(tmp_path, monkeypatch):
     for name in ("HOOK_TOKEN", "HOOK_SECRET", "MQTT_PASSWORD"):
         monkeypatch.setenv(name, "x")
     example = read_alerts(ROOT / "examples" / "alerts.toml")
-    assert all(ontology.load().find(name) for rule in example.rules for name in rule.classes)
     page = (ROOT / "docs" / "alerts.md").read_text("utf-8")
     blocks = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     (tmp_path / "page.toml").write_text("\n".join(blocks))
     found = read_alerts(tmp_path / "page.toml")
     assert (len(found.rules), set(found.actions)) == (1, {"light", "hook", "home", "clips"})
+    labels = Contract.from_metadata(metadata_of(ROOT / "models" / "wels-secost.onnx")).labels
+    short = re.findall(r'--on "([A-Z]\w+)', page)
+    for name in [*short, *(name for rule in (*example.rules, *found.rules) for name in rule.classes)]:
+        assert columns_of(name, labels)
     keys = set(re.findall(r"^(\w+) = ", "\n".join(blocks), re.MULTILINE))
     assert keys == set(RULE) | {key for own in ACTIONS.values() for key in own}
 

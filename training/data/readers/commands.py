@@ -127,7 +127,7 @@ def esc50(folder: Path, output: Path, licenses: str | None, on_error: OnError, s
 @on_error_option
 @splitting_options("5")
 def shipped(folder: Path, output: Path, on_error: OnError, splitting: Splitting) -> None:
-    """Read the shipped model's data set. FOLDER holds esc50/, speech/ and music/.
+    """Read the data set of 52 classes. FOLDER holds esc50/, speech/ and music/.
 
     The test split is the test fold and the ESC-50 clips whose licence excludes training.
 

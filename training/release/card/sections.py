@@ -110,9 +110,13 @@ def results_sentence(rows: list[dict[str, Any]]) -> str:
 
 
 def figures(measured: dict[str, Any]) -> str:
-    """Accuracy and mAP of a split; accuracy only if some clip has a single label."""
-    accuracy = f"accuracy {measured['accuracy']:.3f}, " if measured["accuracy"] is not None else ""
-    return f"{accuracy}mAP {measured['mAP']:.3f}"
+    """mAP of a split, and accuracy if some clips have a single label; with their number if others do not."""
+    words = [f"mAP {measured['mAP']:.3f}"]
+    if measured["accuracy"] is not None:
+        single = measured["single_label_clips"]
+        of = f" of the {single} clips with a single label" if single < measured["clips"] else ""
+        words.append(f"accuracy {measured['accuracy']:.3f}{of}")
+    return ", ".join(words)
 
 
 def data_section(run: Run, tested: str) -> list[str]:
@@ -276,7 +280,8 @@ def source_accuracy(test: Predictions) -> list[str]:
     """Accuracy on the test clips of each source, as a table; nothing without clips of one sound."""
     if not len(test.truth):
         return []
-    lines = ["| source | test clips | accuracy |", "|---|---|---|"]
+    lines = ["Test clips of one sound, for which classes that contain it are no mistakes:", ""]
+    lines += ["| source | test clips | accuracy |", "|---|---|---|"]
     for name in sorted(set(test.source)):
         chosen = test.source == name
         lines.append(f"| {name} | {chosen.sum()} | {(test.truth == test.guess)[chosen].mean():.3f} |")

@@ -49,7 +49,7 @@ class CrossValidationError(SedkitError):
 @click.argument("options", metavar="[TRAINING OPTIONS]", nargs=-1, type=click.UNPROCESSED)
 @click.option("--run", "directory", type=click.Path(file_okay=False, path_type=Path), required=True, help="Directory.")
 @click.option("--esc50", type=FOLDER, help="ESC-50 with its official folds: a folder with esc50.csv and audio/.")
-@click.option("--shipped", type=FOLDER, help="The shipped model's set: a folder with esc50/, speech/ and music/.")
+@click.option("--shipped", type=FOLDER, help="The set of 52 classes: a folder with esc50/, speech/ and music/.")
 @click.option("--manifest", "manifests", type=FILE, multiple=True, help="Manifest of one fold, its test split; repeat.")
 @click.option(
     "--validation-share",
