@@ -351,7 +351,8 @@ def rebuild_section(
         "```",
         "",
         f"Source revision {config['git_revision']}, torch {config['versions']['torch']}, "
-        f"manifest SHA-256 `{config['manifest_sha256']}`{note}. docs/training.md describes how to make the manifest.",
+        f"manifest SHA-256 `{config['manifest_sha256']}`{note}. docs/training.md and the presets "
+        "in training/runs/presets describe how to make the manifest.",
     ]
 
 
