@@ -113,7 +113,9 @@ def command(
     hashes: dict[str, str] = {}
     for model, tagger in taggers.items():
         for name, file in ((model, None), *((f"{model}, {name}", file) for name, file in names_of(files).items())):
-            systems[name] = sedkit_detector(tagger, soundscapes.labels, tagger.post_processing(file))
+            settings = tagger.post_processing(file)
+            tagger.check_names(settings.classes)
+            systems[name] = sedkit_detector(tagger, soundscapes.labels, settings)
             hashes[name] = sha256(tagger.model.path)
     if peer:
         systems[UNTRAINED] = yamnet_detector(peer, soundscapes.labels)

@@ -146,12 +146,15 @@ def test_errors_are_one_line(run: Path, soundscapes: Path, tmp_path: Path, small
     model = str(run / "model.onnx")
     broken = shutil.copytree(soundscapes, tmp_path / "broken")
     (broken / "recipe.json").write_text("{")
+    settings = tmp_path / "settings.toml"
+    settings.write_text("[classes.Tune]\nthreshold = 0.5\n")
     for arguments, message in (
         ([model, str(broken)], "recipe.json: cannot be read"),
         ([model, str(tmp_path)], "manifest.csv: no such manifest"),
         (["no-such-model", str(soundscapes)], "no-such-model"),
         (["wels-secost", str(soundscapes)], "lacks 3 of the classes of the soundscapes (clicks, noise, tone)"),
         ([model, str(small_manifest.parent)], "test.tsv: cannot be read"),
+        ([model, str(soundscapes), "--postprocess", str(settings)], "has no such class; did you mean tone?"),
     ):
         result = CliRunner().invoke(evaluate, ["timelines", *arguments])
         assert result.exit_code == 1
