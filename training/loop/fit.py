@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,9 @@ from torch import Tensor
 
 from sedkit.errors import SedkitError
 from sedkit.metrics import summary
-from training.data.audio import crop
 from training.data.clips import Clips
 from training.loop.batches import Epoch
+from training.loop.objective import Objective
 from training.loop.schedule import learning_rate_factor
 from training.loop.settings import Execution, Settings
 from training.loop.trainer import Trainer
@@ -54,7 +55,7 @@ from training.supervision.targets import Targets
 CHECKPOINT_SECONDS = 600  # between two checkpoints within an epoch
 CHECKPOINT_SPACING = 20  # time between two checkpoints after epochs, at least, as a multiple of the time to write one
 CHECK_BATCHES = 16  # batches between two checks of the loss on CUDA; a check waits for the device
-STATISTICS_CROPS = 256  # training crops from which an interpolated network gets its batch statistics
+STATISTICS_CROPS = 256  # training crops, at least, from which an interpolated network gets its batch statistics
 VIEWS = "views.f16"
 
 Report = Callable[[dict[str, Any]], None]
@@ -106,7 +107,7 @@ def fit(
     while state.epoch <= settings.epochs:
         metrics = _train_epoch(state, clips, targets, report, deadline)
         if settings.validates_after(state.epoch):
-            kept = state.kept_network(clips)
+            kept = state.kept_network(clips, targets)
             state.end_epoch(metrics | _validate(state, kept, validation), kept)
         else:
             state.end_epoch(metrics)
@@ -232,10 +233,11 @@ class _TrainingState:
         student = latest_generation(targets.supervision) is not None
         return self.settings.students == "teacher" and student and not self.history and not self.progress.batch
 
-    def kept_network(self, clips: Clips) -> Network:
+    def kept_network(self, clips: Clips, targets: Targets) -> Network:
         """The network of this epoch as it would be kept; with ``--set between``, interpolated with the initial one.
 
-        An interpolated network needs batch statistics of its own; they are measured on training crops.
+        An interpolated network needs batch statistics of its own. They are measured on the first batches of the epoch,
+        augmented as in training: those of clips as they are would be others.
         """
         self.trainer.average_statistics()
         result = self.trainer.result
@@ -244,10 +246,17 @@ class _TrainingState:
         blended = copy.deepcopy(result)
         trained = {name: value.cpu() for name, value in result.state_dict().items()}
         blended.load_state_dict(interpolate(self.initial, trained, self.settings.between))
-        random = np.random.default_rng(self.seed)
-        chosen = random.permutation(len(clips))[:STATISTICS_CROPS]
-        crops = [crop(clips.waveforms[row], self.settings.samples, random.random()) for row in chosen]
-        measure_batch_norm(blended, crops, self.settings.batch_size, self.settings.freeze)
+        epoch = Epoch(clips, targets, self.settings, (*self.seed, self.epoch), self.execution)
+        objective = Objective(blended, self.settings.precision, self.settings.samples)
+
+        def compute() -> None:
+            with closing(epoch.batches()) as batches:
+                for parts in islice(batches, -(-STATISTICS_CROPS // epoch.size)):
+                    for part in parts:
+                        objective(part.batch)
+
+        measure_batch_norm(blended, compute, self.settings.freeze)
+        distributed.average_batch_norm_statistics(blended)
         return blended
 
     def end_epoch(self, metrics: dict[str, Any], kept: Network | None = None) -> None:
