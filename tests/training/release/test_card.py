@@ -75,7 +75,7 @@ def test_a_run_without_test_clips_of_a_single_sound_has_no_accuracy(small_manife
     reports = [{"test": {"clips": 6, "accuracy": None, "mAP": 0.5, "classes": []}}] * 2
     assert "On 6 held-out clips: mAP 0.500 (Teacher-0: mAP 0.500)." in summary_section(run, reports, test)[0]
     measured = {"clips": 6, "accuracy": 0.25, "mAP": 0.5, "single_label_clips": 4}
-    assert figures(measured) == "mAP 0.500, accuracy 0.250 of the 4 clips with a single label"
+    assert figures(measured) == "mAP 0.500, accuracy 0.250 on the 4 clips with a single label"
     assert figures(measured | {"single_label_clips": 6}) == "mAP 0.500, accuracy 0.250"
 
 

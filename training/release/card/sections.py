@@ -114,8 +114,8 @@ def figures(measured: dict[str, Any]) -> str:
     words = [f"mAP {measured['mAP']:.3f}"]
     if measured["accuracy"] is not None:
         single = measured["single_label_clips"]
-        of = f" of the {single} clips with a single label" if single < measured["clips"] else ""
-        words.append(f"accuracy {measured['accuracy']:.3f}{of}")
+        on = f" on the {single} clips with a single label" if single < measured["clips"] else ""
+        words.append(f"accuracy {measured['accuracy']:.3f}{on}")
     return ", ".join(words)
 
 
