@@ -33,7 +33,10 @@ from sedkit.audio.sources import head
 from sedkit.errors import AudioError, OutputError
 
 if TYPE_CHECKING:
+    from typing import Any
+
     import soundfile
+    from numpy.typing import NDArray
 
 LOSSLESS = ("flac", "alac", "wavpack", "tta", "ape", "truehd", "mlp", "tak", "shorten")  # and pcm_*, as FFmpeg names
 FLAC_CHANNELS, FLAC_RATE = 8, 655_350
@@ -121,23 +124,27 @@ class PcmCutter(Cutter):
         self.dtype = {"FLOAT": "float32", "DOUBLE": "float64"}.get(sound.subtype, "int32")
 
     def cut(self, parts: Sequence[Part]) -> Iterator[Part]:
-        import soundfile
-
         for part in parts:
             first, last = self.frames(part)
             last = min(last, self.sound.frames)
             if first >= last:
                 continue
             with self.file(part.path) as file:
-                try:
-                    self.sound.seek(first)
-                    for start in range(first, last, BLOCK):
-                        block = self.sound.read(min(BLOCK, last - start), self.dtype, always_2d=True)
-                        file.write(block)
-                except soundfile.LibsndfileError as error:
-                    reason = error.error_string.removeprefix("Error :").strip(" .")
-                    raise AudioError(f"{self.name}: damaged near {part.start:.1f} s ({reason}); repair it") from None
+                for block in self._blocks(part, first, last):
+                    file.write(block)
             yield part
+
+    def _blocks(self, part: Part, first: int, last: int) -> Iterator[NDArray[Any]]:
+        """The samples of a part."""
+        import soundfile
+
+        try:
+            self.sound.seek(first)
+            for start in range(first, last, BLOCK):
+                yield self.sound.read(min(BLOCK, last - start), self.dtype, always_2d=True)
+        except soundfile.LibsndfileError as error:
+            reason = error.error_string.removeprefix("Error :").strip(" .")
+            raise AudioError(f"{self.name}: damaged near {part.start:.1f} s ({reason}); repair it") from None
 
 
 class DecodedCutter(Cutter):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -123,7 +124,7 @@ def _libav_info(source: Opened, name: str, count: bool) -> AudioInfo:
         codec.codec.canonical_name,
         codec.sample_rate,
         codec.layout.nb_channels,
-        None,
+        int(bits[0]) if (bits := re.findall(r"^pcm_[fsu](\d+)", codec.codec.canonical_name)) else None,
         duration(source, chosen, count),
         tracks if len(tracks) > 1 else (),
     )

@@ -100,7 +100,11 @@ class Alerts:
             except ArgumentError as error:
                 raise ArgumentError(f"--webhook: {error}") from None
         _check_programs(actions, file)
-        return cls(rules, actions, tagger, postprocessing)
+        try:
+            return cls(rules, actions, tagger, postprocessing)
+        except ArgumentError as error:
+            where = f"{file}: " if file and not short else ""
+            raise ArgumentError(f"{where}{error}") from None
 
     def views(self, source: str, clock: Callable[[float], datetime]) -> list[Watch]:
         """The views of the scores of a source that find the alerts in it; its clock is that of :func:`clock_of`."""

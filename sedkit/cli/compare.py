@@ -85,9 +85,26 @@ def command(
         sides, code = results_of_models((a, b), recordings, classes, reading)
     else:
         sides = of_classes([read_annotations(path) for path in (a, b)], classes, (a, b))
+        check_kinds(sides, (a, b))
     report = compare(sides[0], sides[1], (a, b), tolerance, threshold)
     write_report(report, text(report), format_name, output)
     ctx.exit(code)
+
+
+def check_kinds(sides: Sequence[Sequence[Annotations]], paths: tuple[str, str]) -> None:
+    """Refuse to compare tags with events: all of them would differ.
+
+    Raises
+    ------
+    ArgumentError
+        If one file has only tags, and the other only events.
+    """
+    from sedkit.errors import ArgumentError
+
+    has_tags, has_events = ([any(getattr(one, kind) for one in side) for side in sides] for kind in ("tags", "events"))
+    for (tags, events), at in ((paths, 0), (paths[::-1], 1)):
+        if has_tags[at] and has_events[1 - at] and not has_events[at] and not has_tags[1 - at]:
+            raise ArgumentError(f"{tags}: has tags, and {events} has events; compare files of one kind")
 
 
 def of_classes(

@@ -6,7 +6,6 @@ Rows are written as they come: a file of any length needs the memory of one reco
 from __future__ import annotations
 
 import io
-import os
 import tempfile
 import zipfile
 from abc import ABC, abstractmethod
@@ -118,8 +117,10 @@ class ParquetWriter(EmbeddingWriter):
     def write_rows(self, embedding: Embedding, rows: slice) -> None:
         import pyarrow
 
+        from sedkit.formats.columnar import valid_utf8
+
         values = embedding.values[rows]
-        name = os.fsencode(embedding.file).decode("utf-8", "backslashreplace")  # Parquet has only valid UTF-8
+        name = valid_utf8(embedding.file)
         columns = [
             pyarrow.array([name] * len(values)),
             pyarrow.array(embedding.onsets[rows]),

@@ -320,6 +320,10 @@ def test_probe(tmp_path, wav, video):
     info = probe(wav)
     assert (info.file, info.container, info.codec) == (str(wav), "wav", "pcm_24")
     assert (info.sample_rate, info.channels, info.bits, info.duration) == (44_100, 1, 24, pytest.approx(23.4))
+    many = tmp_path / "many.wav"
+    with soundfile.SoundFile(many, "w", 8000, 17, "PCM_24") as file:
+        file.write(np.zeros((8000, 17)))
+    assert (probe(many).channels, probe(many).bits) == (17, 24)
     path = tmp_path / "stereo.mka"
     with av.open(path, "w") as container:
         track = container.add_stream("flac", rate=48_000, layout="stereo")

@@ -268,6 +268,11 @@ def test_embed_writes_the_embeddings_of_the_api(sedkit, recordings: Path, tmp_pa
     names = [str(recordings / folder / "x.wav") for folder in ("a", "b")]
     expected = [tagger.embed(name, per=per) for name in names]
     values = np.concatenate([each.values for each in expected])
+    odd = tmp_path / os.fsdecode(b"bad\xff.wav")
+    os.link(names[0], odd)
+    assert sedkit("embed", odd, "-o", tmp_path / "odd.parquet").exit_code == 0
+    found = pyarrow.parquet.read_table(tmp_path / "odd.parquet")["file"].to_pylist()
+    assert set(found) == {rf"{tmp_path}/bad\udcff.wav"}
     result = sedkit("embed", *names, "--per", per, "-o", tmp_path / "x.npz")
     assert (result.exit_code, result.output) == (0, "")
     with np.load(tmp_path / "x.npz") as found:

@@ -172,6 +172,8 @@ def test_settings_change_the_figures(sedkit, folder: Path, tmp_path: Path):
         (["evaluate", "{results}"], "Missing argument 'RESULTS", 2),
         (["compare", "{results}", "{others}"], "have no recording in common", 2),
         (["compare", "{results}"], "Missing argument 'B'", 2),
+        (["compare", "{results}", "{tags}"], "tags.csv: has tags, and {results} has events; compare files of one", 2),
+        (["compare", "{tags}", "{results}"], "tags.csv: has tags, and {results} has events; compare files of one", 2),
         (["compare", "{results}", "{labels}", "--classes", "Dogg"], "neither has the class Dogg; classes that", 2),
         (["compare", "{results}", "{labels}", "-o", "{results}"], "is read by this command; choose another", 1),
         (["compare", "{results}", "{results}", "--tolerance", "nan"], "'nan' is not a finite number", 2),
@@ -201,9 +203,11 @@ def test_wrong_input_is_explained(sedkit, folder: Path, tmp_path: Path, model_pa
         "results": folder / "results.tsv",
         "labels": folder / "labels.tsv",
         "audio": folder / "audio",
+        "tags": tmp_path / "tags.csv",
     }
+    places["tags"].write_text("file,label,score\n0.wav,Dog,0.9\n")
     result = sedkit(*(argument.format(**places) for argument in arguments))
-    assert message in result.stderr
+    assert message.format(**places) in result.stderr
     assert result.exit_code == code
     assert result.stdout == ""
     assert code == 2 or result.stderr.count("\n") == 1

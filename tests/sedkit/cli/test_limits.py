@@ -65,6 +65,14 @@ def test_a_full_disk(clips: Path, model_path: Path, small_disk: Path, tmp_path: 
     assert output.read_bytes() == (tmp_path / "quiet.jsonl").read_bytes()
 
 
+def test_clips_on_a_full_disk_do_not_blame_the_recording(clips: Path, model_path: Path, small_disk: Path):
+    command = [sys.executable, "-m", "sedkit", "extract", clips / "00.wav", "-t", "0.1", "--model", model_path]
+    result = subprocess.run([*command, "-o", small_disk / "clips"], stderr=subprocess.PIPE, text=True, timeout=300)
+    assert result.returncode == 1
+    assert "cannot be written: System error; make room" in result.stderr
+    assert "damaged" not in result.stderr
+
+
 def test_a_read_only_disk(clips: Path, model_path: Path, small_disk: Path):
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
     output = small_disk / "x.csv"

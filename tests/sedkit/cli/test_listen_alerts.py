@@ -128,6 +128,10 @@ def test_short_form_with_a_command_and_a_dead_receiver(listening, tmp_path, soun
     ("arguments", "message"),
     [
         (["--on", "Dgo>0.5"], "rule Dgo: Dgo: the model has no such class; did you mean Dog?"),
+        (
+            ["--alerts", "typing.toml"],
+            "error: typing.toml: rule Dgo: Dgo: the model has no such class; did you mean Dog?",
+        ),
         (["--on", "Dog>>1"], "'Dog>>1' is no rule; write for example 'Dog>0.5 for 1s every 60s'"),
         (["--run", "true"], 'an action needs a rule; add one, for example --on "Dog>0.5"'),
         (["--on", "Dog", "--run", "'true"], "No closing quotation; check the quotes"),
@@ -149,6 +153,7 @@ def test_short_form_with_a_command_and_a_dead_receiver(listening, tmp_path, soun
 def test_faulty_alerts_are_told_before_the_source_is_opened(model_path, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "wildcard.toml").write_text("[[rules]]\nclass = 'Dog'\n[actions.home]\nmqtt = 'a'\ntopic = 'home/+/x'")
+    (tmp_path / "typing.toml").write_text("[[rules]]\nclass = 'Dgo'")
     (tmp_path / "run.toml").write_text("[[rules]]\nclass = 'Dog'\n[actions.bell]\nrun = ['nosuchprogram', 'x']")
     result = CliRunner().invoke(main, ["listen", "nosuch.wav", *arguments, "-m", str(model_path), "--device", "cpu"])
     assert (result.exit_code, result.stdout) == (2, "")

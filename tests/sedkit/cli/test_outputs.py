@@ -101,6 +101,8 @@ def test_mirror_gives_different_names_to_different_recordings(tmp_path: Path, mo
         (["-o", "out/"], "out/: is a folder; choose with --format what to write into it, or name a file in it"),
         (["-f", "csv", "-f", "json"], "2 times --format and 0 times --output; give as many of each"),
         (["-o", "x.csv", "-o", "./x.csv"], "x.csv is given twice"),
+        (["-o", "x.csv.journal", "-f", "csv", "-o", "x.csv", "-f", "csv"], "x.csv.journal is where the results of an"),
+        (["-o", "x.csv", "-f", "csv", "-o", "x.csv.lock", "-f", "csv"], "x.csv.lock is where the results of an"),
         (["-o", "x.txt"], "x.txt: no format has the ending .txt; choose one with --format. Known are .json, .jsonl"),
         (["--recordings", "x.json"], "--recordings x.json: must end in .csv, .tsv or .parquet."),
         (["-o", "-", "-o", "x.csv", "--resume"], "--resume needs an --output FILE or an --output-dir, and no other"),
