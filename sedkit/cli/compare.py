@@ -101,10 +101,9 @@ def check_kinds(sides: Sequence[Sequence[Annotations]], paths: tuple[str, str]) 
     """
     from sedkit.errors import ArgumentError
 
-    has_tags, has_events = ([any(getattr(one, kind) for one in side) for side in sides] for kind in ("tags", "events"))
-    for (tags, events), at in ((paths, 0), (paths[::-1], 1)):
-        if has_tags[at] and has_events[1 - at] and not has_events[at] and not has_tags[1 - at]:
-            raise ArgumentError(f"{tags}: has tags, and {events} has events; compare files of one kind")
+    first, second = ({kind for one in side for kind in ("tags", "events") if getattr(one, kind)} for side in sides)
+    if (first, second) in (({"tags"}, {"events"}), ({"events"}, {"tags"})):
+        raise ArgumentError(f"{paths[0]} has {first.pop()}, and {paths[1]} {second.pop()}; compare files of one kind")
 
 
 def of_classes(
