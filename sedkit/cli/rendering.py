@@ -72,14 +72,14 @@ class Rendered:
         self, outputs: Sequence[Path], settings: Mapping[str, object], files: Sequence[str], resume: bool
     ) -> None:
         self.output, self.files = outputs[0], files
-        self.journal = Journal(self.output.with_name(self.output.name + ".journal"), settings)
+        self.journal = Journal(self.output.with_name(self.output.name + JOURNAL), settings)
         self.reused = 0  # recordings whose results are those of an earlier run
         self.complete = False
         self.locks: list[Lock] = []
         with ExitStack() as stack:
             for output in sorted(set(outputs)):
                 with write_errors(str(output)):
-                    self.locks.append(Lock(output.with_name(output.name + ".lock"), output))
+                    self.locks.append(Lock(output.with_name(output.name + LOCK), output))
                 stack.callback(self.locks[-1].release)
             with write_errors(str(self.output)):
                 self._resume() if resume else self.journal.begin()

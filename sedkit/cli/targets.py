@@ -23,7 +23,7 @@ from sedkit.formats.writers import Kind, Writer
 STDOUT = "-"
 PICTURES = ("png", "svg", "pdf")
 IN_FOLDER = "sedkit"  # name of the journal and the lock in an output folder
-BESIDE = (".journal", ".lock")  # endings of the files beside an output of an unfinished run
+JOURNAL, LOCK = ".journal", ".lock"  # endings of the files beside an output of an unfinished run
 LONGEST_NAME = 230  # bytes; with the ending of a format and .tmp no more than the 255 that file systems allow
 
 
@@ -111,7 +111,7 @@ def choose_targets(kind: Kind, options: RunOptions) -> list[Target]:
         for target in targets
     )
     files = {place for place, _ in places if place is not None}
-    if taken := next((f"{place}{end}" for place in files for end in BESIDE if f"{place}{end}" in files), None):
+    if taken := next((f"{place}{end}" for place in files for end in (JOURNAL, LOCK) if f"{place}{end}" in files), None):
         raise click.UsageError(f"{taken} is where the results of an unfinished run go; choose another --output.")
     if twice := next((place for (place, _), count in places.items() if count > 1), None):
         raise click.UsageError(f"{twice} is given twice; give each --output once.")
