@@ -18,6 +18,7 @@ from sedkit.cli.journal import Fingerprint, Journal, sync_folder
 from sedkit.cli.lock import Lock
 from sedkit.cli.messages import print_notice
 from sedkit.cli.output import AtomicFile, write_errors
+from sedkit.cli.targets import JOURNAL, LOCK
 from sedkit.errors import OutputError
 from sedkit.formats.writers import Run, Writer
 
