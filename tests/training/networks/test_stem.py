@@ -106,4 +106,7 @@ def test_a_network_of_table_1_starts_from_one_with_patches(
     before.load_state_dict(patches.weights)
     sounds = torch.from_numpy(np.stack([make_sound(2, seed=seed) for seed in range(4)]))
     with torch.no_grad():
-        torch.testing.assert_close(start(sounds).segments, before(sounds).segments, atol=0.15, rtol=0)
+        logmel = before.frontend(sounds)
+        wanted = before.wels.B1(logmel)
+        found = start.wels.B1(logmel)[:, : wanted.shape[1]]  # the first filters are those that were copied
+    assert (wanted - found).square().mean() < 0.3 * wanted.var((0, 2, 3)).mean()
