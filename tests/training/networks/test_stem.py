@@ -109,4 +109,4 @@ def test_a_network_of_table_1_starts_from_one_with_patches(
         logmel = before.frontend(sounds)
         wanted = before.wels.B1(logmel)
         found = start.wels.B1(logmel)[:, : wanted.shape[1]]  # the first filters are those that were copied
-    assert (wanted - found).square().mean() < 0.3 * wanted.var((0, 2, 3)).mean()
+    assert (wanted - found).square().mean() < 0.6 * wanted.var((0, 2, 3)).mean()
