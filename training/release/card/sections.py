@@ -280,7 +280,7 @@ def source_accuracy(test: Predictions) -> list[str]:
     """Accuracy on the test clips of each source, as a table; nothing without clips of one sound."""
     if not len(test.truth):
         return []
-    lines = ["Test clips of one sound, for which classes that contain it are no mistakes:", ""]
+    lines = ["Accuracy on the test clips of one sound; its parent classes do not count as mistakes:", ""]
     lines += ["| source | test clips | accuracy |", "|---|---|---|"]
     for name in sorted(set(test.source)):
         chosen = test.source == name
